@@ -1,0 +1,179 @@
+"""What a hook promises: to observe the main loop's events, and to say what it remembers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from emloop._support.suggest import did_you_mean
+from emloop.errors import ConfigError, HookError, Problem, StateError
+from emloop.types import Batch, EpochData, StateTree, TimeProfile, TrainingTerminated
+
+__all__ = ["AbstractHook", "Loop", "TrainingTerminated", "declares_state"]
+
+
+class Loop(Protocol):
+    """What a hook may ask the main loop that it observes."""
+
+    @property
+    def training_epochs_done(self) -> int:
+        """Number of finished training epochs."""
+
+    @property
+    def fixed_epoch_size(self) -> int | None:
+        """Number of batches of a training epoch, where it is fixed."""
+
+    @property
+    def extra_streams(self) -> list[str]:
+        """Names of the streams that are evaluated in every epoch."""
+
+    @property
+    def train_stream_name(self) -> str:
+        """Name of the stream that trains the model."""
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the batches of this moment train the model (false in the zeroth epoch and on evaluated streams)."""
+
+
+class AbstractHook:
+    """Observer of the main loop; override the events that matter and leave the others.
+
+    .. code-block:: python
+
+        class Announce(el.AbstractHook):
+            def __init__(self, text, **kwargs):
+                super().__init__(**kwargs)
+                self._text = text
+
+            def after_epoch(self, epoch_id, epoch_data):
+                logging.info("%s: %s", self._text, epoch_data["valid"]["loss"]["mean"])
+
+    A constructor is given ``model``, ``dataset`` and ``output_dir`` when it names them or takes ``**kwargs``, and
+    everything that the configuration says.
+
+    A hook that remembers something from one event to the next overrides :meth:`state_dict` and
+    :meth:`load_state_dict`, or a resumed run forgets it; one that does not says ``stateless = True``.
+    """
+
+    EL_HOOK_INIT_ARGS: ClassVar[frozenset[str]] = frozenset({"model", "dataset", "output_dir"})
+    """Injected objects, which every constructor that takes ``**kwargs`` may be given."""
+
+    stateless: ClassVar[bool] = False
+    """Whether there is nothing that a resumed run would have to know."""
+
+    steers_training: ClassVar[bool] = False
+    """Whether the hook saves, steers or stops a training; such a hook steps aside in an evaluation that did not
+    ask for it by name."""
+
+    _main_loop: Loop | None = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        """
+        Raises:
+            ConfigError: For every argument that no constructor of the class has taken.
+        """
+        unknown = sorted(set(kwargs) - self.EL_HOOK_INIT_ARGS)
+        if unknown:
+            raise ConfigError(_unknown_arguments(type(self), unknown))
+
+    def register_mainloop(self, main_loop: Loop) -> None:
+        """Tell the hook which loop it observes; it can observe only one.
+
+        Raises:
+            HookError: If it is registered already.
+        """
+        if self._main_loop is not None:
+            raise HookError(f"hook {type(self).__name__} is registered with a main loop already; create one per loop")
+        self._main_loop = main_loop
+
+    def before_training(self) -> None:
+        """Called once per attempt, before the first batch."""
+
+    def after_batch(self, stream_name: str, batch_data: Batch) -> None:
+        """Called after the model has run a batch.
+
+        Args:
+            stream_name: Name of the stream the batch came from.
+            batch_data: The batch's sources and the model's outputs, ``B`` examples each; one mutable mapping for all
+                hooks of this batch.
+
+        Raises:
+            TrainingTerminated: To end the training; the other hooks still see the batch.
+        """
+
+    def after_epoch(self, epoch_id: int, epoch_data: EpochData) -> None:
+        """Called after all streams of an epoch.
+
+        Args:
+            epoch_id: Training epochs done; 0 for the zeroth epoch and in evaluation.
+            epoch_data: Stream → variable → value; hooks write here what later hooks read.
+
+        Raises:
+            TrainingTerminated: To end the training; the other hooks still see the epoch.
+        """
+
+    def after_epoch_profile(self, epoch_id: int, profile: TimeProfile, streams: Sequence[str]) -> None:
+        """Called after ``after_epoch`` with the epoch's times.
+
+        Args:
+            epoch_id: As in ``after_epoch``.
+            profile: Event name, e.g. ``eval_batch_train`` → seconds, one per occurrence.
+            streams: Names of the streams of this epoch, training streams first.
+        """
+
+    def after_training(self, success: bool) -> None:
+        """Called once per attempt, at its end.
+
+        Args:
+            success: Whether the attempt ended without an error.
+        """
+
+    def state_dict(self) -> StateTree:
+        """All that the hook remembers between events, as a state tree; ``{}`` when it remembers nothing."""
+        return {}
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Take up what :meth:`state_dict` of an equal hook returned.
+
+        Raises:
+            StateError: If the state is not one of this class.
+        """
+        if state:
+            raise StateError(f"{type(self).__name__} keeps no state, but was given {', '.join(sorted(state))}")
+
+
+def declares_state(hook: object) -> bool:
+    """Whether the class of a hook says what it remembers, or that it remembers nothing."""
+    for cls in type(hook).__mro__:
+        if cls in (AbstractHook, object):
+            return False
+        if "state_dict" in vars(cls) or vars(cls).get("stateless"):
+            return True
+    return False
+
+
+def _unknown_arguments(cls: type, unknown: Iterable[str]) -> list[Problem]:
+    accepted = sorted(_named_arguments(cls))
+    return [
+        Problem(
+            f"unknown argument {name!r}",
+            path=cls.__name__,
+            hints=(*did_you_mean(name, accepted), f"{cls.__name__} takes: {', '.join(accepted) or 'no arguments'}"),
+        )
+        for name in unknown
+    ]
+
+
+def _named_arguments(cls: type) -> set[str]:
+    names: set[str] = set()
+    for base in cls.__mro__:
+        init = vars(base).get("__init__")
+        if init is not None and base is not object:
+            parameters: Mapping[str, inspect.Parameter] = inspect.signature(init).parameters
+            names |= {name for name, parameter in parameters.items() if parameter.kind in _NAMED and name != "self"}
+    return names - AbstractHook.EL_HOOK_INIT_ARGS
+
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

@@ -1,0 +1,77 @@
+"""What a model promises: to run batches, to save itself, and to say what its training depends on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from emloop.types import Batch
+
+if TYPE_CHECKING:
+    from emloop._contracts.dataset import AbstractDataset
+    from emloop._streams import StreamWrapper
+
+__all__ = ["AbstractModel", "has_state"]
+
+
+class AbstractModel(ABC):
+    """Something that can be run on batches, trained by them, and saved.
+
+    Args:
+        dataset: The dataset of the run.
+        log_dir: The run directory, where ``save`` writes; ``None`` for inference only.
+        restore_from: Where to restore from, usually a saved model or a run directory; ``None`` for a fresh model.
+        **kwargs: The ``model`` section of the configuration.
+    """
+
+    def __init__(
+        self, dataset: AbstractDataset | None, log_dir: str | None, restore_from: str | None = None, **kwargs: Any
+    ) -> None:
+        """Do nothing: what a model needs is its own affair."""
+
+    @property
+    @abstractmethod
+    def input_names(self) -> Iterable[str]:
+        """Names of the sources that a batch must hold."""
+
+    @property
+    @abstractmethod
+    def output_names(self) -> Iterable[str]:
+        """Names of the variables that ``run`` returns."""
+
+    @abstractmethod
+    def run(self, batch: Batch, train: bool, stream: StreamWrapper | None = None) -> Batch:
+        """Compute the outputs for one batch; with ``train`` also update the parameters.
+
+        Args:
+            batch: ``B`` examples for every name in ``input_names``. ``B`` may shrink in the last batch but is never 0.
+            train: Whether to take one training step.
+            stream: Source of the batch; enter ``stream.allow_buffering`` around calls that free the interpreter lock.
+                An implementation may leave this argument out.
+
+        Returns:
+            ``B`` values for every name in ``output_names``: anything that ``len``, iteration and ``numpy.asarray``
+            accept.
+        """
+
+    @abstractmethod
+    def save(self, name_suffix: str) -> str:
+        """Save the model under ``log_dir`` and return the path.
+
+        Args:
+            name_suffix: What tells this saved model from the run's others, e.g. ``best`` or an epoch number.
+        """
+
+    @property
+    def restore_fallback(self) -> str | type | None:
+        """Class (or its full name) that can restore any saved model of this backend without the model's source.
+
+        ``None``: the source is needed.
+        """
+        return None
+
+
+def has_state(model: object) -> bool:
+    """Whether the model offers all that its training depends on as a state tree."""
+    return callable(getattr(model, "state_dict", None)) and callable(getattr(model, "load_state_dict", None))

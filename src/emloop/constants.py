@@ -1,0 +1,27 @@
+"""Names and formats that run directories and their readers share."""
+
+EL_LOG_FORMAT = "%(asctime)s.%(msecs)03d: %(levelname)-8s@%(module)-12s: %(message)s"
+EL_LOG_DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
+EL_FULL_DATE_FORMAT = EL_LOG_DATE_FORMAT + ".%f"
+
+EL_HOOKS_MODULE = "emloop.hooks"
+
+EL_CONFIG_FILE = "config.yaml"
+EL_CONFIG_SOURCE_FILE = "config.source.yaml"
+EL_LOG_FILE = "train.log"
+EL_TRACE_FILE = "trace.yaml"
+EL_RUN_FILE = "run.json"
+EL_ATTEMPTS_FILE = "attempts.jsonl"
+EL_METRICS_FILE = "metrics.jsonl"
+EL_CHECKPOINTS_DIR = "checkpoints"
+
+EL_DEFAULT_LOG_DIR = "./log"
+EL_OUTPUT_DIR_FORMAT_VARIABLE = "EMLOOP_OUTPUT_DIR_FORMAT"
+EL_DEFAULT_OUTPUT_DIR_FORMAT = "{model_name}_{random_name}"
+
+EL_PREDICT_STREAM = "predict"
+EL_DEFAULT_TRAIN_STREAM = "train"
+EL_NA_STR = "N/A"
+
+EL_BUFFER_SLEEP = 0.02
+"""Kept for programs that compute with it. No thread of emloop sleeps."""

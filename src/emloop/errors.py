@@ -1,0 +1,211 @@
+"""Every error that emloop raises on purpose.
+
+Each is also the built-in exception that a Python programmer would expect, so ``except ValueError``
+and ``except EmloopError`` both work::
+
+    EmloopError
+    ├── ConfigError                    ValueError           exit code 2
+    │   ├── ConfigFileError            OSError              a config that cannot be read
+    │   ├── UnknownClassError          ModuleNotFoundError  a class or hook name that leads nowhere
+    │   └── MissingStreamError         AttributeError       a stream that the dataset does not have
+    ├── UsageError                     ValueError           exit code 2: a command that makes no sense
+    ├── BatchError                     ValueError           a batch or an output that breaks its contract
+    ├── MissingVariableError           KeyError             a variable that nothing provides
+    ├── VariableTypeError              TypeError            a variable that is not of the kind needed
+    ├── ProducerError                  ChildProcessError    a stream failed while being read ahead
+    ├── HookError                      ValueError           a hook that cannot do its work
+    ├── StateError                     ValueError           a state tree that does not fit its owner
+    ├── CheckpointError                OSError              a commit could not be written or read
+    ├── CannotResumeError              RuntimeError         exit code 3
+    ├── RunDirError                    OSError              a run directory that cannot be used
+    │   └── RunLockedError             BlockingIOError      another process is working on the run
+    ├── SavedModelError                ValueError           a saved model that is damaged or not there
+    ├── UntrustedError                 PermissionError      exit code 4: data that would run foreign code
+    └── MissingExtraError              ImportError          an optional dependency that is not installed
+
+A message says where, what was found, what is accepted, and the way out. A configuration's mistakes
+come together, as :class:`Problem` s in one :class:`ConfigError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+__all__ = [
+    "BatchError",
+    "CannotResumeError",
+    "CheckpointError",
+    "ConfigError",
+    "ConfigFileError",
+    "EmloopError",
+    "HookError",
+    "MissingExtraError",
+    "MissingStreamError",
+    "MissingVariableError",
+    "Place",
+    "Problem",
+    "ProducerError",
+    "RunDirError",
+    "RunLockedError",
+    "SavedModelError",
+    "StateError",
+    "UnknownClassError",
+    "UntrustedError",
+    "UsageError",
+    "VariableTypeError",
+]
+
+
+class EmloopError(Exception):
+    """Base of all errors that emloop raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        # ``KeyError`` would show the repr of the message, ``OSError`` its errno.
+        return str(self.args[0]) if self.args else ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the user's text something stands.
+
+    Args:
+        origin: What to call the text: a file's path, or ``argument 3`` for a command-line override.
+        line: One-based line, 0 when the text has only one.
+        column: One-based column, 0 when unknown.
+        excerpt: The line itself, without its line end.
+        width: How many characters of the excerpt, from ``column`` on, are meant.
+    """
+
+    origin: str
+    line: int = 0
+    column: int = 0
+    excerpt: str = ""
+    width: int = 1
+
+    def __str__(self) -> str:
+        if self.line:
+            return f"{self.origin}:{self.line}:{self.column}"
+        return f"{self.origin}: {self.excerpt}" if self.excerpt else self.origin
+
+    def caret(self) -> list[str]:
+        """The excerpt with the meant characters underlined, as lines; empty without a line."""
+        if not self.line:
+            return []
+        number = str(self.line)
+        mark = " " * max(self.column - 1, 0) + "^" * max(self.width, 1)
+        return [f"    {number} | {self.excerpt}", f"    {' ' * len(number)} | {mark}"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a configuration.
+
+    Args:
+        message: What is wrong and what was found, in one line.
+        path: Where it stands in the configuration, e.g. ``hooks[0].StopAfter``; may be empty.
+        place: Where it stands in the text, when that is known.
+        hints: What is accepted and how to mend it, a line each.
+    """
+
+    message: str
+    path: str = ""
+    place: Place | None = None
+    hints: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        head = ": ".join(part for part in (str(self.place or ""), self.path, self.message) if part)
+        excerpt = self.place.caret() if self.place else []
+        return "\n".join([head, *excerpt, *(f"  {hint}" for hint in self.hints)])
+
+
+class ConfigError(EmloopError, ValueError):
+    """The configuration is wrong; ``problems`` lists every mistake that was found."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Problem | str | Iterable[Problem]) -> None:
+        if isinstance(problems, str):
+            problems = Problem(problems)
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class ConfigFileError(ConfigError, OSError):
+    """A configuration file that is not there or cannot be read."""
+
+
+class UnknownClassError(ConfigError, ModuleNotFoundError):
+    """A class or hook name in the configuration that leads nowhere."""
+
+
+class MissingStreamError(ConfigError, AttributeError):
+    """A stream that the dataset does not have."""
+
+
+class UsageError(EmloopError, ValueError):
+    """A command line, or a call, that makes no sense."""
+
+    exit_code = 2
+
+
+class BatchError(EmloopError, ValueError):
+    """A batch, a stream or a model's output that breaks its contract."""
+
+
+class MissingVariableError(EmloopError, KeyError):
+    """A stream or variable that a hook needs and nothing provides."""
+
+
+class VariableTypeError(EmloopError, TypeError):
+    """A variable that is not of the kind a hook needs."""
+
+
+class ProducerError(EmloopError, ChildProcessError):
+    """A stream failed while it was read ahead; the original error is the ``__cause__``."""
+
+
+class HookError(EmloopError, ValueError):
+    """A hook that cannot do its work."""
+
+
+class StateError(EmloopError, ValueError):
+    """A state tree that cannot be written, or does not fit the object that should take it."""
+
+
+class CheckpointError(EmloopError, OSError):
+    """A commit that could not be written, or that cannot be read."""
+
+
+class CannotResumeError(EmloopError, RuntimeError):
+    """A run cannot go on exactly where it stopped."""
+
+    exit_code = 3
+
+
+class RunDirError(EmloopError, OSError):
+    """A run directory that cannot be created or used."""
+
+
+class RunLockedError(RunDirError, BlockingIOError):
+    """Another process is working on the run."""
+
+
+class SavedModelError(EmloopError, ValueError):
+    """A saved model that is damaged, incomplete or not there."""
+
+
+class UntrustedError(EmloopError, PermissionError):
+    """Data that would have run code its reader did not agree to."""
+
+    exit_code = 4
+
+
+class MissingExtraError(EmloopError, ImportError):
+    """An optional dependency that is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs a package that is not installed: pip install 'emloop[{extra}]'")
