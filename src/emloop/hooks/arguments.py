@@ -1,0 +1,31 @@
+"""Checks of constructor arguments that many hooks share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from emloop.errors import ConfigError
+
+__all__ = ["name_list", "optional_name_list"]
+
+
+def name_list(argument: str, names: Iterable[str]) -> list[str]:
+    """The names that an argument lists.
+
+    Raises:
+        ConfigError: If it is not a list of names; a single name would otherwise count as the list of its letters.
+    """
+    if isinstance(names, str):
+        raise ConfigError(f"{argument}: expected a list of names, got {names!r}; write [{names}]")
+    if not isinstance(names, Iterable):
+        raise ConfigError(f"{argument}: expected a list of names, got {names!r}")
+    listed = list(names)
+    for name in listed:
+        if not isinstance(name, str):
+            raise ConfigError(f"{argument}: expected a list of names, got {name!r} in it")
+    return listed
+
+
+def optional_name_list(argument: str, names: Iterable[str] | None) -> list[str] | None:
+    """As :func:`name_list`, where ``None`` stands for no restriction."""
+    return None if names is None else name_list(argument, names)

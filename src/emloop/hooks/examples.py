@@ -1,0 +1,140 @@
+"""The values of one variable, gathered batch by batch and offered example by example.
+
+Rows are copied when they come, since a model may use one output buffer for all its batches. Only an array that lives
+on a device is kept as it is, so that nothing waits for it: such an array must not change once the model has returned
+it. It is fetched with a whole group of others, at the latest when somebody looks.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, SupportsIndex, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from emloop.errors import VariableTypeError
+from emloop.types import StateTree
+
+__all__ = ["Examples", "lives_on_device", "to_rows"]
+
+_WAITING_BATCHES = 64
+_CPU = 1  # DLPack's number for memory that NumPy can read
+_PLAIN = (bool, int, float, str, bytes, type(None), np.generic)
+
+
+def lives_on_device(value: Any) -> bool:
+    """Whether a value is an array outside the memory that NumPy reads, by DLPack's protocol."""
+    device = getattr(value, "__dlpack_device__", None)
+    return device is not None and device()[0] != _CPU
+
+
+def to_rows(value: Any) -> npt.NDArray[Any] | list[Any]:
+    """A copy of a batch's values for one variable: an array where it is one, otherwise a list of examples.
+
+    Raises:
+        VariableTypeError: If the value does not hold examples.
+    """
+    if hasattr(value, "__array__"):
+        rows = np.array(value)
+        if rows.ndim and not rows.dtype.hasobject:
+            return rows
+    if not hasattr(value, "__iter__") or not getattr(value, "shape", True):
+        raise VariableTypeError(f"expected a sequence with a value for every example, got {_described(value)}")
+    return [_copied(example) for example in value]
+
+
+def _copied(example: Any) -> Any:
+    if isinstance(example, _PLAIN):
+        return example
+    return np.array(example) if hasattr(example, "__array__") else copy.deepcopy(example)
+
+
+def _described(value: Any) -> str:
+    return f"a single {type(value).__name__}: {value!r:.80}"
+
+
+class Examples(Sequence[Any]):
+    """A sequence of examples that takes little more memory than their arrays.
+
+    ``numpy.asarray`` makes one array of it, first axis the example, without visiting examples one by one. It equals
+    every sequence with the same elements.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[Any] = []
+        self._count = 0
+        self._waiting = 0
+
+    def add(self, value: Any) -> None:
+        """Append a batch's examples.
+
+        Raises:
+            VariableTypeError: If the value does not hold examples.
+        """
+        if type(value) is np.ndarray and value.ndim and not value.dtype.hasobject:
+            self._parts.append(value.copy())
+        elif lives_on_device(value):
+            self._parts.append(value)
+            self._waiting += 1
+            if self._waiting == _WAITING_BATCHES:
+                self._fetch()
+        else:
+            self._parts.append(to_rows(value))
+        self._count += len(self._parts[-1])
+
+    def _fetch(self) -> None:
+        if self._waiting:
+            self._parts = [to_rows(part) if lives_on_device(part) else part for part in self._parts]
+            self._waiting = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Any]:
+        self._fetch()
+        return chain.from_iterable(self._parts)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        return list(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of any sequence that grows
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        self._fetch()
+        if self._parts and _stack_up(self._parts):
+            joined = np.concatenate(self._parts)
+            return joined if dtype is None else joined.astype(dtype, copy=False)
+        return np.array(list(self), dtype=dtype)
+
+    def state(self) -> StateTree:
+        """The examples as a state tree."""
+        self._fetch()
+        if self._parts and _stack_up(self._parts):
+            return [np.concatenate(self._parts)]
+        return list(self._parts)
+
+    def load(self, state: StateTree) -> None:
+        """Take up what :meth:`state` returned, instead of what is there."""
+        self._parts = list(state)
+        self._count = sum(map(len, self._parts))
+        self._waiting = 0
+
+
+def _stack_up(parts: Iterable[Any]) -> bool:
+    """Whether parts are arrays of one kind, so that joining them changes no example."""
+    return len({(part.dtype, part.shape[1:]) if isinstance(part, np.ndarray) else None for part in parts} | {None}) == 2
