@@ -1,0 +1,74 @@
+"""The helpers that the reference documentation names, at the paths it names them.
+
+Faces, not homes: most names live elsewhere in the package and are imported when they are first used. New code finds
+them where they live.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from emloop._support.lazy import lazy_names
+
+__all__ = [
+    "CaughtInterrupts",
+    "DisabledLogger",
+    "DisabledPrint",
+    "ReleasedSemaphore",
+    "Timer",
+    "confusion_matrix",
+    "create_object",
+    "find_class_module",
+    "get_attribute",
+    "get_class_module",
+    "get_random_name",
+    "list_submodules",
+    "load_config",
+    "load_yaml",
+    "parse_arg",
+    "parse_fully_qualified_name",
+    "yaml_to_file",
+    "yaml_to_str",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "confusion_matrix": ".confusion_matrix",
+        "get_random_name": ".names",
+        "Timer": ".profile",
+        **dict.fromkeys(("load_config", "parse_arg"), ".config"),
+        **dict.fromkeys(("CaughtInterrupts", "DisabledLogger", "DisabledPrint", "ReleasedSemaphore"), ".misc"),
+        **dict.fromkeys(("load_yaml", "yaml_to_file", "yaml_to_str"), ".yaml"),
+        **dict.fromkeys(
+            (
+                "_EMPTY_DICT",
+                "create_object",
+                "find_class_module",
+                "get_attribute",
+                "get_class_module",
+                "list_submodules",
+                "parse_fully_qualified_name",
+            ),
+            ".reflection",
+        ),
+        **{module: f".{module}" for module in ("config", "misc", "names", "profile", "reflection", "yaml")},
+    },
+)
+
+
+class _Utils(ModuleType):
+    """This package, in which ``confusion_matrix`` always is the function.
+
+    The module of the same name can be imported from, but the import does not put it into the function's place.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "confusion_matrix" and isinstance(value, ModuleType):
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Utils

@@ -1,0 +1,42 @@
+"""The reference's path to reading and writing YAML; the work is done in ``emloop._support.yaml``.
+
+Comments, anchors and merge keys are resolved while reading and are not written back.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from emloop._support.files import atomic_write
+from emloop._support.yaml import dump, load, load_file
+
+__all__ = ["load_yaml", "reload", "yaml_to_file", "yaml_to_str"]
+
+
+def load_yaml(path: str | os.PathLike[str]) -> Any:
+    """What a YAML file says, as dictionaries, lists and scalars.
+
+    Raises:
+        ConfigFileError: If the file cannot be read.
+        ConfigError: If it is no YAML; says where.
+    """
+    return load_file(Path(path))
+
+
+def yaml_to_str(data: Any) -> str:
+    """Data as YAML text."""
+    return dump(data)
+
+
+def yaml_to_file(data: Any, output_dir: str | os.PathLike[str], name: str) -> str:
+    """Write data as YAML into a directory and return the file's path; a file of that name is replaced as a whole."""
+    path = Path(output_dir, name)
+    atomic_write(path, dump(data))
+    return str(path)
+
+
+def reload(data: Any) -> Any:
+    """The same data after it was written as YAML and read again."""
+    return load(dump(data))
