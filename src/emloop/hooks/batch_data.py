@@ -1,14 +1,22 @@
-"""Reading a variable of a batch, with an error that names what is there."""
+"""Reading the variables of a batch, with errors that name what is there."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from emloop._support.suggest import did_you_mean
-from emloop.errors import MissingVariableError
+from emloop.errors import MissingVariableError, VariableTypeError
 from emloop.types import Batch
 
-__all__ = ["missing_from_batch", "read_variable"]
+__all__ = ["MOST_WAITING", "as_numbers", "lives_on_device", "missing_from_batch", "no_examples", "read_variable"]
+
+MOST_WAITING = 64
+"""How many batches' arrays a hook leaves on a device before it fetches them together."""
+
+_CPU = 1  # DLPack's number for memory that NumPy can read
 
 
 def read_variable(batch_data: Batch, stream_name: str, variable: str) -> Any:
@@ -23,6 +31,16 @@ def read_variable(batch_data: Batch, stream_name: str, variable: str) -> Any:
         raise missing_from_batch(batch_data, stream_name, variable) from None
 
 
+def lives_on_device(value: Any) -> bool:
+    """Whether a value is an array outside the memory that NumPy reads, by DLPack's protocol.
+
+    Such an array may still be computed, so that looking at it would wait. A hook may keep it for a while instead: it
+    must not change once the model has returned it.
+    """
+    device = getattr(value, "__dlpack_device__", None)
+    return device is not None and device()[0] != _CPU
+
+
 def missing_from_batch(batch_data: Batch, stream_name: str, variable: str) -> MissingVariableError:
     """The error for a variable that is not in a batch."""
     there = ", ".join(map(repr, batch_data)) or "nothing"
@@ -30,3 +48,30 @@ def missing_from_batch(batch_data: Batch, stream_name: str, variable: str) -> Mi
     return MissingVariableError(
         f"stream {stream_name!r}: no variable {variable!r} in the batch, which has {there}{hint}"
     )
+
+
+def no_examples(value: Any) -> VariableTypeError:
+    """The error for a value that does not hold examples."""
+    return VariableTypeError(
+        f"expected a sequence with a value for every example, got a single {type(value).__name__}: {value!r:.80}"
+    )
+
+
+def as_numbers(value: Any) -> npt.NDArray[Any]:
+    """Values as an array of numbers, not necessarily a copy.
+
+    Raises:
+        VariableTypeError: If they are not numbers, one or more for every example.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise VariableTypeError(f"expected numbers that form an array: {error}") from error
+    if not array.ndim:
+        raise no_examples(value)
+    if array.dtype.kind == "V" and not array.dtype.names:
+        # Small floats such as bfloat16 are no kind of their own to NumPy.
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "biuf":
+        raise VariableTypeError(f"expected numbers, got {array.dtype} values such as {array.reshape(-1)[:1]!r:.80}")
+    return array

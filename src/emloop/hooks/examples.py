@@ -15,23 +15,16 @@ from typing import Any, SupportsIndex, overload
 import numpy as np
 import numpy.typing as npt
 
-from emloop.errors import VariableTypeError
 from emloop.types import StateTree
 
-__all__ = ["Examples", "lives_on_device", "to_rows"]
+from .batch_data import MOST_WAITING, lives_on_device, no_examples
 
-_WAITING_BATCHES = 64
-_CPU = 1  # DLPack's number for memory that NumPy can read
+__all__ = ["Examples"]
+
 _PLAIN = (bool, int, float, str, bytes, type(None), np.generic)
 
 
-def lives_on_device(value: Any) -> bool:
-    """Whether a value is an array outside the memory that NumPy reads, by DLPack's protocol."""
-    device = getattr(value, "__dlpack_device__", None)
-    return device is not None and device()[0] != _CPU
-
-
-def to_rows(value: Any) -> npt.NDArray[Any] | list[Any]:
+def _rows_of(value: Any) -> npt.NDArray[Any] | list[Any]:
     """A copy of a batch's values for one variable: an array where it is one, otherwise a list of examples.
 
     Raises:
@@ -42,7 +35,7 @@ def to_rows(value: Any) -> npt.NDArray[Any] | list[Any]:
         if rows.ndim and not rows.dtype.hasobject:
             return rows
     if not hasattr(value, "__iter__") or not getattr(value, "shape", True):
-        raise VariableTypeError(f"expected a sequence with a value for every example, got {_described(value)}")
+        raise no_examples(value)
     return [_copied(example) for example in value]
 
 
@@ -50,10 +43,6 @@ def _copied(example: Any) -> Any:
     if isinstance(example, _PLAIN):
         return example
     return np.array(example) if hasattr(example, "__array__") else copy.deepcopy(example)
-
-
-def _described(value: Any) -> str:
-    return f"a single {type(value).__name__}: {value!r:.80}"
 
 
 class Examples(Sequence[Any]):
@@ -79,15 +68,15 @@ class Examples(Sequence[Any]):
         elif lives_on_device(value):
             self._parts.append(value)
             self._waiting += 1
-            if self._waiting == _WAITING_BATCHES:
+            if self._waiting == MOST_WAITING:
                 self._fetch()
         else:
-            self._parts.append(to_rows(value))
+            self._parts.append(_rows_of(value))
         self._count += len(self._parts[-1])
 
     def _fetch(self) -> None:
         if self._waiting:
-            self._parts = [to_rows(part) if lives_on_device(part) else part for part in self._parts]
+            self._parts = [_rows_of(part) if lives_on_device(part) else part for part in self._parts]
             self._waiting = 0
 
     def __len__(self) -> int:

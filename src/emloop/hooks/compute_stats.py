@@ -1,0 +1,141 @@
+"""Statistics of variables over an epoch, left in ``epoch_data`` for the hooks behind."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from emloop._support.suggest import did_you_mean
+from emloop.errors import ConfigError, StateError, VariableTypeError
+from emloop.types import EpochData, StateTree
+
+from .accumulate_variables import AccumulateVariables
+from .arguments import name_list
+from .batch_data import as_numbers
+from .columns import Column
+from .hook_state import check_keys
+from .reductions import GATHERING, STREAMING, Values
+
+__all__ = ["ComputeStats"]
+
+
+class ComputeStats(AccumulateVariables):
+    """Compute means and other statistics of variables, over all their values in an epoch.
+
+    .. code-block:: yaml
+
+        hooks:
+          - ComputeStats:
+              variables: [loss, accuracy, {error: [median, max], depth: [mean, nanfraction]}]
+
+    Leaves ``epoch_data[stream][variable] = {aggregation: number}``. Means, extremes, variances and their like take no
+    memory that grows with the epoch; ``median``, ``argmax`` and ``argmin`` keep the values.
+
+    Args:
+        variables: Names, which stand for their ``mean``, and mappings of names to lists of aggregations.
+        streams: Names of the streams; all others are ignored. By default every stream must have the variables.
+    """
+
+    EXTRA_AGGREGATIONS: ClassVar[frozenset[str]] = frozenset({"nanfraction", "nancount"})
+    """Aggregations that are no functions of NumPy: the share and the number of NaN."""
+
+    def __init__(
+        self,
+        variables: Iterable[str | Mapping[str, Sequence[str]]] | Mapping[str, Sequence[str]],
+        streams: Iterable[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._aggregations = _aggregations_of(variables)
+        gathered = [name for name, wanted in self._aggregations.items() if any(word in GATHERING for word in wanted)]
+        super().__init__(gathered, streams, **kwargs)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._columns: dict[str, dict[str, Column]] = defaultdict(self._new_columns)
+
+    def _new_columns(self) -> dict[str, Column]:
+        return {
+            name: Column(word for word in wanted if word in STREAMING)
+            for name, wanted in self._aggregations.items()
+            if any(word in STREAMING for word in wanted)
+        }
+
+    def _takers_of(self, stream_name: str) -> Sequence[tuple[str, Callable[[Any], None]]]:
+        columns = self._columns[stream_name]
+        return [*super()._takers_of(stream_name), *((name, column.add) for name, column in columns.items())]
+
+    def _statistics(self, stream_name: str) -> Iterable[tuple[str, OrderedDict[str, Any]]]:
+        columns = self._columns[stream_name]
+        for name, wanted in self._aggregations.items():
+            results = columns[name].results() if name in columns else {}
+            if name in self._variables:
+                values = self._gathered(stream_name, name)
+                results |= {word: GATHERING[word].result(values) for word in wanted if word in GATHERING}
+            yield name, OrderedDict((word, results[word]) for word in wanted)
+
+    def _gathered(self, stream_name: str, name: str) -> Values:
+        try:
+            return as_numbers(self._accumulator[stream_name][name])
+        except VariableTypeError as error:
+            raise VariableTypeError(f"stream {stream_name!r}: variable {name!r}: {error}") from error
+
+    # The main loop calls events with keywords; who calls this one directly has always given the data first.
+    def after_epoch(self, epoch_data: EpochData, epoch_id: int = 0) -> None:  # type: ignore[override]
+        """Write every variable's statistics for every stream of the epoch; NaN where a stream had no batch."""
+        for stream_name, data in epoch_data.items():
+            if self._observes(stream_name):
+                data.update(self._statistics(stream_name))
+        super().after_epoch(epoch_id, epoch_data)
+
+    def state_dict(self) -> StateTree:
+        """The unfinished statistics of the unfinished epoch."""
+        columns = {
+            stream: {name: column.state() for name, column in columns.items()}
+            for stream, columns in self._columns.items()
+        }
+        return {**super().state_dict(), "columns": columns}
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Go on where an equal hook stopped.
+
+        Raises:
+            StateError: If the state has other streams, variables or aggregations than the hook.
+        """
+        rest = dict(check_keys(self, state, ["accumulated", "columns"]))
+        columns = rest.pop("columns")
+        super().load_state_dict(rest)
+        for stream, states in columns.items():
+            if not self._observes(stream):
+                raise StateError(f"{type(self).__name__}: the state has stream {stream!r}, which the hook ignores")
+            check_keys(self, states, self._columns[stream])
+            for name, column in self._columns[stream].items():
+                column.load(states[name])
+
+
+def _aggregations_of(variables: Any) -> dict[str, list[str]]:
+    """Every variable → its aggregations, from all forms in which they may be written."""
+    if isinstance(variables, Mapping):
+        variables = [variables]
+    if isinstance(variables, str) or not isinstance(variables, Iterable):
+        name_list("variables", variables)
+    found: dict[str, list[str]] = {}
+    for item in variables:
+        if isinstance(item, Mapping):
+            named = {name: name_list(f"variables.{name}", wanted) for name, wanted in item.items()}
+        else:
+            named = {name: ["mean"] for name in name_list("variables", [item])}
+        for name, wanted in named.items():
+            for word in wanted:
+                _check_aggregation(name, word)
+            found[name] = list(dict.fromkeys([*found.get(name, ()), *wanted]))
+    return found
+
+
+def _check_aggregation(name: str, word: str) -> None:
+    known = [*STREAMING, *GATHERING]
+    if word not in known:
+        hint = "".join(f"; {text}" for text in did_you_mean(word, known))
+        raise ConfigError(
+            f"variables.{name}: unknown aggregation {word!r}{hint}; ComputeStats knows {', '.join(sorted(known))}"
+        )

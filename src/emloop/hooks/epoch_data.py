@@ -1,0 +1,71 @@
+"""Reading what other hooks have found out about an epoch, with errors that name what is there.
+
+A value is a scalar, or a mapping of aggregations (``mean``, ``max``, …) to scalars, or anything else that only its
+reader understands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from numbers import Number
+from typing import Any
+
+import numpy as np
+
+from emloop._support.suggest import did_you_mean
+from emloop.errors import MissingVariableError, VariableTypeError
+from emloop.types import EpochData
+
+__all__ = ["as_scalar", "missing_from_epoch", "read_scalar", "read_value"]
+
+
+def as_scalar(value: Any) -> Any:
+    """The number or text that a value is, or ``None``; an array without axes counts as its element."""
+    if isinstance(value, (Number, str, bytes, np.generic)):
+        return value
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        return as_scalar(value.item())
+    return None
+
+
+def read_value(epoch_data: EpochData, stream: str, variable: str) -> Any:
+    """Whatever a hook has left for a variable.
+
+    Raises:
+        MissingVariableError: If there is no such stream or variable; says what there is.
+    """
+    if stream not in epoch_data:
+        raise missing_from_epoch("stream", stream, epoch_data)
+    variables = epoch_data[stream]
+    if variable not in variables:
+        raise missing_from_epoch(f"stream {stream!r}: variable", variable, variables)
+    return variables[variable]
+
+
+def read_scalar(epoch_data: EpochData, stream: str, variable: str) -> Any:
+    """The number that stands for a variable: the value itself, or its ``mean``.
+
+    Raises:
+        MissingVariableError: If there is no such stream or variable.
+        VariableTypeError: If the value is neither a number nor a mapping with a ``mean``.
+    """
+    value = read_value(epoch_data, stream, variable)
+    if isinstance(value, Mapping) and "mean" in value:
+        value = value["mean"]
+    scalar = as_scalar(value)
+    if not isinstance(scalar, (Number, np.number, np.bool_)):
+        raise VariableTypeError(
+            f"stream {stream!r}: variable {variable!r}: expected a number or a mapping with 'mean', "
+            f"got {type(value).__name__}: {value!r:.80}"
+        )
+    return scalar
+
+
+def missing_from_epoch(what: str, name: str, there: Iterable[str]) -> MissingVariableError:
+    """The error for something that no hook has written in this epoch."""
+    names = list(map(str, there))
+    hint = "".join(f"; {text}" for text in did_you_mean(name, names))
+    return MissingVariableError(
+        f"{what} {name!r} is not in the epoch's data, which has {', '.join(map(repr, names)) or 'nothing'}{hint}; "
+        "the hook that writes it must stand earlier in the list"
+    )
