@@ -1,0 +1,222 @@
+"""Pages that run: every file, script, command and configuration that the documentation shows is tried.
+
+A page is executed from top to bottom in one temporary directory that also holds ``examples/``, as a reader in the
+checkout would have it. What a fenced block does follows from the first words after its fence:
+
+``yaml title=NAME``, ``python title=NAME``, ``text title=NAME``
+    is written to a file of that name.
+``yaml``
+    is part of a configuration: laid over the last ``title=….yaml`` of the page, it passes ``emloop check``.
+``python``
+    is run; what it prints can be shown in a block ``text output``.
+``console``
+    holds commands after ``$``, each followed by lines that its output contains, in that order. ``…`` stands for any
+    text, and a line ``^C`` interrupts the command once the lines before it have been seen. With ``exit=N`` the last
+    command ends with that status, otherwise every command succeeds.
+``sh``, ``text``, ``json``
+    is shown and not run: commands that change the reader's machine, and pictures.
+
+Blocks inside HTML comments count too: they set up what a page takes for granted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT = 180
+SHOWN_ONLY = {"sh", "text", "json"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block.
+
+    Args:
+        line: Of the opening fence.
+        language: First word after the fence.
+        options: The other words: ``title=x`` gives ``{"title": "x"}``, a bare word stands for itself.
+        text: What is inside.
+    """
+
+    line: int
+    language: str
+    options: dict[str, str]
+    text: str
+
+
+@dataclass
+class Page:
+    """A Markdown file and the directory in which it runs."""
+
+    path: Path
+    directory: Path
+    output: str = field(default="", init=False)
+    config: str | None = field(default=None, init=False)
+
+    def run(self) -> None:
+        """Do what every block says."""
+        for block in blocks_of(self.path.read_text(encoding="utf-8")):
+            where = f"{self.path.name}:{block.line}"
+            if "title" in block.options:
+                self._write(block)
+            elif block.language == "yaml":
+                self._check_fragment(block, where)
+            elif block.language == "python":
+                self.output = self._run([sys.executable, "-c", block.text], where, status=0)
+            elif block.language == "console":
+                self._run_console(block, where)
+            elif block.language == "text" and "output" in block.options:
+                missing = first_missing(block.text.splitlines(), self.output)
+                assert missing is None, f"{where}: {missing!r} is not in the output:\n{self.output}"
+            else:
+                assert block.language in SHOWN_ONLY, f"{where}: no rule for a block of {block.language!r}"
+
+    def _write(self, block: Block) -> None:
+        name = block.options["title"]
+        file = self.directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(block.text, encoding="utf-8")
+        if name.endswith(".yaml"):
+            self.config = name
+
+    def _check_fragment(self, block: Block, where: str) -> None:
+        base = f"extends: {self.config}\n" if self.config else ""
+        assert base, f"{where}: a configuration's part needs a page with a whole one (title=config.yaml)"
+        (self.directory / "fragment.yaml").write_text(base + block.text, encoding="utf-8")
+        self._run(["emloop", "check", "fragment.yaml"], where, status=0)
+
+    def _run_console(self, block: Block, where: str) -> None:
+        commands = list(commands_of(block.text))
+        assert commands, f"{where}: a console block without a command"
+        for number, (command, expected) in enumerate(commands, start=1):
+            status = int(block.options.get("exit", "0")) if number == len(commands) else 0
+            self.output = self._run(["bash", "-c", command], f"{where}: {command}", status, expected)
+
+    def _run(self, arguments: list[str], where: str, status: int, expected: list[str] | None = None) -> str:
+        process = subprocess.Popen(
+            arguments,
+            cwd=self.directory,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        killer = threading.Timer(TIMEOUT, os.killpg, [process.pid, signal.SIGKILL])
+        killer.start()
+        try:
+            missing, output = watch(process, list(expected or ()))
+            returned = process.wait()
+        finally:
+            killer.cancel()
+            process.stdout.close()
+        assert missing is None, f"{where}: {missing!r} is not in the output, in this order:\n{output}"
+        assert returned == status, f"{where}: ended with {returned} instead of {status}:\n{output}"
+        return output
+
+
+def environment() -> dict[str, str]:
+    """The caller's, with this interpreter's programs first and nothing that changes what they print."""
+    programs = Path(sys.executable).parent
+    kept = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "PYTHONPATH")}
+    return {**kept, "PATH": f"{programs}{os.pathsep}{kept.get('PATH', '')}", "COLUMNS": "100", "NO_COLOR": "1"}
+
+
+def watch(process: subprocess.Popen[str], expected: list[str]) -> tuple[str | None, str]:
+    """Read a process's output to its end; the first expected line that did not come, and all that came."""
+    lines: list[str] = []
+    while True:
+        while expected and expected[0] == "^C":
+            os.killpg(process.pid, signal.SIGINT)
+            expected.pop(0)
+        line = process.stdout.readline()
+        if not line:
+            return (expected[0] if expected else None), "".join(lines)
+        lines.append(line)
+        if expected and matches(expected[0], line):
+            expected.pop(0)
+
+
+def first_missing(expected: list[str], output: str) -> str | None:
+    """The first of some lines that does not follow the ones before it."""
+    left = [line for line in expected if line.strip()]
+    for line in output.splitlines():
+        if left and matches(left[0], line):
+            left.pop(0)
+    return left[0] if left else None
+
+
+def matches(expected: str, line: str) -> bool:
+    """Whether a line contains what is expected of it, however it is spaced."""
+    pattern = ".*".join(re.escape(part) for part in _squeeze(expected).split("…"))
+    return re.search(pattern, _squeeze(line)) is not None
+
+
+def _squeeze(line: str) -> str:
+    return " ".join(line.split())
+
+
+def blocks_of(markdown: str) -> Iterator[Block]:
+    """The fenced blocks of a page, those in comments included."""
+    lines = enumerate(markdown.splitlines(), start=1)
+    for number, line in lines:
+        fence = re.match(r"(`{3,})(.*)$", line)
+        if fence is None:
+            continue
+        body: list[str] = []
+        for _, inner in lines:
+            if inner.rstrip() == fence[1]:
+                break
+            body.append(inner + "\n")
+        else:
+            raise ValueError(f"line {number}: a block is not closed")
+        words = fence[2].split()
+        assert words, f"line {number}: a block without a language"
+        options = {key: value for key, _, value in (word.partition("=") for word in words[1:])}
+        yield Block(number, words[0], options, "".join(body))
+
+
+def commands_of(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Every command of a console block with the lines expected of it."""
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, _, rest = re.sub(r"\\\n", " ", part).partition("\n")
+        yield command, [line for line in rest.splitlines() if line.strip() and line.strip() != "…"]
+
+
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+
+@pytest.fixture
+def run_page(tmp_path):
+    """Run a page in a fresh directory beside a copy of the examples."""
+
+    def run(path: Path) -> Page:
+        if (ROOT / "examples").is_dir():
+            ignored = shutil.ignore_patterns("log", "__pycache__")
+            shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=ignored, dirs_exist_ok=True)
+        page = Page(path, tmp_path)
+        page.run()
+        return page
+
+    return run
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "page" in metafunc.fixturenames:
+        metafunc.parametrize("page", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])
