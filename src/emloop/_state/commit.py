@@ -1,0 +1,322 @@
+"""Checkpoints: the one place where a run's state becomes durable.
+
+A checkpoint is a directory ``checkpoints/00000012`` with a valid manifest; whatever else lies there does not count. It is
+written under another name, file by file, the manifest last, everything synced; then renamed; then the rename synced. A
+crash at any instant leaves the older checkpoints as they were and the new one whole or absent. *Committed* means that
+:func:`write_commit` has returned.
+
+::
+
+    manifest.json        seq, info, components, files with sizes and hashes
+    model.json           state of the component "model" …
+    model.safetensors    … and its arrays, where it has any
+    streams.train.json   state of the component "streams/train"
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from emloop._support.files import fsync_dir, write_new
+from emloop.errors import CheckpointError, StateError
+from emloop.types import StateTree
+
+from .manifest import (
+    MANIFEST,
+    FileRecord,
+    file_records,
+    json_values,
+    read_manifest,
+    read_verified,
+    render_manifest,
+    verify_files,
+)
+from .tree import dump_tree, load_tree
+
+__all__ = ["Commit", "list_commits", "newest_commit", "open_commit", "write_commit"]
+
+FORMAT = 1
+"""Version of a checkpoint's layout; a reader refuses any other."""
+
+_NAME = re.compile(r"[0-9]{8,}")
+_RESERVE = 1 << 20  # bytes left free beyond what a checkpoint needs
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A checkpoint on disk.
+
+    Args:
+        path: Its directory.
+        seq: Its number; later checkpoints of a run have larger ones.
+        info: What :func:`write_commit` was given, as JSON values.
+        files: Component → the files with its skeleton and, if it has any, its arrays.
+    """
+
+    path: Path
+    seq: int
+    info: dict[str, Any]
+    files: Mapping[str, tuple[FileRecord, FileRecord | None]] = field(repr=False)
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Whose states it holds, e.g. ``model`` and ``hooks/StopAfter``."""
+        return tuple(self.files)
+
+    def load(self, component: str) -> StateTree:
+        """State of one component; every byte is verified before it is understood.
+
+        Raises:
+            CheckpointError: If there is no such component, or its files are damaged.
+        """
+        if component not in self.files:
+            raise CheckpointError(f"{self.path}: no state of {component!r}; there is {', '.join(self.files)}")
+        skeleton, arrays = self.files[component]
+        try:
+            return load_tree(
+                read_verified(self.path, skeleton), None if arrays is None else read_verified(self.path, arrays)
+            )
+        except StateError as error:
+            raise CheckpointError(f"{self.path / skeleton.name}: {error}") from error
+
+    def verify(self) -> None:
+        """Read every file and compare its hash.
+
+        Raises:
+            CheckpointError: At the first one that is damaged; names it.
+        """
+        verify_files(self.path, read_manifest(self.path))
+
+
+def write_commit(checkpoints: Path, seq: int, components: Mapping[str, StateTree], info: Mapping[str, Any]) -> Commit:
+    """Make a state durable; when this returns, the checkpoint survives a loss of power.
+
+    Args:
+        checkpoints: Directory of the run's checkpoints; created if need be.
+        seq: Number of the checkpoint, larger than those before.
+        components: Component, e.g. ``model`` or ``hooks/StopAfter`` → its state.
+        info: What else a reader needs, as JSON values: epoch, lengths of append-only files …
+
+    Raises:
+        StateError: If a state cannot be stored; names component and place. Nothing was written.
+        CheckpointError: If it cannot be written, or is there already. Older checkpoints are untouched and nothing of
+            this one remains; a second try is safe.
+    """
+    contents, names = _encode(components)
+    header = {"format": FORMAT, "kind": "checkpoint", "seq": seq, "info": json_values(info), "components": names}
+    needed = sum(map(len, contents.values())) * 11 // 10 + _RESERVE
+    final = checkpoints / f"{seq:08d}"
+    try:
+        if not checkpoints.is_dir():
+            checkpoints.mkdir()
+            fsync_dir(checkpoints.parent)
+        if _free_bytes(checkpoints) < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _clear_the_way(final)
+        records = _write(final, contents, header)
+    except OSError as error:
+        raise CheckpointError(_failure(final, needed, error)) from error
+    return Commit(final, seq, header["info"], _by_component(names, records))
+
+
+def open_commit(path: Path) -> Commit:
+    """A checkpoint, after checking its manifest and its files' sizes; contents are verified as they are loaded.
+
+    Raises:
+        CheckpointError: If it is not a valid checkpoint; says why.
+    """
+    return _understand(path, read_manifest(path))
+
+
+def list_commits(checkpoints: Path) -> list[Commit]:
+    """The valid checkpoints of a run, newest first, as :func:`open_commit` judges them.
+
+    Raises:
+        OSError: If one cannot be read for want of permission or the like, which says nothing about its validity.
+    """
+    commits = []
+    for name in _names(checkpoints):
+        with contextlib.suppress(CheckpointError):
+            commits.append(_open_listed(checkpoints / name))
+    return commits
+
+
+def newest_commit(checkpoints: Path, *, set_aside: bool) -> tuple[Commit | None, list[tuple[str, str]]]:
+    """The newest checkpoint of which every byte is as it was written.
+
+    Args:
+        checkpoints: Directory of the run's checkpoints.
+        set_aside: Whether to rename damaged ones to ``.bad-<seq>``, as one does before going on with the run; needs the
+            run's lock.
+
+    Returns:
+        The checkpoint, ``None`` if there is none, and the damaged ones that are newer, as pairs of name and reason.
+
+    Raises:
+        OSError: As :func:`list_commits`; or if a damaged one cannot be renamed.
+    """
+    rejected: list[tuple[str, str]] = []
+    for name in _names(checkpoints):
+        try:
+            commit = _open_listed(checkpoints / name)
+            commit.verify()
+        except CheckpointError as error:
+            rejected.append((name, str(error)))
+            if set_aside:
+                _set_aside(checkpoints / name)
+        else:
+            return commit, rejected
+    return None, rejected
+
+
+def _encode(components: Mapping[str, StateTree]) -> tuple[dict[str, bytes], dict[str, list[str | None]]]:
+    """File → content, and component → its files."""
+    contents: dict[str, bytes] = {}
+    names: dict[str, list[str | None]] = {}
+    stems = {Path(MANIFEST).stem}
+    for component, tree in components.items():
+        try:
+            skeleton, arrays = dump_tree(tree)
+        except StateError as error:
+            raise StateError(f"state of {component}: {error}") from error
+        stem = _stem(component, stems)
+        stems.add(stem.lower())
+        contents[f"{stem}.json"] = skeleton
+        if arrays is not None:
+            contents[f"{stem}.safetensors"] = arrays
+        names[component] = [f"{stem}.json", None if arrays is None else f"{stem}.safetensors"]
+    return contents, names
+
+
+def _stem(component: str, taken: set[str]) -> str:
+    """File name for a component, not taken even where case does not count; a hook's name may be any text."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", component.replace("/", ".")).strip(".-")[:80] or "component"
+    candidate, number = plain, 1
+    while candidate.lower() in taken:
+        number += 1
+        candidate = f"{plain}-{number}"
+    return candidate
+
+
+def _free_bytes(directory: Path) -> float:
+    system = os.statvfs(directory)
+    # Some network file systems do not know their size and say 0.
+    return system.f_bavail * system.f_frsize if system.f_blocks else math.inf
+
+
+def _clear_the_way(final: Path) -> None:
+    """Set a damaged checkpoint of the same number aside.
+
+    Raises:
+        CheckpointError: If there is an intact one: two states cannot have one number.
+    """
+    if not os.path.lexists(final):
+        return
+    try:
+        _open_listed(final).verify()
+    except CheckpointError as error:
+        _logger.warning("A damaged checkpoint is in the way and is set aside as %s: %s", _set_aside(final).name, error)
+    else:
+        raise CheckpointError("there is an intact checkpoint of this number")
+
+
+def _write(final: Path, contents: Mapping[str, bytes], header: Mapping[str, Any]) -> dict[str, FileRecord]:
+    """The protocol: the order of these lines is what makes a checkpoint safe."""
+    temporary = final.with_name(f".tmp-{final.name}-{os.getpid()}-{uuid4().hex[:8]}")
+    try:
+        temporary.mkdir()
+        records = {
+            name: FileRecord(name, len(content), write_new(temporary / name, content))
+            for name, content in contents.items()
+        }
+        write_new(temporary / MANIFEST, render_manifest(header, records.values()))
+        fsync_dir(temporary)
+        temporary.rename(final)
+        try:
+            fsync_dir(final.parent)
+        except BaseException:
+            # It may not survive a crash, so nobody shall see it.
+            with contextlib.suppress(OSError):
+                final.rename(temporary)
+            raise
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return records
+
+
+def _understand(path: Path, manifest: Mapping[str, Any]) -> Commit:
+    """What a manifest says, if it is a checkpoint's."""
+    found = (manifest.get("kind"), manifest.get("format"))
+    if found != ("checkpoint", FORMAT):
+        raise CheckpointError(
+            f"{path / MANIFEST}: expected a checkpoint of format {FORMAT}, got {found[0]} of format {found[1]}"
+        )
+    try:
+        seq, info, names = manifest["seq"], manifest["info"], manifest["components"]
+        if type(seq) is not int or type(info) is not dict:
+            raise TypeError("no number or no info")
+        return Commit(path, seq, info, _by_component(names, file_records(manifest)))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path / MANIFEST}: not as a checkpoint's should be: {error}") from error
+
+
+def _by_component(
+    names: Mapping[str, list[Any]], records: Mapping[str, FileRecord]
+) -> dict[str, tuple[FileRecord, FileRecord | None]]:
+    return {
+        component: (records[skeleton], None if arrays is None else records[arrays])
+        for component, (skeleton, arrays) in names.items()
+    }
+
+
+def _names(checkpoints: Path) -> Iterator[str]:
+    """Names of everything that looks like a checkpoint, newest first."""
+    try:
+        names = os.listdir(checkpoints)
+    except (FileNotFoundError, NotADirectoryError):
+        names = []
+    yield from sorted(filter(_NAME.fullmatch, names), key=int, reverse=True)
+
+
+def _open_listed(path: Path) -> Commit:
+    """A checkpoint in its own place, where name and number must agree."""
+    if path.is_symlink():
+        raise CheckpointError(f"{path}: is a link")
+    commit = open_commit(path)
+    if path.name != f"{commit.seq:08d}":
+        raise CheckpointError(f"{path}: holds the checkpoint {commit.seq:08d}")
+    return commit
+
+
+def _set_aside(path: Path) -> Path:
+    target = path.with_name(f".bad-{path.name}")
+    if os.path.lexists(target):
+        target = target.with_name(f"{target.name}-{uuid4().hex[:8]}")
+    path.rename(target)
+    fsync_dir(path.parent)
+    return target
+
+
+def _failure(final: Path, needed: int, error: OSError) -> str:
+    """What went wrong, what it would take, and what there is to fall back on."""
+    message = f"{final}: could not be written: {error}"
+    with contextlib.suppress(OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message += f"; it needs {needed} bytes, {_free_bytes(final.parent)} are free"
+        newest = next(_names(final.parent), None)
+        message += f"; the newest checkpoint is {newest}" if newest else "; there is no older checkpoint"
+    return message

@@ -1,0 +1,193 @@
+"""One process at a time works on a run.
+
+The lock is a POSIX record lock on the file ``.lock``: the kernel drops it when its process dies, however that happens,
+and no forked worker inherits it (as it would inherit ``flock``, and block the resumed run). The price: closing *any*
+descriptor of the file releases it. So only this module ever opens ``.lock``, and where this process itself holds the
+lock it answers from memory, without touching the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from emloop._support.files import atomic_write, open_inside
+from emloop._support.printable import printable
+from emloop.errors import RunDirError, RunLockedError
+
+__all__ = ["RunLock", "holder", "is_held"]
+
+_LOCK = ".lock"
+_HOLDER = "holder.json"
+_MAX_HOLDER_BYTES = 64 << 10
+
+_WORDS = {"pid": "process", "host": "on", "since": "since", "attempt": "attempt"}
+
+_Identity = tuple[int, int]
+"""Device and inode of a lock file: the same for every path that leads to it."""
+
+_held: dict[_Identity, int] = {}  # lock → process id; a forked child sees its parent's and must not take it for its own
+_guard = threading.Lock()
+
+# struct flock: type, whence, start, length, pid on Linux; start, length, pid, type, whence on macOS.
+_IS_MACOS = sys.platform == "darwin"
+_FLOCK = struct.Struct("@qqihh" if _IS_MACOS else "@hhqqi4x")
+
+
+class RunLock:
+    """The right to write to a run directory, held from :meth:`acquire` to :meth:`release` or the end of the process.
+
+    Args:
+        directory: The run directory, which must exist.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = Path(directory)
+        self._descriptor = -1
+        self._identity: _Identity = (-1, -1)
+
+    def acquire(self, *, attempt: int | None = None) -> None:
+        """Take the lock, or fail at once.
+
+        Args:
+            attempt: Number of the attempt, noted in ``holder.json`` for whoever comes second.
+
+        Raises:
+            RunLockedError: If a process holds it, this one included; names it.
+            RunDirError: If the directory cannot be locked.
+        """
+        with _guard:
+            if _is_ours(_identity(self._directory)):
+                raise _locked(self._directory)
+            self._descriptor = _take(self._directory)
+            self._identity = _identity_of(os.fstat(self._descriptor))
+            _held[self._identity] = os.getpid()
+        try:
+            atomic_write(self._directory / _HOLDER, json.dumps(_describe_self(attempt)) + "\n")
+        except OSError as error:
+            self.release()
+            raise RunDirError(f"{self._directory}: cannot be written to: {error}") from error
+
+    def release(self) -> None:
+        """Give the lock back; does nothing if it is not held."""
+        if self._descriptor < 0:
+            return
+        if _is_ours(self._identity):
+            # Whoever reads it later loses nothing if it stays: it does not say that the lock is held.
+            with contextlib.suppress(OSError):
+                (self._directory / _HOLDER).unlink()
+        with _guard:
+            if _is_ours(self._identity):
+                del _held[self._identity]
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def is_held(directory: Path) -> bool:
+    """Whether some process, maybe this one, works on the run. Needs no right to write, and never takes the lock.
+
+    Raises:
+        RunDirError: If that cannot be found out.
+    """
+    with _guard:
+        identity = _identity(directory)
+        if identity is None or _is_ours(identity):
+            return identity is not None
+        return _query(directory)
+
+
+def holder(directory: Path) -> dict[str, Any] | None:
+    """What the last process that took the lock said of itself, ``None`` if it left orderly or said nothing readable.
+
+    Returns:
+        ``pid``, ``host``, ``boot_id`` (where the system has one), ``attempt`` and ``since`` (ISO 8601, UTC).
+    """
+    try:
+        with os.fdopen(open_inside(directory, _HOLDER), "rb") as file:
+            found = json.loads(file.read(_MAX_HOLDER_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _take(directory: Path) -> int:
+    """Descriptor of the lock file, locked."""
+    try:
+        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise RunDirError(f"{directory}: cannot be locked: {error}") from error
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise _locked(directory) from error
+        raise RunDirError(f"{directory}: its file system does not support locks: {error}") from error
+    return descriptor
+
+
+def _query(directory: Path) -> bool:
+    # Asking for a shared lock is allowed on a descriptor for reading, and only another's exclusive lock is in its way.
+    question = (0, 0, 0, fcntl.F_RDLCK, os.SEEK_SET) if _IS_MACOS else (fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        descriptor = os.open(Path(directory) / _LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            answer = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, _FLOCK.pack(*question)))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise RunDirError(f"{directory}: cannot tell whether a process works on it: {error}") from error
+    return bool(answer[3 if _IS_MACOS else 0] != fcntl.F_UNLCK)
+
+
+def _identity(directory: Path) -> _Identity | None:
+    """Identity of the lock file, ``None`` if there is none; found without opening it."""
+    try:
+        return _identity_of((Path(directory) / _LOCK).stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise RunDirError(f"{directory}: cannot tell whether a process works on it: {error}") from error
+
+
+def _identity_of(status: os.stat_result) -> _Identity:
+    return status.st_dev, status.st_ino
+
+
+def _is_ours(identity: _Identity | None) -> bool:
+    return identity is not None and _held.get(identity) == os.getpid()
+
+
+def _locked(directory: Path) -> RunLockedError:
+    found = holder(directory) or {}
+    who = [f"{word} {found[key]}" for key, word in _WORDS.items() if found.get(key) is not None]
+    name = f": {printable(' '.join(who))}" if who else ""
+    return RunLockedError(f"{directory}: another process works on it{name}; wait for its end, or stop it")
+
+
+def _describe_self(attempt: int | None) -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "boot_id": _boot_id(),
+        "attempt": attempt,
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _boot_id() -> str | None:
+    """What tells this start of the machine from others, on Linux."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None

@@ -1,0 +1,55 @@
+"""JSON without dialects: no NaN, plain ASCII, and no deeper than any honest writer goes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+__all__ = ["MAX_DEPTH", "dump", "parse"]
+
+MAX_DEPTH = 64
+"""How many lists and objects may contain one another."""
+
+
+def dump(value: Any, *, indent: int | None = None) -> bytes:
+    """A JSON value as text that :func:`parse` accepts; equal values with equal key order give equal bytes.
+
+    Raises:
+        ValueError: If there is a NaN or an infinity, or the value is too deep or contains itself.
+        TypeError: If something is not a JSON value.
+    """
+    separators = (",", ":") if indent is None else (",", ": ")
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent, separators=separators)
+    _check_depth(value)
+    return f"{text}\n".encode()
+
+
+def parse(data: bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: If it is not UTF-8, not JSON, holds ``NaN`` or ``Infinity``, or is too deep.
+    """
+    try:
+        value = json.loads(data.decode(), parse_constant=_refuse)
+    except RecursionError:
+        raise _too_deep() from None
+    _check_depth(value)
+    return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _check_depth(value: Any) -> None:
+    layer, depth = [value], 0
+    while layer := [item for item in layer if isinstance(item, (dict, list, tuple))]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise _too_deep()
+        layer = [child for item in layer for child in (item.values() if isinstance(item, dict) else item)]
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"nested more than {MAX_DEPTH} deep")

@@ -1,0 +1,252 @@
+"""State trees as files: a JSON skeleton and, beside it, the arrays as safetensors. Never a pickle.
+
+What comes back is bit for bit what was given, with two exceptions: a tuple comes back as a list, and a mapping as a
+``dict``, its keys in the same order. Equal trees give equal bytes, so hashes of files can stand for states.
+
+In the skeleton an object with the key ``$`` stands for a value that JSON lacks (a dictionary's own key that begins
+with ``$`` is written with one more). An array is named by its place, as a JSON pointer: ``/model/0/weight``. One of a
+dtype that safetensors lacks (text, dates, complex128, foreign byte order) is stored as its bytes, that is as
+``uint8 [..., itemsize]``, and the skeleton has the dtype.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from emloop.errors import StateError
+from emloop.types import StateTree
+
+from .strict_json import MAX_DEPTH, dump, parse
+
+__all__ = ["copy_tree", "dump_tree", "equal_trees", "load_tree"]
+
+_Array = npt.NDArray[Any]
+
+_NATIVE = frozenset(np.dtype(code) for code in ("?", *"bBhHiIqQ", "f2", "f4", "f8", "c8"))
+_STORABLE_KINDS = frozenset("biufcmMUS")
+_DTYPE = re.compile(r"[<>|][biufcmMUS][0-9]+(\[[0-9]*[A-Za-z]+\])?")
+
+_LONG_BITS = 1024  # Python refuses to read or write longer integers in decimal, so these are written in hexadecimal
+
+_ACCEPTED = "None, bool, int, float, str, bytes, NumPy arrays and scalars, and lists and dicts of these"
+
+
+def dump_tree(tree: StateTree) -> tuple[bytes, bytes | None]:
+    """A state tree as the contents of two files.
+
+    Returns:
+        The skeleton (JSON) and the arrays (safetensors), ``None`` where there are none.
+
+    Raises:
+        StateError: If something in the tree cannot be stored; names the place.
+    """
+    skeleton, arrays = _take_apart(tree)
+    return dump(skeleton), safetensors.numpy.save(arrays) if arrays else None
+
+
+def load_tree(skeleton: bytes, arrays: bytes | None) -> StateTree:
+    """The state tree that :func:`dump_tree` made two files of; its arrays are writable and its own.
+
+    Raises:
+        StateError: If the bytes are not those of a state tree.
+    """
+    try:
+        return _put_together(parse(skeleton), safetensors.numpy.load(arrays) if arrays is not None else {})
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise StateError(f"no state tree: {error}") from error
+
+
+def copy_tree(tree: StateTree) -> StateTree:
+    """The tree as it would come back from its files, sharing no memory with the original.
+
+    Raises:
+        StateError: As :func:`dump_tree`.
+    """
+    skeleton, arrays = _take_apart(tree)
+    return _put_together(skeleton, {name: array.copy() for name, array in arrays.items()})
+
+
+def equal_trees(one: StateTree, other: StateTree) -> bool:
+    """Whether two trees are the same to the bit: whether their files would be.
+
+    So NaN equals NaN, ``0.0`` differs from ``-0.0``, ``1`` from ``1.0`` and from ``True``, and the order of a
+    dictionary's keys counts.
+
+    Raises:
+        StateError: As :func:`dump_tree`.
+    """
+    (skeleton, arrays), (other_skeleton, other_arrays) = _take_apart(one), _take_apart(other)
+    return (
+        dump(skeleton) == dump(other_skeleton)
+        and arrays.keys() == other_arrays.keys()
+        and all(_same_bits(array, other_arrays[name]) for name, array in arrays.items())
+    )
+
+
+def _same_bits(one: _Array, other: _Array) -> bool:
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return np.array_equal(one.reshape(-1).view(np.uint8), other.reshape(-1).view(np.uint8))
+
+
+def _take_apart(tree: StateTree) -> tuple[Any, dict[str, _Array]]:
+    """The skeleton, and the arrays by position: C-contiguous, of native dtypes."""
+    arrays: dict[str, _Array] = {}
+    return _encode(tree, "", 1, arrays), arrays
+
+
+def _encode(value: Any, place: str, depth: int, arrays: dict[str, _Array]) -> Any:
+    # Before the rest, because NumPy's float64 is a float and its str_ a str.
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _encode_array(value, place, arrays)
+    if isinstance(value, (bytes, bytearray)):
+        arrays[place] = np.frombuffer(value, np.uint8)
+        return {"$": "bytes"}
+    if isinstance(value, (Mapping, list, tuple)):
+        if depth == MAX_DEPTH:
+            raise StateError(f"{_quote(place)}: nested more than {MAX_DEPTH - 1} deep, or containing itself")
+        items = [
+            (key, _encode(child, f"{place}/{_escape(key)}", depth + 1, arrays)) for key, child in _items(value, place)
+        ]
+        return dict(items) if isinstance(value, Mapping) else [child for _, child in items]
+    return _encode_scalar(value, place)
+
+
+def _encode_scalar(value: Any, place: str) -> Any:
+    # What is of a subclass, such as an enumeration's, is stored as the plain value.
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value) if value.bit_length() <= _LONG_BITS else {"$": "int", "value": hex(value)}
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"$": "float", "value": repr(float(value))}
+    if isinstance(value, str):
+        plain = str.__str__(value)
+        return plain if _is_text(plain) else {"$": "text", "value": plain.encode("utf-8", "surrogatepass").hex()}
+    raise StateError(f"{_quote(place)}: a {_type_name(value)} cannot be stored; a state tree holds {_ACCEPTED}")
+
+
+def _items(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """What a container holds, under the keys that the skeleton uses."""
+    if not isinstance(value, Mapping):
+        yield from ((str(index), child) for index, child in enumerate(value))
+        return
+    for key, child in value.items():
+        if not isinstance(key, str) or not _is_text(key):
+            raise StateError(
+                f"{_quote(place)}: keys must be text, got {key!r} ({_type_name(key)}); "
+                "store a list of pairs, or the key as text"
+            )
+        yield (f"${key}" if key.startswith("$") else key), child
+
+
+def _encode_array(value: _Array | np.generic, place: str, arrays: dict[str, _Array]) -> dict[str, str]:
+    if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap):
+        raise StateError(f"{_quote(place)}: a {_type_name(value)} cannot be stored; make it a plain array")
+    array = np.asarray(value)
+    dtype = array.dtype
+    if dtype.kind not in _STORABLE_KINDS or not dtype.itemsize:
+        raise StateError(f"{_quote(place)}: arrays of dtype {dtype} cannot be stored; store a view, or a list")
+    tag = {"$": "array" if isinstance(value, np.ndarray) else "scalar"}
+    # Unlike ascontiguousarray this keeps zero dimensions.
+    array = np.asarray(array, order="C")
+    if dtype in _NATIVE:
+        arrays[place] = array
+        return tag
+    arrays[place] = _without_padding(array.reshape(*array.shape, 1).view(np.uint8), dtype)
+    return {**tag, "dtype": dtype.str}
+
+
+def _without_padding(raw: _Array, dtype: np.dtype[Any]) -> _Array:
+    """Set to zero what an 80-bit float leaves undefined, so that equal numbers are equal bytes."""
+    if dtype.kind not in "fc" or dtype.itemsize <= 8 * (1 + (dtype.kind == "c")) or np.finfo(dtype).nmant != 63:
+        return raw
+    width = dtype.itemsize // (1 + (dtype.kind == "c"))
+    numbers = raw.copy().reshape(-1, width)
+    numbers[:, 10:] = 0
+    return numbers.reshape(raw.shape)
+
+
+def _put_together(skeleton: Any, arrays: dict[str, _Array]) -> StateTree:
+    """The tree; uses up the arrays.
+
+    Raises:
+        ValueError, KeyError, TypeError: If skeleton and arrays do not fit.
+    """
+    tree = _decode(skeleton, "", arrays)
+    if arrays:
+        raise ValueError(f"arrays that nothing refers to: {', '.join(map(repr, sorted(arrays)))}")
+    return tree
+
+
+def _decode(value: Any, place: str, arrays: dict[str, _Array]) -> Any:
+    if isinstance(value, list):
+        return [_decode(child, f"{place}/{index}", arrays) for index, child in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if "$" in value:
+        kind = value["$"]
+        if kind in _FROM_TEXT:
+            return _FROM_TEXT[kind](value["value"])
+        if kind not in _FROM_ARRAY or place not in arrays:
+            raise ValueError(f"{_quote(place)}: {kind!r} is unknown, or its array is missing")
+        return _FROM_ARRAY[kind](_decode_array(arrays.pop(place), value.get("dtype")))
+    return {
+        key[1:] if key.startswith("$") else key: _decode(child, f"{place}/{_escape(key)}", arrays)
+        for key, child in value.items()
+    }
+
+
+def _decode_array(array: _Array, dtype_text: str | None) -> _Array:
+    if not array.flags.writeable:
+        array = array.copy()
+    if dtype_text is None:
+        return array
+    if not _DTYPE.fullmatch(dtype_text):
+        raise ValueError(f"{dtype_text!r} is no dtype of a state tree")
+    dtype = np.dtype(dtype_text)
+    if array.dtype != np.uint8 or not dtype.itemsize or array.shape[-1:] != (dtype.itemsize,):
+        raise ValueError(f"{array.dtype} {list(array.shape)} cannot be the bytes of an array of {dtype}")
+    return array.view(dtype).reshape(array.shape[:-1])
+
+
+_FROM_TEXT: dict[str, Callable[[str], Any]] = {
+    "int": lambda text: int(text, 16),
+    "float": float,
+    "text": lambda text: bytes.fromhex(text).decode("utf-8", "surrogatepass"),
+}
+_FROM_ARRAY: dict[str, Callable[[_Array], Any]] = {
+    "array": lambda array: array,
+    "scalar": lambda array: array[()],
+    "bytes": lambda array: array.tobytes(),
+}
+
+
+def _escape(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _is_text(value: str) -> bool:
+    """Whether a string is Unicode text; file names may hold half characters, which JSON would join."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _quote(place: str) -> str:
+    return place or "the state itself"
+
+
+def _type_name(value: object) -> str:
+    cls = type(value)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,174 @@
+"""Files that are whole and durable, or not there at all, and reading that no link can lead astray.
+
+Errors are plain ``OSError`` s that name the path; what they mean to the user is for the caller to say. A failed
+``fsync`` is never repeated on the same file: the kernel may have dropped the data and call the second try a success.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+if sys.platform == "darwin":
+    import fcntl
+
+__all__ = ["atomic_write", "fsync_dir", "open_inside", "sha256_of", "sync", "write_all", "write_new"]
+
+_CHUNK = 16 << 20  # bytes; macOS refuses to write 2 GiB at once
+
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+_NO_FSYNC = (errno.EINVAL, errno.ENOTSUP)
+
+
+def atomic_write(path: Path | str, data: bytes | str) -> None:
+    """Replace a file's content: readers, and the disk after a crash, have the old or the new one, whole.
+
+    Args:
+        path: The file; a link is replaced, not followed.
+        data: New content; text is written as UTF-8.
+
+    Raises:
+        OSError: If it cannot be written; the old file is untouched, unless only the last ``fsync`` failed.
+    """
+    path = Path(path)
+    # The name leaves out the file's own, which may be as long as names can be.
+    temporary = path.with_name(f".tmp-{os.getpid()}-{uuid4().hex[:12]}")
+    write_new(temporary, data.encode() if isinstance(data, str) else data)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        _discard(temporary)
+        raise
+    fsync_dir(path.parent)
+
+
+def write_new(path: Path | str, data: bytes) -> str:
+    """Write a file that must not exist yet, and return when its content is durable.
+
+    Its name is durable only after :func:`fsync_dir` of the directory.
+
+    Returns:
+        SHA-256 of the content, hexadecimal.
+
+    Raises:
+        OSError: If it exists or cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    descriptor = os.open(path, _CREATE, 0o666)
+    try:
+        with _naming(path):
+            try:
+                digest = hashlib.sha256()
+                view = memoryview(data)
+                for start in range(0, len(view), _CHUNK):
+                    chunk = view[start : start + _CHUNK]
+                    digest.update(chunk)
+                    write_all(descriptor, chunk)
+                sync(descriptor)
+            finally:
+                os.close(descriptor)
+    except BaseException:
+        _discard(path)
+        raise
+    return digest.hexdigest()
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write every byte, in as many calls as it takes (one, as a rule)."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def sync(descriptor: int) -> None:
+    """Return when everything written to a file is on the disk itself."""
+    if sys.platform == "darwin":
+        # macOS's fsync stops at the drive's cache.
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError as error:
+            if error.errno not in _NO_FSYNC:
+                raise
+        else:
+            return
+    os.fsync(descriptor)
+
+
+def fsync_dir(path: Path | str) -> None:
+    """Return when the names in a directory are durable."""
+    descriptor = os.open(path, _FOLDER)
+    try:
+        with _naming(path):
+            os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems keep names safe by themselves and refuse the call.
+        if error.errno not in _NO_FSYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def open_inside(directory: Path | str, name: str, flags: int = os.O_RDONLY) -> int:
+    """Open a regular file below a directory without following a link anywhere on the way.
+
+    Args:
+        directory: Where to start; may itself be reached through links.
+        name: Relative path with ``/`` between its parts.
+        flags: How to open; the file is never created.
+
+    Returns:
+        A file descriptor; the caller closes it.
+
+    Raises:
+        ValueError: If the name is absolute, or has a part that is empty, ``.`` or ``..``.
+        OSError: If there is no such regular file: ``ENOENT``, ``ENOTDIR`` or ``ELOOP`` (a link), ``EINVAL`` (a pipe,
+            a device, a directory).
+    """
+    *folders, last = name.split("/")
+    if "\0" in name or not {"", ".", ".."}.isdisjoint([*folders, last]):
+        raise ValueError(f"{name!r} is no name of a file inside {directory}")
+    with _naming(Path(directory, name)):
+        folder = os.open(directory, _FOLDER)
+        try:
+            for part in folders:
+                outer = folder
+                folder = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=outer)
+                os.close(outer)
+            # Without O_NONBLOCK a pipe would wait for its writer.
+            descriptor = os.open(last, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
+        finally:
+            os.close(folder)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file")
+    return descriptor
+
+
+def sha256_of(path: Path | str) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _naming(path: Path | str) -> Iterator[None]:
+    """Let errors of calls that know only a descriptor, or a part of the path, name the path."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _discard(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
