@@ -13,7 +13,7 @@ LAYERS = (
     {"_build", "main_loop"},
     {"datasets", "models", "hooks"},
     {"api"},
-    {"cli", "utils", "testing"},
+    {"cli", "utils", "testing", "seeding", "suggest"},
     {"entry_point"},
 )
 """The rooms of emloop, lowest first. A room may import from lower layers only, not from its neighbours."""
