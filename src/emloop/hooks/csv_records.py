@@ -1,0 +1,155 @@
+"""What the hooks that write predictions share: an epoch's examples, written as one CSV file at its end.
+
+Examples are kept as they came, as arrays where that is possible; rows are made of them only when somebody looks.
+``B`` is the number of examples in a batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from emloop._contracts import AbstractHook
+from emloop._support.files import atomic_write
+from emloop.errors import BatchError, ConfigError, StateError, VariableTypeError
+from emloop.types import Batch, EpochData, StateTree
+
+from .arguments import optional_name_list
+from .batch_data import read_variable
+from .csv_text import csv_text
+from .example_values import check_single_values, storable_values
+from .examples import Examples
+from .hook_state import check_keys
+
+__all__ = ["CsvRecords"]
+
+
+class CsvRecords(AbstractHook, ABC):
+    """Gather variables of an epoch's examples and write them as a CSV file; to be extended.
+
+    Every epoch's file replaces the one before. An epoch without rows leaves it as it is.
+
+    Args:
+        gathered: Names of the variables that rows are made of, the id variable first.
+        columns: The file's header.
+        output_file: The file; a relative path starts in ``output_dir``.
+        output_dir: The run directory; without one, relative paths start in the working directory.
+        streams: Names of the streams whose batches are gathered; all by default.
+    """
+
+    def __init__(
+        self,
+        *,
+        gathered: Iterable[str],
+        columns: Iterable[str],
+        output_file: str,
+        output_dir: str | None,
+        streams: Iterable[str] | None,
+    ) -> None:
+        super().__init__()
+        self._gathered = list(gathered)
+        self._columns = list(columns)
+        repeated = dict.fromkeys(name for name in self._columns if self._columns.count(name) > 1)
+        if repeated:
+            raise ConfigError(f"{type(self).__name__}: more than one column is called {', '.join(map(repr, repeated))}")
+        self._streams = optional_name_list("streams", streams)
+        self._path = Path(output_dir or "", output_file)
+        self._forget()
+
+    @abstractmethod
+    def _check(self, batch: Sequence[Any]) -> None:
+        """Check that rows can be made of a batch.
+
+        Args:
+            batch: For every gathered variable its ``B`` values; the ids are checked already.
+
+        Raises:
+            VariableTypeError: If values are not of the kind that the rows need.
+            BatchError: If variables do not fit each other.
+        """
+
+    @abstractmethod
+    def _rows(self, examples: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+        """Make rows, their cells in the order of the columns.
+
+        Args:
+            examples: For every example the values of the gathered variables.
+        """
+
+    def _forget(self) -> None:
+        self._examples = [Examples() for _ in self._gathered]
+        self._epoch_is_over = False
+
+    def _all_rows(self) -> Iterator[Sequence[Any]]:
+        return self._rows(zip(*self._examples, strict=True))
+
+    @property
+    def _accumulator(self) -> list[dict[str, Any]]:
+        """The epoch's rows, each as a mapping of column to cell; there until the next epoch's first batch."""
+        return [dict(zip(self._columns, row, strict=True)) for row in self._all_rows()]
+
+    def after_batch(self, stream_name: str, batch_data: Batch) -> None:
+        """Take the batch's examples.
+
+        Raises:
+            MissingVariableError: If the batch lacks a variable.
+            VariableTypeError: If values are not of the kind that the rows need.
+            BatchError: If variables do not fit each other.
+        """
+        if self._epoch_is_over:
+            self._forget()
+        if self._streams is not None and stream_name not in self._streams:
+            return
+        values = [read_variable(batch_data, stream_name, name) for name in self._gathered]
+        try:
+            batch = [storable_values(name, of_name) for name, of_name in zip(self._gathered, values, strict=True)]
+            self._check_sizes(batch)
+            check_single_values(self._gathered[0], batch[0])
+            self._check(batch)
+        except (BatchError, VariableTypeError) as error:
+            raise type(error)(f"stream {stream_name!r}: {error}") from error
+        for examples, of_batch in zip(self._examples, batch, strict=True):
+            examples.add(of_batch)
+
+    def _check_sizes(self, batch: Sequence[Any]) -> None:
+        if len({len(values) for values in batch}) > 1:
+            sizes = ", ".join(f"{len(values)} of {name!r}" for name, values in zip(self._gathered, batch, strict=True))
+            raise BatchError(f"the batch has not the same number of examples of each variable: {sizes}")
+
+    def after_epoch(self, epoch_id: int = 0, epoch_data: EpochData | None = None) -> None:
+        """Write the epoch's rows, if it had any."""
+        if not self._epoch_is_over and next(self._all_rows(), None) is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            text = csv_text(chain([self._columns], self._all_rows()))
+            atomic_write(self._path, text.encode("utf-8", "backslashreplace"))
+        self._epoch_is_over = True
+
+    def state_dict(self) -> StateTree:
+        """The examples of the unfinished epoch, ``None`` if there are none."""
+        if self._epoch_is_over or not len(self._examples[0]):
+            return {"unwritten": None}
+        examples = [examples.state() for examples in self._examples]
+        return {"unwritten": {"variables": self._gathered, "columns": self._columns, "examples": examples}}
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Go on gathering where an equal hook stopped.
+
+        Raises:
+            StateError: If the state has examples of other variables, or for other columns.
+        """
+        unwritten = check_keys(self, state, ["unwritten"])["unwritten"]
+        self._forget()
+        if unwritten is None:
+            return
+        unwritten = check_keys(self, unwritten, ["variables", "columns", "examples"])
+        for what, mine in (("variables", self._gathered), ("columns", self._columns)):
+            if unwritten[what] != mine:
+                raise StateError(
+                    f"{type(self).__name__}: the state has the {what} {', '.join(map(repr, unwritten[what]))}; "
+                    f"the hook has {', '.join(map(repr, mine))}"
+                )
+        for examples, of_state in zip(self._examples, unwritten["examples"], strict=True):
+            examples.load(of_state)

@@ -1,0 +1,98 @@
+"""The values of a batch's examples: one for each, or a sequence for each.
+
+``B`` is the number of examples, ``T`` the length of a sequence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from emloop.errors import VariableTypeError
+
+from .batch_data import lives_on_device, no_examples
+
+__all__ = ["check_single_values", "sequence_lengths", "storable_values"]
+
+_PLAIN = (bool, int, float, str, bytes, type(None))
+_KIND_OF_ARRAY = {bool: "b", int: "i", float: "f"}
+
+
+def storable_values(name: str, values: Any) -> Any:
+    """A batch's values of a variable as something that has ``len`` and that a state tree can hold.
+
+    Numbers become arrays; an array on a device is left there; what is neither number nor text becomes text.
+
+    Args:
+        name: The variable's name, for the message.
+        values: ``B`` values: an array, or a sequence of single values or (nested) lists.
+
+    Raises:
+        VariableTypeError: If there is no value for every example.
+    """
+    if lives_on_device(values):
+        return values
+    if hasattr(values, "__array__"):
+        array = np.asarray(values)
+        if array.ndim and not array.dtype.hasobject:
+            return array
+    if _is_single(values) or not hasattr(values, "__iter__"):
+        raise VariableTypeError(f"variable {name!r}: {no_examples(values)}")
+    return _compact([_plain(value) for value in values])
+
+
+def check_single_values(name: str, values: Any) -> None:
+    """Check that a variable has one number or text for every example.
+
+    Raises:
+        VariableTypeError: If it has a sequence for an example.
+    """
+    shape = getattr(values, "shape", None)
+    if shape is not None and len(shape) != 1:
+        raise VariableTypeError(f"variable {name!r}: expected one value per example, got an array of shape {shape}")
+    if shape is None and not all(map(_is_single, values)):
+        raise VariableTypeError(f"variable {name!r}: expected one value per example, got a sequence for some")
+
+
+def sequence_lengths(name: str, values: Any) -> list[int]:
+    """``T`` of every example.
+
+    Raises:
+        VariableTypeError: If the variable does not have a sequence of single values for every example.
+    """
+    shape = getattr(values, "shape", None)
+    if shape is not None and len(shape) == 2:
+        return [shape[1]] * shape[0]
+    if shape is not None or not all(map(_is_sequence_of_singles, values)):
+        found = f"an array of shape {shape}" if shape is not None else f"{values!r:.80}"
+        raise VariableTypeError(f"variable {name!r}: expected a sequence of single values per example, got {found}")
+    return [len(example) for example in values]
+
+
+def _is_single(value: Any) -> bool:
+    return isinstance(value, (str, bytes)) or not getattr(value, "shape", hasattr(value, "__len__"))
+
+
+def _is_sequence_of_singles(value: Any) -> bool:
+    if _is_single(value):
+        return False
+    shape = getattr(value, "shape", None)
+    return all(map(_is_single, value)) if shape is None else len(shape) == 1
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _PLAIN) or hasattr(value, "__array__"):
+        return value
+    return _compact([_plain(item) for item in value]) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _compact(values: list[Any]) -> Any:
+    """Values as one array where it holds exactly them; it takes a fraction of the list's memory."""
+    if len({(value.dtype, value.shape) if isinstance(value, np.ndarray) else type(value) for value in values}) != 1:
+        return values
+    if isinstance(values[0], np.ndarray):
+        return np.stack(values)
+    array = np.array(values) if type(values[0]) in _KIND_OF_ARRAY else None
+    # Integers that are too large would become floats or objects.
+    return array if array is not None and array.dtype.kind == _KIND_OF_ARRAY[type(values[0])] else values

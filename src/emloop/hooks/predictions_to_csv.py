@@ -1,0 +1,61 @@
+"""Write single values per example, such as labels and predictions, as a CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from emloop.errors import ConfigError
+
+from .arguments import name_list
+from .csv_records import CsvRecords
+from .example_values import check_single_values
+
+__all__ = ["PredictionsToCsv"]
+
+
+class PredictionsToCsv(CsvRecords):
+    """Write a row per example: its id and its variables.
+
+    .. code-block:: yaml
+
+        hooks:
+          - PredictionsToCsv:
+              variables: [labels, predictions]
+              id_variable: ids
+              streams: [test]
+
+    The file has the last finished epoch's examples, in the order in which they came. For a vector per example see
+    :class:`LogitsToCsv`, for a sequence :class:`SequenceToCsv`.
+
+    Args:
+        variables: Names of the variables, a column each; one value per example.
+        id_variable: Name of the variable that identifies the examples, the first column.
+        output_file: The file; a relative path starts in the run directory.
+        streams: Names of the streams that are written; all by default.
+        output_dir: The run directory.
+    """
+
+    def __init__(
+        self,
+        variables: Iterable[str],
+        id_variable: str,
+        output_file: str = "predictions.csv",
+        streams: Iterable[str] | None = None,
+        *,
+        output_dir: str | None = None,
+    ) -> None:
+        names = name_list("variables", variables)
+        if not names:
+            raise ConfigError("variables: expected at least one name, got none")
+        columns = [id_variable, *names]
+        super().__init__(
+            gathered=columns, columns=columns, output_file=output_file, output_dir=output_dir, streams=streams
+        )
+
+    def _check(self, batch: Sequence[Any]) -> None:
+        for name, values in zip(self._gathered, batch, strict=True):
+            check_single_values(name, values)
+
+    def _rows(self, examples: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+        return iter(examples)

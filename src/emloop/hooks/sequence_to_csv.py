@@ -1,0 +1,76 @@
+"""Write sequences, such as a label for every word of a sentence, as a CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from emloop.errors import BatchError, ConfigError
+
+from .arguments import name_list
+from .csv_records import CsvRecords
+from .example_values import sequence_lengths
+
+__all__ = ["SequenceToCsv"]
+
+
+class SequenceToCsv(CsvRecords):
+    """Write a row per position of every example's sequence.
+
+    .. code-block:: yaml
+
+        hooks:
+          - SequenceToCsv:
+              variables: [words, tags]
+              id_variable: ids
+              output_file: tags.csv
+              pad_mask_variable: mask
+
+    Columns are the id, ``index`` (the position, counted with the masked ones) and the variables. The file has the last
+    finished epoch's examples, in the order in which they came.
+
+    Args:
+        variables: Names of the variables, a column each; for an example all have the same length.
+        id_variable: Name of the variable that identifies the examples, one value each.
+        output_file: The file; a relative path starts in the run directory.
+        pad_mask_variable: Name of the variable that is false at positions to leave out.
+        streams: Names of the streams that are written; all by default.
+        output_dir: The run directory.
+    """
+
+    def __init__(
+        self,
+        variables: Iterable[str],
+        id_variable: str,
+        output_file: str,
+        pad_mask_variable: str | None = None,
+        streams: Iterable[str] | None = None,
+        *,
+        output_dir: str | None = None,
+    ) -> None:
+        names = name_list("variables", variables)
+        if not names:
+            raise ConfigError("variables: expected at least one name, got none")
+        self._masked = pad_mask_variable is not None
+        super().__init__(
+            gathered=[id_variable, *names, *([] if pad_mask_variable is None else [pad_mask_variable])],
+            columns=[id_variable, "index", *names],
+            output_file=output_file,
+            output_dir=output_dir,
+            streams=streams,
+        )
+
+    def _check(self, batch: Sequence[Any]) -> None:
+        names = self._gathered[1:]
+        lengths = [sequence_lengths(name, values) for name, values in zip(names, batch[1:], strict=True)]
+        for index, of_example in enumerate(zip(*lengths, strict=True)):
+            if len(set(of_example)) > 1:
+                found = ", ".join(f"{length} in {name!r}" for name, length in zip(names, of_example, strict=True))
+                raise BatchError(f"example {index} has a different number of positions in each variable: {found}")
+
+    def _rows(self, examples: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+        for example_id, *sequences in examples:
+            mask = sequences.pop() if self._masked else None
+            for index, values in enumerate(zip(*sequences, strict=True)):
+                if mask is None or mask[index]:
+                    yield example_id, index, *values
