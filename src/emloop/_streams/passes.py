@@ -1,0 +1,112 @@
+"""The pass that is being read, and the random generators that belong to it.
+
+A generator is a pure function of (run seed, stream, purpose, index): the SHA-256 of these four, as a JSON list, is the
+entropy of a NumPy ``SeedSequence``, which seeds a ``PCG64``. Neither the order in which streams are read nor the
+threads that read them can change what is drawn, and a pass can be started again without its predecessors.
+
+The pass is set around a stream's code only, in whichever thread runs it; hooks and models are outside any pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+
+from emloop._state.random import current_seed
+from emloop.errors import UsageError
+
+__all__ = ["CURRENT_PASS", "Pass", "Purpose", "current_pass", "entered", "keyed_rng", "pass_rng"]
+
+logger = logging.getLogger(__name__)
+
+Purpose = Literal["training", "evaluation", "outside"]
+"""What numbers are drawn for; ``outside``: by a dataset that is not being read by a :class:`StreamWrapper`."""
+
+
+class Pass:
+    """One iteration of a stream from its start to its end, as far as random numbers are concerned.
+
+    Args:
+        training: Whether the pass trains the model.
+        index: Number of this pass. Generators of an evaluation do not depend on it: each sees the same numbers.
+    """
+
+    __slots__ = ("_generators", "_index", "_purpose")
+
+    def __init__(self, *, training: bool, index: int) -> None:
+        self._purpose: Purpose = "training" if training else "evaluation"
+        self._index = index if training else 0
+        self._generators: dict[str, np.random.Generator] = {}
+
+    def rng(self, stream: str) -> np.random.Generator:
+        """The generator of a stream in this pass; the same object every time."""
+        generator = self._generators.get(stream)
+        if generator is None:
+            generator = self._generators[stream] = keyed_rng(stream, self._purpose, self._index)
+        return generator
+
+    def state(self) -> dict[str, Any]:
+        """Stream → state of the generator that was made for it in this pass."""
+        return {stream: generator.bit_generator.state for stream, generator in self._generators.items()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what :meth:`state` returned."""
+        for stream, generator_state in state.items():
+            self.rng(stream).bit_generator.state = generator_state
+
+
+CURRENT_PASS: ContextVar[Pass | None] = ContextVar("emloop_pass", default=None)
+
+
+def current_pass() -> Pass | None:
+    """The pass that is being read in this context, or ``None`` outside any."""
+    return CURRENT_PASS.get()
+
+
+@contextmanager
+def entered(reading: Pass) -> Iterator[Pass]:
+    """Make a pass the current one."""
+    token = CURRENT_PASS.set(reading)
+    try:
+        yield reading
+    finally:
+        CURRENT_PASS.reset(token)
+
+
+def pass_rng(stream: str) -> np.random.Generator:
+    """The generator of a stream in the current pass; a second call within the pass returns the same one.
+
+    Raises:
+        UsageError: Outside any pass.
+    """
+    reading = CURRENT_PASS.get()
+    if reading is None:
+        raise UsageError(f"rng of stream {stream!r}: no pass is being read here; see keyed_rng")
+    return reading.rng(stream)
+
+
+def keyed_rng(stream: str, purpose: Purpose, index: int) -> np.random.Generator:
+    """A fresh generator for a stream, equal in every process that has the run's seed.
+
+    Where no run seed is set, one is drawn for the process and logged.
+    """
+    seed = current_seed()
+    key = json.dumps([_process_seed() if seed is None else seed, stream, purpose, index])
+    entropy = int.from_bytes(hashlib.sha256(key.encode()).digest(), "little")
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+
+
+@cache
+def _process_seed() -> int:
+    seed = secrets.randbits(32)
+    logger.info("No run seed is set; the streams of this process use %d", seed)
+    return seed

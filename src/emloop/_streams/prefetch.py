@@ -1,0 +1,283 @@
+"""Reading ahead: one thread that fills a buffer while it is allowed to.
+
+The thread works only while somebody holds a permit (the model is in code that frees the interpreter lock) and there is
+room, or while the consumer waits on an empty buffer. Otherwise it is parked. Nobody polls: both sides sleep on a queue,
+into which the other puts a token, exactly one for each time that the ``parked`` or ``waiting`` flag is taken down.
+
+The consumer holds no lock while it waits, so that a signal handler which raises finds nothing to clean up.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import copy_context
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import Any
+
+from emloop.errors import ProducerError, UsageError
+from emloop.types import Batch
+
+from .reader import Reader, Snapshot
+
+__all__ = ["Gate", "Prefetch"]
+
+_Item = tuple[Batch, int, int, Snapshot | None]
+"""A batch, its pass, how many batches of the pass were read with it, and what it takes to jump behind it."""
+
+
+class Prefetch:
+    """What a reader reads, read ahead.
+
+    Has a consumer's view of the position: ``pass_index``, ``batches`` and ``last`` count what was handed out.
+
+    Args:
+        reader: Where the batches come from; used by nobody else.
+        size: Most batches to hold.
+    """
+
+    def __init__(self, reader: Reader, size: int) -> None:
+        self.pass_index = 0
+        self.batches = 0
+        self.last: Batch | None = None
+        self.gate = Gate(self)
+        self._snapshot: Snapshot | None = None
+        self._reader = reader
+        self._size = size
+        self._items: deque[_Item] = deque()
+        self._entered = False
+
+        self._lock = Lock()  # guards all below, and what is put into or taken from the buffer
+        self._thread: Thread | None = None
+        self._running = False  # the thread may go on living
+        self._permits = 0
+        self._ended = False  # the end of an epoch follows what is in the buffer
+        self._waiting = False
+        self._parked = False
+        self._wake_consumer: SimpleQueue[None] = SimpleQueue()
+        self._wake_producer: SimpleQueue[None] = SimpleQueue()
+
+    def read(self) -> Batch:
+        """The next batch, from the buffer where it holds one.
+
+        Raises:
+            StopIteration: As :meth:`Reader.read`.
+            ProducerError: Once all batches before a failure were handed out; from the original error.
+            UsageError: If the reading was never started.
+        """
+        with self._lock:
+            item = self._items.popleft() if self._items else None
+            if self._parked:
+                self._unpark()
+        if item is None:
+            item = self._wait()
+        self.last, self.pass_index, self.batches, self._snapshot = item
+        return item[0]
+
+    def open(self) -> None:
+        """As :meth:`Reader.open`."""
+        with self._alone() as reader:
+            reader.open()
+
+    def snapshot(self) -> Snapshot | None:
+        """What it takes to jump to the batch after the one handed out last; ``None`` if a jump is impossible."""
+        return self._snapshot
+
+    def seek(self, target: Mapping[str, Any]) -> None:
+        """As :meth:`Reader.seek`; what was read ahead is forgotten."""
+        with self._alone() as reader:
+            reader.seek(target)
+            self._forget()
+
+    def restart(self) -> None:
+        """As :meth:`Reader.restart`; what was read ahead is forgotten."""
+        with self._alone() as reader:
+            reader.restart()
+            self._forget()
+
+    def empty(self) -> bool:
+        """Whether nothing is in the buffer."""
+        return not self._items
+
+    def start(self) -> None:
+        """Allow reading ahead, in a copy of the caller's context."""
+        self._settle()
+        with self._lock:
+            self._entered = True
+            self._running = True
+            if self._thread is not None or self._reader.failure is not None:
+                return  # a thread that was told to stop, and has not yet, goes on
+            self._thread = Thread(
+                target=copy_context().run, args=(self._run,), name=f"stream {self._reader.name}", daemon=True
+            )
+            try:
+                self._thread.start()
+            except RuntimeError:
+                self._thread = None
+                raise
+
+    def stop(self, *, wait: bool = True) -> None:
+        """End the reading ahead after the batch in flight; what was read stays in the buffer.
+
+        Args:
+            wait: Whether to return only when the thread has ended.
+        """
+        with self._lock:
+            self._running = False
+            thread = self._thread
+            self._wake_parked()
+        if wait and thread is not None:
+            thread.join()
+
+    def permit(self) -> None:
+        """Allow the thread to read ahead until :meth:`forbid`; calls may be nested."""
+        with self._lock:
+            self._permits += 1
+            if self._parked:
+                self._unpark()
+
+    def forbid(self) -> None:
+        """Take one permit back; at most the batch in flight is still read."""
+        with self._lock:
+            self._permits -= 1
+
+    @contextmanager
+    def _alone(self) -> Iterator[Reader]:
+        """The reader, with no thread at work on it."""
+        running = self._running
+        self.stop()
+        try:
+            yield self._reader
+        finally:
+            if running:
+                self.start()
+
+    def _forget(self) -> None:
+        self._items.clear()
+        self._ended = False
+        self.pass_index, self.batches = self._reader.pass_index, self._reader.batches
+        self.last = self._snapshot = None
+
+    def _settle(self) -> None:
+        """Go to a loaded position in the caller's thread, so that an error arrives as it is."""
+        if self._reader.seeking:
+            self._reader.open()
+
+    def _wait(self) -> _Item:
+        """The next item of an empty buffer."""
+        while True:
+            with self._lock:
+                if self._items:
+                    return self._items.popleft()
+                if self._ended:
+                    self._ended = False
+                    self.pass_index, self.batches = self._reader.pass_index, 0
+                    self.last = self._snapshot = None
+                    raise StopIteration
+                if self._reader.failure is not None:
+                    raise self._producer_error(self._reader.failure) from self._reader.failure
+                threaded = self._thread is not None
+                if threaded:
+                    self._waiting = True
+                    self._wake_parked()
+            if threaded:
+                self._sleep()
+            else:
+                self._read_inline()
+
+    def _sleep(self) -> None:
+        try:
+            self._wake_consumer.get()
+        except BaseException:
+            self._waiting = False
+            raise
+
+    def _read_inline(self) -> None:
+        """Fill the buffer by one where there is no thread: outside the block, but after the first one."""
+        if not self._entered:
+            raise UsageError(
+                f"stream {self._reader.name!r} reads ahead (buffer_size={self._size}), so it must be entered before "
+                "it is read: `with stream: ...`"
+            )
+        self._settle()
+        self._produce()
+
+    def _run(self) -> None:
+        while self._may_read():
+            self._produce()
+
+    def _may_read(self) -> bool:
+        """Park until a batch may be read; whether the thread goes on at all."""
+        while True:
+            with self._lock:
+                if not self._running or self._reader.failure is not None:
+                    self._thread = None
+                    self._wake_waiting()
+                    return False
+                if self._waiting or self._wanted_ahead():
+                    return True
+                self._parked = True
+            self._wake_producer.get()
+
+    def _produce(self) -> None:
+        """Read one batch into the buffer. Nothing is raised: the consumer asks the reader whether it has failed."""
+        item = None
+        try:
+            item = self._next_item()
+        except BaseException as error:  # noqa: BLE001 - raised by the consumer, after all batches before it
+            self._reader.fail(error)
+        with self._lock:
+            if item is not None:
+                self._items.append(item)
+            elif self._reader.failure is None:
+                self._ended = True
+            self._wake_waiting()
+
+    def _next_item(self) -> _Item | None:
+        reader = self._reader
+        try:
+            batch = reader.read()
+        except StopIteration:
+            return None
+        return batch, reader.pass_index, reader.batches, reader.snapshot()
+
+    def _producer_error(self, failure: BaseException) -> ProducerError:
+        reader = self._reader
+        return ProducerError(
+            f"stream {reader.name!r} failed while it was read ahead, at batch {reader.batches} of pass "
+            f"{reader.pass_index}: {type(failure).__name__}: {failure}"
+        )
+
+    def _wanted_ahead(self) -> bool:
+        return self._permits > 0 and not self._ended and len(self._items) < self._size
+
+    def _unpark(self) -> None:
+        if self._wanted_ahead():
+            self._wake_parked()
+
+    def _wake_parked(self) -> None:
+        if self._parked:
+            self._parked = False
+            self._wake_producer.put(None)
+
+    def _wake_waiting(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self._wake_consumer.put(None)
+
+
+class Gate:
+    """Permission to read ahead for the length of a block; may be entered any number of times, by any thread."""
+
+    __slots__ = ("_prefetch",)
+
+    def __init__(self, prefetch: Prefetch) -> None:
+        self._prefetch = prefetch
+
+    def __enter__(self) -> None:
+        self._prefetch.permit()
+
+    def __exit__(self, *_: object) -> None:
+        self._prefetch.forbid()

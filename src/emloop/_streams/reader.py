@@ -1,0 +1,210 @@
+"""Reading a stream pass after pass, in whichever thread asks; one at a time.
+
+Here a stream's code runs, and nowhere else: its method is called, and every batch read, with the pass set.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+from emloop._state.random import random_state
+from emloop._state.tree import copy_tree, equal_trees
+from emloop.errors import CannotResumeError, ProducerError
+from emloop.types import Batch, Stream
+
+from .levels import Level
+from .passes import CURRENT_PASS, Pass, entered
+from .source import Source, open_source
+
+__all__ = ["Reader", "Snapshot"]
+
+logger = logging.getLogger(__name__)
+
+Snapshot = dict[str, Any]
+"""What it takes to jump to a batch: the states of the iterable (``source``) and of the pass's ``generators``."""
+
+_END: Any = object()
+
+
+class Reader:
+    """Reads a stream.
+
+    Args:
+        stream_fn: Called without arguments at the start of every pass; returns an iterable of batches.
+        name: What to call the stream in messages.
+        training: Whether the batches train the model.
+        endless: Whether a pass that held a batch is followed by the next without a break.
+    """
+
+    def __init__(self, stream_fn: Callable[[], Stream], name: str | None, *, training: bool, endless: bool) -> None:
+        self.name = name
+        self.pass_index = 0
+        self.batches = 0
+        """Batches read in this pass."""
+        self.last: Batch | None = None
+        """The batch read last."""
+        self.failure: BaseException | None = None
+        """Why nothing can be read any more."""
+        self._stream_fn = stream_fn
+        self._training = training
+        self._endless = endless
+        self._pass = Pass(training=training, index=0)
+        self._source: Source | None = None
+        self._iterator: Iterator[Batch] | None = None
+        self._target: Mapping[str, Any] | None = None
+        self._probe = True
+        self._draws_globally = False
+        self._failed_at: TracebackType | None = None
+
+    @property
+    def level(self) -> Level | None:
+        """How exactly a run can be resumed inside the pass that was opened last; ``None`` before the first."""
+        source = self._source
+        if source is None:
+            return None
+        # The order of a sequence, or of a generator, that comes from the global random state is not drawn again.
+        return "epoch" if self._draws_globally and source.capture is None else source.level
+
+    @property
+    def seeking(self) -> bool:
+        """Whether a position was loaded that the stream has not been brought to yet."""
+        return self._target is not None
+
+    def read(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            StopIteration: At the end of a pass; with ``endless``, of one that held no batch. The next call goes on
+                with the next pass.
+        """
+        iterator = self._iterator
+        if iterator is None:
+            return self._read_first()
+        token = CURRENT_PASS.set(self._pass)
+        try:
+            batch = next(iterator, _END)
+        except BaseException as error:
+            self.fail(error)
+            raise
+        finally:
+            CURRENT_PASS.reset(token)
+        if batch is _END:
+            return self._turn()
+        self.batches += 1
+        self.last = batch
+        return batch
+
+    def open(self) -> None:
+        """Call the stream method for the pass to be read next, and go to the loaded position, if not done yet.
+
+        Raises:
+            CannotResumeError: If the stream is not what it was when the position was saved. It can be read on then,
+                from a place as near as possible.
+        """
+        if self._iterator is not None:
+            return
+        if self.failure is not None:
+            self._raise_again(self.failure)
+        target = self._target
+        try:
+            with entered(self._pass):
+                before = random_state() if self._probe else None
+                iterable = self._stream_fn()
+                if before is not None and not equal_trees(before, random_state()):
+                    self._warn_of_global_state()
+                self._source = source = open_source(iterable, target if self.batches else None)
+                if target is not None and target["generators"]:
+                    self._pass.load_state(target["generators"])
+        except BaseException as error:
+            self.fail(error)
+            raise
+        self._iterator = source.batches
+        self._target = None
+        if source.last is not None:
+            self.last = source.last
+        if source.doubt is not None:
+            raise CannotResumeError(_cannot_resume(self.name, self.pass_index, source.doubt))
+
+    def snapshot(self) -> Snapshot | None:
+        """What it takes to jump to the batch after the one read last; ``None`` if a jump is impossible."""
+        source = self._source
+        if source is None or self.level != "exact":
+            return None
+        captured = None if source.capture is None else copy_tree(source.capture())
+        return {"source": captured, "generators": self._pass.state()}
+
+    def seek(self, target: Mapping[str, Any]) -> None:
+        """Go on at a saved position, or at the start with its number; what was read is forgotten."""
+        self._begin(target["pass"])
+        self.batches = target["batches"]
+        self._target = target
+        self.failure = None
+
+    def restart(self) -> None:
+        """Go on at the start of the first pass; one that is open and unread is kept."""
+        if self.pass_index or self.batches or self._target is not None or self.failure is not None:
+            self._begin(0)
+            self._target = None
+            self.failure = None
+
+    def fail(self, error: BaseException) -> None:
+        """Read nothing any more, and remember why."""
+        self.failure = error
+        self._failed_at = error.__traceback__
+        self._iterator = None
+
+    def _begin(self, pass_index: int) -> None:
+        self.pass_index = pass_index
+        self.batches = 0
+        self.last = None
+        self._iterator = None
+        self._pass = Pass(training=self._training, index=pass_index)
+
+    def _turn(self) -> Batch:
+        """Go on after the end of a pass."""
+        goes_on = self._endless and self.batches > 0
+        self._begin(self.pass_index + 1)
+        if not goes_on:
+            raise StopIteration
+        return self.read()
+
+    def _read_first(self) -> Batch:
+        self.open()
+        if not self._probe:
+            return self.read()
+        self._probe = False
+        before = random_state()
+        try:
+            return self.read()
+        finally:
+            if not equal_trees(before, random_state()):
+                self._warn_of_global_state()
+
+    def _warn_of_global_state(self) -> None:
+        if not self._draws_globally:
+            self._draws_globally = True
+            logger.warning(
+                "Stream `%s` draws from the global random state of Python or NumPy, so it can be resumed exactly only "
+                "at the start of a pass, and with a buffer not at all; draw from self.rng(%r) instead",
+                self.name,
+                self.name,
+            )
+
+    def _raise_again(self, failure: BaseException) -> None:
+        if isinstance(failure, Exception):
+            raise failure.with_traceback(self._failed_at)
+        raise ProducerError(
+            f"stream {self.name!r} was interrupted while it was read (pass {self.pass_index}, batch {self.batches}); "
+            "restart it, or load a saved position"
+        ) from failure
+
+
+def _cannot_resume(name: str | None, pass_index: int, doubt: str) -> str:
+    return (
+        f"stream {name!r} cannot go on exactly where it stopped: in pass {pass_index} it {doubt}. "
+        f"Draw its random numbers from self.rng({name!r}), or return an emloop.datasets.IndexStream; "
+        "main_loop.on_inexact_resume: warn goes on nevertheless"
+    )

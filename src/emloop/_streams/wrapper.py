@@ -1,0 +1,203 @@
+"""The face of a stream: epochs, read-ahead, times, and the position that a run resumes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
+from time import perf_counter
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from emloop._state.tree import copy_tree
+from emloop.errors import StateError
+from emloop.types import Batch, StateTree, Stream
+
+from .digest import digest
+from .levels import Level
+from .prefetch import Prefetch
+from .reader import Reader
+
+__all__ = ["Cursor", "StreamWrapper"]
+
+_OPEN_GATE = nullcontext()
+_STATE_KEYS = frozenset({"pass", "batches", "epoch_batches", "digest", "source", "generators"})
+
+
+class Cursor(NamedTuple):
+    """A position in a stream."""
+
+    pass_index: int
+    """Number of the pass."""
+    batches: int
+    """Batches handed out in this pass."""
+
+
+class StreamWrapper:
+    """An iterator over the epochs of a stream.
+
+    ``next`` raises ``StopIteration`` at the end of an epoch and goes on with the following one afterwards. Leaving a
+    loop early and iterating again goes on with the next batch.
+
+    With a buffer, batches are read ahead by a thread inside ``with stream:``, while somebody is inside
+    ``with stream.allow_buffering:`` or the consumer waits. What was read is kept when the block is left. Batches are
+    the same with and without a buffer. One thread may consume a stream at a time.
+
+    Args:
+        stream_fn: Called without arguments at the start of every pass; returns an iterable of batches.
+        buffer_size: Most batches to read ahead; 0 reads each when it is asked for.
+        epoch_size: Number of batches in an epoch, over as many passes as it takes; 0 or less: an epoch is one pass.
+        name: Name of the stream.
+        profile: Where to note the seconds that each batch took, under ``read_batch_<name>``.
+        training: Whether the batches train the model; an evaluation draws the same random numbers in every pass.
+    """
+
+    def __init__(
+        self,
+        stream_fn: Callable[[], Stream],
+        buffer_size: int = 0,
+        epoch_size: int = -1,
+        name: str | None = None,
+        profile: MutableMapping[str, Any] | None = None,
+        *,
+        training: bool = True,
+    ) -> None:
+        self._epoch_size = epoch_size if epoch_size > 0 else -1
+        self._reader = Reader(stream_fn, name, training=training, endless=epoch_size > 0)
+        self._prefetch = Prefetch(self._reader, buffer_size) if buffer_size > 0 else None
+        self._position: Reader | Prefetch = self._prefetch or self._reader
+        self._read = self._position.read
+        self._epoch_batches = 0
+        self._loaded: dict[str, Any] | None = None
+        self._profile = profile
+        self._event = f"read_batch_{name}"
+
+    @property
+    def name(self) -> str | None:
+        """Name of the stream; one without may be given one."""
+        return self._reader.name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        self._reader.name = name
+        self._event = f"read_batch_{name}"
+
+    @property
+    def allow_buffering(self) -> AbstractContextManager[None]:
+        """Enter this around code that frees the interpreter lock: the stream may be read ahead meanwhile."""
+        return _OPEN_GATE if self._prefetch is None else self._prefetch.gate
+
+    @property
+    def cursor(self) -> Cursor:
+        """How far the stream was handed out; what was only read ahead does not count."""
+        return Cursor(self._position.pass_index, self._position.batches)
+
+    @property
+    def level(self) -> Level:
+        """How exactly a run can be resumed inside a pass; opens the stream if necessary."""
+        while (level := self._reader.level) is None:
+            self.open()
+        return level
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        if self._epoch_batches == self._epoch_size:
+            raise self._epoch_end()
+        profile = self._profile
+        try:
+            if profile is None:
+                batch = self._read()
+            else:
+                began = perf_counter()
+                batch = self._read()
+                seconds = perf_counter() - began
+                try:
+                    profile[self._event].append(seconds)
+                except KeyError:
+                    profile[self._event] = [seconds]
+        except StopIteration:
+            raise self._epoch_end() from None
+        self._epoch_batches += 1
+        return batch
+
+    def __enter__(self) -> Self:
+        if self._prefetch is not None:
+            self._prefetch.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._prefetch is not None:
+            # Whoever wants out at once is not kept by a batch that may never come.
+            self._prefetch.stop(wait=not isinstance(error, (KeyboardInterrupt, SystemExit)))
+
+    def empty(self) -> bool:
+        """Whether nothing was read ahead."""
+        return self._prefetch is None or self._prefetch.empty()
+
+    def open(self) -> None:
+        """Call the stream method for the coming pass, and go to the loaded position, if not done yet.
+
+        Raises:
+            CannotResumeError: If the stream is not what it was when the position was saved; names the first batch
+                known to differ. Iterating goes on from a place as near as possible.
+        """
+        self._position.open()
+
+    def restart(self) -> None:
+        """Go on at the start of the first pass, whatever happened before."""
+        self._position.restart()
+        self._epoch_batches = 0
+        self._loaded = None
+
+    def state_dict(self) -> StateTree:
+        """The position behind the batch that was handed out last.
+
+        Returns:
+            ``pass``, ``batches`` (of the pass) and ``epoch_batches`` (of the epoch) as numbers; for a jump,
+            ``source`` and ``generators``, the states of the iterable, where it has one, and of the pass's generators;
+            otherwise ``digest``, that of the batch. What does not apply is ``None``.
+        """
+        cursor = self.cursor
+        if self._loaded is not None and cursor == (self._loaded["pass"], self._loaded["batches"]):
+            return {**copy_tree(self._loaded), "epoch_batches": self._epoch_batches}
+        state: dict[str, Any] = dict.fromkeys(("digest", "source", "generators"))
+        state |= {"pass": cursor.pass_index, "batches": cursor.batches, "epoch_batches": self._epoch_batches}
+        if cursor.batches:
+            jump = self._position.snapshot()
+            if jump is not None:
+                state |= jump
+            elif self._position.last is not None:
+                state["digest"] = digest(self._position.last)
+        return state
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Go on, with the next batch, at a saved position.
+
+        :meth:`open`, or else the next request, goes there: by a jump, or by reading the pass again from its start.
+
+        Raises:
+            StateError: If the state is not one of a stream.
+        """
+        self._position.seek(_checked(state))
+        batches = state["epoch_batches"]
+        self._epoch_batches = batches if self._epoch_size < 0 else min(batches, self._epoch_size)
+        self._loaded = copy_tree(state)
+
+    def _epoch_end(self) -> StopIteration:
+        self._epoch_batches = 0
+        if self._profile is not None:
+            self._profile.setdefault(self._event, [])
+        return StopIteration()
+
+
+def _checked(state: StateTree) -> Mapping[str, Any]:
+    if not isinstance(state, Mapping) or set(state) != _STATE_KEYS:
+        found = ", ".join(sorted(map(str, state))) if isinstance(state, Mapping) else type(state).__name__
+        raise StateError(f"state of a stream: expected {', '.join(sorted(_STATE_KEYS))}, got {found}")
+    for key in ("pass", "batches", "epoch_batches"):
+        if not isinstance(state[key], int) or state[key] < 0:
+            raise StateError(f"state of a stream: {key} must be a number that is not negative, got {state[key]!r}")
+    return state
