@@ -25,3 +25,11 @@ EL_NA_STR = "N/A"
 
 EL_BUFFER_SLEEP = 0.02
 """Kept for programs that compute with it. No thread of emloop sleeps."""
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_CANNOT_RESUME = 3
+EXIT_UNTRUSTED = 4
+EXIT_STOPPED = 75
+"""What the process of a run or a command ends with; 75: stopped by a signal, can be resumed."""

@@ -67,6 +67,9 @@ class AbstractHook:
     """Whether the hook saves, steers or stops a training; such a hook steps aside in an evaluation that did not
     ask for it by name."""
 
+    hook_name: str | None = None
+    """What the configuration calls the hook (``name:``), if it does; its state and overrides find it by that."""
+
     _main_loop: Loop | None = None
 
     def __init__(self, **kwargs: Any) -> None:

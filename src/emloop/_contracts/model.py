@@ -25,7 +25,7 @@ class AbstractModel(ABC):
         **kwargs: The ``model`` section of the configuration.
     """
 
-    def __init__(
+    def __init__(  # noqa: B027 - not abstract: a model may have no constructor of its own
         self, dataset: AbstractDataset | None, log_dir: str | None, restore_from: str | None = None, **kwargs: Any
     ) -> None:
         """Do nothing: what a model needs is its own affair."""

@@ -1,0 +1,363 @@
+"""Creating a training from Python: what the command line does, step by step or in one go.
+
+.. code-block:: python
+
+    config = load_config("config.yaml")
+    training = create_emloop_training(config, output_root="log")
+    training.main_loop.run_training()
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import secrets
+import shutil
+import sys
+from collections import namedtuple
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from emloop import _build
+from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
+from emloop._registry import HOOK, find_class
+from emloop._run_dir.fork import copy_commit
+from emloop._run_dir.info import read_info
+from emloop._run_dir.layout import create_run_dir, current_config
+from emloop._run_dir.run import Run
+from emloop._state.commit import Commit, newest_commit
+from emloop._state.random import seed_everything, use_seed
+from emloop._support import yaml
+from emloop._support.files import atomic_write
+from emloop.constants import EL_CHECKPOINTS_DIR, EL_CONFIG_FILE, EL_RUN_FILE, EXIT_FAILED
+from emloop.errors import EmloopError, MissingStreamError
+from emloop.main_loop import MainLoop, RunRecord
+from emloop.main_loop.model_files import saved_path
+
+__all__ = [
+    "EmloopTraining",
+    "create_dataset",
+    "create_emloop_training",
+    "create_hooks",
+    "create_main_loop",
+    "create_model",
+    "create_output_dir",
+    "delete_output_dir",
+    "fork_emloop_training",
+    "resume_emloop_training",
+]
+
+logger = logging.getLogger(__name__)
+
+EmloopTraining = namedtuple("Training", ["output_dir", "dataset", "model", "hooks", "main_loop"])
+"""All objects of a training: ``output_dir``, ``dataset``, ``model``, ``hooks``, ``main_loop``."""
+
+
+def create_output_dir(
+    config: Mapping[str, Any],
+    output_root: str | Path,
+    default_model_name: str = "Unnamed",
+    output_dir_name: str | None = None,
+) -> str:
+    """Make a new output directory with a ``config.yaml`` in it.
+
+    Args:
+        config: The configuration; ``model.name`` goes into the directory's name.
+        output_root: Where to make it; made with its parents if it is missing.
+        default_model_name: What to use where the model has no name.
+        output_dir_name: Name of the directory, instead of a generated one.
+
+    Returns:
+        ``output_root`` joined with the name.
+
+    Raises:
+        RunDirError: If the directory cannot be made, or exists and is not empty.
+    """
+    directory = _make_directory(config, output_root, default_model_name, output_dir_name)
+    atomic_write(directory / EL_CONFIG_FILE, yaml.dump(dict(config)))
+    return str(directory)
+
+
+def create_dataset(config: Mapping[str, Any], output_dir: str | None = None) -> AbstractDataset:
+    """Create the dataset that the section ``dataset`` describes.
+
+    Args:
+        config: The configuration.
+        output_dir: The run directory, or ``None``.
+
+    Raises:
+        ConfigError: If the section is wrong.
+    """
+    return _build.build_dataset(config, output_dir)
+
+
+def create_model(
+    config: Mapping[str, Any],
+    output_dir: str | None = None,
+    dataset: object = None,
+    restore_from: str | None = None,
+) -> AbstractModel:
+    """Create the model that the section ``model`` describes.
+
+    Args:
+        config: The configuration.
+        output_dir: The run directory, where the model saves itself.
+        dataset: The dataset.
+        restore_from: Saved model, run or checkpoint to restore from. If the model's class cannot be found then, the
+            ``restore_fallback`` of the configuration, or of the saved model, takes its place.
+
+    Raises:
+        ConfigError: If the section is wrong.
+    """
+    return _build.build_model(config, output_dir, dataset, restore_from)
+
+
+def create_hooks(
+    config: Mapping[str, Any], model: object = None, dataset: object = None, output_dir: str | None = None
+) -> list[AbstractHook]:
+    """Create the hooks that the section ``hooks`` lists, in its order.
+
+    A ``TrainingTrace`` is added at the end where there is an output directory and the configuration names none.
+
+    Raises:
+        ConfigError: With every mistake that was found.
+    """
+    hooks = _build.build_hooks(config, model, dataset, output_dir)
+    trace = find_class("TrainingTrace", HOOK)
+    if output_dir is not None and not any(isinstance(hook, trace) for hook in hooks):
+        hooks.append(trace(output_dir=output_dir))
+    return hooks
+
+
+def create_emloop_training(
+    config: Mapping[str, Any],
+    output_root: str | Path,
+    restore_from: str | None = None,
+    output_dir_name: str | None = None,
+) -> EmloopTraining:
+    """Make a run directory and everything that a training, or an evaluation, needs.
+
+    Args:
+        config: The configuration; not modified.
+        output_root: Where run directories live.
+        restore_from: What the model shall restore from; epochs are counted from 0 all the same.
+        output_dir_name: Name of the run directory, instead of a generated one.
+
+    Raises:
+        ConfigError: With every mistake that was found; no directory is made then.
+        RunDirError: If the directory cannot be made.
+    """
+    evaluates = getattr(config, "evaluates", None)
+    config = _without_steering_hooks(config) if evaluates is not None else copy.deepcopy(config)
+    _build.check(config, MainLoop, restoring=restore_from is not None)
+    parent, seed = _parent(restore_from), (config.get("main_loop") or {}).get("seed")
+    directory = _make_directory(config, output_root, "Unnamed", output_dir_name)
+    run = Run.create(
+        directory,
+        kind="training" if evaluates is None else "evaluation",
+        config_text=yaml.dump(config),
+        source=getattr(config, "source", None),
+        seed=secrets.randbits(32) if seed is None else seed,
+        command=sys.argv,
+        parent=parent,
+    )
+    with _failing(run):
+        return _assemble(config, run, restore_from)
+
+
+def resume_emloop_training(
+    config: Mapping[str, Any], run_dir: str | Path, *, only_finish: bool = False
+) -> EmloopTraining:
+    """Make everything that is needed to go on with a run, exactly where its last commit left it.
+
+    Args:
+        config: The run's configuration, possibly with overrides; not modified.
+        run_dir: The run directory.
+        only_finish: Whether the training had ended with its last commit, so that only the end is missing.
+
+    Raises:
+        ConfigError: With every mistake that was found; nothing is written then.
+        RunLockedError: If another process is working on the run.
+        CannotResumeError: If something does not take its state back.
+    """
+    config = copy.deepcopy(config)
+    _build.check(config, MainLoop, restoring=True)
+    run, commit = _reopen(Path(run_dir), config)
+    with _failing(run):
+        return _assemble(config, run, None, commit, only_finish=only_finish)
+
+
+def fork_emloop_training(
+    config: Mapping[str, Any],
+    commit: Commit,
+    output_root: str | Path,
+    output_dir_name: str | None = None,
+) -> EmloopTraining:
+    """Make a new run that goes on from a commit of another, with its full state and its numbering.
+
+    The new directory starts with a copy of the commit, of the files that only grow, as long as they were then, and of
+    the saved models.
+
+    Args:
+        config: The configuration of the new run.
+        commit: Where to go on from.
+        output_root: Where run directories live.
+        output_dir_name: Name of the run directory, instead of a generated one.
+
+    Raises:
+        ConfigError: With every mistake that was found; no directory is made then.
+        RunDirError: If the directory cannot be made.
+        CannotResumeError: If something does not take its state back.
+    """
+    config = copy.deepcopy(config)
+    _build.check(config, MainLoop, restoring=True)
+    origin = commit.path.parent.parent
+    info = read_info(origin)
+    directory = _make_directory(config, output_root, "Unnamed", output_dir_name)
+    run = Run.create(
+        directory,
+        kind="training",
+        config_text=yaml.dump(config),
+        source=getattr(config, "source", None),
+        seed=info.seed,
+        command=sys.argv,
+        parent={"run_id": info.run_id, "path": str(origin), "commit": commit.seq},
+        prepare=lambda: copy_commit(commit, origin, directory),
+    )
+    with _failing(run):
+        return _assemble(config, run, None, commit)
+
+
+def create_main_loop(config: Mapping[str, Any], output_root: str | Path, restore_from: str | None = None) -> MainLoop:
+    """The main loop of a new training; see :func:`create_emloop_training`.
+
+    .. code-block:: python
+
+        with create_main_loop(config, "log") as main_loop:
+            main_loop.epoch(train_streams=["train"], valid_streams=["valid"])
+    """
+    main_loop: MainLoop = create_emloop_training(config, output_root, restore_from).main_loop
+    return main_loop
+
+
+def delete_output_dir(output_dir: str | Path) -> None:
+    """Remove a directory with everything in it; a missing one is fine."""
+    if Path(output_dir).exists():
+        logger.info("Removing output directory %s", output_dir)
+        shutil.rmtree(output_dir)
+
+
+def _assemble(
+    config: Mapping[str, Any],
+    run: Run,
+    restore_from: str | None,
+    commit: Commit | None = None,
+    *,
+    only_finish: bool = False,
+) -> EmloopTraining:
+    output_dir, seed = str(run.directory), run.info.seed
+    seed_everything(seed)
+    with use_seed(seed):
+        dataset = _build.build_dataset(config, output_dir)
+        state_from = None
+        if commit is not None:
+            own = saved_path(commit.load("model"), run.directory)
+            restore_from, state_from = (str(own), None) if own is not None else (None, str(commit.path))
+        model = _build.build_model(config, output_dir, dataset, restore_from, state_from)
+        _write_fallback(config, run, model)
+        hooks = create_hooks(config, model, dataset, output_dir)
+        arguments = {**(config.get("main_loop") or {}), "seed": seed}
+        main_loop = MainLoop(model=model, dataset=dataset, hooks=hooks, **arguments)
+        if run.info.kind == "training":
+            _check_streams(main_loop, config)
+        main_loop.attach(RunRecord(run, main_loop, commit, only_finish=only_finish))
+    return EmloopTraining(output_dir, dataset, model, hooks, main_loop)
+
+
+def _reopen(directory: Path, config: Mapping[str, Any]) -> tuple[Run, Commit | None]:
+    """Take a run's lock, find its newest good commit, and cut the files that only grow back to it."""
+    found: list[Commit | None] = []
+
+    def newest() -> tuple[int | None, Sequence[Mapping[str, Any]]]:
+        commit, rejected = newest_commit(directory / EL_CHECKPOINTS_DIR, set_aside=True)
+        for name, reason in rejected:
+            logger.warning("Commit %s cannot be used and is set aside: %s", name, reason)
+        found.append(commit)
+        return (commit.seq, commit.info["appended"]) if commit else (None, ())
+
+    run = Run.reopen(directory, config_text=yaml.dump(config), command=sys.argv, prepare=newest)
+    return run, found[0]
+
+
+def _make_directory(
+    config: Mapping[str, Any], output_root: str | Path, default_model_name: str, name: str | None
+) -> Path:
+    model_name = default_model_name
+    if name is None:
+        configured = config["model"].get("name")
+        if configured is None:
+            logger.warning("model.name is not set, using %r in the name of the output directory", default_model_name)
+        else:
+            model_name = str(configured)
+    return create_run_dir(output_root, name=name, model_name=model_name)
+
+
+@contextmanager
+def _failing(run: Run) -> Generator[None]:
+    """End the attempt as failed if what is inside fails."""
+    try:
+        yield
+    except BaseException as error:
+        code = error.exit_code if isinstance(error, EmloopError) else EXIT_FAILED
+        run.end("failed", f"{type(error).__name__}: {error}", exit_status=code)
+        raise
+
+
+def _write_fallback(config: Mapping[str, Any], run: Run, model: object) -> None:
+    """Write ``model.restore_fallback`` into the run's configuration, so that it can be restored without the source."""
+    fallback = _build.fallback_name(model)
+    path = current_config(run.directory)
+    if fallback is not None and config["model"].get("restore_fallback") != fallback:
+        described = {**config, "model": {**config["model"], "restore_fallback": fallback}}
+        atomic_write(path, yaml.dump(described))
+
+
+def _check_streams(main_loop: MainLoop, config: Mapping[str, Any]) -> None:
+    try:
+        main_loop.look_up_streams()
+    except MissingStreamError as error:
+        place = getattr(config, "place", lambda *_, **__: None)
+        where = place(("main_loop", "extra_streams"), value=True) or place(
+            ("main_loop", "train_stream_name"), value=True
+        )
+        raise MissingStreamError([replace(p, path="main_loop", place=where) for p in error.problems]) from None
+
+
+def _without_steering_hooks(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A copy for an evaluation: hooks that save, steer or stop step aside, unless the evaluation names its own."""
+    config = copy.deepcopy(config)
+    target = (config.get("eval") or {}).get(config.evaluates) or {}  # type: ignore[attr-defined]
+    if "hooks" in target:
+        return config
+    kept, aside = [], []
+    for entry, item in zip(_build.hook_entries(config), config.get("hooks") or [], strict=True):
+        steers = getattr(find_class(entry.name, HOOK), "steers_training", False)
+        (aside if steers else kept).append(item)
+    if aside:
+        logger.info("Hooks that save, steer or stop step aside in an evaluation: %s", ", ".join(map(str, aside)))
+    config["hooks"] = kept  # type: ignore[index]
+    return config
+
+
+def _parent(restore_from: str | None) -> dict[str, Any] | None:
+    """What is known of the run that a model is restored from."""
+    if restore_from is None:
+        return None
+    path = Path(restore_from)
+    for directory in (path, path.parent, path.parent.parent):
+        if (directory / EL_RUN_FILE).is_file():
+            return {"run_id": read_info(directory).run_id, "path": restore_from, "commit": None}
+    return {"run_id": None, "path": restore_from, "commit": None}

@@ -1,0 +1,30 @@
+"""The command line: one lazily imported module per command."""
+
+from emloop._support.lazy import lazy_names
+
+__all__ = [
+    "evaluate",
+    "fallback",
+    "find_config",
+    "get_emloop_arg_parser",
+    "invoke_dataset_method",
+    "list_train_dirs",
+    "resume",
+    "train",
+    "validate_config",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "evaluate": ".eval_fn",
+        "fallback": ".util",
+        "find_config": ".util",
+        "get_emloop_arg_parser": ".args",
+        "invoke_dataset_method": ".dataset",
+        "list_train_dirs": ".ls",
+        "resume": ".resume_fn",
+        "train": ".train_fn",
+        "validate_config": ".util",
+    },
+)

@@ -1,0 +1,130 @@
+"""From the words of a command line to a command and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from emloop.constants import EL_LOG_DATE_FORMAT, EL_LOG_FORMAT, EXIT_USAGE
+from emloop.errors import EmloopError
+
+from .args import get_emloop_arg_parser, is_override, split_rest
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command.
+
+    Args:
+        argv: The words after ``emloop``.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 configuration or usage, 3 cannot resume exactly, 4 untrusted input, 75
+        stopped and resumable.
+    """
+    parser = get_emloop_arg_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        return EXIT_USAGE
+    _log_to_stderr(logging.DEBUG if arguments.verbose else logging.INFO)
+    working_directory = str(Path.cwd())
+    if working_directory not in sys.path:
+        # Last, so that a file there cannot take the place of a module of the standard library.
+        sys.path.append(working_directory)
+    try:
+        return _COMMANDS[arguments.command](arguments, rest)
+    except EmloopError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    overrides = split_rest(rest, arguments.parser)
+    module = importlib.import_module("emloop.cli.train_fn")
+    if arguments.dry_run is not None:
+        code: int = module.dry_run(arguments.config_file, overrides, arguments.dry_run)
+    else:
+        code = module.train(
+            arguments.config_file,
+            overrides,
+            arguments.output_root,
+            arguments.delete_dir,
+            arguments.output_dir,
+            auto_resume=arguments.auto_resume,
+        )
+    return code
+
+
+def _resume(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    words = split_rest(rest, arguments.parser, positionals=1)
+    restore_from = words.pop(0) if words and not is_override(words[0]) else ""
+    module = importlib.import_module("emloop.cli.resume_fn")
+    code: int = module.resume(
+        arguments.config_path,
+        restore_from,
+        words,
+        arguments.output_root,
+        arguments.delete_dir,
+        arguments.output_dir,
+        fork=arguments.fork,
+    )
+    return code
+
+
+def _eval(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    overrides = split_rest(rest, arguments.parser)
+    module = importlib.import_module("emloop.cli.eval_fn")
+    code: int = module.evaluate(
+        arguments.model_path,
+        arguments.eval_target,
+        arguments.config,
+        overrides,
+        arguments.output_root,
+        arguments.delete_dir,
+        arguments.output_dir,
+    )
+    return code
+
+
+def _dataset(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    overrides = split_rest(rest, arguments.parser)
+    module = importlib.import_module("emloop.cli.dataset")
+    code: int = module.invoke_dataset_method(arguments.config_file, arguments.method, arguments.output_root, overrides)
+    return code
+
+
+def _ls(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    split_rest(rest, arguments.parser)
+    module = importlib.import_module("emloop.cli.ls")
+    code: int = module.list_train_dirs(
+        arguments.dir or arguments.output_root,
+        arguments.recursive,
+        arguments.all,
+        arguments.long,
+        arguments.verbose,
+        as_json=arguments.json,
+    )
+    return code
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
+    "train": _train,
+    "resume": _resume,
+    "eval": _eval,
+    "dataset": _dataset,
+    "ls": _ls,
+}
+
+
+def _log_to_stderr(level: int) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(EL_LOG_FORMAT, EL_LOG_DATE_FORMAT))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)

@@ -1,0 +1,167 @@
+"""``emloop resume``: go on with a run, in its directory, in a fork, or with nothing but its model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from emloop._config import find_config, load_config, validate_config
+from emloop._run_dir.attempts import read_attempts
+from emloop._run_dir.layout import current_config, find_run
+from emloop._run_dir.trace import read_trace
+from emloop._state.commit import Commit, newest_commit, open_commit
+from emloop.api import create_emloop_training, delete_output_dir, fork_emloop_training, resume_emloop_training
+from emloop.constants import EL_CHECKPOINTS_DIR, EL_RUN_FILE, EXIT_DONE
+from emloop.errors import CannotResumeError, UsageError
+
+from .util import run
+
+__all__ = ["go_on", "resume"]
+
+logger = logging.getLogger(__name__)
+
+_TRIES = 3
+"""How often ``--auto-resume`` starts from the same commit before it gives up."""
+
+
+def resume(
+    config_path: str,
+    restore_from: str | None,
+    cl_arguments: Sequence[str],
+    output_root: str,
+    delete_dir: bool = False,
+    output_dir: str | None = None,
+    *,
+    fork: bool = False,
+) -> int:
+    """Go on with a run.
+
+    Args:
+        config_path: The run: its directory, its ``config.yaml``, the beginning of its name, or ``@`` for the latest.
+            With ``restore_from``: a config.
+        restore_from: What to restore a model from, in a new run that starts at epoch 0; empty: go on with the run.
+        cl_arguments: Overrides, such as ``main_loop.epochs_count=20``.
+        output_root: Where run directories live.
+        delete_dir: Whether to delete a newly made run directory in the end.
+        output_dir: Name of a newly made run directory, instead of a generated one.
+        fork: Whether to go on in a new directory.
+
+    Returns:
+        The exit code.
+    """
+    if restore_from:
+        config = load_config(find_config(config_path), cl_arguments)
+        validate_config(config)
+        return run(
+            lambda: create_emloop_training(config, output_root, restore_from, output_dir),
+            lambda loop: loop.run_training(),
+            delete_output_dir if delete_dir else None,
+        )
+    commit = _named_commit(config_path)
+    run_dir = find_run(config_path, output_root) if commit is None else commit.path.parent.parent
+    if not (run_dir / EL_RUN_FILE).exists():
+        return resume(config_path, str(run_dir), cl_arguments, output_root, delete_dir, output_dir)
+    config = load_config(str(current_config(run_dir)), cl_arguments)
+    validate_config(config)
+    if fork:
+        return _fork(config, run_dir, commit, output_root, delete_dir, output_dir)
+    if commit is not None:
+        raise UsageError(
+            f"{config_path} is a commit; a run always goes on from its newest one. To go on from here: --fork"
+        )
+    if output_dir is not None or delete_dir:
+        raise UsageError("a resumed run stays in its directory: --output_dir and --rm go with --fork")
+    return go_on(config, run_dir)
+
+
+def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False) -> int:
+    """Go on with a run in its own directory.
+
+    Args:
+        config: Its configuration, possibly changed.
+        run_dir: The run directory.
+        guarded: Whether to refuse when the last attempts all died before they could commit.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        CannotResumeError: If ``guarded`` and the attempts died.
+    """
+    commit, _ = newest_commit(run_dir / EL_CHECKPOINTS_DIR, set_aside=False)
+    complete = commit is not None and bool(commit.info["complete"])
+    unchanged = dict(config) == dict(load_config(str(current_config(run_dir))))
+    only_finish = complete and unchanged
+    trace = read_trace(run_dir)
+    if only_finish and trace.status == "done":
+        logger.info(
+            "%s is finished, after epoch %s (%s). To train on, raise its limit: emloop resume %s %s",
+            run_dir.name,
+            trace.epochs_done,
+            trace.reason or "no reason given",
+            run_dir,
+            _raised_limit(config, trace.epochs_done),
+        )
+        return EXIT_DONE
+    if guarded:
+        _refuse_crash_loop(run_dir, commit)
+    return run(
+        lambda: resume_emloop_training(config, run_dir, only_finish=only_finish),
+        lambda loop: loop.run_training(),
+    )
+
+
+def _fork(
+    config: Mapping[str, Any],
+    run_dir: Path,
+    commit: Commit | None,
+    output_root: str,
+    delete_dir: bool,
+    output_dir: str | None,
+) -> int:
+    if commit is None:
+        commit, _ = newest_commit(run_dir / EL_CHECKPOINTS_DIR, set_aside=False)
+    if commit is None:
+        raise CannotResumeError(f"{run_dir} has no commit to fork from; it ended before its first one")
+    origin = commit
+    return run(
+        lambda: fork_emloop_training(config, origin, output_root, output_dir),
+        lambda loop: loop.run_training(),
+        delete_output_dir if delete_dir else None,
+    )
+
+
+def _named_commit(path: str) -> Commit | None:
+    """The commit whose directory somebody named, if it is one."""
+    directory = Path(path)
+    if directory.parent.name == EL_CHECKPOINTS_DIR and directory.is_dir():
+        return open_commit(directory)
+    return None
+
+
+def _raised_limit(config: Mapping[str, Any], epochs_done: int) -> str:
+    """An override that lets a finished training go on."""
+    more = max(2 * epochs_done, epochs_done + 1)
+    if (config.get("main_loop") or {}).get("epochs_count") is not None:
+        return f"main_loop.epochs_count={more}"
+    for entry in config.get("hooks") or []:
+        if isinstance(entry, dict) and "epochs" in (entry.get("StopAfter") or {}):
+            return f"hooks.StopAfter.epochs={more}"
+    return f"main_loop.epochs_count={more}"
+
+
+def _refuse_crash_loop(run_dir: Path, commit: Commit | None) -> None:
+    seq = commit.seq if commit else None
+    starts = [line for line in read_attempts(run_dir) if line.get("event") == "start"]
+    fruitless = 0
+    for line in reversed(starts):
+        if line.get("commit") != seq:
+            break
+        fruitless += 1
+    if fruitless >= _TRIES:
+        raise CannotResumeError(
+            f"the last {fruitless} attempts on {run_dir} all ended before a new commit; look into its train.log, "
+            f"then start one by hand: emloop resume {run_dir}"
+        )

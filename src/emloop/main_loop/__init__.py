@@ -1,0 +1,8 @@
+"""The main loop, and what belongs to it."""
+
+from .commits import CommitPolicy
+from .interrupts import CaughtInterrupts, TrainingInterrupted
+from .loop import MainLoop
+from .record import Record, RunRecord
+
+__all__ = ["CaughtInterrupts", "CommitPolicy", "MainLoop", "Record", "RunRecord", "TrainingInterrupted"]

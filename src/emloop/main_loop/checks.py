@@ -1,0 +1,178 @@
+"""What a batch and a model's outputs must be like before the loop lets them pass.
+
+What can be decided once for a stream is decided once; lengths change with every batch and are looked at every time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, get_args
+
+from emloop._support.suggest import check_choice, did_you_mean
+from emloop.errors import BatchError
+from emloop.types import Batch
+
+logger = logging.getLogger(__name__)
+
+Policy = Literal["ignore", "warn", "error"]
+POLICIES: tuple[str, ...] = get_args(Policy)
+
+
+def policy(argument: str, value: str) -> str:
+    """The value itself, if it is a policy.
+
+    Raises:
+        ConfigError: If it is none of ``ignore``, ``warn`` and ``error``.
+    """
+    return check_choice(f"main_loop.{argument}", value, POLICIES)
+
+
+class StreamChecks:
+    """The checks of one stream's batches during one pass of the loop over it.
+
+    Args:
+        stream: Name of the stream.
+        inputs: Names that the model needs.
+        policies: Argument of the main loop, e.g. ``on_empty_batch`` → ``ignore``, ``warn`` or ``error``.
+        fixed_batch_size: Size that a batch must have to be used, or ``None``.
+        warned: Streams whose unused sources have been warned about; shared by all checks of a loop.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        inputs: Iterable[str],
+        policies: Mapping[str, str],
+        fixed_batch_size: int | None,
+        warned: set[str],
+    ) -> None:
+        self._stream = stream
+        self._inputs = frozenset(inputs)
+        self._policies = policies
+        self._fixed_batch_size = fixed_batch_size
+        self._warned = warned
+        self._known: frozenset[str] | None = None
+        self._tolerates_unequal = policies["on_unequal_lengths"] == "ignore"
+        self.passed = 0
+        self._empty = 0
+
+    def admit(self, batch: Batch) -> bool:
+        """Whether to run the model on a batch.
+
+        Raises:
+            BatchError: If the batch breaks a rule whose policy is ``error``.
+        """
+        try:
+            sizes = set(map(len, batch.values()))
+        except (AttributeError, TypeError) as error:
+            raise self._not_a_batch(batch) from error
+        if not any(sizes):
+            self._found_empty()
+            return False
+        if self._fixed_batch_size is not None and sizes != {self._fixed_batch_size}:
+            self._found_other_size(batch)
+            return False
+        if len(sizes) > 1 and not self._tolerates_unequal:
+            self._apply("on_unequal_lengths", f"sources of different lengths: {_lengths(batch)}")
+        if batch.keys() != self._known:
+            self._check_sources(batch)
+        self.passed += 1
+        return True
+
+    def merge(self, batch: Batch, outputs: Batch) -> dict[str, Any]:
+        """Sources and outputs of a batch in one new mapping.
+
+        Raises:
+            BatchError: If an output is named like a source, or the outputs are no mapping.
+        """
+        try:
+            merged = {**batch, **outputs}
+        except TypeError as error:
+            raise BatchError(
+                f"the model's run must return a mapping of variable names to values, got {type(outputs).__name__}"
+            ) from error
+        if len(merged) != len(batch) + len(outputs):
+            common = sorted(set(batch) & set(outputs))
+            raise BatchError(
+                f"stream {self._stream!r}: the model's outputs {common} are named like sources of the batch; "
+                "rename one or the other"
+            )
+        return merged
+
+    def finish(self) -> None:
+        """Look back at the whole pass.
+
+        Raises:
+            BatchError: If no batch was run and ``on_empty_stream`` is ``error``.
+        """
+        if self.passed == 0:
+            self._act("on_empty_stream", f"Stream `{self._stream}` appears to be empty.")
+
+    def _found_empty(self) -> None:
+        where = f"{self.passed + self._empty}-th batch in stream `{self._stream}`"
+        self._act("on_empty_batch", f"{where} appears to be empty ({self._empty}-th empty batch in total).")
+        self._empty += 1
+
+    def _found_other_size(self, batch: Batch) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            name, length = next((n, len(v)) for n, v in batch.items() if len(v) != self._fixed_batch_size)
+            logger.debug(
+                "%d-th batch in stream `%s` has variable `%s` of length %d inconsistent with "
+                "`main_loop.fixed_size` = %d",
+                self.passed,
+                self._stream,
+                name,
+                length,
+                self._fixed_batch_size,
+            )
+
+    def _check_sources(self, batch: Batch) -> None:
+        missing = sorted(self._inputs - set(batch))
+        if missing:
+            hints = "; ".join(did_you_mean(missing[0], batch))
+            raise BatchError(
+                f"stream {self._stream!r} does not provide {', '.join(map(repr, missing))}, which the model needs; "
+                f"it provides: {', '.join(map(repr, batch))}" + (f"; {hints}" if hints else "")
+            )
+        unused = sorted(set(batch) - self._inputs)
+        if unused and self._stream not in self._warned:
+            self._warned.add(self._stream)
+            self._apply("on_unused_sources", f"sources that the model does not use: {', '.join(map(repr, unused))}.")
+        self._known = frozenset(batch)
+
+    def _apply(self, argument: str, message: str) -> None:
+        self._act(argument, f"Stream `{self._stream}` provides {message}")
+
+    def _act(self, argument: str, message: str) -> None:
+        act, noun = _ACTIONS[self._policies[argument]]
+        act(f"{message} Set `main_loop.{argument}` to `ignore` in order to suppress this {noun}.")
+
+    def _not_a_batch(self, batch: object) -> BatchError:
+        if not isinstance(batch, Mapping):
+            return BatchError(
+                f"stream {self._stream!r} must provide mappings of source names to examples, got {type(batch).__name__}"
+            )
+        odd = next(name for name, value in batch.items() if not hasattr(value, "__len__"))
+        return BatchError(
+            f"stream {self._stream!r}: source {odd!r} must be a sequence of examples, got {type(batch[odd]).__name__}"
+        )
+
+
+def _raise(message: str) -> None:
+    raise BatchError(message)
+
+
+def _ignore(message: str) -> None:
+    """Do nothing about it."""
+
+
+_ACTIONS: dict[str, tuple[Callable[[str], None], str]] = {
+    "ignore": (_ignore, ""),
+    "warn": (logger.warning, "warning"),
+    "error": (_raise, "error"),
+}
+
+
+def _lengths(batch: Batch) -> str:
+    return ", ".join(f"{name}: {len(value)}" for name, value in batch.items()) + "."

@@ -1,0 +1,160 @@
+"""What a commit holds, and when one is made.
+
+A commit is one state tree per component: ``loop``, ``random``, ``model``, ``streams/<name>`` for every stream that
+trains, ``hooks/<name>`` for every hook. :func:`collect` gathers them after **all** hooks have seen the epoch;
+:func:`restore` gives them back to a freshly built loop. Streams and random state come last, when the iterators exist.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from emloop._contracts import has_state
+from emloop._state.commit import Commit
+from emloop._state.random import random_state, restore_random_state
+from emloop._streams import StreamWrapper
+from emloop._support.intervals import Interval, parse_interval
+from emloop._support.suggest import did_you_mean
+from emloop.errors import CannotResumeError, ConfigError, EmloopError, Problem
+from emloop.types import StateTree
+
+from .model_files import save_by_model
+
+if TYPE_CHECKING:
+    from .loop import MainLoop
+
+logger = logging.getLogger(__name__)
+
+_SHARE = 100
+"""A commit may take a hundredth of the time."""
+
+
+@dataclass(frozen=True)
+class CommitPolicy:
+    """When to commit, and how many commits to keep.
+
+    Args:
+        every: Interval between two commits; ``None`` for ``auto``: when the time since the last one exceeds a hundred
+            times what a commit takes, so that at most 1 % goes into commits.
+        keep: Number of commits to keep, at least 2.
+    """
+
+    every: Interval | None = None
+    keep: int = 2
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any] | None) -> Self:
+        """Read ``main_loop.commit``.
+
+        Raises:
+            ConfigError: If a key or a value is not understood.
+        """
+        config = config or {}
+        if not isinstance(config, Mapping):
+            raise ConfigError(f"main_loop.commit: expected a mapping such as {{every: 10min}}, got {config!r}")
+        for key in config:
+            if key not in _KEYS:
+                hints = (*did_you_mean(str(key), _KEYS), f"main_loop.commit takes: {', '.join(_KEYS)}")
+                raise ConfigError(Problem(f"unknown argument {key!r}", "main_loop.commit", hints=hints))
+        every, keep = config.get("every", "auto"), config.get("keep", cls.keep)
+        if not isinstance(keep, int) or keep < cls.keep:
+            raise ConfigError(f"main_loop.commit.keep: expected a number of at least {cls.keep}, got {keep!r}")
+        return cls(None if every == "auto" else parse_interval(every), keep)
+
+    def due(self, *, epochs: int, batches: int, seconds: float, stall: float) -> bool:
+        """Whether to commit now.
+
+        Args:
+            epochs: Epochs since the last commit.
+            batches: Training batches since the last commit.
+            seconds: Time since the last commit.
+            stall: Seconds that the last commit took; 0 before the first.
+        """
+        if self.every is None:
+            return seconds >= _SHARE * stall
+        return {"epochs": epochs, "batches": batches, "seconds": seconds}[self.every.unit] >= self.every.amount
+
+
+_KEYS = ("every", "keep")
+
+
+def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dict[str, StateTree]:
+    """The state trees of all components of a loop, by name.
+
+    Args:
+        loop: A loop between two epochs.
+        directory: The run directory.
+        seq: Number of the commit to be.
+        complete: Whether the training has ended.
+    """
+    components: dict[str, StateTree] = {
+        "loop": {
+            "training_epochs_done": loop.training_epochs_done,
+            "zeroth_epoch_done": loop.zeroth_epoch_done,
+            "complete": complete,
+        },
+        "random": random_state(),
+        "model": _model_state(loop.model) if has_state(loop.model) else save_by_model(loop.model, seq, directory),
+    }
+    for name, stream in loop.streams.training().items():
+        components[f"streams/{name}"] = stream.state_dict()
+    for name, hook in loop.events.by_name.items():
+        state = getattr(hook, "state_dict", dict)()
+        if state:
+            components[f"hooks/{name}"] = state
+    return components
+
+
+def restore(loop: MainLoop, commit: Commit) -> None:
+    """Give a loop, its model and its hooks back what a commit holds.
+
+    Raises:
+        CannotResumeError: If an object does not take its state and ``on_inexact_resume`` is ``error``.
+    """
+    state = commit.load("loop")
+    loop.training_epochs_done = state["training_epochs_done"]
+    loop.zeroth_epoch_done = state["zeroth_epoch_done"]
+    if has_state(loop.model):
+        model: Any = loop.model
+        _give(loop, f"model {type(model).__name__}", model.load_state_dict, commit.load("model"))
+    for name, hook in loop.events.by_name.items():
+        component = f"hooks/{name}"
+        if component in commit.components:
+            _give(loop, f"hook {name}", hook.load_state_dict, commit.load(component))
+    present = {f"hooks/{name}" for name in loop.events.by_name}
+    for component in commit.components:
+        if component.startswith("hooks/") and component not in present:
+            logger.warning("hook %s has left the configuration; what it remembered is dropped", component[6:])
+
+
+def restore_streams(loop: MainLoop, commit: Commit, streams: Mapping[str, StreamWrapper]) -> None:
+    """Put every training stream where the commit saw it, then restore the random state: the last step before the
+    first batch.
+
+    Raises:
+        CannotResumeError: If a stream cannot be put there and ``on_inexact_resume`` is ``error``.
+    """
+    for name, stream in streams.items():
+        component = f"streams/{name}"
+        if component in commit.components:
+            _give(loop, f"stream {name!r}", stream.load_state_dict, commit.load(component))
+        stream.open()
+    restore_random_state(commit.load("random"))
+
+
+def _model_state(model: Any) -> StateTree:
+    return model.state_dict()
+
+
+def _give(loop: MainLoop, what: str, load: Callable[[StateTree], None], state: StateTree) -> None:
+    try:
+        load(state)
+    except (EmloopError, KeyError, TypeError, ValueError, AttributeError) as error:
+        message = f"{what} does not take its state back: {error}"
+        if loop.on_inexact_resume == "error":
+            raise CannotResumeError(f"{message}\n  to go on without it: main_loop.on_inexact_resume=warn") from error
+        logger.warning("%s; going on, no longer exactly", message)

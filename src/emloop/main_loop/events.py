@@ -1,0 +1,123 @@
+"""Delivering the loop's events to the hooks, in the order of the configuration.
+
+Which hooks listen to which event is decided once. An exception keeps its type and traceback and gains a note that
+names the hook and the event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from emloop._contracts import AbstractHook, Loop
+from emloop.errors import ConfigError
+from emloop.types import EpochData, TrainingTerminated
+
+_Listener = tuple[str, Callable[..., None]]
+
+
+class HookEvents:
+    """The hooks of a loop, by name and by event.
+
+    Args:
+        hooks: The hooks, in order of delivery. A hook is called what the configuration calls it, or like its class;
+            equal names get a number.
+    """
+
+    def __init__(self, hooks: Iterable[AbstractHook]) -> None:
+        self.hooks = list(hooks)
+        self.by_name = _named(self.hooks)
+        self._started: list[_Listener] = []
+        self._after_batch = self._listeners("after_batch")
+        self._after_epoch = self._listeners("after_epoch")
+        self._after_epoch_profile = self._listeners("after_epoch_profile")
+
+    @property
+    def wants_profile(self) -> bool:
+        """Whether any hook looks at the times."""
+        return bool(self._after_epoch_profile)
+
+    def register(self, loop: Loop) -> None:
+        """Tell every hook which loop it observes."""
+        for hook in self.hooks:
+            hook.register_mainloop(loop)
+
+    def before_training(self) -> None:
+        """Fire ``before_training``; hooks that were reached will see ``after_training``."""
+        self._started = []
+        for name, hook in self.by_name.items():
+            self._started.append((name, hook.after_training))
+            _call(name, "before_training", hook.before_training)
+
+    def after_batch(self, stream_name: str, batch_data: Mapping[str, Any]) -> None:
+        """Fire ``after_batch`` on every hook, then raise the first ``TrainingTerminated``, if there was one."""
+        terminated = None
+        for name, listener in self._after_batch:
+            try:
+                listener(stream_name=stream_name, batch_data=batch_data)
+            except TrainingTerminated as stop:
+                terminated = terminated or stop
+            except Exception as error:
+                error.add_note(f"raised by hook {name} in after_batch of stream {stream_name!r}")
+                raise
+        if terminated is not None:
+            raise terminated
+
+    def after_epoch(self, epoch_id: int, epoch_data: EpochData) -> TrainingTerminated | None:
+        """Fire ``after_epoch`` on every hook and return the last ``TrainingTerminated``."""
+        terminated = None
+        for name, listener in self._after_epoch:
+            try:
+                _call(name, f"after_epoch of epoch {epoch_id}", listener, epoch_id=epoch_id, epoch_data=epoch_data)
+            except TrainingTerminated as stop:
+                terminated = stop
+        return terminated
+
+    def after_epoch_profile(self, epoch_id: int, profile: Mapping[str, Sequence[float]], streams: list[str]) -> None:
+        """Fire ``after_epoch_profile`` on every hook."""
+        event = f"after_epoch_profile of epoch {epoch_id}"
+        for name, listener in self._after_epoch_profile:
+            _call(name, event, listener, epoch_id=epoch_id, profile=profile, streams=streams)
+
+    def after_training(self, success: bool) -> None:
+        """Fire ``after_training`` on every hook that saw ``before_training``, then raise the first error."""
+        failed = None
+        while self._started:
+            name, listener = self._started.pop(0)
+            try:
+                _call(name, "after_training", listener, success)
+            except Exception as error:  # noqa: BLE001 - raised below, when every hook has had its turn
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _listeners(self, event: str) -> list[_Listener]:
+        unheard = getattr(AbstractHook, event)
+        bound = ((name, getattr(hook, event)) for name, hook in self.by_name.items())
+        return [(name, method) for name, method in bound if getattr(method, "__func__", None) is not unheard]
+
+
+def _named(hooks: Iterable[AbstractHook]) -> dict[str, AbstractHook]:
+    named: dict[str, AbstractHook] = {}
+    for hook in hooks:
+        given = getattr(hook, "hook_name", None)
+        base = type(hook).__name__ if given is None else given
+        if given is not None and base in named:
+            raise ConfigError(f"hooks: two hooks are named {base!r}; give one of them another `name`")
+        number = 2
+        name = base
+        while name in named:
+            name = f"{base}-{number}"
+            number += 1
+        named[name] = hook
+    return named
+
+
+def _call(name: str, event: str, listener: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    try:
+        listener(*args, **kwargs)
+    except TrainingTerminated:
+        raise
+    except Exception as error:
+        error.add_note(f"raised by hook {name} in {event}")
+        raise

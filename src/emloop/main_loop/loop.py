@@ -1,0 +1,374 @@
+"""The main loop: streams, model and hooks, epoch after epoch.
+
+Read :meth:`MainLoop.run_training`, then :meth:`MainLoop._run_epoch` and :meth:`MainLoop._run_stream`: they are the
+pseudocode of the documentation. What else belongs to a training lives beside them: ``checks`` (batches and policies),
+``events`` (hooks), ``streams`` (wrappers and cursors), ``interrupts`` (signals) and ``commits`` (durable state).
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from time import perf_counter
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from emloop._contracts import AbstractHook, AbstractModel
+from emloop._state.random import use_seed
+from emloop._streams import StreamWrapper
+from emloop._support.suggest import did_you_mean
+from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EXIT_STOPPED
+from emloop.errors import ConfigError, Problem
+from emloop.types import Batch, EpochData, TrainingTerminated
+
+from .checks import POLICIES, StreamChecks, policy
+from .commits import CommitPolicy
+from .events import HookEvents
+from .interrupts import CaughtInterrupts, TrainingInterrupted
+from .record import Record
+from .streams import StreamLike, Streams
+
+logger = logging.getLogger(__name__)
+
+
+class MainLoop(CaughtInterrupts):
+    """Runs a model on the streams of a dataset and tells the hooks.
+
+    Args:
+        model: The model; see :class:`emloop.models.AbstractModel`.
+        dataset: The dataset; every stream is one of its ``<name>_stream`` methods.
+        hooks: Observers, in order of delivery.
+        train_stream_name: Name of the stream that trains the model.
+        extra_streams: Names of the streams that are evaluated in every epoch, after the training.
+        buffer: Number of batches to read ahead in a thread; 0 for none.
+        on_empty_batch: What to do about a batch without examples: ``ignore``, ``warn`` or ``error``; it is never run.
+        on_empty_stream: What to do about a stream without batches.
+        on_unused_sources: What to do about sources that the model does not use; warned about once per stream.
+        on_unequal_lengths: What to do about a batch whose sources have different lengths.
+        on_incorrect_config: What to do about unknown arguments, here and of dataset, model and hooks.
+        epochs_count: Number of training epochs after which to stop; ``None`` for no limit.
+        fixed_batch_size: Size that a batch must have to be used; others are dropped.
+        fixed_epoch_size: Number of batches of a training epoch; ``None`` for one pass over the stream.
+        skip_zeroth_epoch: Whether to leave out the evaluation before the first training epoch.
+        seed: The run's only seed; drawn and recorded where it is not given.
+        commit: ``{every: auto | 2ep | 10min | …, keep: 2}``: when to commit, and how many commits to keep.
+        on_inexact_resume: Whether a state that is lost on resume is an ``error`` or only a ``warn``.
+
+    Raises:
+        ConfigError: If an argument is unknown or has an impossible value.
+    """
+
+    EMPTY_ACTIONS: ClassVar[Sequence[str]] = POLICIES
+    UNUSED_SOURCE_ACTIONS: ClassVar[Sequence[str]] = POLICIES
+    INCORRECT_CONFIG_ACTIONS: ClassVar[Sequence[str]] = POLICIES
+
+    def __init__(
+        self,
+        model: AbstractModel,
+        dataset: object,
+        hooks: Iterable[AbstractHook] = (),
+        train_stream_name: str = EL_DEFAULT_TRAIN_STREAM,
+        extra_streams: Sequence[str] = (),
+        buffer: int = 0,
+        on_empty_batch: str = "error",
+        on_empty_stream: str = "error",
+        on_unused_sources: str = "warn",
+        on_incorrect_config: str = "error",
+        epochs_count: int | None = None,
+        fixed_batch_size: int | None = None,
+        fixed_epoch_size: int | None = None,
+        skip_zeroth_epoch: bool = False,
+        *,
+        on_unequal_lengths: str = "error",
+        seed: int | None = None,
+        commit: Mapping[str, Any] | None = None,
+        on_inexact_resume: str = "error",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        _refuse_unknown(kwargs, policy("on_incorrect_config", on_incorrect_config))
+        self._policies = {
+            "on_empty_batch": policy("on_empty_batch", on_empty_batch),
+            "on_empty_stream": policy("on_empty_stream", on_empty_stream),
+            "on_unused_sources": policy("on_unused_sources", on_unused_sources),
+            "on_unequal_lengths": policy("on_unequal_lengths", on_unequal_lengths),
+        }
+        self.on_inexact_resume = policy("on_inexact_resume", on_inexact_resume)
+        self.model = model
+        self.dataset = dataset
+        self.train_stream_name = train_stream_name
+        self.extra_streams = _stream_list("extra_streams", extra_streams, train_stream_name)
+        self.fixed_epoch_size = _positive("fixed_epoch_size", fixed_epoch_size)
+        self.epochs_count = epochs_count
+        self.seed = seed
+        self.commit_policy = CommitPolicy.parse(commit)
+        self.training_epochs_done = 0
+        self.zeroth_epoch_done = False
+        self.batches_since_commit = 0
+        self.is_training = False
+        self._fixed_batch_size = _positive("fixed_batch_size", fixed_batch_size)
+        self._skip_zeroth_epoch = skip_zeroth_epoch
+        self._buffer = buffer
+        self._warned: set[str] = set()
+        self._epoch_profile: dict[str, list[float]] = {}
+        self.events = HookEvents(hooks)
+        self.events.register(self)
+        self.streams = Streams(
+            dataset, buffer, self._epoch_size, self._epoch_profile if self.events.wants_profile else None
+        )
+        self._run_model = _two_or_three_arguments(model)
+        self._record = Record()
+        self.exit_status = 0
+        self._exit = ExitStack()
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def run_training(self) -> None:
+        """Train until a hook, a signal or ``epochs_count`` ends it.
+
+        Epochs are numbered from 1; the zeroth epoch, unless skipped, evaluates all streams beforehand.
+        """
+        with self._terminable("Training"), self:
+            train, extra, everything = self.look_up_streams()
+            logger.debug("Training started")
+            self._record.start(train)
+            if not (self._skip_zeroth_epoch or self.zeroth_epoch_done):
+                logger.info("Evaluating the model before the first training epoch")
+                self._run_epoch({}, everything)
+            self._stop_at_epochs_count()
+            while True:
+                logger.info("Training epoch %s", self.training_epochs_done + 1)
+                self._run_epoch(train, extra)
+                self._stop_at_epochs_count()
+                logger.info("Epoch %s done\n\n", self.training_epochs_done)
+
+    def run_evaluation(self, *stream_names: str) -> None:
+        """Evaluate streams one after the other, each as an epoch of its own.
+
+        ``before_training`` and ``after_training`` fire once, around all of them.
+        """
+        with self._terminable("Evaluation"), self:
+            streams = [self.streams.prepare([name], "eval", training=False) for name in stream_names]
+            for stream in streams:
+                logger.info("Running the evaluation of stream `%s`", next(iter(stream)))
+                self._run_epoch({}, stream)
+            logger.info("Evaluation done\n\n")
+
+    def epoch(
+        self,
+        train_streams: Sequence[StreamLike] = (),
+        eval_streams: Sequence[StreamLike] = (),
+        *,
+        valid_streams: Sequence[StreamLike] = (),
+    ) -> None:
+        """Run a single epoch from Python, over streams given by name, as iterables or as wrappers.
+
+        Wrap one or many in ``with main_loop:`` to have ``before_training``, ``after_training`` and signals as well.
+
+        Args:
+            train_streams: Streams to train on, in order.
+            eval_streams: Streams to evaluate afterwards.
+            valid_streams: Another name for ``eval_streams``.
+
+        Raises:
+            TrainingTerminated: If a hook ended the training.
+            ConfigError: If two streams have one name.
+        """
+        self.streams.forget()
+        try:
+            train = self.streams.prepare(train_streams, "train", training=True)
+            evaluate = self.streams.prepare([*eval_streams, *valid_streams], "eval", training=False)
+            _refuse_common(train, evaluate)
+            self._run_epoch(train, evaluate)
+        finally:
+            self.streams.forget()
+
+    def _run_epoch(self, train: Mapping[str, StreamWrapper], evaluate: Mapping[str, StreamWrapper]) -> None:
+        self._epoch_profile.clear()
+        for stream in train.values():
+            self._run_stream(stream, train=True)
+        for stream in evaluate.values():
+            if not stream.training:
+                stream.restart()
+            self._run_stream(stream, train=False)
+        if train:
+            self.training_epochs_done += 1
+        epoch_id, names = self.training_epochs_done, [*train, *evaluate]
+        epoch_data: EpochData = {name: {} for name in names}
+        with self._timed("after_epoch_hooks"):
+            terminated = self.events.after_epoch(epoch_id, epoch_data)
+        self.events.after_epoch_profile(epoch_id, self._epoch_profile, names)
+        self.zeroth_epoch_done = True
+        self._record.epoch_done(epoch_data, complete=terminated is not None or self.epochs_count_reached())
+        if terminated is not None:
+            raise terminated
+
+    def _run_stream(self, stream: StreamWrapper, *, train: bool) -> None:
+        name = str(stream.name)
+        checks = StreamChecks(name, self.model.input_names, self._policies, self._fixed_batch_size, self._warned)
+        run_model, after_batch = self._run_model, self.events.after_batch
+        model_times, hook_times = self._times(f"eval_batch_{name}"), self._times(f"after_batch_hooks_{name}")
+        self.is_training = train
+        with stream:
+            for batch in stream:
+                self.raise_check_interrupt()
+                if not checks.admit(batch):
+                    continue
+                started = perf_counter()
+                outputs = run_model(batch=batch, train=train, stream=stream)
+                self.batches_since_commit += train
+                batch_data = checks.merge(batch, outputs)
+                ran = perf_counter()
+                after_batch(name, batch_data)
+                if model_times is not None and hook_times is not None:
+                    model_times.append(ran - started)
+                    hook_times.append(perf_counter() - ran)
+        self.is_training = False
+        checks.finish()
+
+    # -- context ------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        """Install signal handlers, publish the seed and fire ``before_training``."""
+        with ExitStack() as entered:
+            super().__enter__()
+            entered.push(super().__exit__)
+            entered.enter_context(use_seed(self.seed))
+            entered.push(self._record.finish)
+            entered.push(self._after_training)
+            self._record.begin()
+            self.events.before_training()
+            self._exit = entered.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Fire ``after_training``, end the attempt, put the signal handlers back."""
+        self.exit_status = EXIT_STOPPED if isinstance(error, TrainingInterrupted) else 0
+        self._exit.__exit__(kind, error, trace)
+
+    def _after_training(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.events.after_training(kind is None or issubclass(kind, TrainingTerminated))
+
+    @contextmanager
+    def _terminable(self, what: str) -> Generator[None]:
+        try:
+            yield
+        except TrainingTerminated as terminated:
+            logger.info("%s terminated: %s", what, terminated)
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def attach(self, record: Record) -> None:
+        """Let a record follow the loop: write metrics, commit, and end the attempt."""
+        self._record = record
+
+    def get_stream(self, name: str) -> StreamWrapper:
+        """The wrapper of a stream: the one that trains, for the training stream, else the one for evaluation.
+
+        Raises:
+            MissingStreamError: If the dataset has no such stream.
+        """
+        return self.streams.get(name, training=name == self.train_stream_name)
+
+    def prepare_streams(self, stream_list: Sequence[StreamLike], base_name: str) -> list[str]:
+        """Make wrappers for streams given by name, as iterables or as wrappers, and return their names.
+
+        Raises:
+            ConfigError: If two streams have one name.
+        """
+        return list(self.streams.prepare(stream_list, base_name, training=base_name == "train"))
+
+    def look_up_streams(self) -> tuple[dict[str, StreamWrapper], dict[str, StreamWrapper], dict[str, StreamWrapper]]:
+        """Wrappers for the streams of a training: to train on, to evaluate in each epoch, and in the zeroth epoch.
+
+        Raises:
+            MissingStreamError: If the dataset lacks one of them.
+        """
+        train, extra = [self.train_stream_name], self.extra_streams
+        return (
+            self.streams.prepare(train, "train", training=True),
+            self.streams.prepare(extra, "eval", training=False),
+            self.streams.prepare([*train, *extra], "eval", training=False),
+        )
+
+    def epochs_count_reached(self) -> bool:
+        """Whether the configured number of epochs has been trained."""
+        return self.epochs_count is not None and self.training_epochs_done >= self.epochs_count
+
+    def _stop_at_epochs_count(self) -> None:
+        if self.epochs_count_reached():
+            raise TrainingTerminated(f"main_loop.epochs_count = {self.epochs_count} is reached")
+
+    def _epoch_size(self, name: str) -> int:
+        return self.fixed_epoch_size if self.fixed_epoch_size and name == self.train_stream_name else -1
+
+    def _times(self, event: str) -> list[float] | None:
+        return self._epoch_profile.setdefault(event, []) if self.events.wants_profile else None
+
+    @contextmanager
+    def _timed(self, event: str) -> Generator[None]:
+        started = perf_counter()
+        yield
+        times = self._times(event)
+        if times is not None:
+            times.append(perf_counter() - started)
+
+
+def _two_or_three_arguments(model: Any) -> Callable[..., Batch]:
+    """``model.run``, taking ``stream`` whether or not the model wants it."""
+    run: Callable[..., Batch] = model.run
+    try:
+        parameters = inspect.signature(run).parameters.values()
+    except (TypeError, ValueError):
+        return run
+    if any(parameter.name == "stream" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return run
+    return lambda batch, train, stream: run(batch=batch, train=train)  # noqa: ARG005 - the model does not want it
+
+
+def _stream_list(argument: str, names: Sequence[str], train_stream_name: str) -> list[str]:
+    if isinstance(names, str):
+        raise ConfigError(f"main_loop.{argument}: expected a list of stream names, got {names!r}; write [{names}]")
+    listed = list(names)
+    for name in listed:
+        if listed.count(name) > 1 or name == train_stream_name:
+            raise ConfigError(f"main_loop.{argument}: stream {name!r} is named twice, or is the training stream")
+    return listed
+
+
+def _refuse_common(train: Mapping[str, StreamWrapper], evaluate: Mapping[str, StreamWrapper]) -> None:
+    common = sorted(set(train) & set(evaluate))
+    if common:
+        raise ConfigError(f"streams {common} are given both to train on and to evaluate; name each once")
+
+
+def _positive(argument: str, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise ConfigError(f"main_loop.{argument}: expected a positive number or null, got {value!r}")
+    return value
+
+
+def _refuse_unknown(arguments: Mapping[str, Any], action: str) -> None:
+    if not arguments or action == "ignore":
+        return
+    if action == "warn":
+        logger.warning("MainLoop was given unknown arguments. Extra arguments: %s", dict(arguments))
+        return
+    accepted = [name for name in inspect.signature(MainLoop).parameters if name != "kwargs"]
+    raise ConfigError(
+        Problem(f"unknown argument {name!r}", "main_loop", hints=(*did_you_mean(name, accepted), _takes(accepted)))
+        for name in arguments
+    )
+
+
+def _takes(accepted: Iterable[str]) -> str:
+    return f"main_loop takes: {', '.join(name for name in accepted if name not in _INJECTED)}"
+
+
+_INJECTED = ("model", "dataset", "hooks")

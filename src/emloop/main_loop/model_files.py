@@ -1,0 +1,68 @@
+"""Committing a model that offers no state tree: by its own ``save``.
+
+Two names take turns, so that the files of the last commit are never overwritten. The path that ``save`` returned may be
+a file, a directory or the common beginning of several files' names; all of them are made durable, and their hashes
+recorded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from emloop._support.files import fsync_dir, sha256_of, sync
+from emloop.errors import CannotResumeError, CheckpointError
+from emloop.types import StateTree
+
+
+def save_by_model(model: Any, seq: int, directory: Path) -> StateTree:
+    """Let a model save itself.
+
+    Args:
+        model: Model with ``save``.
+        seq: Number of the commit to be.
+        directory: The run directory, to which the recorded paths are relative.
+
+    Raises:
+        CheckpointError: If the model saved nothing below the run directory.
+    """
+    path = Path(model.save(f"checkpoint-{seq % 2}"))
+    files = _files(path)
+    if not files or not path.absolute().is_relative_to(directory.absolute()):
+        raise CheckpointError(
+            f"{type(model).__name__}.save returned {path}, where nothing was saved below {directory}; "
+            "give the model state_dict and load_state_dict, or let save write into log_dir and return the path"
+        )
+    for file in files:
+        with file.open("rb") as opened:
+            sync(opened.fileno())
+    fsync_dir(path.parent)
+    return {
+        "saved": _relative(path, directory),
+        "files": {_relative(file, directory): sha256_of(file) for file in files},
+    }
+
+
+def saved_path(state: StateTree, directory: Path) -> Path | None:
+    """Where a model saved itself for a commit; ``None`` if the commit holds a state tree instead.
+
+    Raises:
+        CannotResumeError: If a file has changed since.
+    """
+    if not isinstance(state, dict) or set(state) != {"saved", "files"}:
+        return None
+    for name, digest in state["files"].items():
+        file = directory / name
+        if not file.is_file() or sha256_of(file) != digest:
+            raise CannotResumeError(f"{file} is not what the commit recorded; the model cannot be restored from it")
+    return directory / str(state["saved"])
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    return sorted(file for file in path.parent.glob(f"{path.name}*") if file.is_file())
+
+
+def _relative(path: Path, directory: Path) -> str:
+    return path.absolute().relative_to(directory.absolute()).as_posix()

@@ -1,0 +1,111 @@
+"""The streams of a loop: one wrapper for training and another for evaluation, kept between epochs.
+
+Training and evaluation have cursors of their own, so that a zeroth epoch or an extra evaluation changes no training
+batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from emloop._streams import StreamWrapper
+from emloop._support.suggest import did_you_mean
+from emloop.errors import ConfigError, MissingStreamError, Problem
+from emloop.types import Batch
+
+StreamLike = str | StreamWrapper | Iterable[Batch]
+
+
+class Streams:
+    """Looks streams up in a dataset and keeps their wrappers.
+
+    Args:
+        dataset: Object with a ``<name>_stream`` method for every stream.
+        buffer: Number of batches to read ahead.
+        epoch_size: Stream → number of batches of an epoch, where that is fixed.
+        profile: Where the wrappers write their times, or ``None``.
+    """
+
+    def __init__(
+        self, dataset: object, buffer: int, epoch_size: Callable[[str], int], profile: dict[str, list[float]] | None
+    ) -> None:
+        self._dataset = dataset
+        self._buffer = buffer
+        self._epoch_size = epoch_size
+        self._profile = profile
+        self._wrappers: dict[tuple[str, bool], StreamWrapper] = {}
+
+    def get(self, name: str, *, training: bool) -> StreamWrapper:
+        """The wrapper of a stream.
+
+        Raises:
+            MissingStreamError: If the dataset has no such stream; says which it has.
+        """
+        key = (name, training)
+        if key not in self._wrappers:
+            self._wrappers[key] = self._wrap(self._find(name), name, training=training)
+        return self._wrappers[key]
+
+    def prepare(self, streams: Sequence[StreamLike], base_name: str, *, training: bool) -> dict[str, StreamWrapper]:
+        """Wrappers for names, iterables and wrappers; what has no name is called ``unnamed_<base_name>_<k>``.
+
+        Raises:
+            ConfigError: If a name comes twice.
+        """
+        prepared: dict[str, StreamWrapper] = {}
+        unnamed = 0
+        for stream in streams:
+            wrapper = self._prepare_one(stream, training=training)
+            if wrapper.name is None:
+                wrapper.name = f"unnamed_{base_name}_{unnamed}"
+                unnamed += 1
+            if wrapper.name in prepared:
+                raise ConfigError(f"stream {wrapper.name!r} is given twice; every stream needs a name of its own")
+            prepared[wrapper.name] = wrapper
+        return prepared
+
+    def training(self) -> dict[str, StreamWrapper]:
+        """The wrappers of the streams that train the model, by name."""
+        return {name: wrapper for (name, training), wrapper in self._wrappers.items() if training}
+
+    def forget(self) -> None:
+        """Drop every wrapper, and with it the position in its stream."""
+        self._wrappers.clear()
+
+    def _prepare_one(self, stream: StreamLike, *, training: bool) -> StreamWrapper:
+        if isinstance(stream, str):
+            return self.get(stream, training=training)
+        if isinstance(stream, StreamWrapper):
+            return stream
+        return self._wrap(lambda: stream, None, training=training)
+
+    def _wrap(self, stream_fn: Callable[[], Iterable[Batch]], name: str | None, *, training: bool) -> StreamWrapper:
+        return StreamWrapper(
+            stream_fn,
+            buffer_size=self._buffer,
+            epoch_size=self._epoch_size(name) if name is not None else -1,
+            name=name,
+            profile=self._profile,
+            training=training,
+        )
+
+    def _find(self, name: str) -> Callable[[], Iterable[Batch]]:
+        method: Any = getattr(self._dataset, f"{name}_stream", None)
+        if callable(method):
+            found: Callable[[], Iterable[Batch]] = method
+            return found
+        there = stream_names(self._dataset)
+        raise MissingStreamError(
+            Problem(
+                f"the dataset {type(self._dataset).__name__} has no method {name + '_stream'!r}, so no stream {name!r}",
+                hints=(*did_you_mean(name, there), f"its streams: {', '.join(there) or 'none'}"),
+            )
+        )
+
+
+def stream_names(dataset: object) -> list[str]:
+    """Names of all streams that a dataset offers, sorted."""
+    ending = "_stream"
+    names = (name for name in dir(type(dataset)) if name.endswith(ending) and not name.startswith("_"))
+    return sorted(name.removesuffix(ending) for name in names if callable(getattr(type(dataset), name, None)))

@@ -1,0 +1,7 @@
+"""Models that come with emloop, and the contract of all models."""
+
+from emloop._support.lazy import lazy_names
+
+__all__ = ["AbstractModel"]
+
+__getattr__, __dir__ = lazy_names(__name__, {"AbstractModel": ".abstract_model"})
