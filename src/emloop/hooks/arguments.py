@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Real
+from typing import TypeVar
 
 from emloop.errors import ConfigError
 
-__all__ = ["name_list", "optional_name_list"]
+__all__ = ["at_least", "name_list", "optional_name_list"]
+
+N = TypeVar("N", int, float)
 
 
 def name_list(argument: str, names: Iterable[str]) -> list[str]:
@@ -29,3 +33,17 @@ def name_list(argument: str, names: Iterable[str]) -> list[str]:
 def optional_name_list(argument: str, names: Iterable[str] | None) -> list[str] | None:
     """As :func:`name_list`, where ``None`` stands for no restriction."""
     return None if names is None else name_list(argument, names)
+
+
+def at_least(argument: str, smallest: N, number: N) -> N:
+    """The number, if it is not too small; whole, if the smallest is an ``int``.
+
+    Raises:
+        ConfigError: If it is too small, or no such number.
+    """
+    whole = isinstance(smallest, int)
+    fits = isinstance(number, int if whole else Real) and not isinstance(number, bool)
+    if not fits or not number >= smallest:
+        kind = "a whole number" if whole else "a number"
+        raise ConfigError(f"{argument}: expected {kind}, {smallest:g} or more, got {number!r}")
+    return number

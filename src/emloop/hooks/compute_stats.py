@@ -82,10 +82,15 @@ class ComputeStats(AccumulateVariables):
 
     # The main loop calls events with keywords; who calls this one directly has always given the data first.
     def after_epoch(self, epoch_data: EpochData, epoch_id: int = 0) -> None:  # type: ignore[override]
-        """Write every variable's statistics for every stream of the epoch; NaN where a stream had no batch."""
+        """Write every variable's statistics for every stream of the epoch; NaN where a stream had no batch.
+
+        Aggregations that another hook has left for a variable stay.
+        """
         for stream_name, data in epoch_data.items():
             if self._observes(stream_name):
-                data.update(self._statistics(stream_name))
+                for name, statistics in self._statistics(stream_name):
+                    others = data.get(name)
+                    data[name] = OrderedDict(others, **statistics) if isinstance(others, Mapping) else statistics
         super().after_epoch(epoch_id, epoch_data)
 
     def state_dict(self) -> StateTree:

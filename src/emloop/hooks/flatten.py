@@ -1,0 +1,65 @@
+"""Make one flat list of a nested variable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from emloop._contracts import AbstractHook
+from emloop.errors import ConfigError
+from emloop.types import Batch
+
+from .arguments import optional_name_list
+from .batch_data import read_variable
+
+__all__ = ["Flatten"]
+
+
+class Flatten(AbstractHook):
+    """Add flat lists of nested variables to the batch, for the hooks behind.
+
+    .. code-block:: yaml
+
+        hooks:
+          - Flatten: {variables: {tags: flat_tags}}
+          - SaveConfusionMatrix: {labels_name: flat_tags}
+
+    Lists, arrays and whatever else can be iterated are taken apart at any depth, of mappings the keys; texts stay
+    whole.
+
+    Args:
+        variables: Name of a variable → name of the flat one.
+        streams: Names of the streams; by default every stream must have the variables.
+    """
+
+    stateless = True
+
+    def __init__(self, variables: Mapping[str, str], streams: Iterable[str] | None = None) -> None:
+        super().__init__()
+        if not isinstance(variables, Mapping) or not variables:
+            raise ConfigError(f"variables: expected names and the names of their flat lists, got {variables!r}")
+        self._variables = dict(variables)
+        self._streams = optional_name_list("streams", streams)
+
+    def after_batch(self, stream_name: str, batch_data: Batch) -> None:
+        """Add the flat variables.
+
+        Raises:
+            MissingVariableError: If the batch lacks a variable.
+        """
+        if self._streams is None or stream_name in self._streams:
+            for source, target in self._variables.items():
+                flat = list(_leaves(read_variable(batch_data, stream_name, source)))
+                cast("dict[str, Any]", batch_data)[target] = flat
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, np.ndarray) and value.ndim and not value.dtype.hasobject:
+        yield from value.reshape(-1)
+    elif isinstance(value, (str, bytes)) or not isinstance(value, Iterable) or getattr(value, "shape", None) == ():
+        yield value
+    else:
+        for element in value:
+            yield from _leaves(element)

@@ -1,0 +1,100 @@
+"""Do something when a variable no longer gets better."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from emloop._support.suggest import pick
+from emloop.errors import ConfigError
+from emloop.types import EpochData, Objective, StateTree
+
+from .arguments import at_least
+from .compute_stats import ComputeStats
+from .epoch_data import read_scalar
+from .hook_state import check_keys
+
+__all__ = ["OnPlateau"]
+
+_WORSE_BY: dict[str, Callable[[float, float], float]] = {
+    "min": lambda long, short: short - long,
+    "max": lambda long, short: long - short,
+}
+
+
+class OnPlateau(ComputeStats, ABC):
+    """Call ``_on_plateau_action`` after every epoch in which a variable is on a plateau; to be extended.
+
+    It is there when its average over the last ``short_term`` epochs is worse than that over the last ``long_term``
+    ones, at the earliest after ``short_term + 1`` epochs. The zeroth epoch counts. The variable's mean is computed
+    here, and left in ``epoch_data`` as by ``ComputeStats``. NaN is no plateau.
+
+    Args:
+        long_term: Number of epochs of the long average.
+        short_term: Number of epochs of the short average.
+        stream: Name of the stream whose mean is observed.
+        variable: Name of the variable.
+        objective: Whether smaller (``min``) or larger (``max``) is better.
+        min_delta: By how much the short average must be worse; exactly as much does not count.
+    """
+
+    steers_training = True
+
+    OBJECTIVES: ClassVar[frozenset[str]] = frozenset(_WORSE_BY)
+
+    def __init__(
+        self,
+        long_term: int = 50,
+        short_term: int = 10,
+        stream: str = "valid",
+        variable: str = "loss",
+        objective: Objective = "min",
+        *,
+        min_delta: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(variables=[variable], **kwargs)
+        self._long_term = at_least("long_term", 1, long_term)
+        self._short_term = at_least("short_term", 1, short_term)
+        if long_term < short_term:
+            raise ConfigError(f"long_term: expected at least short_term, which is {short_term}, got {long_term}")
+        self._stream = stream
+        self._variable = variable
+        self._worse_by = pick("objective", objective, _WORSE_BY)
+        self._min_delta = at_least("min_delta", 0.0, min_delta)
+        self._means: deque[float] = deque(maxlen=long_term)
+
+    @abstractmethod
+    def _on_plateau_action(self, epoch_id: int, epoch_data: EpochData) -> None:
+        """What to do on a plateau."""
+
+    # As in AbstractHook again: this family has always been called with the epoch first.
+    def after_epoch(self, epoch_id: int, epoch_data: EpochData) -> None:  # type: ignore[override]
+        """Look for a plateau.
+
+        Raises:
+            MissingVariableError: If the stream is not in the epoch's data.
+        """
+        super().after_epoch(epoch_data=epoch_data, epoch_id=epoch_id)
+        self._means.append(float(read_scalar(epoch_data, self._stream, self._variable)))
+        means = list(self._means)
+        if self._worse_by(_average(means), _average(means[-self._short_term :])) > self._min_delta:
+            self._on_plateau_action(epoch_id=epoch_id, epoch_data=epoch_data)
+
+    def state_dict(self) -> StateTree:
+        """The means of the last epochs, and the unfinished statistics."""
+        return {**super().state_dict(), "means": list(self._means)}
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Go on where an equal hook stopped; with another ``long_term``, with as many epochs as are known."""
+        rest = dict(check_keys(self, state, [*super().state_dict(), "means"]))
+        means = rest.pop("means")
+        super().load_state_dict(rest)
+        self._means = deque(means, maxlen=self._long_term)
+
+
+def _average(numbers: Sequence[float]) -> float:
+    # fsum and its like refuse infinities.
+    return sum(numbers) / len(numbers)

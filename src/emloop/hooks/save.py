@@ -1,0 +1,217 @@
+"""Save the model: every few epochs, after every one, or when it is the best so far."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+
+from emloop._contracts import AbstractHook, AbstractModel
+from emloop._support.suggest import check_choice, pick
+from emloop.errors import CheckpointError, ConfigError, HookError, VariableTypeError
+from emloop.types import EpochData, Objective, StateTree
+
+from .epoch_data import as_scalar, missing_from_epoch, read_value
+from .every_n_epoch import EveryNEpoch
+from .hook_state import check_keys
+
+__all__ = ["SaveBest", "SaveEvery", "SaveLatest"]
+
+_LOGGER = logging.getLogger(__name__)
+
+_BETTER: dict[str, Callable[[Any, Any], bool]] = {
+    "min": lambda value, best: bool(value < best),
+    "max": lambda value, best: bool(value > best),
+}
+
+
+class SaveEvery(EveryNEpoch):
+    """Save the model every ``n_epochs`` epochs, the zeroth one included, each under the epoch's number.
+
+    .. code-block:: yaml
+
+        hooks:
+          - SaveEvery: {n_epochs: 10}
+
+    Args:
+        model: The model.
+        on_failure: Other name of ``on_save_failure``.
+        n_epochs: How many epochs lie between two saves.
+        on_save_failure: What to do if the model cannot be saved: ``error``, ``warn`` or ``ignore``.
+    """
+
+    stateless = True
+    steers_training = True
+
+    SAVE_FAILURE_ACTIONS: ClassVar[list[str]] = ["error", "warn", "ignore"]
+
+    def __init__(
+        self,
+        model: AbstractModel,
+        on_failure: str | None = None,
+        n_epochs: int = 1,
+        *,
+        on_save_failure: str = "error",
+    ) -> None:
+        super().__init__(n_epochs=n_epochs)
+        self._model = model
+        self._on_save_failure = _failure_action(on_save_failure, on_failure)
+
+    def _after_n_epoch(self, epoch_id: int, epoch_data: EpochData | None = None) -> None:
+        self.save_model(self._model, str(epoch_id), self._on_save_failure)
+
+    @staticmethod
+    def save_model(model: AbstractModel, name_suffix: str, on_failure: str) -> bool:
+        """Save a model.
+
+        Args:
+            model: The model.
+            name_suffix: What tells this saved model from the run's others.
+            on_failure: What to do if that fails: ``error``, ``warn`` or ``ignore``.
+
+        Returns:
+            Whether the model has been saved.
+
+        Raises:
+            CheckpointError: If it has not, and that is an error; the cause is the model's own.
+        """
+        try:
+            path = model.save(name_suffix)
+        except Exception as error:
+            message = f"the model could not be saved as {name_suffix!r}: {type(error).__name__}: {error}"
+            if on_failure == "error":
+                raise CheckpointError(message) from error
+            if on_failure == "warn":
+                _LOGGER.warning(message)
+            return False
+        _LOGGER.info("Model saved to: %s", path)
+        return True
+
+
+class SaveLatest(AbstractHook):
+    """Save the model after every epoch, the zeroth one included, always as ``latest``.
+
+    Args:
+        model: The model.
+        on_save_failure: What to do if the model cannot be saved: ``error``, ``warn`` or ``ignore``.
+        on_failure: Other name of ``on_save_failure``.
+    """
+
+    stateless = True
+    steers_training = True
+
+    def __init__(self, model: AbstractModel, on_save_failure: str = "error", *, on_failure: str | None = None) -> None:
+        super().__init__()
+        self._model = model
+        self._on_save_failure = _failure_action(on_save_failure, on_failure)
+
+    def after_epoch(self, epoch_id: int = 0, epoch_data: EpochData | None = None) -> None:
+        """Save the model.
+
+        Raises:
+            CheckpointError: If that fails and is an error.
+        """
+        SaveEvery.save_model(self._model, "latest", self._on_save_failure)
+
+
+class SaveBest(AbstractHook):
+    """Save the model when a variable is better than in all epochs before, the zeroth one included.
+
+    .. code-block:: yaml
+
+        hooks:
+          - ComputeStats: {variables: [accuracy]}
+          - SaveBest: {variable: accuracy, condition: max}
+
+    An equal value is not better, and NaN never is. A model that could not be saved is not the best: the next
+    one that is better than the last one saved is tried again.
+
+    Args:
+        model: The model.
+        model_name: What tells this saved model from the run's others.
+        variable: Name of the variable.
+        condition: Whether smaller (``min``) or larger (``max``) is better.
+        stream: Name of the stream.
+        aggregation: Which of the variable's aggregations counts; empty: the value is the number itself.
+        on_save_failure: What to do if the model cannot be saved: ``error``, ``warn`` or ``ignore``.
+        on_failure: Other name of ``on_save_failure``.
+    """
+
+    steers_training = True
+
+    OBJECTIVES: ClassVar[frozenset[str]] = frozenset(_BETTER)
+
+    def __init__(
+        self,
+        model: AbstractModel,
+        model_name: str = "best",
+        variable: str = "loss",
+        condition: Objective = "min",
+        stream: str = "valid",
+        *,
+        aggregation: str | None = "mean",
+        on_save_failure: str = "error",
+        on_failure: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._model = model
+        self._model_name = model_name
+        self._variable = variable
+        self._better = pick("condition", condition, _BETTER)
+        self._stream = stream
+        self._aggregation = aggregation
+        self._on_save_failure = _failure_action(on_save_failure, on_failure)
+        self._best: float | None = None
+
+    def _get_value(self, epoch_data: EpochData) -> float:
+        value = read_value(epoch_data, self._stream, self._variable)
+        where = f"stream {self._stream!r}: variable {self._variable!r}"
+        if self._aggregation:
+            if not isinstance(value, Mapping):
+                raise VariableTypeError(
+                    f"{where}: expected a mapping with {self._aggregation!r}, got {type(value).__name__}: {value!r:.80}"
+                )
+            if self._aggregation not in value:
+                raise missing_from_epoch(f"{where}: aggregation", self._aggregation, value)
+            value = value[self._aggregation]
+        scalar = as_scalar(value)
+        if isinstance(scalar, np.generic):
+            scalar = scalar.item()
+        if not isinstance(scalar, Real):
+            raise HookError(f"{where}: expected a number, got {type(value).__name__}: {value!r:.80}")
+        return scalar  # type: ignore[return-value]  # int, float and bool are all Real here
+
+    # The main loop calls events with keywords; who calls this one directly has always given the data first.
+    def after_epoch(self, epoch_data: EpochData, epoch_id: int = 0) -> None:  # type: ignore[override]
+        """Save the model if it is the best.
+
+        Raises:
+            MissingVariableError: If no hook has written the variable, or not this aggregation of it.
+            VariableTypeError: If the variable has no aggregations.
+            HookError: If the value is not a number.
+            CheckpointError: If the model cannot be saved and that is an error.
+        """
+        value = self._get_value(epoch_data)
+        is_best = not math.isnan(value) and (self._best is None or self._better(value, self._best))
+        if is_best and SaveEvery.save_model(self._model, self._model_name, self._on_save_failure):
+            self._best = value
+
+    def state_dict(self) -> StateTree:
+        """The value of the last model that was saved."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Go on with another attempt's best value."""
+        self._best = check_keys(self, state, ["best"])["best"]
+
+
+def _failure_action(on_save_failure: str, on_failure: str | None) -> str:
+    """The action of two arguments that are one; the second is what some configurations call it."""
+    if on_failure is not None and on_save_failure != "error":
+        raise ConfigError("on_save_failure and on_failure are two names of one argument; leave on_failure out")
+    action = on_save_failure if on_failure is None else on_failure
+    return check_choice("on_save_failure", action, SaveEvery.SAVE_FAILURE_ACTIONS)

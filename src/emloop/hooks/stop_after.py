@@ -1,0 +1,119 @@
+"""Stop the training after a number of epochs, of iterations, or of minutes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from emloop._contracts import AbstractHook
+from emloop.constants import EL_DEFAULT_TRAIN_STREAM
+from emloop.errors import ConfigError
+from emloop.types import Batch, EpochData, StateTree, TrainingTerminated
+
+from .arguments import at_least
+from .hook_state import check_keys
+
+__all__ = ["StopAfter"]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class StopAfter(AbstractHook):
+    """Stop the training at the first of the given limits.
+
+    .. code-block:: yaml
+
+        hooks:
+          - StopAfter: {epochs: 20, minutes: 90}
+
+    Args:
+        epochs: Number of training epochs.
+        iterations: Number of training batches; those of the zeroth epoch do not count.
+        minutes: Time spent in the run's attempts, without the time between them.
+        train_stream_name: Name of the stream whose batches are iterations.
+        clock: Seconds since some moment, never going back.
+
+    Raises:
+        ConfigError: If no limit is given.
+    """
+
+    steers_training = True
+
+    def __init__(
+        self,
+        epochs: int | None = None,
+        iterations: int | None = None,
+        minutes: float | None = None,
+        train_stream_name: str = EL_DEFAULT_TRAIN_STREAM,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        if epochs is None and iterations is None and minutes is None:
+            raise ConfigError("StopAfter: expected at least one of 'epochs', 'iterations', 'minutes'")
+        self._epochs = epochs if epochs is None else at_least("epochs", 0, epochs)
+        self._iterations = iterations if iterations is None else at_least("iterations", 0, iterations)
+        self._minutes = minutes if minutes is None else at_least("minutes", 0.0, minutes)
+        self._train_stream_name = train_stream_name
+        self._clock = clock
+        self._iterations_done = 0
+        self._seconds_before = 0.0
+        self._started: float | None = None
+
+    def before_training(self) -> None:
+        """Start to count the attempt's time."""
+        self._seconds_before = self._seconds_spent()
+        self._started = self._clock()
+
+    def after_batch(self, stream_name: str, batch_data: Batch | None = None) -> None:
+        """Count the batch.
+
+        Raises:
+            TrainingTerminated: If the iterations or the minutes are used up.
+        """
+        if self._iterations is not None and stream_name == self._train_stream_name and self._trains():
+            self._iterations_done += 1
+            if self._iterations_done >= self._iterations:
+                raise TrainingTerminated(f"Training terminated after iteration {self._iterations_done}")
+        if self._minutes is not None:
+            self._check_minutes()
+
+    def after_epoch(self, epoch_id: int, epoch_data: EpochData | None = None) -> None:
+        """Look at the epochs and the time.
+
+        Raises:
+            TrainingTerminated: If the epochs or the minutes are used up.
+        """
+        if self._epochs is not None and epoch_id >= self._epochs:
+            _LOGGER.info("EpochStopperHook triggered")
+            raise TrainingTerminated(f"Training terminated after epoch {epoch_id}")
+        self._check_minutes()
+
+    def after_training(self, success: bool) -> None:
+        """Stop to count the attempt's time."""
+        self._seconds_before = self._seconds_spent()
+        self._started = None
+
+    def _trains(self) -> bool:
+        return self._main_loop is None or self._main_loop.is_training
+
+    def _seconds_spent(self) -> float:
+        return self._seconds_before + (0.0 if self._started is None else self._clock() - self._started)
+
+    def _check_minutes(self) -> None:
+        if self._minutes is not None and self._seconds_spent() > self._minutes * 60:
+            raise TrainingTerminated(f"Training terminated after more than {self._minutes:g} minutes")
+
+    def state_dict(self) -> StateTree:
+        """The iterations of all attempts so far, and their time where it is limited."""
+        # Equal runs have equal states; only who has a limit of time needs to know it.
+        seconds = None if self._minutes is None else self._seconds_spent()
+        return {"iterations": self._iterations_done, "seconds": seconds}
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Go on counting where another attempt stopped."""
+        check_keys(self, state, ["iterations", "seconds"])
+        self._iterations_done = state["iterations"]
+        self._seconds_before = state["seconds"] or 0.0
+        self._started = None

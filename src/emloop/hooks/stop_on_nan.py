@@ -1,0 +1,135 @@
+"""Stop the training as soon as a variable is not a number."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from emloop._contracts import AbstractHook
+from emloop._support.suggest import check_choice
+from emloop.errors import ConfigError, HookError
+from emloop.types import Batch, EpochData, TrainingTerminated
+
+from .arguments import optional_name_list
+from .batch_data import read_variable
+from .epoch_data import read_value
+
+__all__ = ["StopOnNaN"]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class StopOnNaN(AbstractHook):
+    """Stop the training when a value is NaN, in an epoch's data or in a batch.
+
+    Looks into arrays, lists, tuples and mappings of any depth. Text is never NaN.
+
+    .. code-block:: yaml
+
+        hooks:
+          - ComputeStats: {variables: [loss]}
+          - StopOnNaN: {variables: [loss], stop_on_inf: true}
+
+    Args:
+        variables: Names of the variables; by default all that are there.
+        on_unknown_type: What to do with a value that is none of these: ``error``, ``warn`` (once) or ``ignore``.
+        stop_on_inf: Whether infinities count as NaN.
+        after_batch: Whether to look at every batch. This waits for values that are still computed on a device.
+        after_epoch: Whether to look at the epoch's data.
+
+    Raises:
+        ConfigError: If it would look at nothing.
+    """
+
+    stateless = True
+    steers_training = True
+
+    UNKNOWN_TYPE_ACTIONS: ClassVar[list[str]] = ["error", "warn", "ignore"]
+
+    def __init__(
+        self,
+        variables: Iterable[str] | None = None,
+        on_unknown_type: str = "ignore",
+        stop_on_inf: bool = False,
+        after_batch: bool = False,
+        after_epoch: bool = True,
+    ) -> None:
+        super().__init__()
+        if not (after_batch or after_epoch):
+            raise ConfigError("StopOnNaN: expected 'after_batch' or 'after_epoch' or both to be true")
+        self._variables = optional_name_list("variables", variables)
+        self._on_unknown_type = check_choice("on_unknown_type", on_unknown_type, self.UNKNOWN_TYPE_ACTIONS)
+        self._is_bad: Callable[[Any], Any] = _not_finite if stop_on_inf else np.isnan
+        self._what = "NaN or infinite" if stop_on_inf else "NaN"
+        self._looks_at_batches = after_batch
+        self._looks_at_epochs = after_epoch
+        self._warned: set[str] = set()
+
+    def after_batch(self, stream_name: str, batch_data: Batch) -> None:
+        """Look at the batch.
+
+        Raises:
+            TrainingTerminated: If a value is NaN.
+            MissingVariableError: If the batch lacks a variable.
+            HookError: If a value can not be checked and that is an error.
+        """
+        if self._looks_at_batches:
+            names = batch_data if self._variables is None else self._variables
+            for name in names:
+                self._look(stream_name, name, read_variable(batch_data, stream_name, name))
+
+    def after_epoch(self, epoch_id: int = 0, epoch_data: EpochData | None = None) -> None:
+        """Look at the epoch's data.
+
+        Raises:
+            TrainingTerminated: If a value is NaN.
+            MissingVariableError: If a stream lacks a variable.
+            HookError: If a value can not be checked and that is an error.
+        """
+        if self._looks_at_epochs and epoch_data is not None:
+            for stream_name, data in epoch_data.items():
+                for name in list(data) if self._variables is None else self._variables:
+                    self._look(stream_name, name, read_value(epoch_data, stream_name, name))
+
+    def _look(self, stream_name: str, name: str, value: Any) -> None:
+        bad = self._bad(value)
+        if bad:
+            raise TrainingTerminated(f"Variable `{name}` of stream `{stream_name}` is {self._what}")
+        if bad is None and self._on_unknown_type != "ignore":
+            message = f"Variable `{name}` of type `{type(value)}` can not be checked for NaNs."
+            if self._on_unknown_type == "error":
+                raise HookError(message)
+            if name not in self._warned:
+                self._warned.add(name)
+                _LOGGER.warning(message)
+
+    def _bad(self, value: Any) -> bool | None:
+        """Whether there is a NaN in a value; ``None`` if its type does not tell."""
+        if isinstance(value, (str, bytes, int)):
+            return False
+        if isinstance(value, Mapping):
+            return self._any_bad(value.values())
+        if isinstance(value, (list, tuple)):
+            return self._any_bad(value)
+        if not isinstance(value, (float, complex)) and not hasattr(value, "__array__"):
+            return None
+        array = np.asarray(value)
+        if array.dtype.hasobject:
+            return self._any_bad(array.reshape(-1).tolist()) if array.ndim else None
+        if array.dtype.kind == "V" and not array.dtype.names:
+            # Small floats such as bfloat16 are no kind of their own to NumPy.
+            array = array.astype(np.float32)
+        return bool(self._is_bad(array).any()) if array.dtype.kind in "fc" else False
+
+    def _any_bad(self, values: Iterable[Any]) -> bool | None:
+        verdicts = {self._bad(value) for value in values}
+        if True in verdicts:
+            return True
+        return None if None in verdicts else False
+
+
+def _not_finite(values: Any) -> Any:
+    return ~np.isfinite(values)
