@@ -1,9 +1,9 @@
 """Checkpoints: the one place where a run's state becomes durable.
 
-A checkpoint is a directory ``checkpoints/00000012`` with a valid manifest; whatever else lies there does not count. It is
-written under another name, file by file, the manifest last, everything synced; then renamed; then the rename synced. A
-crash at any instant leaves the older checkpoints as they were and the new one whole or absent. *Committed* means that
-:func:`write_commit` has returned.
+A checkpoint is a directory ``checkpoints/00000012`` with a valid manifest; whatever else lies there does not count. It
+is written under another name, file by file, the manifest last, everything synced; then renamed; then the rename synced.
+A crash at any instant leaves the older checkpoints as they were and the new one whole or absent. *Committed* means
+that :func:`write_commit` has returned.
 
 ::
 
@@ -19,6 +19,7 @@ import contextlib
 import errno
 import logging
 import math
+import operator
 import os
 import re
 import shutil
@@ -116,15 +117,20 @@ def write_commit(checkpoints: Path, seq: int, components: Mapping[str, StateTree
             this one remains; a second try is safe.
     """
     contents, names = _encode(components)
-    header = {"format": FORMAT, "kind": "checkpoint", "seq": seq, "info": json_values(info), "components": names}
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": "checkpoint",
+        "seq": seq,
+        "info": json_values(info),
+        "components": names,
+    }
     needed = sum(map(len, contents.values())) * 11 // 10 + _RESERVE
     final = checkpoints / f"{seq:08d}"
     try:
         if not checkpoints.is_dir():
             checkpoints.mkdir()
             fsync_dir(checkpoints.parent)
-        if _free_bytes(checkpoints) < needed:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _require_space(checkpoints, needed)
         _clear_the_way(final)
         records = _write(final, contents, header)
     except OSError as error:
@@ -211,6 +217,11 @@ def _stem(component: str, taken: set[str]) -> str:
     return candidate
 
 
+def _require_space(directory: Path, needed: int) -> None:
+    if _free_bytes(directory) < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def _free_bytes(directory: Path) -> float:
     system = os.statvfs(directory)
     # Some network file systems do not know their size and say 0.
@@ -266,10 +277,8 @@ def _understand(path: Path, manifest: Mapping[str, Any]) -> Commit:
             f"{path / MANIFEST}: expected a checkpoint of format {FORMAT}, got {found[0]} of format {found[1]}"
         )
     try:
-        seq, info, names = manifest["seq"], manifest["info"], manifest["components"]
-        if type(seq) is not int or type(info) is not dict:
-            raise TypeError("no number or no info")
-        return Commit(path, seq, info, _by_component(names, file_records(manifest)))
+        files = _by_component(manifest["components"], file_records(manifest))
+        return Commit(path, operator.index(manifest["seq"]), dict(manifest["info"].items()), files)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path / MANIFEST}: not as a checkpoint's should be: {error}") from error
 
@@ -286,9 +295,9 @@ def _by_component(
 def _names(checkpoints: Path) -> Iterator[str]:
     """Names of everything that looks like a checkpoint, newest first."""
     try:
-        names = os.listdir(checkpoints)
+        names = [path.name for path in checkpoints.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
-        names = []
+        return
     yield from sorted(filter(_NAME.fullmatch, names), key=int, reverse=True)
 
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from emloop._support.files import atomic_write, open_inside
 from emloop.errors import CheckpointError, StateError
@@ -112,19 +113,20 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if len(data) > _MAX_BYTES:
         raise CheckpointError(f"{path}: larger than {_MAX_BYTES} bytes")
     try:
-        manifest = parse(data)
+        manifest = dict(parse(data).items())
         records = file_records(manifest)
         info = {key: value for key, value in manifest.items() if key not in ("files", "sha256")}
-        if render_manifest(info, records.values()) != data:
-            raise ValueError("its content does not match its hash")
-    except (KeyError, TypeError, ValueError) as error:
+        intact = render_manifest(info, records.values()) == data
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged: {error}") from error
+    if not intact:
+        raise CheckpointError(f"{path}: damaged: its content does not match its hash")
     for record in records.values():
         with _opened(directory, record.name) as file:
             size = os.fstat(file.fileno()).st_size
         if size != record.bytes:
             raise CheckpointError(f"{directory / record.name}: {size} bytes, expected {record.bytes}")
-    return dict(manifest)
+    return manifest
 
 
 def file_records(manifest: Mapping[str, Any]) -> dict[str, FileRecord]:
@@ -172,7 +174,7 @@ def _compare(directory: Path, record: FileRecord, sha256: str) -> None:
 
 
 @contextmanager
-def _opened(directory: Path, name: str) -> Iterator[BinaryIO]:
+def _opened(directory: Path, name: str) -> Iterator[io.BufferedReader]:
     """A file of the directory for reading."""
     try:
         with os.fdopen(open_inside(directory, name), "rb") as file:

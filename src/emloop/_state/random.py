@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import operator
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from emloop.errors import ConfigError, StateError
 from emloop.types import StateTree
 
-__all__ = ["RUN_SEED", "current_seed", "random_state", "restore_random_state", "seed_everything"]
+__all__ = ["RUN_SEED", "current_seed", "random_state", "restore_random_state", "seed_everything", "use_seed"]
 
 RUN_SEED: ContextVar[int | None] = ContextVar("emloop_run_seed", default=None)
 """Seed of the run in whose context the code runs; datasets and models derive theirs from it."""
@@ -20,6 +22,16 @@ RUN_SEED: ContextVar[int | None] = ContextVar("emloop_run_seed", default=None)
 def current_seed() -> int | None:
     """Seed of the current run, ``None`` outside of any."""
     return RUN_SEED.get()
+
+
+@contextmanager
+def use_seed(seed: int | None) -> Iterator[None]:
+    """Make a seed the current run's, inside the block; ``None`` leaves the current one."""
+    token = RUN_SEED.set(RUN_SEED.get() if seed is None else seed)
+    try:
+        yield
+    finally:
+        RUN_SEED.reset(token)
 
 
 def seed_everything(seed: int) -> None:

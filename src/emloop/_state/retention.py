@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from pathlib import Path
 from uuid import uuid4
@@ -51,12 +50,12 @@ def clean_leftovers(checkpoints: Path) -> None:
         checkpoints: Directory of the run's checkpoints, which need not exist; the caller holds the run's lock.
     """
     try:
-        names = os.listdir(checkpoints)
+        paths = list(checkpoints.iterdir())
     except FileNotFoundError:
         return
-    for name in names:
-        if name.startswith(_LEFTOVERS):
-            _delete(checkpoints / name)
+    for path in paths:
+        if path.name.startswith(_LEFTOVERS):
+            _delete(path)
 
 
 def _delete(path: Path) -> None:

@@ -1,0 +1,375 @@
+"""The one way to write files that only grow: logs, CSV tables, metrics.
+
+Rows go to the file unbuffered and whole. They become durable with the run's next commit, which records the length of
+every such file; a resumed run cuts each back to that length, so that no row is lost or doubled. Outside of a run the
+same call gives a plain append-only file.
+
+A path has one :class:`AppendFile`, however often it is opened. Files below the directory of an :class:`AppendFiles`
+belong to it and are part of what it commits, also after they are closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from emloop._support.files import fsync_dir, open_inside, sync, write_all
+from emloop.errors import CheckpointError, RunDirError
+
+__all__ = ["AppendFile", "AppendFiles", "open_append"]
+
+_CHUNK = 1 << 20  # bytes
+_APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+_guard = threading.RLock()  # for what follows, and for opening and closing
+_files: dict[Path, AppendFile] = {}  # every open one, by its path with links resolved
+_runs: list[AppendFiles] = []
+
+
+class _Prefix(NamedTuple):
+    """The beginning of a file whose content is known."""
+
+    length: int  # bytes
+    crc32: int
+
+
+_NOTHING = _Prefix(0, 0)
+
+
+def open_append(path: Path | str) -> AppendFile:
+    """Open a file for adding to its end; it is created if need be, its directory is not.
+
+    Raises:
+        RunDirError: If it cannot be opened, is a link, or is reached through a link that leads out of the run.
+    """
+    path = Path(path)
+    # Only the way there is resolved: a link in the place of the file itself is refused.
+    real = Path(os.path.realpath(path.parent), path.name)
+    with _guard, _explained(path):
+        run = _run_of(path, real)
+        file = _files.get(real)
+        if file is None or (run is None and not file.is_in_place()):
+            file = _files[real] = AppendFile(real, run, run.adopt(real) if run else _NOTHING)
+        file.users += 1
+    return file
+
+
+class AppendFile:
+    """A file to which whole rows are added; also fit to be a logging handler's stream or a CSV writer's file.
+
+    Made by :func:`open_append`. Workers forked later may write to it as well.
+
+    Args:
+        path: Where it is, links resolved.
+        run: The run to which it belongs, if any.
+        known: The part of it that earlier commits hold.
+    """
+
+    def __init__(self, path: Path, run: AppendFiles | None, known: _Prefix) -> None:
+        self.path = path
+        self.run = run
+        self.users = 0
+        self._known = known
+        self._descriptor = os.open(path, _APPEND, 0o666)
+        self._identity = _identity(os.fstat(self._descriptor))
+
+    def write(self, text: str) -> int:
+        """Add text, as a rule whole lines, in one piece; it is durable after the next commit.
+
+        Returns:
+            Number of characters, like any text stream.
+
+        Raises:
+            RunDirError: If it is closed, was removed, or cannot be written; then no part of the text remains.
+        """
+        data = memoryview(text.encode("utf-8", "backslashreplace"))
+        with self._in_use():
+            rest = data
+            try:
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+            except BaseException:
+                self._take_back(len(data) - len(rest))
+                raise
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    @property
+    def position(self) -> int:
+        """Length of the file in bytes: 0 as long as it needs a header.
+
+        Raises:
+            RunDirError: If it is closed or was removed.
+        """
+        with self._in_use():
+            return os.fstat(self._descriptor).st_size
+
+    def close(self) -> None:
+        """Give the file back; with the last of those who opened it, it is closed.
+
+        Raises:
+            RunDirError: If what was written cannot be kept.
+        """
+        with _guard:
+            self.users -= 1
+            if self.users <= 0:
+                self.shut()
+
+    def shut(self) -> None:
+        """Close the file for all who opened it.
+
+        Raises:
+            RunDirError: As :meth:`close`.
+        """
+        with _guard:
+            if self._descriptor < 0:
+                return
+            try:
+                if self.run:
+                    self.run.settle(self)
+            finally:
+                descriptor, self._descriptor = self._descriptor, -1
+                if _files.get(self.path) is self:
+                    del _files[self.path]
+                with _explained(self.path):
+                    os.close(descriptor)
+
+    def settle(self) -> _Prefix:
+        """Make durable what was written so far, and say how much that is.
+
+        Raises:
+            RunDirError: If it cannot be synced, was removed or has become shorter.
+        """
+        with self._in_use():
+            end = os.fstat(self._descriptor).st_size
+            if end < self._known.length:
+                raise RunDirError(f"{self.path}: another program cut it from {self._known.length} to {end} bytes")
+            # Read from the file, because workers may have written to it too.
+            self._known = _extend(self._known, self._descriptor, end)
+            sync(self._descriptor)
+        return self._known
+
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to this file."""
+        try:
+            return _identity(self.path.lstat()) == self._identity
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[None]:
+        with _explained(self.path):
+            if self._descriptor < 0:
+                raise RunDirError(f"{self.path}: is closed; open it again with open_append")
+            if not self.is_in_place():
+                raise RunDirError(f"{self.path}: was removed or replaced while in use")
+            yield
+
+    def _take_back(self, written: int) -> None:
+        """Cut off the part of a row that did fit; after a write the descriptor's offset is at its end."""
+        if written:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, os.lseek(self._descriptor, 0, os.SEEK_CUR) - written)
+
+
+class AppendFiles:
+    """The append-only files of a run that is being worked on, from now until :meth:`close`.
+
+    Args:
+        directory: The run directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.named = _as_named(directory)
+        self.directory = Path(os.path.realpath(directory))
+        self._known: dict[str, _Prefix] = {}
+        self._aside: Path | None = None
+        self._unsynced: set[Path] = set()  # directories with names that may not be durable yet
+        with _guard:
+            _runs.append(self)
+
+    @classmethod
+    def restore(cls, directory: Path, records: Iterable[Mapping[str, Any]], aside: Path) -> AppendFiles:
+        """Bring a run's files back to what a commit recorded, and go on from there.
+
+        Nothing is changed unless all files hold what was committed.
+
+        Args:
+            directory: The run directory; the caller holds its lock.
+            records: What :meth:`committed` returned for that commit.
+            aside: Directory inside the run for what is cut off, under the files' names. What was opened only after the
+                commit is moved there as well, when it is opened again.
+
+        Raises:
+            CheckpointError: If a file is missing, shorter than committed or different; names it.
+            RunDirError: If a file cannot be cut.
+        """
+        known = dict(_checked(directory, record) for record in records)
+        for name, prefix in known.items():
+            _cut(directory, name, prefix.length, aside)
+        files = cls(directory)
+        files._known = known
+        files._aside = aside
+        return files
+
+    def adopt(self, path: Path) -> _Prefix:
+        """Take in a file that is about to be opened; returns what commits hold of it."""
+        name = path.relative_to(self.directory).as_posix()
+        if name not in self._known:
+            if self._aside and os.path.lexists(path):
+                _cut(self.directory, name, 0, self._aside)
+            self._known[name] = _NOTHING
+            self._unsynced.update(parent for parent in path.parents if parent.is_relative_to(self.directory))
+        return self._known[name]
+
+    def settle(self, file: AppendFile) -> None:
+        """Make a file durable and remember its length.
+
+        Raises:
+            RunDirError: As :meth:`AppendFile.settle`.
+        """
+        self._known[file.path.relative_to(self.directory).as_posix()] = file.settle()
+
+    def committed(self) -> list[dict[str, Any]]:
+        """Make all files durable, and say what they hold, for the commit that is about to be written.
+
+        Returns:
+            ``name``, ``bytes`` and ``crc32`` of every file, by name; without those that were closed and then removed.
+
+        Raises:
+            RunDirError: If one cannot be synced or was removed while open; names it.
+        """
+        with _guard:
+            for file in [file for file in _files.values() if file.run is self]:
+                self.settle(file)
+            while self._unsynced:
+                with _explained(self.directory):
+                    fsync_dir(next(iter(self._unsynced)))
+                self._unsynced.pop()
+            self._known = {
+                name: prefix for name, prefix in self._known.items() if os.path.lexists(self.directory / name)
+            }
+            return [
+                {"name": name, "bytes": prefix.length, "crc32": prefix.crc32}
+                for name, prefix in sorted(self._known.items())
+            ]
+
+    def close(self) -> None:
+        """Close all files that are open; ends the run's claim on its directory.
+
+        Raises:
+            RunDirError: If what was written to one cannot be kept; the others are closed all the same.
+        """
+        with _guard, contextlib.ExitStack() as stack:
+            if self in _runs:
+                _runs.remove(self)
+            for file in [file for file in _files.values() if file.run is self]:
+                stack.callback(file.shut)
+
+
+def _run_of(path: Path, real: Path) -> AppendFiles | None:
+    """The innermost run whose directory holds the file."""
+    for run in sorted(_runs, key=lambda run: len(run.directory.parts), reverse=True):
+        if real.is_relative_to(run.directory):
+            return run
+        if _as_named(path).is_relative_to(run.named):
+            raise RunDirError(f"{path}: a link leads out of the run, to {real}; remove the link")
+    return None
+
+
+def _as_named(path: Path) -> Path:
+    """The path from the root, links as they are."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def _checked(directory: Path, record: Mapping[str, Any]) -> tuple[str, _Prefix]:
+    """What a record says of a file, if the file agrees."""
+    try:
+        name, prefix = record["name"], _Prefix(record["bytes"], record["crc32"])
+        descriptor = open_inside(directory, name)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{directory}: {dict(record)} describes no file of the run: {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"{directory / name}: {prefix.length} bytes are committed, but {error}") from error
+    try:
+        size = os.fstat(descriptor).st_size
+        if size < prefix.length:
+            raise CheckpointError(
+                f"{directory / name}: {size} bytes, but {prefix.length} are committed; was it cut or replaced?"
+            )
+        if _extend(_NOTHING, descriptor, prefix.length) != prefix:
+            raise CheckpointError(
+                f"{directory / name}: its first {prefix.length} bytes are not those committed; was it edited?"
+            )
+    finally:
+        os.close(descriptor)
+    return name, prefix
+
+
+def _cut(directory: Path, name: str, length: int, aside: Path) -> None:
+    """Shorten a file, after adding the rest to the file of the same name that lies aside."""
+    with _explained(directory / name):
+        descriptor = open_inside(directory, name, os.O_RDWR)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size > length:
+                _keep(directory, aside / name, descriptor, length, size)
+                os.ftruncate(descriptor, length)
+                sync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _keep(directory: Path, path: Path, source: int, start: int, end: int) -> None:
+    """Add a part of a file to another one inside the run."""
+    # The run may come from a stranger, and a link in it lead anywhere.
+    if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(directory)):
+        raise RunDirError(f"{path}: a link leads out of the run; remove the link")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, _APPEND, 0o666)
+    try:
+        for chunk in _chunks(source, start, end):
+            write_all(descriptor, chunk)
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+    fsync_dir(path.parent)
+
+
+def _extend(prefix: _Prefix, descriptor: int, end: int) -> _Prefix:
+    """A longer prefix of the same file."""
+    crc32 = prefix.crc32
+    for chunk in _chunks(descriptor, prefix.length, end):
+        crc32 = zlib.crc32(chunk, crc32)
+    return _Prefix(end, crc32)
+
+
+def _chunks(descriptor: int, start: int, end: int) -> Iterator[bytes]:
+    while start < end:
+        chunk = os.pread(descriptor, min(_CHUNK, end - start), start)
+        if not chunk:
+            raise OSError(f"ends at {start} bytes instead of {end}")
+        start += len(chunk)
+        yield chunk
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Let every error of the system be one of ours that names the file."""
+    try:
+        yield
+    except RunDirError:
+        raise
+    except OSError as error:
+        raise RunDirError(f"{path}: cannot be written: {error}") from error
