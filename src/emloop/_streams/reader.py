@@ -49,7 +49,7 @@ class Reader:
         self.failure: BaseException | None = None
         """Why nothing can be read any more."""
         self._stream_fn = stream_fn
-        self._training = training
+        self.training = training
         self._endless = endless
         self._pass = Pass(training=training, index=0)
         self._source: Source | None = None
@@ -161,7 +161,7 @@ class Reader:
         self.batches = 0
         self.last = None
         self._iterator = None
-        self._pass = Pass(training=self._training, index=pass_index)
+        self._pass = Pass(training=self.training, index=pass_index)
 
     def _turn(self) -> Batch:
         """Go on after the end of a pass."""

@@ -82,6 +82,11 @@ class StreamWrapper:
         self._event = f"read_batch_{name}"
 
     @property
+    def training(self) -> bool:
+        """Whether the batches train the model."""
+        return self._reader.training
+
+    @property
     def allow_buffering(self) -> AbstractContextManager[None]:
         """Enter this around code that frees the interpreter lock: the stream may be read ahead meanwhile."""
         return _OPEN_GATE if self._prefetch is None else self._prefetch.gate

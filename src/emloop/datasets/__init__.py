@@ -1,0 +1,17 @@
+"""Datasets: what they promise, a base for one's own, and streams that resume exactly."""
+
+from emloop._support.lazy import lazy_names
+
+_MODULES = {
+    "AbstractDataset": "abstract_dataset",
+    "BaseDataset": "base_dataset",
+    "IndexStream": "index_stream",
+    "StreamWrapper": "stream_wrapper",
+}
+
+__all__ = ["AbstractDataset", "BaseDataset", "IndexStream", "StreamWrapper"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {name: f".{module}" for name, module in _MODULES.items()} | {module: f".{module}" for module in _MODULES.values()},
+)

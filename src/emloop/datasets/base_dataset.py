@@ -1,0 +1,107 @@
+"""A dataset that is configured by keyword, draws reproducible random numbers, and describes its streams."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from emloop._config.arguments import Accepted, accepted_by, problems
+from emloop._contracts import AbstractDataset
+from emloop._streams import current_pass, keyed_rng
+from emloop._support import yaml
+from emloop.errors import ConfigError
+
+from .stream_info import log_stream_info
+
+__all__ = ["BaseDataset"]
+
+
+class BaseDataset(AbstractDataset, ABC):
+    """Base of datasets written in Python.
+
+    .. code-block:: python
+
+        class Digits(el.BaseDataset):
+            def _configure_dataset(self, output_dir, batch_size=32):
+                self._batch_size = batch_size
+                self._digits = {"images": ..., "labels": ...}
+
+            def train_stream(self):
+                return IndexStream(self._digits, self._batch_size, rng=self.rng("train"))
+
+    Args:
+        config_str: The arguments of ``_configure_dataset`` as a YAML mapping.
+
+    Raises:
+        ConfigError: If the text is no mapping, or names arguments that ``_configure_dataset`` does not take.
+    """
+
+    forwards_config_to: ClassVar[tuple[str, ...]] = ("_configure_dataset",)
+    """Methods to which the configuration goes, with all its arguments."""
+
+    def __init__(self, config_str: str) -> None:
+        super().__init__(config_str)
+        name = type(self).__name__
+        config = {} if config_str is None else yaml.load(config_str, name)
+        if config is None:
+            config = {}
+        if not isinstance(config, Mapping):
+            raise ConfigError(f"{name}: expected arguments as a mapping, got a {type(config).__name__}: {config!r}")
+        accepted = accepted_by(type(self), constructor=False)
+        found = problems(name, accepted, config, injected=("output_dir",), path=name, place=lambda _name, _value: None)
+        if found:
+            raise ConfigError(found)
+        self._configure_dataset(**_with_output_dir(config, accepted))
+
+    @abstractmethod
+    def _configure_dataset(self, output_dir: str | None, **kwargs: Any) -> None:
+        """Take up the configuration.
+
+        Args:
+            output_dir: The run directory; ``None`` for a dataset that was created by hand. May be left out.
+            **kwargs: The ``dataset`` section without ``class``. A method that names its arguments instead gets no
+                others: what it does not take is an error.
+        """
+
+    def rng(self, stream: str) -> np.random.Generator:
+        """Random numbers for a stream, the same in every process of a run.
+
+        While a stream is being read by a run, there is one generator per stream and pass: a second call within the
+        pass returns it again. Every pass of an evaluation has the same numbers.
+
+        Everywhere else (in ``_configure_dataset``, or in a loop of your own over ``train_stream()``) each call returns
+        the next of a series of generators, which starts anew with every object. Threads of your own are "elsewhere",
+        too: call this in the stream method, and hand the generator to them.
+
+        Args:
+            stream: Name of the stream, or of anything else that numbers are drawn for, e.g. ``split``.
+        """
+        reading = current_pass()
+        if reading is not None:
+            return reading.rng(stream)
+        # Not made in the constructor, which a subclass may have replaced.
+        calls: Counter[str] = vars(self).setdefault("_rng_calls", Counter())
+        calls[stream] += 1
+        return keyed_rng(stream, "outside", calls[stream] - 1)
+
+    def stream_info(self) -> None:
+        """Log names, dtypes, shapes and ranges in the first batch of every stream.
+
+        Raises:
+            BatchError: If streams failed, after all have been looked at; names them.
+        """
+        log_stream_info(self)
+
+
+def _with_output_dir(config: Mapping[str, Any], accepted: Accepted) -> dict[str, Any]:
+    """The arguments to pass: ``output_dir`` where it is named or anything goes, and always where it is required."""
+    arguments = dict(config)
+    if "output_dir" in accepted.required:
+        arguments.setdefault("output_dir", None)
+    elif "output_dir" not in accepted.hints and not accepted.open:
+        arguments.pop("output_dir", None)
+    return arguments
