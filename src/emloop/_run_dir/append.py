@@ -11,6 +11,7 @@ belong to it and are part of what it commits, also after they are closed.
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import threading
 import zlib
@@ -23,6 +24,7 @@ from emloop.errors import CheckpointError, RunDirError
 
 __all__ = ["AppendFile", "AppendFiles", "open_append"]
 
+_DISCARDED = "discarded"
 _CHUNK = 1 << 20  # bytes
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -190,41 +192,37 @@ class AppendFiles:
         self.named = _as_named(directory)
         self.directory = Path(os.path.realpath(directory))
         self._known: dict[str, _Prefix] = {}
-        self._aside: Path | None = None
+        self._restored = False
         self._unsynced: set[Path] = set()  # directories with names that may not be durable yet
         with _guard:
             _runs.append(self)
 
-    @classmethod
-    def restore(cls, directory: Path, records: Iterable[Mapping[str, Any]], aside: Path) -> AppendFiles:
-        """Bring a run's files back to what a commit recorded, and go on from there.
+    def restore(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Bring the run's files back to what a commit recorded; to be called before any is opened.
 
-        Nothing is changed unless all files hold what was committed.
+        What is cut off is added to the file of the same name under ``discarded/``. A file that is not recorded, because
+        it was first opened after the commit, is moved there when it is opened again. Nothing is changed unless all
+        files hold what was committed.
 
         Args:
-            directory: The run directory; the caller holds its lock.
             records: What :meth:`committed` returned for that commit.
-            aside: Directory inside the run for what is cut off, under the files' names. What was opened only after the
-                commit is moved there as well, when it is opened again.
 
         Raises:
             CheckpointError: If a file is missing, shorter than committed or different; names it.
             RunDirError: If a file cannot be cut.
         """
-        known = dict(_checked(directory, record) for record in records)
+        known = dict(_checked(self.directory, record) for record in records)
         for name, prefix in known.items():
-            _cut(directory, name, prefix.length, aside)
-        files = cls(directory)
-        files._known = known
-        files._aside = aside
-        return files
+            _cut(self.directory, name, prefix.length)
+        self._known = known
+        self._restored = True
 
     def adopt(self, path: Path) -> _Prefix:
         """Take in a file that is about to be opened; returns what commits hold of it."""
         name = path.relative_to(self.directory).as_posix()
         if name not in self._known:
-            if self._aside and os.path.lexists(path):
-                _cut(self.directory, name, 0, self._aside)
+            if self._restored and os.path.lexists(path):
+                _cut(self.directory, name, 0)
             self._known[name] = _NOTHING
             self._unsynced.update(parent for parent in path.parents if parent.is_relative_to(self.directory))
         return self._known[name]
@@ -292,7 +290,7 @@ def _as_named(path: Path) -> Path:
 def _checked(directory: Path, record: Mapping[str, Any]) -> tuple[str, _Prefix]:
     """What a record says of a file, if the file agrees."""
     try:
-        name, prefix = record["name"], _Prefix(record["bytes"], record["crc32"])
+        name, prefix = record["name"], _Prefix(operator.index(record["bytes"]), operator.index(record["crc32"]))
         descriptor = open_inside(directory, name)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{directory}: {dict(record)} describes no file of the run: {error}") from error
@@ -313,14 +311,14 @@ def _checked(directory: Path, record: Mapping[str, Any]) -> tuple[str, _Prefix]:
     return name, prefix
 
 
-def _cut(directory: Path, name: str, length: int, aside: Path) -> None:
-    """Shorten a file, after adding the rest to the file of the same name that lies aside."""
+def _cut(directory: Path, name: str, length: int) -> None:
+    """Shorten a file, after adding the rest to what was discarded of it before."""
     with _explained(directory / name):
         descriptor = open_inside(directory, name, os.O_RDWR)
         try:
             size = os.fstat(descriptor).st_size
             if size > length:
-                _keep(directory, aside / name, descriptor, length, size)
+                _keep(directory, directory / _DISCARDED / name, descriptor, length, size)
                 os.ftruncate(descriptor, length)
                 sync(descriptor)
         finally:
