@@ -44,7 +44,8 @@ def atomic_write(path: Path | str, data: bytes | str) -> None:
     temporary = path.with_name(f".tmp-{os.getpid()}-{uuid4().hex[:12]}")
     write_new(temporary, data.encode() if isinstance(data, str) else data)
     try:
-        temporary.replace(path)
+        with _naming(path):
+            temporary.replace(path)
     except BaseException:
         _discard(temporary)
         raise
