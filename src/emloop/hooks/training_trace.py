@@ -59,6 +59,6 @@ class TrainingTrace(AbstractHook):
     def after_training(self, success: bool) -> None:
         """Write down the end."""
         end = local_now(self._trace.timezone)
-        status = ("done", 0) if success else ("failed", 1)
-        self._trace = replace(self._trace, train_end=end, status=status[0], exit_status=status[1])
+        ended = replace(self._trace, train_end=end, status="done", exit_status=0)
+        self._trace = ended if success else replace(ended, status="failed", exit_status=1)
         self.save()

@@ -1,0 +1,184 @@
+"""Write the epoch's data into a table, a row per epoch.
+
+The table has the columns of the first epoch for ever: a resumed run goes on below the rows that are there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, ClassVar
+
+from emloop._contracts import AbstractHook
+from emloop._run_dir.append import open_append
+from emloop._support.suggest import pick
+from emloop.errors import ConfigError, HookError, MissingVariableError, VariableTypeError
+from emloop.types import EpochData, StateTree
+
+from .arguments import optional_name_list
+from .csv_text import safe_cell
+from .epoch_data import as_scalar, read_value
+from .hook_state import check_keys
+
+__all__ = ["WriteCSV"]
+
+_LOGGER = logging.getLogger(__name__)
+
+# ``ignore`` is what other hooks call it.
+_ACTIONS = {"error": "error", "warn": "warn", "default": "default", "ignore": "default"}
+
+
+class WriteCSV(AbstractHook):
+    """Write numbers and texts of the epoch's data to a CSV file, a row per epoch and a column per stream and variable.
+
+    .. code-block:: yaml
+
+        hooks:
+          - ComputeStats: {variables: [loss, accuracy]}
+          - WriteCSV
+
+    Of a variable with several aggregations, the ``mean`` is written, or else the ``nanmean``.
+
+    Args:
+        output_dir: The run directory.
+        output_file: The file, relative to ``output_dir``.
+        delimiter: What separates the columns.
+        default_value: What stands for a value that is not there, or that is no number and no text.
+        variables: Names of the variables; by default those of the first epoch's first stream.
+        on_unknown_type: What to do with a value that is no number and no text: ``error``, ``warn`` or ``default``.
+        on_missing_variable: What to do if a stream or variable is not there: ``error``, ``warn`` or ``default``.
+    """
+
+    UNKNOWN_TYPE_ACTIONS: ClassVar[list[str]] = ["error", "warn", "default"]
+    MISSING_VARIABLE_ACTIONS: ClassVar[list[str]] = ["error", "warn", "default"]
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        output_file: str = "training.csv",
+        delimiter: str = ",",
+        default_value: Any = "",
+        variables: Iterable[str] | None = None,
+        *,
+        on_unknown_type: str = "default",
+        on_missing_variable: str = "error",
+    ) -> None:
+        super().__init__()
+        if not isinstance(delimiter, str) or not delimiter or set(delimiter) & set('"\r\n'):
+            raise ConfigError(f"delimiter: expected a character that is no quote and no line break, got {delimiter!r}")
+        self._path = Path(output_dir, output_file)
+        self._delimiter = delimiter
+        self._default_value = str(default_value)
+        self._variables = optional_name_list("variables", variables)
+        self._takes_all = variables is None
+        self._on_unknown_type = pick("on_unknown_type", on_unknown_type, _ACTIONS)
+        self._on_missing_variable = pick("on_missing_variable", on_missing_variable, _ACTIONS)
+        self._streams: list[str] | None = None
+        self._has_header = False
+        self._left_out: set[str] = set()
+
+    def after_epoch(self, epoch_id: int, epoch_data: EpochData) -> None:
+        """Add the epoch's row, and the header if there is none yet.
+
+        Raises:
+            MissingVariableError: If a stream or variable of the table is not there and that is an error.
+            VariableTypeError: If a value is no number and no text and that is an error.
+            HookError: If there is a file with other columns.
+            RunDirError: If the file cannot be written.
+        """
+        if not epoch_data:
+            return
+        if not self._has_header:
+            self._write_header(epoch_data)
+        self._write_row(epoch_id, epoch_data)
+
+    def _write_header(self, epoch_data: EpochData) -> None:
+        names = (self._quoted(f"{stream}_{variable}") for stream, variable in self._columns(epoch_data))
+        header = self._delimiter.join(['"epoch_id"', *names]) + "\n"
+        with closing(open_append(self._path)) as file:
+            if file.position == 0:
+                file.write(header)
+        with self._path.open(encoding="utf-8", errors="backslashreplace", newline="") as existing:
+            found = existing.read(len(header))
+        if found != header:
+            raise HookError(
+                f"{self._path} is there already, with other columns than this training has: "
+                f"expected {header!r}, found {found!r}; move it out of the way"
+            )
+        self._has_header = True
+
+    def _write_row(self, epoch_id: int, epoch_data: EpochData) -> None:
+        columns = self._columns(epoch_data)
+        cells = [self._cell(epoch_data, stream, variable) for stream, variable in columns]
+        self._name_left_out(epoch_data)
+        with closing(open_append(self._path)) as file:
+            file.write(self._delimiter.join([str(epoch_id), *map(self._quoted, cells)]) + "\n")
+
+    def _columns(self, epoch_data: EpochData) -> list[tuple[str, str]]:
+        """Stream and variable of every column; those of this epoch, if it is the first one."""
+        if self._streams is None:
+            self._streams = list(epoch_data)
+        if self._variables is None:
+            self._variables = list(epoch_data[self._streams[0]])
+        return [(stream, variable) for stream in self._streams for variable in self._variables]
+
+    def _cell(self, epoch_data: EpochData, stream: str, variable: str) -> str:
+        try:
+            value = read_value(epoch_data, stream, variable)
+        except MissingVariableError as error:
+            if self._on_missing_variable == "error":
+                raise
+            if self._on_missing_variable == "warn":
+                _LOGGER.warning("%s: %s", self._path.name, error)
+            return self._default_value
+        if isinstance(value, Mapping):
+            value = value.get("mean", value.get("nanmean"))
+        scalar = as_scalar(value)
+        if scalar is not None:
+            return str(safe_cell(scalar))
+        message = f"stream {stream!r}: variable {variable!r}: expected a number or a text, got {type(value).__name__}"
+        if self._on_unknown_type == "error":
+            raise VariableTypeError(message)
+        if self._on_unknown_type == "warn":
+            _LOGGER.warning("%s: %s", self._path.name, message)
+        return self._default_value
+
+    def _quoted(self, cell: str) -> str:
+        if self._delimiter in cell or not set('"\r\n').isdisjoint(cell):
+            doubled = cell.replace('"', '""')
+            return f'"{doubled}"'
+        return cell
+
+    def _name_left_out(self, epoch_data: EpochData) -> None:
+        """Say once of everything that has come too late for a column that it has none."""
+        streams, variables = self._streams or (), self._variables or ()
+        late = [f"stream {stream!r}" for stream in epoch_data if stream not in streams]
+        if self._takes_all:
+            late += [
+                f"variable {variable!r} of stream {stream!r}"
+                for stream in streams
+                for variable in epoch_data.get(stream, ())
+                if variable not in variables
+            ]
+        for name in late:
+            if name not in self._left_out:
+                self._left_out.add(name)
+                _LOGGER.warning("%s: %s is left out; the first epoch decided on the columns", self._path.name, name)
+
+    def state_dict(self) -> StateTree:
+        """The columns, ``None`` before the first epoch."""
+        return {"streams": self._streams, "variables": None if self._streams is None else self._variables}
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Go on with another attempt's table; its columns stay, also if others are configured now."""
+        check_keys(self, state, ["streams", "variables"])
+        self._has_header = False
+        self._streams = state["streams"]
+        if self._streams is None:
+            return
+        if not self._takes_all and self._variables != state["variables"]:
+            _LOGGER.warning("%s keeps its columns: %s", self._path.name, ", ".join(state["variables"]))
+        self._variables = state["variables"]
