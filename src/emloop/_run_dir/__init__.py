@@ -1,0 +1,16 @@
+"""Run directories: creating and finding them, and what the core writes into them.
+
+========== ==========================================================================
+layout     where a run directory is, is put and is found
+summary    what a listing shows of runs
+run        the life of one run directory: create, reopen, end, delete
+info       ``run.json``, written first
+attempts   ``attempts.jsonl``, a line per start and end of a process
+trace      ``trace.yaml``, the readable status
+provenance ``environment.txt`` and ``code.patch``
+log        ``train.log``
+append     the one way to write files that only grow
+========== ==========================================================================
+
+No module here imports NumPy: ``emloop ls`` must be quick.
+"""

@@ -1,0 +1,310 @@
+"""The life of one run directory: created once, reopened by every further attempt, ended by each.
+
+Order matters to whoever looks after a crash: the lock first, then ``run.json``, so that a directory is known to be
+ours before anything else stands in it; at the end the attempt's line, then the trace, then the lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from emloop._state.lock import RunLock
+from emloop._support.files import atomic_write
+from emloop.constants import (
+    EL_ATTEMPTS_FILE,
+    EL_CHECKPOINTS_DIR,
+    EL_CONFIG_FILE,
+    EL_CONFIG_SOURCE_FILE,
+    EL_METRICS_FILE,
+    EL_TRACE_FILE,
+)
+from emloop.errors import EmloopError, RunDirError
+
+from .append import AppendFiles, open_append
+from .attempts import append_attempt, last_attempt
+from .info import Kind, RunInfo, read_info, write_info
+from .jsonl import to_line
+from .layout import TEMPORARY, current_config, made_here, only_locked
+from .log import RunLog
+from .provenance import code_patch, environment, installed_distributions
+from .reading import read_small
+from .trace import Trace, local_now, local_timezone, read_trace, write_trace
+
+__all__ = ["EndStatus", "Run", "delete_run"]
+
+logger = logging.getLogger(__name__)
+
+EndStatus = Literal["done", "failed", "stopped"]
+
+Prepare = Callable[[], tuple[int | None, Iterable[Mapping[str, Any]]]]
+"""Decides, when the lock is held, from which commit an attempt goes on: its number (``None``: from the start), and what
+it says of the files that only grow."""
+
+
+class Run:
+    """One attempt on a run: holds the directory's lock from :meth:`create` or :meth:`reopen` to :meth:`end`.
+
+    Attributes:
+        directory: The run directory, absolute, so that a change of the working directory does no harm.
+        info: What is settled about the run.
+        attempt: Number of this attempt, from 1.
+        checkpoints: Directory of the commits; made with the first one.
+        appends: The run's files that only grow; what they hold becomes durable with every commit.
+        trace: Status of the run, as this attempt knows it.
+        created: Whether this attempt created the run.
+        ended: Whether :meth:`end` was called.
+    """
+
+    def __init__(self, directory: Path, info: RunInfo, trace: Trace, lock: RunLock, *, created: bool) -> None:
+        """For :meth:`create` and :meth:`reopen`."""
+        self.directory = directory
+        self.info = info
+        self.attempt = trace.attempts
+        self.checkpoints = directory / EL_CHECKPOINTS_DIR
+        self.trace = trace
+        self.created = created
+        self.ended = False
+        self._lock = lock
+
+    @classmethod
+    def create(
+        cls,
+        directory: Path | str,
+        *,
+        kind: Kind,
+        config_text: str,
+        source: bytes | None,
+        seed: int,
+        command: Sequence[str],
+        parent: Mapping[str, Any] | None = None,
+        prepare: Prepare | None = None,
+    ) -> Self:
+        """Turn an empty directory into a run and begin its first attempt.
+
+        Args:
+            directory: The directory, as :func:`create_run_dir` makes it.
+            kind: Whether the run trains or evaluates.
+            config_text: The configuration as resolved, in YAML.
+            source: The configuration file byte for byte; ``None`` if there was none.
+            seed: The run's only seed.
+            command: The command line.
+            parent: Where the state comes from; see :class:`RunInfo`.
+            prepare: As for :meth:`reopen`; may put files into the directory.
+
+        Raises:
+            RunLockedError: If another process is working in the directory; says which.
+            RunDirError: If the directory is not empty or cannot be written.
+        """
+        directory = Path(directory).absolute()
+        with _explained(f"{directory}: cannot create a run"), _locked(directory) as lock:
+            if not only_locked(directory):
+                raise RunDirError(f"{directory}: cannot create a run in a directory that is not empty")
+            source_name = None if source is None else EL_CONFIG_SOURCE_FILE
+            info = RunInfo(kind, seed, tuple(command), parent, config_source=source_name)
+            write_info(directory, info)
+            atomic_write(directory / EL_CONFIG_FILE, config_text)
+            if source is not None:
+                atomic_write(directory / EL_CONFIG_SOURCE_FILE, source)
+            atomic_write(directory / "environment.txt", installed_distributions())
+            patch = code_patch(Path.cwd())
+            if patch is not None:
+                atomic_write(directory / "code.patch", patch)
+            trace = Trace(train_begin=local_now(), timezone=local_timezone(), attempts=1)
+            run = cls(directory, info, trace, lock, created=True)
+            run._begin(command, prepare)
+        return run
+
+    @classmethod
+    def reopen(
+        cls,
+        directory: Path | str,
+        *,
+        config_text: str | None,
+        command: Sequence[str],
+        prepare: Prepare | None = None,
+    ) -> Self:
+        """Begin a further attempt on a run.
+
+        Args:
+            directory: The run directory.
+            config_text: The configuration of this attempt, in YAML, kept as ``config.attempt-N.yaml`` if it is not the
+                newest one already; ``None``: as before.
+            command: The command line.
+            prepare: Called when the lock is held, before anything is appended; the files that only grow are cut back to
+                what it returns, and what is cut off is kept under ``discarded/``. ``None``: they stay as they are.
+
+        Raises:
+            RunLockedError: If another process is working on the run; says which.
+            CheckpointError: If a file that only grows is not what it was at the commit.
+            RunDirError: If the directory is no run, or cannot be written.
+        """
+        directory = Path(directory).absolute()
+        with _explained(f"{directory}: cannot go on with this run"), _locked(directory) as lock:
+            info = read_info(directory)
+            for leftover in directory.glob(f"{TEMPORARY}*"):
+                leftover.unlink()
+            before = read_trace(directory)
+            attempt = max(last_attempt(directory), before.attempts) + 1
+            trace = replace(
+                before,
+                train_begin=before.train_begin or local_now(before.timezone),
+                train_end=None,
+                exit_status=None,
+                timezone=before.timezone or local_timezone(),
+                reason=None,
+                attempts=attempt,
+            )
+            if config_text is not None and config_text.encode() != read_small(current_config(directory)):
+                atomic_write(directory / f"config.attempt-{attempt}.yaml", config_text)
+            run = cls(directory, info, trace, lock, created=False)
+            run._begin(command, prepare)
+        return run
+
+    def log_metrics(self, line: Mapping[str, Any]) -> None:
+        """Append a line to ``metrics.jsonl``; durable with the next commit.
+
+        Args:
+            line: Scalars, maybe in nested mappings and lists.
+        """
+        open_append(self.directory / EL_METRICS_FILE).write(to_line(line))
+
+    def update_trace(self, **changes: Any) -> None:
+        """Change fields of the trace and write it.
+
+        The trace is for readers; a run goes on without it, so an error in writing it is only logged.
+        """
+        self.trace = replace(self.trace, **changes)
+        with _tolerated(self.directory / EL_TRACE_FILE):
+            write_trace(self.directory, self.trace)
+
+    def end(self, status: EndStatus, reason: str, *, exit_status: int) -> None:
+        """End the attempt: record it, close the log, release the lock; a second call does nothing.
+
+        What cannot be recorded, e.g. because the disk is full, is logged, so that it does not hide why the run ended.
+
+        Args:
+            status: How the attempt ended; ``stopped`` means that it can be resumed.
+            reason: Why, in words.
+            exit_status: What the process will end with.
+        """
+        if self.ended:
+            return
+        self.ended = True
+        with ExitStack() as closing:
+            closing.callback(self._lock.release)
+            closing.enter_context(_tolerated(self.directory))
+            closing.callback(self.appends.close)
+            closing.callback(self._log.detach)
+            with _tolerated(self.directory / EL_ATTEMPTS_FILE):
+                append_attempt(
+                    self.directory,
+                    {
+                        "attempt": self.attempt,
+                        "event": "end",
+                        "time": datetime.now(UTC).isoformat(),
+                        "status": status,
+                        "reason": reason,
+                        "exit_status": exit_status,
+                    },
+                )
+            train_end = local_now(self.trace.timezone)
+            self.update_trace(status=status, reason=reason, exit_status=exit_status, train_end=train_end)
+
+    def _begin(self, command: Sequence[str], prepare: Prepare | None) -> None:
+        commit = None
+        with ExitStack() as undo:
+            self.appends = AppendFiles(self.directory)
+            undo.callback(self.appends.close)
+            if prepare is not None:
+                commit, appended = prepare()
+                self.appends.restore(appended)
+            host, pid = platform.node(), os.getpid()
+            append_attempt(
+                self.directory,
+                {
+                    "attempt": self.attempt,
+                    "event": "start",
+                    "time": datetime.now(UTC).isoformat(),
+                    "host": host,
+                    "pid": pid,
+                    "commit": commit,
+                    "command": list(command),
+                    "environment": environment(),
+                },
+            )
+            self.trace = replace(self.trace, status="running", host=host, pid=pid, problem=None)
+            write_trace(self.directory, self.trace)
+            self._log = RunLog(self.directory)
+            self._log.attach()
+            undo.pop_all()
+
+
+def delete_run(run: Run) -> None:
+    """Delete what an ended run has left, with its directory if this process has made that, too.
+
+    Raises:
+        RunDirError: If the run was not created by this process, has not ended, or cannot be deleted.
+        RunLockedError: If another process has taken it up since.
+    """
+    directory = run.directory
+    if not run.created:
+        raise RunDirError(f"{directory}: not deleted, because an earlier command has created this run")
+    if not run.ended:
+        raise RunDirError(f"{directory}: not deleted, because the run has not ended")
+    with _explained(f"{directory}: cannot delete this run"), _locked(directory) as lock:
+        if read_info(directory).run_id != run.info.run_id:
+            raise RunDirError(f"{directory}: not deleted, because it holds another run now")
+        if made_here(directory):
+            shutil.rmtree(directory)
+        else:
+            _empty(directory)
+        lock.release()
+
+
+def _empty(directory: Path) -> None:
+    for entry in directory.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[RunLock]:
+    """Take the lock of a directory, and give it back only if the block fails."""
+    lock = RunLock(directory)
+    lock.acquire()
+    try:
+        yield lock
+    except BaseException:
+        lock.release()
+        raise
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn errors of the file system into one that says what could not be done."""
+    try:
+        yield
+    except EmloopError:
+        raise
+    except OSError as error:
+        raise RunDirError(f"{what}: {error}") from error
+
+
+@contextmanager
+def _tolerated(path: Path) -> Iterator[None]:
+    """Log an error of the file system and go on."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("%s could not be written: %s", path, error)
