@@ -114,6 +114,11 @@ class ComputeStats(AccumulateVariables):
             if not self._observes(stream):
                 raise StateError(f"{type(self).__name__}: the state has stream {stream!r}, which the hook ignores")
             check_keys(self, states, self._columns[stream])
+            if self._variables and stream not in rest["accumulated"]:
+                raise StateError(
+                    f"{type(self).__name__}: the state lacks the values of {', '.join(map(repr, self._variables))} "
+                    f"of stream {stream!r}"
+                )
             for name, column in self._columns[stream].items():
                 column.load(states[name])
 

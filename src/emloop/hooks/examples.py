@@ -105,7 +105,7 @@ class Examples(Sequence[Any]):
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         self._fetch()
-        if self._parts and _stack_up(self._parts):
+        if _stack_up(self._parts):
             joined = np.concatenate(self._parts)
             return joined if dtype is None else joined.astype(dtype, copy=False)
         return np.array(list(self), dtype=dtype)
@@ -113,7 +113,7 @@ class Examples(Sequence[Any]):
     def state(self) -> StateTree:
         """The examples as a state tree."""
         self._fetch()
-        if self._parts and _stack_up(self._parts):
+        if _stack_up(self._parts):
             return [np.concatenate(self._parts)]
         return list(self._parts)
 
@@ -126,4 +126,5 @@ class Examples(Sequence[Any]):
 
 def _stack_up(parts: Iterable[Any]) -> bool:
     """Whether parts are arrays of one kind, so that joining them changes no example."""
-    return len({(part.dtype, part.shape[1:]) if isinstance(part, np.ndarray) else None for part in parts} | {None}) == 2
+    kinds = {(part.dtype, part.shape[1:]) if isinstance(part, np.ndarray) else None for part in parts}
+    return len(kinds) == 1 and None not in kinds

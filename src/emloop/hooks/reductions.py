@@ -159,7 +159,7 @@ STREAMING = {
     "all": Streaming(lambda values: (values.all().item(),), lambda a, b: (a[0] and b[0],), of_nothing=True),
     "any": Streaming(lambda values: (values.any().item(),), lambda a, b: (a[0] or b[0],), of_nothing=False),
     "size": Streaming(lambda values: (values.size,), _add, of_nothing=0),
-    "count_nonzero": Streaming(lambda values: (np.count_nonzero(values),), _add, of_nothing=0),
+    "count_nonzero": Streaming(lambda values: (int(np.count_nonzero(values)),), _add, of_nothing=0),
     "nancount": Streaming(lambda values: (np.isnan(values).sum().item(),), _add, of_nothing=0),
     "nanfraction": _NAN_SHARE,
 }

@@ -1,0 +1,102 @@
+"""Small real things that the tests of many hooks need."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from emloop._state.tree import dump_tree, load_tree
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self):
+        self.seconds = 1000.0
+
+    def __call__(self):
+        return self.seconds
+
+    def pass_by(self, seconds):
+        self.seconds += seconds
+
+
+class Loop:
+    """A main loop as far as hooks ask it."""
+
+    training_epochs_done = 0
+    fixed_epoch_size = None
+    extra_streams = ("valid",)
+    train_stream_name = "train"
+
+    def __init__(self):
+        self.is_training = True
+
+
+class Model:
+    """A model that remembers under which suffixes it was saved, and fails when told to."""
+
+    def __init__(self):
+        self.saved = []
+        self.fails = False
+
+    def save(self, name_suffix):
+        if self.fails:
+            raise OSError("disk full")
+        self.saved.append(name_suffix)
+        return f"/run/model_{name_suffix}"
+
+
+class DeviceArray:
+    """An array on some accelerator: NumPy gets a copy of it, and one is counted whenever it does."""
+
+    fetches = 0
+
+    def __init__(self, values):
+        self._values = np.array(values)
+
+    def __len__(self):
+        return len(self._values)
+
+    def __iter__(self):
+        raise AssertionError("an array on a device was visited element by element")
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+    def __array__(self, dtype=None, copy=None):
+        type(self).fetches += 1
+        return np.array(self._values, dtype=dtype)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def loop():
+    return Loop()
+
+
+@pytest.fixture
+def model():
+    return Model()
+
+
+@pytest.fixture
+def device_array():
+    """The class of arrays on an accelerator, its count of fetches at 0."""
+    return type("DeviceArray", (DeviceArray,), {"fetches": 0})
+
+
+@pytest.fixture(scope="session")
+def hand_over():
+    """Let a new hook go on where another stopped, through the bytes that a commit writes."""
+
+    def hand_over(old, new):
+        skeleton, arrays = dump_tree(old.state_dict())
+        new.load_state_dict(load_tree(skeleton, arrays))
+        return new
+
+    return hand_over
