@@ -1,0 +1,182 @@
+"""An estimator as bytes and back, by skops: no pickle is written or read.
+
+skops writes a zip archive of ``schema.json`` and NumPy files, and puts into it what differs from process to process:
+object identities, which also name the files, and times. :func:`dump` takes these out, so that estimators that are equal
+to the bit have equal bytes; that is what lets a resumed run be compared with one that was never stopped.
+
+:func:`load` makes objects only of types that cannot do harm by themselves: those that skops trusts, and further classes
+(not functions) that an imported scikit-learn, NumPy or SciPy defines. Every other type must be agreed to by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import Any
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+
+import skops.io
+
+from emloop.errors import ConfigError, Problem, StateError, UntrustedError
+
+__all__ = ["dump", "load", "require_trusted", "untrusted_types"]
+
+_SCHEMA = "schema.json"
+_LIBRARIES = ("numpy", "scipy", "sklearn")
+
+_NEVER_TRUSTED = frozenset(
+    {"sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"}
+)
+"""Classes that index memory with unchecked numbers from the file (scikit-learn #34558)."""
+
+_UNCHANGING = frozenset({"FunctionNode", "JsonNode", "TupleNode", "TypeNode"})
+"""Loaders of objects of which it makes no difference who else refers to the same one."""
+
+_UNREADABLE = (BadZipFile, EOFError, KeyError, ValueError, TypeError, AttributeError, ImportError)
+
+
+def dump(estimator: Any) -> bytes:
+    """An estimator with all that it has learned, as bytes; equal estimators give equal bytes.
+
+    Raises:
+        StateError: If skops cannot write one of its parts.
+    """
+    try:
+        archive = skops.io.dumps(estimator)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise StateError(f"{type(estimator).__name__} cannot be saved: {error}") from error
+    return _normalised(archive)
+
+
+def untrusted_types(archive: bytes, trusted: Collection[str] = ()) -> list[str]:
+    """The types in an archive that somebody would have to agree to first.
+
+    Args:
+        archive: What :func:`dump` returned.
+        trusted: Full names of types that are agreed to already.
+
+    Raises:
+        StateError: If the archive cannot be read.
+    """
+    return [name for name in _unknown_to_skops(archive) if name not in trusted and not _is_library_class(name)]
+
+
+def require_trusted(estimator: Any, trusted: Collection[str] = ()) -> None:
+    """Make sure that an estimator, once saved, will be restored.
+
+    Raises:
+        ConfigError: If it holds types that would not be trusted then; lists them.
+        StateError: If it cannot even be saved.
+    """
+    foreign = untrusted_types(dump(estimator), trusted)
+    if foreign:
+        hint = f"if you trust what they do: trusted_types: [{', '.join(foreign)}]"
+        message = f"{type(estimator).__name__} could be saved but not restored: {', '.join(foreign)} is not trusted"
+        raise ConfigError(Problem(message, "trusted_types", hints=(hint,)))
+
+
+def load(archive: bytes, trusted: Collection[str] = ()) -> Any:
+    """The estimator that :func:`dump` has written.
+
+    Args:
+        archive: What :func:`dump` returned.
+        trusted: Full names of types to make objects of, beside those that are always allowed.
+
+    Raises:
+        UntrustedError: If there are other types in it; lists them.
+        StateError: If the archive cannot be read.
+    """
+    foreign = untrusted_types(archive, trusted)
+    if foreign:
+        raise UntrustedError(
+            f"the estimator holds types that loading must not trust by itself: {', '.join(foreign)}\n"
+            f"  if you know where it comes from: trusted_types: [{', '.join(foreign)}]"
+        )
+    try:
+        return skops.io.loads(archive, trusted=_unknown_to_skops(archive))
+    except _UNREADABLE as error:
+        raise _unreadable(error) from error
+
+
+def _unknown_to_skops(archive: bytes) -> list[str]:
+    try:
+        with ZipFile(io.BytesIO(archive)) as file:
+            _check_sizes(file, len(archive))
+        return list(skops.io.get_untrusted_types(data=archive))
+    except _UNREADABLE as error:
+        raise _unreadable(error) from error
+
+
+def _check_sizes(file: ZipFile, size: int) -> None:
+    """Refuse an archive that would unpack to more than its own size; :func:`dump` never compresses."""
+    entries = file.infolist()
+    if any(entry.compress_type != ZIP_STORED for entry in entries) or sum(e.file_size for e in entries) > size:
+        raise ValueError("it is compressed")
+
+
+def _is_library_class(name: str) -> bool:
+    # skops has imported every module with an estimator in it; importing further ones would run their code.
+    module, _, attribute = name.rpartition(".")
+    found = getattr(sys.modules.get(module), attribute, None)
+    return module.partition(".")[0] in _LIBRARIES and isinstance(found, type) and name not in _NEVER_TRUSTED
+
+
+def _unreadable(error: Exception) -> StateError:
+    return StateError(f"the estimator cannot be read: {type(error).__name__}: {error}")
+
+
+def _normalised(archive: bytes) -> bytes:
+    """An archive that loads as the given one does, without identities and times.
+
+    Only identities that are shared, by objects that can change, mean something; they are numbered in order. Files are
+    named by their content.
+    """
+    with ZipFile(io.BytesIO(archive)) as file:
+        content = {name: file.read(name) for name in file.namelist()}
+    schema = json.loads(content.pop(_SCHEMA))
+    names = {name: _content_name(name, data) for name, data in content.items()}
+    references = Counter(node["__id__"] for node in _nodes(schema) if _can_change(node))
+    numbers: dict[int, int] = {}
+    for node in _nodes(schema):
+        identity = node.pop("__id__")
+        if _can_change(node) and references[identity] > 1:
+            node["__id__"] = numbers.setdefault(identity, len(numbers) + 1)
+        if node.get("file") in names:
+            node["file"] = names[node["file"]]
+    files = {names[name]: data for name, data in content.items()}
+    files[_SCHEMA] = json.dumps(schema, separators=(",", ":")).encode()
+    return _zipped(files)
+
+
+def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Every node of a schema: mappings with an identity, outermost first."""
+    if isinstance(value, dict):
+        if "__id__" in value:
+            yield value
+        value = value.values()
+    elif not isinstance(value, list):
+        return
+    for child in list(value):
+        yield from _nodes(child)
+
+
+def _can_change(node: dict[str, Any]) -> bool:
+    loader = node.get("__loader__")
+    is_scalar = loader == "NdArrayNode" and node.get("__class__") != "ndarray"
+    return loader not in _UNCHANGING and not is_scalar
+
+
+def _content_name(name: str, data: bytes) -> str:
+    return f"{hashlib.sha256(data).hexdigest()[:32]}.{name.rpartition('.')[2]}"
+
+
+def _zipped(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with ZipFile(buffer, "w", ZIP_STORED) as file:
+        for name in sorted(files):
+            file.writestr(ZipInfo(name), files[name])
+    return buffer.getvalue()

@@ -1,0 +1,55 @@
+"""What a configuration calls the parts of a batch, and the parts as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emloop.errors import BatchError, ConfigError, MissingVariableError
+from emloop.types import Batch
+
+__all__ = ["array_of", "checked_output", "names_of"]
+
+
+def names_of(argument: str, names: Any) -> tuple[str, ...]:
+    """The names that an argument lists.
+
+    Raises:
+        ConfigError: If it is not a list of different names; a single one would count as the list of its letters.
+    """
+    if isinstance(names, str):
+        raise ConfigError(f"{argument}: expected a list of names, got {names!r}; write [{names}]")
+    listed = tuple(names) if isinstance(names, Iterable) else (names,)
+    if not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
+        raise ConfigError(f"{argument}: expected a list of different names, got {names!r}")
+    return listed
+
+
+def array_of(batch: Batch, name: str) -> npt.NDArray[Any]:
+    """One source of a batch, first axis ``B``.
+
+    Raises:
+        BatchError: If its examples differ in shape.
+    """
+    try:
+        return np.asarray(batch[name])
+    except ValueError as error:
+        raise BatchError(f"{name}: the examples of a batch must have one shape: {error}") from error
+
+
+def checked_output(outputs: Mapping[str, Any], name: str, examples: int) -> Any:
+    """An output, if it is there and has a value for every example.
+
+    Raises:
+        MissingVariableError: If it is not there.
+        BatchError: If its first axis is not ``B``.
+    """
+    if name not in outputs:
+        raise MissingVariableError(f"compute_outputs gives no {name!r}; it gives {', '.join(map(repr, outputs))}")
+    shape = np.shape(outputs[name])
+    if shape[:1] != (examples,):
+        raise BatchError(f"output {name!r}: expected {examples} values, one for every example, got shape {shape}")
+    return outputs[name]

@@ -1,0 +1,152 @@
+"""Estimators described by a configuration alone.
+
+.. code-block:: yaml
+
+    estimator:
+      class: sklearn.pipeline.Pipeline
+      steps:
+        - [scale, {class: sklearn.preprocessing.StandardScaler}]
+        - [classify, {class: sklearn.linear_model.SGDClassifier, loss: log_loss}]
+
+A mapping with ``class`` stands for an object, wherever it occurs; everything else is passed on as it is. All mistakes
+are reported at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from emloop.errors import ConfigError, Problem, UnknownClassError
+from emloop.suggest import did_you_mean
+
+__all__ = ["argument_problems", "arguments_of", "build_estimator"]
+
+_SEED = "random_state"
+
+
+def build_estimator(description: Any, seed: int | None, path: str = "estimator") -> Any:
+    """The estimator that a configuration describes.
+
+    Args:
+        description: ``class`` (full name) and the arguments of its constructor.
+        seed: What every ``random_state`` becomes that the description leaves out.
+        path: Where the description stands, for messages.
+
+    Raises:
+        ConfigError: With all mistakes: unknown classes and arguments, values that scikit-learn does not accept.
+    """
+    if not isinstance(description, Mapping) or "class" not in description:
+        hint = "an estimator is described as {class: sklearn.linear_model.SGDClassifier, loss: log_loss}"
+        raise ConfigError(Problem(f"expected a mapping with 'class', got {description!r}", path, hints=(hint,)))
+    builder = _Builder(seed)
+    estimator = builder.build(description, path)
+    if builder.problems:
+        raise ConfigError(builder.problems)
+    return estimator
+
+
+def arguments_of(function: Callable[..., Any], given: Collection[str] = ()) -> dict[str, bool]:
+    """The arguments of a function or class → whether they must be given; with ``**kwargs``, also all that are given."""
+    parameters = inspect.signature(function).parameters.values()
+    named = {
+        parameter.name: parameter.default is parameter.empty
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return {**dict.fromkeys(given, False), **named} if takes_any else named
+
+
+def argument_problems(
+    taker: str, given: Collection[str], accepted: Mapping[str, bool], path: str, *, others: Collection[str] = ()
+) -> list[Problem]:
+    """What is unknown and what is missing among the arguments that a configuration gives.
+
+    Args:
+        taker: What takes the arguments, for the message.
+        given: Names of the arguments given.
+        accepted: Names of those that there are → whether they must be given.
+        path: Where they stand.
+        others: Names that may be given besides, and have been taken already.
+    """
+    names = [*others, *accepted]
+    takes = f"{taker} takes: {', '.join(names) or 'no arguments'}"
+    unknown = [
+        Problem(f"unknown argument {name!r}", path, hints=(*did_you_mean(name, names), takes))
+        for name in given
+        if name not in accepted
+    ]
+    missing = [
+        Problem(f"{taker} needs the argument {name!r}", path)
+        for name, is_required in accepted.items()
+        if is_required and name not in given
+    ]
+    return unknown + missing
+
+
+class _Builder:
+    """Builds what it can, and gathers what is wrong with the rest."""
+
+    def __init__(self, seed: int | None) -> None:
+        self.problems: list[Problem] = []
+        self._seed = seed
+
+    def build(self, value: Any, path: str) -> Any:
+        """What a part of the configuration stands for; ``None`` where it is wrong."""
+        if isinstance(value, Mapping):
+            problems_before = len(self.problems)
+            parts = {key: self.build(part, f"{path}.{key}") for key, part in value.items()}
+            return self._object(parts, path, problems_before) if "class" in parts else parts
+        if isinstance(value, (list, tuple)):
+            return [self.build(part, f"{path}[{index}]") for index, part in enumerate(value)]
+        return value
+
+    def _object(self, arguments: dict[str, Any], path: str, problems_before: int) -> Any:
+        try:
+            cls = _find_class(arguments.pop("class"), path)
+        except UnknownClassError as error:
+            self.problems += error.problems
+            return None
+        path = f"{path}.{cls.__name__}"
+        accepted = arguments_of(cls, arguments)
+        self.problems += argument_problems(cls.__name__, arguments, accepted, path)
+        if len(self.problems) > problems_before:
+            return None
+        if _SEED in accepted and self._seed is not None:
+            arguments.setdefault(_SEED, self._seed)
+        return self._checked(cls(**arguments), path)
+
+    def _checked(self, built: Any, path: str) -> Any:
+        # scikit-learn looks at the values only when it fits, which may be an epoch later.
+        try:
+            getattr(built, "_validate_params", lambda: None)()
+        except ValueError as error:
+            self.problems.append(Problem(str(error), path))
+        return built
+
+
+def _find_class(name: Any, path: str) -> type[Any]:
+    """The class of a full name.
+
+    Raises:
+        UnknownClassError: If the name leads nowhere, or to something that is not in the manner of scikit-learn.
+    """
+    path = f"{path}.class"
+    module_name, _, attribute = str(name).rpartition(".")
+    if not module_name:
+        hint = "write the full name, e.g. sklearn.linear_model.SGDClassifier"
+        raise UnknownClassError(Problem(f"expected package.module.Class, got {name!r}", path, hints=(hint,)))
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UnknownClassError(Problem(f"{name} cannot be imported: {error}", path)) from error
+    found = getattr(module, attribute, None)
+    if found is None:
+        hints = did_you_mean(attribute, vars(module))
+        raise UnknownClassError(Problem(f"{module_name} has no {attribute!r}", path, hints=hints))
+    if not isinstance(found, type) or not hasattr(found, "get_params"):
+        raise UnknownClassError(Problem(f"{name} is no class with get_params, as those of scikit-learn have", path))
+    return found

@@ -1,0 +1,141 @@
+"""Fitting any estimator to one batch, and answering before there was one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import is_classifier, is_regressor
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from emloop.errors import ConfigError, Problem
+
+__all__ = [
+    "FirstGuess",
+    "fit",
+    "fitting_problems",
+    "is_fitted",
+    "last_step",
+    "to_classes",
+]
+
+_Array = npt.NDArray[Any]
+
+
+def last_step(estimator: Any) -> Any:
+    """The estimator itself, or the last one of a pipeline."""
+    return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+
+
+def is_fitted(estimator: Any) -> bool:
+    """Whether an estimator has learned something already, or has nothing to learn."""
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    except TypeError:  # it has no fit, only partial_fit
+        return False
+    return True
+
+
+def fitting_problems(estimator: Any) -> list[Problem]:
+    """The parts of an estimator that can only be fitted to all data at once."""
+    *transformers, last = _steps(estimator)
+    stuck = [step for step in transformers if not hasattr(step, "partial_fit") and not is_fitted(step)]
+    if not hasattr(last, "partial_fit"):
+        stuck.append(last)
+    hint = "take an estimator that has partial_fit, or override fit_batch"
+    return [Problem(f"{step} has no partial_fit, so it cannot learn by batches", hints=(hint,)) for step in stuck]
+
+
+def fit(estimator: Any, features: _Array, labels: _Array | None, classes: _Array | None) -> None:
+    """Fit an estimator to one more batch; in a pipeline, every step to what the steps before it make of the batch.
+
+    Args:
+        estimator: Anything with ``partial_fit``, or a pipeline of such and of transformers that learn nothing.
+        features: ``[B, F]``.
+        labels: ``[B]`` (or ``[B, T]``) where the estimator learns from them.
+        classes: All classes ``[C]``, for a classifier's first batch.
+
+    Raises:
+        ConfigError: If there are no labels to learn from.
+    """
+    *transformers, last = _steps(estimator)
+    for step in transformers:
+        if hasattr(step, "partial_fit"):
+            step.partial_fit(features)
+        features = step.transform(features)
+    is_supervised = is_classifier(last) or is_regressor(last)
+    if is_supervised and labels is None:
+        hint = "name them after the features: inputs: [features, labels]"
+        raise ConfigError(Problem(f"{type(last).__name__} learns from labels", "inputs", hints=(hint,)))
+    if is_classifier(last) and not hasattr(last, "classes_"):
+        last.partial_fit(features, labels, classes=classes)
+    elif is_supervised:
+        last.partial_fit(features, labels)
+    else:
+        last.partial_fit(features)
+
+
+def to_classes(classes: Any, dataset: Any) -> _Array | None:
+    """All classes, in order, or ``None`` where nobody names them.
+
+    Args:
+        classes: Their number (they are 0, 1, …), the list of them, or ``None`` for the dataset's ``num_classes``.
+        dataset: May have ``num_classes``, an attribute or a method; may be ``None``.
+
+    Raises:
+        ConfigError: If ``classes`` is something else.
+    """
+    if classes is None:
+        classes = getattr(dataset, "num_classes", None)
+        classes = classes() if callable(classes) else classes
+    if classes is None:
+        return None
+    if isinstance(classes, (int, np.integer)) and not isinstance(classes, bool) and classes > 0:
+        return np.arange(classes)
+    if isinstance(classes, (list, tuple, np.ndarray)) and len(classes):
+        return np.unique(np.asarray(classes))
+    raise ConfigError(f"classes: expected their number or a list of them, got {classes!r}")
+
+
+class FirstGuess:
+    """What stands in for an estimator that has not seen a batch: all classes alike, zeros, features as they are.
+
+    Args:
+        estimator: The estimator that will be fitted.
+        classes: All classes ``[C]``; needed where the estimator is a classifier.
+    """
+
+    def __init__(self, estimator: Any, classes: _Array | None) -> None:
+        self._classes = classes
+        if classes is not None:
+            self.classes_ = classes
+            if hasattr(estimator, "predict_proba"):
+                self.predict_proba = partial(_alike, len(classes))
+
+    def predict(self, features: _Array) -> _Array:
+        """The first class, or zero, for every example."""
+        return np.zeros(len(features)) if self._classes is None else np.repeat(self._classes[:1], len(features))
+
+    def transform(self, features: _Array) -> _Array:
+        """The features as they are."""
+        return features
+
+
+def _alike(classes: int, features: _Array) -> _Array:
+    return np.full((len(features), classes), 1 / classes)
+
+
+def _steps(estimator: Any) -> Iterator[Any]:
+    if not isinstance(estimator, Pipeline):
+        yield estimator
+        return
+    *transformers, (_, last) = estimator.steps
+    yield from (step for _, step in transformers if step not in (None, "passthrough"))
+    yield last

@@ -1,0 +1,110 @@
+"""What an estimator can tell about a batch, and how it is computed.
+
+Symbols: ``B`` examples, ``C`` classes, ``F`` features, ``T`` targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import is_classifier, is_regressor
+
+from emloop.errors import BatchError, Problem
+from emloop.suggest import did_you_mean
+
+__all__ = ["compute", "output_problems"]
+
+_Array = npt.NDArray[Any]
+
+_LEAST_PROBABILITY = 1e-12
+"""What the true class has at least, so that one wrong and certain answer does not make the mean loss infinite."""
+
+
+def output_problems(estimator: Any, outputs: Collection[str], *, has_labels: bool) -> list[Problem]:
+    """What is wrong with the outputs that a configuration asks an estimator for."""
+    offered = _offered_by(estimator)
+    problems = []
+    for name in outputs:
+        if name not in offered:
+            hints = [*did_you_mean(name, offered), f"{estimator} gives: {', '.join(offered) or 'nothing'}"]
+            if name in ("probabilities", "loss") and is_classifier(estimator):
+                hints.append(f"{name} needs predict_proba, which e.g. SGDClassifier has with loss: log_loss")
+            problems.append(Problem(f"unknown output {name!r}", "outputs", hints=tuple(hints)))
+        elif offered[name] and not has_labels:
+            hint = f"name them after the features: inputs: [features, labels]; or leave {name!r} out"
+            problems.append(Problem(f"output {name!r} needs the labels", "outputs", hints=(hint,)))
+    return problems
+
+
+def compute(outputs: Collection[str], estimator: Any, features: _Array, labels: _Array | None) -> dict[str, _Array]:
+    """The outputs asked for.
+
+    Args:
+        outputs: Names out of ``predictions``, ``probabilities``, ``transformed``, ``loss`` and ``accuracy``.
+        estimator: A fitted estimator, or a guess.
+        features: ``[B, F]``.
+        labels: ``[B]``, for regressors also ``[B, T]``; needed by ``loss`` and ``accuracy``.
+
+    Raises:
+        BatchError: If a label is none of the classes.
+    """
+    computed: dict[str, _Array] = {}
+    wanted = set(outputs)
+    if "transformed" in wanted:
+        computed["transformed"] = estimator.transform(features)
+    classifies = hasattr(estimator, "predict_proba")
+    if "probabilities" in wanted or ("loss" in wanted and classifies):
+        computed["probabilities"] = estimator.predict_proba(features)
+    if wanted & {"predictions", "accuracy"} or ("loss" in wanted and not classifies):
+        computed["predictions"] = estimator.predict(features)
+    if labels is not None:
+        if "accuracy" in wanted:
+            computed["accuracy"] = (computed["predictions"] == labels).astype(float)
+        if "loss" in wanted and classifies:
+            computed["loss"] = _log_loss(computed["probabilities"], labels, estimator.classes_)
+        elif "loss" in wanted:
+            computed["loss"] = _squared_error(computed["predictions"], labels)
+    return {name: computed[name] for name in outputs if name in computed}
+
+
+def _offered_by(estimator: Any) -> Mapping[str, bool]:
+    """Output → whether it needs the labels."""
+    offered = {
+        name: False
+        for name, method in (
+            ("predictions", "predict"),
+            ("probabilities", "predict_proba"),
+            ("transformed", "transform"),
+        )
+        if hasattr(estimator, method)
+    }
+    if "probabilities" in offered or is_regressor(estimator):
+        offered["loss"] = True
+    if is_classifier(estimator):
+        offered["accuracy"] = True
+    return offered
+
+
+def _log_loss(probabilities: _Array, labels: _Array, classes: _Array) -> _Array:
+    columns = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    strange = labels[classes[columns] != labels]
+    if len(strange):
+        raise BatchError(f"labels: {strange[0]!r} is none of the {len(classes)} classes {_shortened(classes)}")
+    true_class = np.take_along_axis(probabilities, columns[:, None], axis=1)[:, 0]
+    loss: _Array = -np.log(np.maximum(true_class, _LEAST_PROBABILITY))
+    return loss
+
+
+def _squared_error(predictions: _Array, labels: _Array) -> _Array:
+    rows = len(labels)
+    errors = predictions.reshape(rows, -1) - labels.reshape(rows, -1)
+    loss: _Array = np.square(errors).mean(axis=1)
+    return loss
+
+
+def _shortened(classes: _Array) -> str:
+    names = [str(name) for name in classes]
+    return ", ".join(names if len(names) <= 10 else [*names[:4], "…", names[-1]])

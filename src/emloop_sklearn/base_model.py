@@ -1,0 +1,361 @@
+"""The model of every estimator that learns batch by batch.
+
+Symbols: ``B`` examples, ``C`` classes, ``F`` features, ``T`` targets.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import sklearn
+import skops
+from sklearn.base import is_classifier
+
+from emloop.errors import ConfigError, Problem, SavedModelError, StateError
+from emloop.models.abstract_model import AbstractModel
+from emloop.saved_models import describe_variables, find_saved, saved_model_path, write_saved_model
+from emloop.seeding import current_seed
+from emloop.types import Batch, StateTree
+
+from ._archive import dump, load, require_trusted, untrusted_types
+from ._batches import array_of, checked_output, names_of
+from ._estimators import argument_problems, arguments_of, build_estimator
+from ._fitting import FirstGuess, fit, fitting_problems, is_fitted, to_classes
+from ._outputs import compute, output_problems
+from ._parameters import follow, get_variable, parameters_of, set_variable
+from ._saved import BACKEND, FORMAT, require_format, state_in
+from ._source import overridden_methods, why_source_is_needed
+
+if TYPE_CHECKING:
+    from emloop.datasets.abstract_dataset import AbstractDataset
+    from emloop.datasets.stream_wrapper import StreamWrapper
+
+__all__ = ["BaseModel"]
+
+logger = logging.getLogger(__name__)
+
+_Array = npt.NDArray[Any]
+
+_CONFIGURABLE = ("inputs", "outputs", "estimator", "classes", "trusted_types")
+
+
+class BaseModel(AbstractModel):
+    """Any estimator with ``partial_fit``, or a pipeline of them.
+
+    The configuration alone is enough:
+
+    .. code-block:: yaml
+
+        model:
+          class: emloop_sklearn.BaseModel
+          estimator: {class: sklearn.linear_model.SGDClassifier, loss: log_loss}
+          inputs: [images, labels]
+          outputs: [predictions, loss, accuracy]
+
+    or a class of your own makes the estimator; the arguments of its :meth:`create_model` are keys of the section:
+
+    .. code-block:: python
+
+        class Network(emloop_sklearn.BaseModel):
+            def create_model(self, hidden=64):
+                return MLPClassifier([hidden], random_state=self.seed)
+
+    Outputs are what the estimator can give: ``predictions [B]``, ``probabilities: float [B, C]``, of transformers
+    ``transformed``; and, from the labels, ``accuracy: float [B]`` (0 or 1) and ``loss: float [B]``: the log loss of
+    classifiers that know probabilities, in nats and at most 27.7, or the squared error of regressors. In training they
+    are those of the estimator before it learns from the batch. Before its very first batch an estimator knows nothing:
+    all classes are equally likely, and predictions are the first class, or zero.
+
+    A saved model can be restored, and trained further, without your class's source, as long as the class overrides
+    :meth:`create_model` alone. A restored estimator keeps its sizes and choices; rates and penalties follow the
+    configuration where it has changed.
+
+    Args:
+        dataset: May offer ``num_classes``; ``None`` for inference only.
+        log_dir: Run directory, where :meth:`save` writes; ``None`` for inference only.
+        restore_from: A saved model, a run directory or a checkpoint.
+        inputs: Source of the features, ``[B, …]``, which are flattened to ``[B, F]``; then, if need be, of the labels.
+        outputs: Names of the outputs.
+        estimator: The estimator as ``{class: full.name, argument: value}``, where :meth:`create_model` is not
+            overridden. Every ``random_state`` that is left out becomes the run's seed.
+        classes: Number or list of the classes; left out, the dataset's ``num_classes``.
+        trusted_types: Full names of the types that an estimator may be restored from, beside those of scikit-learn,
+            NumPy and SciPy.
+        **kwargs: The arguments of :meth:`create_model`.
+
+    Raises:
+        ConfigError: If an argument is wrong or unknown, or an output not to be had.
+        SavedModelError: If there is nothing to restore from, or the source is needed for it.
+        UntrustedError: If restoring would make objects of types that are not trusted.
+    """
+
+    forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
+
+    def __init__(
+        self,
+        dataset: AbstractDataset | None,
+        log_dir: str | None,
+        restore_from: str | None = None,
+        *,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        estimator: Mapping[str, Any] | None = None,
+        classes: int | Sequence[Any] | None = None,
+        trusted_types: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(dataset, log_dir, restore_from)
+        seed = current_seed()
+        self.seed = None if seed is None else seed % 2**32
+        """The run's seed as scikit-learn takes it, its lower 32 bits; ``None`` outside of a run."""
+        self.classes = to_classes(classes, dataset)
+        """All classes, ``[C]``, as far as they are known; :meth:`create_model` may set them."""
+        self._log_dir = log_dir
+        self._inputs = names_of("inputs", inputs)
+        self._outputs = names_of("outputs", outputs)
+        self._trusted = names_of("trusted_types", trusted_types)
+        if not 1 <= len(self._inputs) <= 2:
+            raise ConfigError(f"inputs: expected one name, of the features, or two, also of the labels, got {inputs!r}")
+        self._arguments = sorted(kwargs)
+        self._batches = 0
+        self._examples = 0
+        self._variables: dict[str, Any] = {}
+        self._has_said_why = False
+        self._guess: FirstGuess | None = None
+        saved = None if restore_from is None else find_saved(restore_from)
+        state = None if saved is None else state_in(saved)
+        configured = self._configured_estimator(estimator, kwargs, state)
+        self._configured_type = None if configured is None else type(configured)
+        self._parameters = {} if configured is None else parameters_of(configured)
+        if saved is None:
+            self._adopt(configured)
+            require_trusted(configured, self._trusted)
+        else:
+            try:
+                self.load_state_dict(state)
+            except StateError as error:
+                raise SavedModelError(f"{saved.path}: {error}") from error
+        self._check()
+
+    def create_model(self) -> Any:
+        """The estimator, not fitted; to be overridden, with arguments of your own, which then are keys of the config.
+
+        ``self.seed`` is there for its ``random_state``.
+        """
+        hint = "estimator: {class: sklearn.linear_model.SGDClassifier, loss: log_loss}, or override create_model"
+        raise ConfigError(Problem("the argument 'estimator' is missing", type(self).__name__, hints=(hint,)))
+
+    def fit_batch(self, estimator: Any, features: _Array, labels: _Array | None) -> None:
+        """Let the estimator learn from one batch; may be overridden.
+
+        Args:
+            estimator: The estimator.
+            features: ``[B, F]``.
+            labels: ``[B]``, or ``[B, T]``; ``None`` where the model has only one input.
+        """
+        fit(estimator, features, labels, self._classes)
+
+    def compute_outputs(self, estimator: Any, features: _Array, labels: _Array | None) -> Mapping[str, Any]:
+        """The outputs for one batch; may be overridden, for outputs of your own.
+
+        Args:
+            estimator: The estimator or, before its first batch, what guesses in its place: it has ``predict``,
+                ``transform`` and, if the estimator has, ``predict_proba`` and ``classes_``.
+            features: ``[B, F]``.
+            labels: ``[B]``, or ``[B, T]``; ``None`` where the model has only one input.
+
+        Returns:
+            ``B`` values at least for every name in ``output_names``.
+        """
+        return compute(self._outputs, estimator, features, labels)
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the sources that a batch must hold."""
+        return list(self._inputs)
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the variables that ``run`` returns."""
+        return list(self._outputs)
+
+    @property
+    def restore_fallback(self) -> str:
+        """This class: it restores every saved model that does not say why it cannot."""
+        return f"{BaseModel.__module__.partition('.')[0]}.{BaseModel.__name__}"
+
+    def run(self, batch: Batch, train: bool, stream: StreamWrapper | None = None) -> Batch:
+        """Compute the outputs for one batch; with ``train``, let the estimator learn from it afterwards.
+
+        Args:
+            batch: ``B`` examples for every name in ``input_names``.
+            train: Whether to learn.
+            stream: Source of the batch, which may read ahead meanwhile.
+
+        Returns:
+            An array for every name in ``output_names``, first axis ``B``.
+
+        Raises:
+            BatchError: If examples differ in shape, a label is none of the classes, or an output has not ``B`` values.
+            ConfigError: If nobody has named the classes, or the labels to learn from.
+        """
+        features = array_of(batch, self._inputs[0])
+        features = features.reshape(len(features), -1)
+        labels = array_of(batch, self._inputs[1]) if len(self._inputs) == 2 else None
+        if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        with nullcontext() if stream is None else stream.allow_buffering:
+            computed = self.compute_outputs(self._answering(), features, labels)
+            if train:
+                self.fit_batch(self._estimator, features, labels)
+                self._guess = None
+                self._batches += 1
+                self._examples += len(features)
+        outputs = {name: checked_output(computed, name, len(features)) for name in self._outputs}
+        if not self._variables:
+            sources = {name: batch[name] for name in self._inputs}
+            self._variables = {"inputs": describe_variables(sources), "outputs": describe_variables(outputs)}
+        return outputs
+
+    def get_variable(self, name: str) -> float:
+        """The value of ``learning_rate``; that of the beginning where the estimator has a schedule of its own.
+
+        Raises:
+            MissingVariableError: If there is no such variable.
+        """
+        return get_variable(self._estimator, name)
+
+    def set_variable(self, name: str, value: float) -> None:
+        """Set ``learning_rate`` for all batches to come.
+
+        Raises:
+            MissingVariableError: If there is no such variable.
+        """
+        set_variable(self._estimator, name, value)
+
+    def save(self, name_suffix: str) -> str:
+        """Save the model, durably, as ``model_<name_suffix>`` in the run directory, and return its path.
+
+        Raises:
+            SavedModelError: If the model was created without a run directory.
+        """
+        if self._log_dir is None:
+            raise SavedModelError(f"{type(self).__name__} has no log_dir, so it cannot be saved")
+        state = self.state_dict()
+        why: str | None = state["needs_source"]
+        if why and not self._has_said_why:
+            self._has_said_why = True
+            logger.warning("Restoring %s will need its source: %s", type(self).__name__, why)
+        return write_saved_model(
+            saved_model_path(self._log_dir, name_suffix),
+            backend=BACKEND,
+            restore_fallback=self.restore_fallback,
+            inputs=self._variables.get("inputs", dict.fromkeys(self._inputs)),
+            outputs=self._variables.get("outputs", dict.fromkeys(self._outputs)),
+            tree=state,
+            rung="weights" if why else "estimator",
+            reason=why,
+            extra={"versions": {"scikit-learn": sklearn.__version__, "skops": skops.__version__}},
+        )
+
+    def state_dict(self) -> StateTree:
+        """All that the training depends on, the estimator as the bytes of a skops archive.
+
+        Raises:
+            StateError: If a part of the estimator cannot be stored.
+        """
+        archive = dump(self._estimator)
+        return {
+            "format": FORMAT,
+            "estimator": archive,
+            "classes": self.classes,
+            "batches": self._batches,
+            "examples": self._examples,
+            "arguments": self._arguments,
+            "parameters": self._parameters,
+            "overrides": overridden_methods(type(self), BaseModel),
+            "needs_source": why_source_is_needed(type(self), BaseModel, untrusted_types(archive)),
+        }
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Take up what :meth:`state_dict` of an equal model returned.
+
+        Raises:
+            StateError: If the state is not one of this backend, or of another estimator than the configured one.
+            SavedModelError: If the model's source is needed.
+            UntrustedError: If there are types in it that are not trusted.
+        """
+        require_format(state)
+        if not set(state["overrides"]) <= set(overridden_methods(type(self), BaseModel)):
+            raise SavedModelError(
+                f"{type(self).__name__} cannot restore it without the source: {state['needs_source']}"
+            )
+        restored = load(state["estimator"], self._trusted)
+        if self._configured_type is None:
+            self._arguments, self._parameters = state["arguments"], state["parameters"]
+        elif type(restored) is not self._configured_type:
+            found, expected = type(restored).__name__, self._configured_type.__name__
+            raise StateError(f"the state is that of a {found}, the configuration describes a {expected}")
+        else:
+            follow(restored, self._parameters, state["parameters"])
+        known = getattr(restored, "classes_", state["classes"])
+        if self.classes is not None and known is not None and not np.array_equal(self.classes, known):
+            raise StateError(f"the state knows {len(known)} classes, the configuration or dataset {len(self.classes)}")
+        self.classes = known if self.classes is None else self.classes
+        self._batches, self._examples = state["batches"], state["examples"]
+        self._adopt(restored)
+
+    def _adopt(self, estimator: Any) -> None:
+        self._estimator = estimator
+        knows = self._batches > 0 or is_fitted(estimator)
+        classes = self.classes if is_classifier(estimator) else None
+        self._guess = None if knows else FirstGuess(estimator, classes)
+
+    def _answering(self) -> Any:
+        """What computes the outputs: the estimator, or a guess in its place."""
+        if self._guess is None:
+            return self._estimator
+        if is_classifier(self._estimator) and self.classes is None:
+            hint = "name them: classes: 10 in the model section, or num_classes of the dataset"
+            raise ConfigError(Problem("nobody has named the classes", type(self).__name__, hints=(hint,)))
+        return self._guess
+
+    def _configured_estimator(self, description: Any, arguments: Mapping[str, Any], state: StateTree | None) -> Any:
+        """The fresh estimator that configuration and source describe; ``None`` if there is only a state to go by.
+
+        Raises:
+            ConfigError: If the arguments are not those of :meth:`create_model`.
+        """
+        name = type(self).__name__
+        has_source = description is not None or type(self).create_model is not BaseModel.create_model
+        if has_source or state is None:
+            accepted = arguments_of(self.create_model, arguments)
+        else:
+            # The arguments of the class whose source is gone: they have done their work.
+            accepted = dict.fromkeys(state["arguments"], False)
+        problems = argument_problems(name, arguments, accepted, name, others=_CONFIGURABLE)
+        if problems:
+            raise ConfigError(problems)
+        if description is not None:
+            return build_estimator(description, self.seed)
+        return self.create_model(**arguments) if has_source or state is None else None
+
+    def _check(self) -> None:
+        """Raise an error for what could not work with this estimator.
+
+        Raises:
+            ConfigError: If an output cannot be had, or the estimator cannot learn by batches.
+        """
+        overridden = overridden_methods(type(self), BaseModel)
+        problems: list[Problem] = []
+        if "fit_batch" not in overridden:
+            problems += fitting_problems(self._estimator)
+        if "compute_outputs" not in overridden:
+            problems += output_problems(self._estimator, self._outputs, has_labels=len(self._inputs) == 2)
+        if problems:
+            raise ConfigError(problems)
