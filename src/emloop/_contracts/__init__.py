@@ -2,6 +2,6 @@
 
 from .dataset import AbstractDataset
 from .hook import AbstractHook, Loop, declares_state
-from .model import AbstractModel, has_state
+from .model import AbstractModel, bind_run, has_state
 
-__all__ = ["AbstractDataset", "AbstractHook", "AbstractModel", "Loop", "declares_state", "has_state"]
+__all__ = ["AbstractDataset", "AbstractHook", "AbstractModel", "Loop", "bind_run", "declares_state", "has_state"]

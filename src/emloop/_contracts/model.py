@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from emloop.types import Batch
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from emloop._contracts.dataset import AbstractDataset
     from emloop._streams import StreamWrapper
 
-__all__ = ["AbstractModel", "has_state"]
+__all__ = ["AbstractModel", "bind_run", "has_state"]
 
 
 class AbstractModel(ABC):
@@ -70,6 +71,22 @@ class AbstractModel(ABC):
         ``None``: the source is needed.
         """
         return None
+
+
+def bind_run(model: AbstractModel) -> Callable[..., Batch]:
+    """``model.run``, taking ``batch``, ``train`` and ``stream``, whether or not the model wants the stream.
+
+    Args:
+        model: A model; one whose ``run`` takes two arguments will do.
+    """
+    run: Callable[..., Batch] = model.run
+    try:
+        parameters = inspect.signature(run).parameters.values()
+    except (TypeError, ValueError):
+        return run
+    if any(parameter.name == "stream" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return run
+    return lambda batch, train, stream: run(batch=batch, train=train)  # noqa: ARG005 - the model does not want it
 
 
 def has_state(model: object) -> bool:

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from emloop._contracts import AbstractHook, AbstractModel
+from emloop._contracts import AbstractHook, AbstractModel, bind_run
 from emloop._state.random import use_seed
 from emloop._streams import StreamWrapper
 from emloop._support.suggest import did_you_mean
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EXIT_STOPPED
 from emloop.errors import ConfigError, Problem
-from emloop.types import Batch, EpochData, TrainingTerminated
+from emloop.types import EpochData, TrainingTerminated
 
 from .checks import POLICIES, StreamChecks, policy
 from .commits import CommitPolicy
@@ -118,7 +118,7 @@ class MainLoop(CaughtInterrupts):
         self.streams = Streams(
             dataset, buffer, self._epoch_size, self._epoch_profile if self.events.wants_profile else None
         )
-        self._run_model = _two_or_three_arguments(model)
+        self._run_model = bind_run(model)
         self._record = Record()
         self.exit_status = 0
         self._exit = ExitStack()
@@ -318,18 +318,6 @@ class MainLoop(CaughtInterrupts):
         times = self._times(event)
         if times is not None:
             times.append(perf_counter() - started)
-
-
-def _two_or_three_arguments(model: Any) -> Callable[..., Batch]:
-    """``model.run``, taking ``stream`` whether or not the model wants it."""
-    run: Callable[..., Batch] = model.run
-    try:
-        parameters = inspect.signature(run).parameters.values()
-    except (TypeError, ValueError):
-        return run
-    if any(parameter.name == "stream" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return run
-    return lambda batch, train, stream: run(batch=batch, train=train)  # noqa: ARG005 - the model does not want it
 
 
 def _stream_list(argument: str, names: Sequence[str], train_stream_name: str) -> list[str]:

@@ -2,6 +2,16 @@
 
 from emloop._support.lazy import lazy_names
 
-__all__ = ["AbstractModel"]
+__all__ = ["AbstractModel", "Ensemble", "Sequence"]
 
-__getattr__, __dir__ = lazy_names(__name__, {"AbstractModel": ".abstract_model"})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "AbstractModel": ".abstract_model",
+        "Ensemble": ".ensemble",
+        "Sequence": ".sequence",
+        "abstract_model": ".abstract_model",
+        "ensemble": ".ensemble",
+        "sequence": ".sequence",
+    },
+)
