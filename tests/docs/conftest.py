@@ -1,12 +1,13 @@
 """Pages that run: every file, script, command and configuration that the documentation shows is tried.
 
 A page is executed from top to bottom in one temporary directory that also holds ``examples/``, as a reader in the
-checkout would have it. What a fenced block does follows from the first words after its fence:
+checkout would have it, and the files of ``given/``: classes for pages that are about something else. What a fenced
+block does follows from the first words after its fence:
 
 ``yaml title=NAME``, ``python title=NAME``, ``text title=NAME``
     is written to a file of that name.
 ``yaml``
-    is part of a configuration: laid over the last ``title=….yaml`` of the page, it passes ``emloop check``.
+    is part of a configuration: laid over the last ``title=….yaml`` of the page, it survives a dry run of one batch.
 ``python``
     is run; what it prints can be shown in a block ``text output``.
 ``console``
@@ -33,6 +34,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from emloop.utils import load_yaml, yaml_to_file
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 180
@@ -72,7 +75,7 @@ class Page:
             if "title" in block.options:
                 self._write(block)
             elif block.language == "yaml":
-                self._check_fragment(block, where)
+                self._try_fragment(block, where)
             elif block.language == "python":
                 self.output = self._run([sys.executable, "-c", block.text], where, status=0)
             elif block.language == "console":
@@ -91,11 +94,13 @@ class Page:
         if name.endswith(".yaml"):
             self.config = name
 
-    def _check_fragment(self, block: Block, where: str) -> None:
-        base = f"extends: {self.config}\n" if self.config else ""
-        assert base, f"{where}: a configuration's part needs a page with a whole one (title=config.yaml)"
-        (self.directory / "fragment.yaml").write_text(base + block.text, encoding="utf-8")
-        self._run(["emloop", "check", "fragment.yaml"], where, status=0)
+    def _try_fragment(self, block: Block, where: str) -> None:
+        assert self.config, f"{where}: a configuration's part needs a page with a whole one (title=config.yaml)"
+        part = self.directory / ".part.yaml"
+        part.write_text(block.text, encoding="utf-8")
+        whole = merged(load_yaml(self.directory / self.config), load_yaml(part))
+        yaml_to_file(whole, self.directory, part.name)
+        self._run(["emloop", "train", part.name, "--dry-run", "1"], where, status=0)
 
     def _run_console(self, block: Block, where: str) -> None:
         commands = list(commands_of(block.text))
@@ -126,6 +131,13 @@ class Page:
         assert missing is None, f"{where}: {missing!r} is not in the output, in this order:\n{output}"
         assert returned == status, f"{where}: ended with {returned} instead of {status}:\n{output}"
         return output
+
+
+def merged(base: object, part: object) -> object:
+    """A configuration with a part of one laid over it: mappings merge, everything else replaces."""
+    if not (isinstance(base, dict) and isinstance(part, dict)):
+        return part
+    return {**base, **{key: merged(base.get(key), value) for key, value in part.items()}}
 
 
 def environment() -> dict[str, str]:
@@ -207,9 +219,9 @@ def run_page(tmp_path):
     """Run a page in a fresh directory beside a copy of the examples."""
 
     def run(path: Path) -> Page:
-        if (ROOT / "examples").is_dir():
-            ignored = shutil.ignore_patterns("log", "__pycache__")
-            shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=ignored, dirs_exist_ok=True)
+        ignored = shutil.ignore_patterns("log", "__pycache__")
+        shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=ignored)
+        shutil.copytree(Path(__file__).parent / "given", tmp_path, ignore=ignored, dirs_exist_ok=True)
         page = Page(path, tmp_path)
         page.run()
         return page

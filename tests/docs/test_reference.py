@@ -1,0 +1,80 @@
+"""The reference says what the code says."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emloop import errors
+from emloop.cli.args import get_emloop_arg_parser
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+
+
+def read(name: str) -> str:
+    return (REFERENCE / name).read_text(encoding="utf-8")
+
+
+def test_the_page_of_hooks_is_the_one_made_from_their_docstrings():
+    """Run ``python tools/hooks_reference.py > docs/reference/hooks.md`` after changing a hook."""
+    tool = ROOT / "tools" / "hooks_reference.py"
+    made = subprocess.run([sys.executable, tool], capture_output=True, text=True, check=True).stdout
+
+    assert made == read("hooks.md")
+
+
+def test_the_tree_of_errors_is_the_one_in_the_code():
+    """Every error with its built-in base stands in the page as in the module."""
+    tree = re.search(r"EmloopError\n(?:    [├│└].*\n)+", errors.__doc__ or "")
+    assert tree is not None
+
+    assert re.sub("^    ", "", tree[0], flags=re.MULTILINE) in read("errors.md")
+
+
+@pytest.mark.parametrize(
+    ("file", "heading", "path"),
+    [
+        ("main-loop.md", "Arguments", "emloop.MainLoop"),
+        ("streams.md", "IndexStream", "emloop.datasets.IndexStream"),
+        ("streams.md", "StreamWrapper", "emloop.datasets.StreamWrapper"),
+    ],
+)
+def test_a_table_of_arguments_has_all_arguments_with_their_defaults(file, heading, path):
+    """Nothing is left out, nothing is made up, and the defaults are those of the code."""
+    module, _, name = path.rpartition(".")
+    cls = getattr(importlib.import_module(module), name)
+    expected = {
+        argument: "required" if parameter.default is parameter.empty else f"`{as_yaml(parameter.default)}`"
+        for argument, parameter in inspect.signature(cls).parameters.items()
+        if argument not in ("model", "dataset", "hooks", "kwargs")
+    }
+
+    assert expected == table_under(heading, read(file))
+
+
+def test_every_command_and_option_is_described():
+    """What ``--help`` offers stands in the page."""
+    text = read("command-line.md")
+    (commands,) = (action.choices for action in get_emloop_arg_parser()._actions if action.dest == "command")
+    options = {option for command in commands.values() for option in command._option_string_actions}
+
+    assert [name for name in commands if f"## emloop {name}" not in text] == []
+    assert [option for option in sorted(options - {"-h", "--help"}) if f"`{option}" not in text] == []
+
+
+def table_under(heading: str, text: str) -> dict[str, str]:
+    section = re.split(r"^##+ ", text.split(f"# {heading}\n", 1)[1], flags=re.MULTILINE)[0]
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \| [^|]+ \|$", section, flags=re.MULTILINE)
+    return {name: default.strip() for name, default in rows}
+
+
+def as_yaml(value: object) -> str:
+    words = {"()": "[]", "None": "null", "True": "true", "False": "false"}
+    return words.get(str(value), str(value))
