@@ -1,6 +1,8 @@
 """``trace.yaml``: readable by old and new, and never a reason to fail."""
 
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -208,14 +210,17 @@ def test_reading_needs_no_right_to_write(tmp_path):
 def test_a_reader_never_sees_a_part(tmp_path):
     """While a run replaces its trace again and again, every reader gets a whole one."""
     write_trace(tmp_path, FULL)
-    child = os.fork()
-    if child == 0:
-        for epoch in range(100):
-            write_trace(tmp_path, replace(FULL, epochs_done=epoch))
-        os._exit(0)
+    program = (
+        "import sys\nfrom dataclasses import replace\nfrom pathlib import Path\n"
+        "from emloop._run_dir.trace import read_trace, write_trace\n"
+        "directory = Path(sys.argv[1])\ntrace = read_trace(directory)\n"
+        "for epoch in range(100): write_trace(directory, replace(trace, epochs_done=epoch))\n"
+    )
     seen = set()
-    while os.waitpid(child, os.WNOHANG) == (0, 0):
-        trace = read_trace(tmp_path)
-        assert replace(trace, epochs_done=12) == FULL
-        seen.add(trace.epochs_done)
+    with subprocess.Popen([sys.executable, "-c", program, tmp_path]) as writer:
+        while writer.poll() is None:
+            trace = read_trace(tmp_path)
+            assert replace(trace, epochs_done=12) == FULL
+            seen.add(trace.epochs_done)
+    assert writer.returncode == 0
     assert len(seen) > 2

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from emloop._support.files import fsync_dir
 from emloop._support.suggest import did_you_mean
-from emloop.constants import EL_CONFIG_FILE, EL_LOG_FILE, EL_RUN_FILE, EL_TRACE_FILE
+from emloop.constants import EL_ATTEMPTS_FILE, EL_CONFIG_FILE, EL_LOG_FILE, EL_RUN_FILE, EL_TRACE_FILE
 from emloop.errors import RunDirError
 
 from .info import read_info
@@ -34,7 +34,16 @@ LATEST = "@"
 TEMPORARY = ".tmp-"
 """How the names of files begin that are being written."""
 
+ENVIRONMENT_FILE = "environment.txt"
+PATCH_FILE = "code.patch"
+
 _LOCK_FILES = frozenset({".lock", "holder.json"})
+
+DESCRIPTIONS = frozenset(
+    {EL_ATTEMPTS_FILE, EL_LOG_FILE, EL_RUN_FILE, EL_TRACE_FILE, ENVIRONMENT_FILE, PATCH_FILE, *_LOCK_FILES}
+)
+"""Files that tell of a run, beside its configurations; what else there is are results."""
+
 _ATTEMPT_CONFIG = re.compile(r"config\.attempt-([1-9]\d*)\.yaml")
 _LISTED = 10
 """How many names an error shows at most."""

@@ -9,7 +9,8 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions, entry_points
 from pathlib import Path
 from threading import Timer
@@ -56,7 +57,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "versions": dict(sorted({"emloop": __version__, **dict(_backend_versions())}.items())),
+        "versions": dict(_versions()),
         "threads": {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
     }
 
@@ -114,6 +115,11 @@ def _git(directory: Path, *arguments: str) -> bytes | None:
             return output if process.wait() == 0 else None
         finally:
             deadline.cancel()
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    return dict(sorted({**dict(_backend_versions()), "emloop": __version__}.items()))
 
 
 def _backend_versions() -> Iterator[tuple[str, str]]:

@@ -33,7 +33,7 @@ from .append import AppendFiles, open_append
 from .attempts import append_attempt, last_attempt
 from .info import Kind, RunInfo, read_info, write_info
 from .jsonl import to_line
-from .layout import TEMPORARY, current_config, made_here, only_locked
+from .layout import ENVIRONMENT_FILE, PATCH_FILE, TEMPORARY, current_config, made_here, only_locked
 from .log import RunLog
 from .provenance import code_patch, environment, installed_distributions
 from .reading import read_small
@@ -114,10 +114,10 @@ class Run:
             atomic_write(directory / EL_CONFIG_FILE, config_text)
             if source is not None:
                 atomic_write(directory / EL_CONFIG_SOURCE_FILE, source)
-            atomic_write(directory / "environment.txt", installed_distributions())
+            atomic_write(directory / ENVIRONMENT_FILE, installed_distributions())
             patch = code_patch(Path.cwd())
             if patch is not None:
-                atomic_write(directory / "code.patch", patch)
+                atomic_write(directory / PATCH_FILE, patch)
             trace = Trace(train_begin=local_now(), timezone=local_timezone(), attempts=1)
             run = cls(directory, info, trace, lock, created=True)
             run._begin(command, prepare)
@@ -151,7 +151,8 @@ class Run:
         with _explained(f"{directory}: cannot go on with this run"), _locked(directory) as lock:
             info = read_info(directory)
             for leftover in directory.glob(f"{TEMPORARY}*"):
-                leftover.unlink()
+                if not leftover.is_dir():
+                    leftover.unlink()
             before = read_trace(directory)
             attempt = max(last_attempt(directory), before.attempts) + 1
             trace = replace(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from emloop.constants import EL_RUN_FILE
+from emloop.constants import EL_RUN_FILE, EL_TRACE_FILE
 from emloop.errors import RunDirError
 
 from .info import Kind, RunInfo, read_info
@@ -65,21 +66,23 @@ class RunSummary:
 
 def summarise(directory: Path) -> RunSummary:
     """Look at one run directory; whatever is broken in it becomes the summary's ``problem``."""
-    problems = []
-    info = None
     trace = read_trace(directory)
     status = effective_status(directory, trace)
-    try:
-        info = read_info(directory)
-    except RunDirError as error:
-        if trace.problem == MISSING or (directory / EL_RUN_FILE).exists():
+    info, problems = None, []
+    # A run of emloop 0.2 has no run.json, but a trace.
+    if os.path.lexists(directory / EL_RUN_FILE) or trace.problem == MISSING:
+        try:
+            info = read_info(directory)
+        except RunDirError as error:
             problems.append(str(error))
+    if trace.problem is not None:
+        problems.append(f"{directory / EL_TRACE_FILE}: {trace.problem}")
     if trace.problem == MISSING and status == "unknown":
         # Killed before it could write a trace.
         status = "lost"
-    if trace.problem is not None and status != "running":
-        problems.append(f"{directory / 'trace.yaml'}: {trace.problem}")
-    return RunSummary(directory, info, trace, status, "; ".join(problems) or None)
+    # A live run may be just about to write what is missing.
+    problem = "; ".join(problems) if status != "running" else ""
+    return RunSummary(directory, info, trace, status, problem or None)
 
 
 def list_runs(root: Path | str, *, recursive: bool = False) -> list[RunSummary]:

@@ -12,40 +12,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from emloop._run_dir.layout import current_config, is_run_dir
+from emloop._run_dir.layout import DESCRIPTIONS, current_config, is_run_dir
 from emloop._run_dir.reading import read_small
 from emloop._run_dir.summary import RunSummary, list_runs
 from emloop._support import yaml
 from emloop._support.printable import printable
-from emloop.constants import (
-    EL_ATTEMPTS_FILE,
-    EL_CONFIG_FILE,
-    EL_CONFIG_SOURCE_FILE,
-    EL_DEFAULT_LOG_DIR,
-    EL_LOG_FILE,
-    EL_NA_STR,
-    EL_RUN_FILE,
-    EL_TRACE_FILE,
-)
+from emloop.constants import EL_DEFAULT_LOG_DIR, EL_NA_STR
 from emloop.errors import ConfigError, RunDirError
 
 from . import render
 
 __all__ = ["list_train_dirs"]
-
-_NO_ARTIFACTS = frozenset(
-    {
-        EL_ATTEMPTS_FILE,
-        EL_CONFIG_FILE,
-        EL_CONFIG_SOURCE_FILE,
-        EL_LOG_FILE,
-        EL_RUN_FILE,
-        EL_TRACE_FILE,
-        "code.patch",
-        "environment.txt",
-        "holder.json",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -170,7 +147,7 @@ def _show_details(run: RunSummary) -> None:
 
 def _artifacts(directory: Path) -> Iterable[list[str]]:
     for entry in sorted(directory.iterdir()):
-        if not entry.name.startswith(".") and entry.name not in _NO_ARTIFACTS:
+        if not entry.name.startswith((".", "config.")) and entry.name not in DESCRIPTIONS:
             is_directory = entry.is_dir() and not entry.is_symlink()
             yield ["d" if is_directory else "-", entry.name, *render.file_size(_bytes(entry))]
 
