@@ -1,0 +1,115 @@
+"""From a file, the part of its section ``eval`` that is asked for, and the command line to one configuration.
+
+What comes later wins: file, ``eval`` section, command line. All of it happens to nodes, before aliases and merge keys
+are followed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from emloop._support.yaml_nodes import AliasNode, Key, MappingNode, Node, ScalarNode, check_expansion, entries, resolve
+from emloop.errors import ConfigError, Problem
+
+from .overrides import Override, apply_override, read_override
+from .sections import EVALUATION_KEYS, unknown_key
+from .source import Config, read_config
+
+__all__ = ["load_config"]
+
+
+def load_config(
+    config_file: str | os.PathLike[str], additional_args: Sequence[str] = (), override_stream: str | None = None
+) -> Config:
+    """Read a configuration.
+
+    Args:
+        config_file: Its file, or a directory with a ``config.yaml``.
+        additional_args: Changes from the command line; see :mod:`emloop._config.overrides`.
+        override_stream: The part of the section ``eval`` to merge in, if it is there: mappings are merged deeply, lists
+            and ``hooks`` replaced. Changes of the section ``eval`` itself come before that.
+
+    Raises:
+        ConfigFileError: If the file cannot be read.
+        ConfigError: If it is no valid YAML, or changes lead nowhere; all wrong changes are named at once.
+    """
+    root, origin, source = read_config(config_file)
+    wrong: dict[int, Sequence[Problem]] = {}
+    overrides = _read(additional_args, wrong)
+    if override_stream is not None:
+        _apply(root, [override for override in overrides if override.path[0] == "eval"], wrong)
+        _merge_evaluation(root, override_stream)
+        overrides = [override for override in overrides if override.path[0] != "eval"]
+    _apply(root, overrides, wrong)
+    if wrong:
+        raise ConfigError(problem for number in sorted(wrong) for problem in wrong[number])
+    if additional_args:
+        check_expansion(root)
+    return Config(root, origin, source, override_stream)
+
+
+def _read(arguments: Sequence[str], wrong: dict[int, Sequence[Problem]]) -> list[Override]:
+    overrides: list[Override] = []
+    for number, argument in enumerate(arguments, start=1):
+        try:
+            overrides.append(read_override(number, argument))
+        except ConfigError as error:
+            wrong[number] = error.problems
+    return overrides
+
+
+def _apply(root: MappingNode, overrides: Sequence[Override], wrong: dict[int, Sequence[Problem]]) -> None:
+    for override in overrides:
+        try:
+            apply_override(root, override)
+        except ConfigError as error:
+            wrong[override.number] = error.problems
+
+
+def _merge_evaluation(root: MappingNode, target: str) -> None:
+    evaluations = _mapping_at(root, "eval", "eval")
+    chosen = evaluations and _mapping_at(evaluations, target, f"eval.{target}")
+    if not chosen:
+        return
+    for name, (key, value) in entries(chosen).items():
+        if name not in EVALUATION_KEYS:
+            raise ConfigError(unknown_key(name, EVALUATION_KEYS, f"eval.{target}", key.place))
+        if name == "hooks":
+            root.own[name] = key, _referred(value)
+        elif name != "stream_names" and (over := _mapping_at(chosen, name, f"eval.{target}.{name}")):
+            base = _mapping_at(root, name, name) or MappingNode(over.text, over.start, over.end)
+            written, _ = entries(root).get(name, (key, None))
+            root.own[name] = written, _merged(base, over)
+
+
+def _mapping_at(mapping: MappingNode, key: Key, path: str) -> MappingNode | None:
+    """The mapping below a key; ``None`` if it is missing or null."""
+    if key not in (found := entries(mapping)):
+        return None
+    node = resolve(found[key][1])
+    if isinstance(node, ScalarNode) and node.value is None:
+        return None
+    if not isinstance(node, MappingNode) or node.is_set:
+        raise ConfigError(Problem("expected a mapping", path, node.place))
+    return node
+
+
+def _merged(base: MappingNode, over: MappingNode) -> MappingNode:
+    """A mapping like ``base``, with everything from ``over`` merged in deeply; neither is changed."""
+    merged = MappingNode(base.text, base.start, base.end)
+    merged.own, merged.merge, merged.dropped = dict(base.own), base.merge, base.dropped
+    below = entries(base)
+    for key, (written, value) in entries(over).items():
+        new, old = resolve(value), resolve(below[key][1]) if key in below else None
+        if isinstance(new, MappingNode) and isinstance(old, MappingNode) and not (new.is_set or old.is_set):
+            merged.own[key] = written, _merged(old, new)
+        else:
+            merged.own[key] = written, _referred(value)
+        merged.dropped -= {key}
+    return merged
+
+
+def _referred(node: Node) -> Node:
+    """The node for another place, where changing it must not look like changing what is anchored."""
+    return AliasNode(node.text, node.start, node.end, node.anchor) if node.anchor else node

@@ -1,0 +1,126 @@
+"""Changes to a configuration from the command line.
+
+==============================  =======================================================================
+``model.lr=1e-3``               sets a key; all but the last part of its path must exist
+``model.layers.0.units=32``     the items of a list are counted from 0
+``hooks.StopAfter.epochs=20``   a hook goes by its class or its ``name:``, or is counted: ``hooks.0.epochs``
+``hooks+=SaveLatest``           appends to a list; ``hooks+='StopAfter: {epochs: 3}'``
+``~hooks.LogProfile``           removes an item or a key, as does ``~model.dropout``
+==============================  =======================================================================
+
+Values are YAML. What is changed is the text as written, before aliases and merge keys are followed: a change of
+something anchored reaches everybody who refers to it, a change of a merged key only the mapping that merges it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+from emloop._support.yaml import construct, parse
+from emloop._support.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode, Text, dotted, resolve
+from emloop.errors import ConfigError, Problem
+
+from .paths import Spot, is_hook_list, locate, missing
+
+__all__ = ["Override", "apply_override", "parse_arg", "read_override"]
+
+_HINT = (
+    "a configuration is changed by KEY=VALUE (model.lr=0.1), LIST+=VALUE (hooks+=SaveLatest) or ~KEY (~model.dropout)"
+)
+
+
+class Override(NamedTuple):
+    """One change, as the user typed it.
+
+    Args:
+        number: Which of the arguments it is, from 1.
+        action: What to do.
+        path: The parts of the path between dots.
+        value: The new value; for a removal, nothing.
+        text: The argument, for messages.
+    """
+
+    number: int
+    action: Literal["set", "append", "remove"]
+    path: tuple[str, ...]
+    value: Node
+    text: Text
+
+    def error(self, message: str, *hints: str) -> ConfigError:
+        """What is wrong with the change."""
+        return ConfigError(Problem(message, place=self.text.place(0, 0), hints=hints))
+
+
+def apply_override(root: MappingNode, override: Override) -> None:
+    """Make one change.
+
+    Raises:
+        ConfigError: If its path leads nowhere; names the argument and what is there.
+    """
+    try:
+        spot = locate(root, override.path, override.text)
+        if override.action == "set":
+            spot.put(override.value, ScalarNode(override.text, 0, 0, spot.key))
+        elif override.action == "append":
+            _append(spot, override)
+        elif spot.node is None:
+            raise missing(spot)
+        else:
+            (spot.whole or spot).remove()
+    except ConfigError as error:
+        place = override.text.place(0, 0)
+        raise ConfigError([replace(problem, place=problem.place or place) for problem in error.problems]) from None
+
+
+def _append(spot: Spot, override: Override) -> None:
+    items = resolve(spot.node) if spot.node else None
+    if items is None and not is_hook_list(spot.where):
+        raise missing(spot)
+    if items is None or (isinstance(items, ScalarNode) and items.value is None):
+        items = SequenceNode(override.text, 0, 0)
+        spot.put(items, ScalarNode(override.text, 0, 0, spot.key))
+    if not isinstance(items, SequenceNode):
+        raise override.error(f"{dotted(spot.where)!r} is no list; only lists can be appended to")
+    items.items.append(override.value)
+
+
+def parse_arg(argument: str) -> tuple[str, Any]:
+    """Split ``key=value``; the key comes back as it is, the value is read as YAML.
+
+    Raises:
+        ConfigError: If there is no ``=``, or the value is not YAML.
+    """
+    key, value = _split(argument, "argument")
+    return key, construct(value)
+
+
+def read_override(number: int, argument: str) -> Override:
+    """Read the ``number``-th override of a command line.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    origin = f"argument {number}"
+    text = Text(origin, argument, argument)
+    if argument.startswith("~"):
+        override = Override(number, "remove", tuple(argument[1:].split(".")), ScalarNode(text, 0, 0, None), text)
+        if "=" in argument:
+            raise override.error("a removal takes no value", _HINT)
+    else:
+        written, value = _split(argument, origin)
+        key = written.strip()
+        action: Literal["set", "append"] = "append" if key.endswith("+") else "set"
+        override = Override(number, action, tuple(key.removesuffix("+").rstrip().split(".")), value, text)
+    if not all(override.path) or argument.startswith("-"):
+        raise override.error(f"{'.'.join(override.path)!r} is no path to a key", _HINT)
+    return override
+
+
+def _split(argument: str, origin: str) -> tuple[str, Node]:
+    key, equals, value = argument.partition("=")
+    if not equals:
+        raise ConfigError(
+            Problem("there is no '='", place=Text(origin, argument, argument).place(0, 0), hints=(_HINT,))
+        )
+    return key, parse(value, origin, argument)

@@ -1,0 +1,120 @@
+"""A configuration, and the text that it came from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from emloop._support.suggest import did_you_mean
+from emloop._support.yaml import construct, parse, read_file
+from emloop._support.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode, entries, resolve
+from emloop.constants import EL_CONFIG_FILE
+from emloop.errors import ConfigError, ConfigFileError, Place, Problem
+
+__all__ = ["Config", "find_config", "read_config"]
+
+
+class Config(dict[str, Any]):
+    """A resolved configuration: plain dicts, lists and scalars, and where each of them was written.
+
+    Copies, deep ones too, know the same places.
+
+    Args:
+        root: The configuration as nodes, which nobody changes any more.
+        origin: What its text is called in messages: the file's path.
+        source: The text, byte for byte.
+        evaluates: The part of the section ``eval`` that it was composed for; ``None`` for a training.
+    """
+
+    def __init__(self, root: MappingNode, origin: str, source: bytes, evaluates: str | None = None) -> None:
+        super().__init__(construct(root))
+        self.origin = origin
+        self.source = source
+        self.evaluates = evaluates
+        self._root = root
+
+    def place(self, path: Sequence[str | int], *, value: bool = False) -> Place | None:
+        """Where a key stands, be it in the file or in an argument of the command line.
+
+        Args:
+            path: Keys and list indices that lead to it, e.g. ``("hooks", 0, "StopAfter", "epochs")``. A hook that is
+                written as a bare name may be addressed like one that has arguments.
+            value: Whether to find the key's value instead.
+
+        Returns:
+            The place; of a merged or aliased part, the one where it is written. ``None`` if there is no such key.
+        """
+        key: Node = self._root
+        node: Node = self._root
+        for part in path:
+            if isinstance(node, MappingNode) and part in (found := entries(node)):
+                key, node = found[part]
+            elif isinstance(node, SequenceNode) and isinstance(part, int) and 0 <= part < len(node.items):
+                key = node = node.items[part]
+            elif not (isinstance(node, ScalarNode) and node.value == part):
+                return None
+            node = resolve(node)
+        return (node if value else key).place
+
+    def copy(self) -> Config:
+        """A shallow copy that knows the same places."""
+        copied = Config.__new__(Config)
+        copied.update(self)
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Config:
+        copied = self.copy()
+        memo[id(self)] = copied
+        copied.update(deepcopy(dict(self), memo))
+        return copied
+
+
+def find_config(path: str | os.PathLike[str]) -> str:
+    """The config file that a path means: the file itself, or ``config.yaml`` in a directory.
+
+    Raises:
+        ConfigFileError: If there is none.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file /= EL_CONFIG_FILE
+        if not file.exists():
+            raise ConfigFileError(Problem(f"there is no {EL_CONFIG_FILE} in this directory", path=str(path)))
+    if not file.exists():
+        raise ConfigFileError(Problem("there is no such file", path=str(path), hints=_similar_files(file)))
+    return str(file)
+
+
+def _similar_files(missing: Path) -> tuple[str, ...]:
+    """Hints at the config file that was probably meant."""
+    try:
+        names = sorted(file.name for file in missing.parent.iterdir() if file.suffix in (".yaml", ".yml", ".json"))
+    except OSError:
+        return ()
+    return did_you_mean(missing.name, names)
+
+
+def read_config(path: str | os.PathLike[str]) -> tuple[MappingNode, str, bytes]:
+    """A config file's nodes, its path and its text.
+
+    Raises:
+        ConfigFileError: If the file cannot be read.
+        ConfigError: If it is no YAML, or not a mapping of sections.
+    """
+    file = find_config(path)
+    source = read_file(file)
+    root = parse(source, file)
+    if isinstance(root, MappingNode) and not root.is_set:
+        return root, file, source
+    if isinstance(root, ScalarNode) and root.value is None:
+        raise ConfigError(Problem("the file is empty", path=file, hints=(_SECTIONS_HINT,)))
+    raise ConfigError(Problem("expected sections at the top of the file", place=root.place, hints=(_SECTIONS_HINT,)))
+
+
+_SECTIONS_HINT = "a configuration has the sections 'dataset:' and 'model:', maybe 'hooks:', 'main_loop:' and 'eval:'"

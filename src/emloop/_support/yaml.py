@@ -1,0 +1,142 @@
+"""Reading YAML from people, and from strangers: safe, with the place of every key and one clear error for each mistake.
+
+PyYAML's C parser delivers events; they are composed here, for three reasons. Its own composer recurses in C, so that a
+hundred thousand brackets end the process; a few hundred bytes of aliases grow without bounds; and it forgets where
+things stood. So size, depth, nodes and aliases are limited while reading, before anything is constructed. Scalars
+follow :mod:`~emloop._support.yaml_scalars`, and no tag can name a class.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import yaml
+
+from emloop.errors import ConfigError, ConfigFileError, Problem
+
+from .yaml_compose import Composer
+from .yaml_dump import dump
+from .yaml_nodes import (
+    MAX_CHARACTERS,
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    Text,
+    check_expansion,
+    entries,
+    resolve,
+)
+from .yaml_syntax import syntax_error
+
+__all__ = ["construct", "dump", "load", "load_file", "parse", "read_file"]
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MAX_DIRECTIVES = 100  # each is compared with all the others
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """A file's content, of which no more is read than would be accepted.
+
+    Raises:
+        ConfigFileError: If the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  # pathlib is slow to import, and bytes are all that is wanted
+            return file.read(MAX_CHARACTERS + 1)
+    except OSError as error:
+        raise ConfigFileError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from error
+
+
+def load_file(path: str | os.PathLike[str]) -> Any:
+    """What a YAML file says, as plain dicts, lists, sets and scalars; ``None`` if it is empty.
+
+    Raises:
+        ConfigFileError: If the file cannot be read.
+        ConfigError: If it is not YAML that we accept; says where.
+    """
+    return load(read_file(path), os.fspath(path))
+
+
+def load(text: str | bytes, origin: str = "<text>") -> Any:
+    """What a YAML text says; see :func:`load_file`."""
+    return construct(parse(text, origin))
+
+
+def parse(text: str | bytes, origin: str, argument: str | None = None) -> Node:
+    """Read a document into nodes.
+
+    Args:
+        text: The document, in UTF-8.
+        origin: What to call it in messages.
+        argument: The command-line argument that the text is a part of; it is what messages will show.
+
+    Returns:
+        The root; an empty document is the scalar ``None``.
+
+    Raises:
+        ConfigError: If it is not YAML that we accept; says where.
+    """
+    source = Text(origin, _decoded(text, origin), argument)
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(Problem(f"is too large; at most {MAX_CHARACTERS:,} bytes are read", path=origin))
+    if source.text.count("\n%") > _MAX_DIRECTIVES:
+        raise ConfigError(Problem("has too many lines that start with '%'", place=source.place(0, 1)))
+    composer = Composer(source)
+    try:
+        for event in yaml.parse(source.text, Loader=_LOADER):
+            composer.take(event)
+    except (yaml.YAMLError, UnicodeEncodeError) as error:
+        raise ConfigError(syntax_error(source, error)) from error
+    if composer.has_aliases:
+        check_expansion(composer.root)
+    return composer.root
+
+
+def _decoded(text: str | bytes, origin: str) -> str:
+    if isinstance(text, str):
+        return text.removeprefix("\ufeff")
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        at = len(text[: error.start].decode("utf-8-sig"))
+        place = Text(origin, text.decode("utf-8-sig", errors="replace")).place(at, at + 1)
+        raise ConfigError(Problem("is not UTF-8", place=place, hints=("save the file as UTF-8",))) from error
+
+
+def construct(root: Node) -> Any:
+    """The data that nodes stand for: aliases of one node are one object, merged entries come after a mapping's own.
+
+    Raises:
+        ConfigError: If ``<<`` merges anything but mappings.
+    """
+    built: dict[int, Any] = {}
+    waiting: list[Node] = []
+
+    def value_of(node: Node) -> Any:
+        node = resolve(node)
+        if isinstance(node, ScalarNode):
+            return node.value
+        if id(node) not in built:
+            built[id(node)] = _empty(node)
+            waiting.append(node)
+        return built[id(node)]
+
+    data = value_of(root)
+    while waiting:
+        node = waiting.pop()
+        target = built[id(node)]
+        if isinstance(node, SequenceNode):
+            target.extend(map(value_of, node.items))
+        elif isinstance(node, MappingNode):
+            target.update(
+                node.own if node.is_set else {key: value_of(value) for key, (_, value) in entries(node).items()}
+            )
+    return data
+
+
+def _empty(node: Node) -> list[Any] | dict[Any, Any] | set[Any]:
+    if isinstance(node, MappingNode):
+        return set() if node.is_set else {}
+    return []

@@ -1,0 +1,254 @@
+"""Events of a YAML parser → nodes, within limits and with every mistake located."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from emloop._support.suggest import did_you_mean
+from emloop.errors import ConfigError, Place, Problem
+
+from .yaml_nodes import (
+    MAX_DEPTH,
+    MAX_NODES,
+    AliasNode,
+    Anchor,
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    Text,
+    merged_mappings,
+    resolve,
+)
+from .yaml_scalars import CORE, Scalar, plain_value, tagged_value
+
+__all__ = ["Composer"]
+
+_MAX_ALIASES = 1000
+_SCALAR_TAGS = {f"{CORE}{kind}": kind for kind in ("str", "int", "float", "bool", "null")}
+_TAGS = "!!str, !!int, !!float, !!bool, !!null; !!seq, !!omap; !!map, !!set"
+_MERGE = object()
+"""The value of the scalar ``<<`` where a key is expected."""
+
+
+class _Open:
+    """A list or mapping whose end was not yet seen."""
+
+    __slots__ = ("anchor", "is_omap", "key", "node")
+
+    def __init__(self, node: MappingNode | SequenceNode, anchor: Anchor | None, *, is_omap: bool) -> None:
+        self.node = node
+        self.anchor = anchor
+        self.is_omap = is_omap
+        self.key: Node | None = None
+        """The key of a mapping that waits for its value."""
+
+
+class Composer:
+    """Takes the events of one document, one by one.
+
+    ``root`` is the document's node, once all events were taken.
+    """
+
+    def __init__(self, text: Text) -> None:
+        self.root: Node = ScalarNode(text, 0, 0, None)
+        self._text = text
+        self._open: list[_Open] = []
+        self._anchors: dict[str, Anchor] = {}
+        self._nodes = 0
+        self._aliases = 0
+        self._documents = 0
+        self._start = 0
+        self._end = 0
+
+    @property
+    def has_aliases(self) -> bool:
+        """Whether the document may grow, because aliases are to be followed."""
+        return self._aliases > 0
+
+    def take(self, event: Event) -> None:
+        """Add what an event says.
+
+        Raises:
+            ConfigError: If it is not accepted; says where and why.
+        """
+        handler = self._HANDLERS.get(type(event))
+        if handler is not None and event.start_mark is not None and event.end_mark is not None:
+            self._start = event.start_mark.index
+            self._end = event.end_mark.index
+            handler(self, event)
+
+    def _start_document(self, _: DocumentStartEvent) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            raise _error(self._place(), "a second document starts here; a file holds one")
+
+    def _alias(self, event: AliasEvent) -> None:
+        self._aliases += 1
+        if self._aliases > _MAX_ALIASES:
+            raise _error(self._place(), f"too many aliases; at most {_MAX_ALIASES:,} are read")
+        name = str(event.anchor)
+        anchor = self._anchors.get(name)
+        if anchor is None:
+            raise _error(
+                self._place(), f"alias '*{name}' without an anchor '&{name}'", *did_you_mean(name, self._anchors)
+            )
+        self._count()
+        alias = AliasNode(self._text, self._start, self._end, anchor)
+        if anchor.node is None:
+            raise _error(alias.place, "an alias cannot refer to a part that contains it")
+        self._attach(alias)
+
+    def _scalar(self, event: ScalarEvent) -> None:
+        self._count()
+        value: Any = _MERGE
+        if not (event.value == "<<" and _is_plain(event) and event.anchor is None and self._expects_key()):
+            value = self._value(event)
+        node = ScalarNode(self._text, self._start, self._end, value)
+        anchor = self._new_anchor(event.anchor)
+        if anchor is not None:
+            anchor.node, node.anchor = node, anchor
+        self._attach(node)
+
+    def _value(self, event: ScalarEvent) -> Scalar:
+        if event.tag in (None, "!") and not _is_plain(event):
+            return event.value
+        if event.tag is not None and event.tag not in _SCALAR_TAGS:
+            raise self._bad_tag(event)
+        try:
+            if event.tag is None:
+                return plain_value(event.value)
+            return tagged_value(event.value, _SCALAR_TAGS[event.tag])
+        except ValueError as error:
+            raise _error(self._place(), str(error), "if it is meant as text, put it into quotes") from error
+
+    def _start_sequence(self, event: SequenceStartEvent) -> None:
+        if event.tag not in (None, "!", f"{CORE}seq", f"{CORE}omap"):
+            raise self._bad_tag(event)
+        node = SequenceNode(self._text, self._start, self._end)
+        self._open_container(event, node)
+
+    def _start_mapping(self, event: MappingStartEvent) -> None:
+        if event.tag not in (None, "!", f"{CORE}map", f"{CORE}set"):
+            raise self._bad_tag(event)
+        node = MappingNode(self._text, self._start, self._end)
+        node.is_set = event.tag == f"{CORE}set"
+        self._open_container(event, node)
+
+    def _open_container(self, event: SequenceStartEvent | MappingStartEvent, node: MappingNode | SequenceNode) -> None:
+        self._count()
+        if self._expects_key():
+            raise _error(node.place, "a key must be a single value", "text that starts with '{' or '[' needs quotes")
+        if len(self._open) >= MAX_DEPTH:
+            raise _error(node.place, f"nested too deeply; at most {MAX_DEPTH} levels are read")
+        self._open.append(_Open(node, self._new_anchor(event.anchor), is_omap=event.tag == f"{CORE}omap"))
+
+    def _close_container(self, _: SequenceEndEvent | MappingEndEvent) -> None:
+        ended = self._open.pop()
+        node = ended.node
+        node.end = self._end
+        if ended.is_omap:
+            node = self._ordered(node)
+        if ended.anchor is not None:
+            ended.anchor.node, node.anchor = node, ended.anchor
+        self._attach(node)
+
+    def _ordered(self, pairs: MappingNode | SequenceNode) -> MappingNode:
+        """The mapping that an ``!!omap`` stands for, which is written as a list of mappings of one key."""
+        mapping = MappingNode(self._text, pairs.start, pairs.end)
+        for item in pairs.items if isinstance(pairs, SequenceNode) else ():
+            pair = resolve(item)
+            if not isinstance(pair, MappingNode) or len(pair.own) != 1 or pair.merge or pair.is_set:
+                raise _error(item.place, "'!!omap' is a list of mappings with one key each")
+            for key_node, value in pair.own.values():
+                self._enter(mapping, key_node, value)
+        return mapping
+
+    def _attach(self, node: Node) -> None:
+        """Put a complete node where it belongs."""
+        if not self._open:
+            self.root = node
+            return
+        parent = self._open[-1]
+        if isinstance(parent.node, SequenceNode):
+            parent.node.items.append(node)
+        elif parent.key is None:
+            parent.key = node
+        else:
+            self._enter(parent.node, parent.key, node)
+            parent.key = None
+
+    def _enter(self, mapping: MappingNode, key_node: Node, value: Node) -> None:
+        named = resolve(key_node)
+        if not isinstance(named, ScalarNode):
+            raise _error(key_node.place, "a key must be a single value")
+        earlier = mapping.merge is not None if named.value is _MERGE else named.value in mapping.own
+        if earlier:
+            raise self._twice(mapping, key_node, named.value)
+        if mapping.is_set and not (isinstance(value, ScalarNode) and value.value is None):
+            raise _error(key_node.place, "'!!set' holds keys without values")
+        if named.value is _MERGE:
+            mapping.merge = value
+            merged_mappings(mapping)
+        else:
+            mapping.own[named.value] = key_node, value
+
+    def _twice(self, mapping: MappingNode, key_node: Node, key: Any) -> ConfigError:
+        if key is _MERGE:
+            return _error(key_node.place, "'<<' is given twice", "several mappings are merged by '<<: [*a, *b]'")
+        first = mapping.own[key][0].place.line
+        return _error(
+            key_node.place, f"the key {key!r} is given twice", *((f"first in line {first}",) if first else ())
+        )
+
+    def _expects_key(self) -> bool:
+        return bool(self._open) and isinstance(self._open[-1].node, MappingNode) and self._open[-1].key is None
+
+    def _new_anchor(self, name: str | None) -> Anchor | None:
+        if name is None:
+            return None
+        anchor = self._anchors[name] = Anchor()
+        return anchor
+
+    def _count(self) -> None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _error(self._place(), f"too many nodes; at most {MAX_NODES:,} are read")
+
+    def _bad_tag(self, event: ScalarEvent | SequenceStartEvent | MappingStartEvent) -> ConfigError:
+        tag = str(event.tag)
+        shown = f"!!{tag.removeprefix(CORE)}" if tag.startswith(CORE) else tag
+        return _error(self._place(), f"the tag {shown!r} is not accepted here", f"accepted are {_TAGS}")
+
+    def _place(self) -> Place:
+        return self._text.place(self._start, self._end)
+
+    _HANDLERS: ClassVar[dict[type[Event], Callable[..., None]]] = {
+        DocumentStartEvent: _start_document,
+        AliasEvent: _alias,
+        ScalarEvent: _scalar,
+        SequenceStartEvent: _start_sequence,
+        MappingStartEvent: _start_mapping,
+        SequenceEndEvent: _close_container,
+        MappingEndEvent: _close_container,
+    }
+
+
+def _is_plain(event: ScalarEvent) -> bool:
+    return event.tag is None and not event.style
+
+
+def _error(place: Place, message: str, *hints: str) -> ConfigError:
+    return ConfigError(Problem(message, place=place, hints=hints))

@@ -1,0 +1,253 @@
+"""A YAML document as nodes that remember where they stand, before aliases and merge keys are resolved.
+
+Reading and resolving are two steps, so that whoever changes a node in between (an override on the command line)
+changes it for everybody who refers to it::
+
+    text ──parse──► nodes ──construct──► plain dicts and lists
+
+An anchored node is reached through an :class:`Anchor`, a cell that all of its aliases share: what is put into the cell
+is what they mean. Nothing here recurses, so depth costs no stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+from emloop._support.printable import printable
+from emloop.errors import ConfigError, Place, Problem
+
+__all__ = [
+    "AliasNode",
+    "Anchor",
+    "Entry",
+    "Key",
+    "MappingNode",
+    "Node",
+    "ScalarNode",
+    "SequenceNode",
+    "Text",
+    "check_expansion",
+    "dotted",
+    "entries",
+    "merged_mappings",
+    "resolve",
+]
+
+MAX_DEPTH = 50
+MAX_NODES = 20_000
+MAX_CHARACTERS = 1_000_000
+_EXCERPT = 200
+_MARK = 80
+
+
+class Text:
+    """The text that nodes come from.
+
+    Args:
+        origin: What to call it in messages: a file's path, or ``argument 3``.
+        text: The text itself.
+        argument: The whole command-line argument of which the text is a part; then a place is the whole argument.
+    """
+
+    __slots__ = ("argument", "origin", "text")
+
+    def __init__(self, origin: str, text: str, argument: str | None = None) -> None:
+        self.origin = origin
+        self.text = text
+        self.argument = argument
+
+    def place(self, start: int, end: int) -> Place:
+        """Where the characters from ``start`` to ``end`` stand; of several lines, the first is shown."""
+        if self.argument is not None:
+            return Place(self.origin, excerpt=printable(self.argument[:_EXCERPT]))
+        before = self.text[:start]
+        line_start = max(before.rfind("\n"), before.rfind("\r")) + 1
+        line = 1 + before.count("\n") + before.count("\r") - before.count("\r\n")
+        stops = [at for at in (self.text.find("\n", start), self.text.find("\r", start)) if at >= 0]
+        line_end = min(stops, default=len(self.text))
+        column = start - line_start
+        # One character for each, so that the mark below the line stays where it belongs.
+        shown = "".join(
+            char if char.isprintable() else " " for char in self.text[line_start : min(line_end, start + _EXCERPT)]
+        )
+        width = max(1, min(end, line_end, start + _MARK) - start)
+        return Place(self.origin, line, column + 1, shown.rstrip(), width)
+
+
+class Node:
+    """Some characters of a text, and what they stand for.
+
+    Args:
+        text: The text.
+        start: Index of the first character.
+        end: Index after the last character.
+    """
+
+    __slots__ = ("anchor", "end", "start", "text")
+
+    def __init__(self, text: Text, start: int, end: int) -> None:
+        self.text = text
+        self.start = start
+        self.end = end
+        self.anchor: Anchor | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the node stands."""
+        return self.text.place(self.start, self.end)
+
+
+class Anchor:
+    """What ``&name`` names; ``node`` is ``None`` until the whole of the node was read."""
+
+    __slots__ = ("node",)
+
+    def __init__(self) -> None:
+        self.node: Node | None = None
+
+
+class ScalarNode(Node):
+    """A single value."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, text: Text, start: int, end: int, value: Hashable) -> None:
+        super().__init__(text, start, end)
+        self.value = value
+
+
+class AliasNode(Node):
+    """``*name``."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, text: Text, start: int, end: int, target: Anchor) -> None:
+        super().__init__(text, start, end)
+        self.target = target
+
+
+class SequenceNode(Node):
+    """A list."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, text: Text, start: int, end: int) -> None:
+        super().__init__(text, start, end)
+        self.items: list[Node] = []
+
+
+class MappingNode(Node):
+    """A mapping, or a ``!!set``.
+
+    ``own`` holds the entries that are written in it: key → its node and the value's. ``merge`` is the value of ``<<``;
+    ``dropped`` are the keys that were deleted, which hides those that would come from there.
+    """
+
+    __slots__ = ("dropped", "is_set", "merge", "own")
+
+    def __init__(self, text: Text, start: int, end: int) -> None:
+        super().__init__(text, start, end)
+        self.own: dict[Key, Entry] = {}
+        self.merge: Node | None = None
+        self.dropped: frozenset[Key] = frozenset()
+        self.is_set = False
+
+
+Key: TypeAlias = Hashable
+Entry: TypeAlias = tuple[Node, Node]
+
+
+def dotted(path: Iterable[Any]) -> str:
+    """Where something stands in data, as people write it: ``hooks[0].StopAfter``."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).removeprefix(".")
+
+
+def resolve(node: Node) -> Node:
+    """The node itself, or the one that an alias stands for."""
+    while isinstance(node, AliasNode):
+        target = node.target.node
+        if target is None:
+            raise ConfigError(Problem("an alias cannot refer to a part that contains it", place=node.place))
+        node = target
+    return node
+
+
+def merged_mappings(mapping: MappingNode) -> list[MappingNode]:
+    """What ``<<`` merges into a mapping, in the order of precedence.
+
+    Raises:
+        ConfigError: If that is anything but mappings.
+    """
+    if mapping.merge is None:
+        return []
+    merge = resolve(mapping.merge)
+    found = [resolve(item) for item in merge.items] if isinstance(merge, SequenceNode) else [merge]
+    mappings = [node for node in found if isinstance(node, MappingNode) and not node.is_set]
+    if len(mappings) < len(found):
+        raise ConfigError(Problem("'<<' takes a mapping or a list of mappings", place=mapping.merge.place))
+    return mappings
+
+
+def entries(mapping: MappingNode) -> dict[Key, Entry]:
+    """All entries of a mapping: its own, then those merged into it. Not to be modified."""
+    if mapping.merge is None:
+        return mapping.own
+    found: dict[Key, Entry] = {}
+    nothing: frozenset[Key] = frozenset()
+    waiting = [(mapping, nothing)]
+    while waiting:
+        current, hidden = waiting.pop()
+        for key, entry in current.own.items():
+            if key not in hidden:
+                found.setdefault(key, entry)
+        hidden |= current.dropped
+        waiting += [(merged, hidden) for merged in reversed(merged_mappings(current))]
+    return found
+
+
+def check_expansion(root: Node) -> None:
+    """Refuse a document that would grow beyond all bounds once its aliases and merge keys are followed.
+
+    Raises:
+        ConfigError: If it would be deeper than 50 levels, or hold more than 20,000 nodes or a million characters.
+    """
+    grown: dict[int, tuple[int, int, int]] = {}
+    waiting = [(root, False)]
+    while waiting:
+        node, children_done = waiting.pop()
+        if id(node) in grown:
+            continue
+        if not children_done:
+            waiting.append((node, True))
+            waiting += [(child, False) for child, _ in _children(node)]
+            continue
+        depth, nodes, characters = 0, 1, node.end - node.start if isinstance(node, ScalarNode) else 0
+        for child, levels in _children(node):
+            child_depth, child_nodes, child_characters = grown[id(child)]
+            depth = max(depth, child_depth + levels)
+            nodes += child_nodes
+            characters += child_characters
+        for what, size, limit in (
+            ("levels", depth, MAX_DEPTH),
+            ("nodes", nodes, MAX_NODES),
+            ("characters", characters, MAX_CHARACTERS),
+        ):
+            if size > limit:
+                found = f"grows to {size:,} {what} once its aliases are followed; at most {limit:,} are read"
+                raise ConfigError(Problem(found, place=node.place))
+        grown[id(node)] = depth, nodes, characters
+
+
+def _children(node: Node) -> Iterator[tuple[Node, int]]:
+    """The nodes that a node expands to, each with the number of levels it lies deeper."""
+    if isinstance(node, AliasNode):
+        yield resolve(node), 0
+    elif isinstance(node, SequenceNode):
+        yield from ((item, 1) for item in node.items)
+    elif isinstance(node, MappingNode):
+        for key, value in node.own.values():
+            yield key, 1
+            yield value, 1
+        yield from ((merged, 0) for merged in merged_mappings(node))

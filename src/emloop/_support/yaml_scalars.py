@@ -1,0 +1,119 @@
+"""What a single word of YAML stands for: the core rules of YAML 1.2, plus ISO dates and times.
+
+``1e-3``, ``1_000``, ``0x1F`` and ``0o17`` are numbers, ``010`` is ten, ``2026-01-31`` is a date; ``yes``, ``on``,
+``12:30``, ``nan`` and ``none`` are text.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import TypeAlias
+
+__all__ = ["CORE", "Scalar", "plain_value", "tagged_value"]
+
+Scalar: TypeAlias = bool | int | float | str | date | datetime | None
+
+CORE = "tag:yaml.org,2002:"
+"""What ``!!`` abbreviates."""
+
+_WORDS: dict[str, Scalar] = {
+    "": None,
+    "~": None,
+    **dict.fromkeys(("null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_DIGITS = "[0-9]+(?:_[0-9]+)*"
+_INT = re.compile(rf"[-+]?{_DIGITS}")
+_HEXADECIMAL = re.compile("0x[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*")
+_OCTAL = re.compile("0o[0-7]+(?:_[0-7]+)*")
+_FLOAT = re.compile(rf"[-+]?(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][-+]?[0-9]+)?")
+_SPECIAL_FLOAT = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DATETIME = re.compile(
+    r"""([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})         # year, month, day
+        (?:[Tt]|[ \t]+)
+        ([0-9]{1,2}):([0-9]{2}):([0-9]{2})           # hour, minute, second
+        (?:\.([0-9]*))?                              # fraction of a second
+        (?:[ \t]*(?:Z|([-+][0-9]{1,2})(?::?([0-9]{2}))?))?   # hours and minutes ahead of UTC
+    """,
+    re.VERBOSE,
+)
+
+
+def plain_value(word: str) -> Scalar:
+    """What a word without quotes and without a tag means.
+
+    Raises:
+        ValueError: If it looks like a number or a date that does not exist.
+    """
+    if word in _WORDS:
+        return _WORDS[word]
+    if word[0] not in "-+.0123456789":
+        return word
+    number = _number(word)
+    return number if number is not None else _time(word)
+
+
+def tagged_value(word: str, kind: str) -> Scalar:
+    """What a word means that was tagged, e.g. ``!!int "12"``.
+
+    Args:
+        word: The word, whether it was quoted or not.
+        kind: The part of the tag after ``!!``: one of ``str``, ``int``, ``float``, ``bool``, ``null``.
+
+    Raises:
+        ValueError: If the word is not of that kind.
+    """
+    if kind == "str":
+        return word
+    value = plain_value(word)
+    if kind == "float" and type(value) is int:
+        return float(value)
+    if type(value).__name__ != {"null": "NoneType"}.get(kind, kind):
+        raise ValueError(f"{word!r} is not of the kind '!!{kind}'")
+    return value
+
+
+def _number(word: str) -> int | float | None:
+    if _INT.fullmatch(word):
+        return _int(word)
+    if _HEXADECIMAL.fullmatch(word):
+        return int(word[2:], 16)
+    if _OCTAL.fullmatch(word):
+        return int(word[2:], 8)
+    if _FLOAT.fullmatch(word):
+        return float(word)
+    if _SPECIAL_FLOAT.fullmatch(word):
+        return float(word.replace(".", ""))
+    return None
+
+
+def _int(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:  # Python's limit, without which reading takes quadratic time
+        raise ValueError(f"a number of {len(word):,} digits is too long") from None
+
+
+def _time(word: str) -> str | date | datetime:
+    try:
+        if _DATE.fullmatch(word):
+            return date.fromisoformat(word)
+        if match := _DATETIME.fullmatch(word):
+            return _datetime(word, match)
+    except ValueError as error:
+        raise ValueError(f"{word!r} is no date: {error}") from error
+    return word
+
+
+def _datetime(word: str, match: re.Match[str]) -> datetime:
+    fraction, hours, minutes = match.groups()[6:]
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    zone = UTC if word.endswith("Z") else None
+    if hours is not None:
+        ahead = timedelta(hours=abs(int(hours)), minutes=int(minutes or 0))
+        zone = timezone(-ahead if hours.startswith("-") else ahead)
+    microsecond = int((fraction or "").ljust(6, "0")[:6])
+    return datetime(year, month, day, hour, minute, second, microsecond, zone)
