@@ -26,12 +26,14 @@ def test_examples_of_all_batches_are_gathered_by_stream_and_variable():
     hook.after_batch("train", {"loss": np.array([3.0]), "ids": ["c"]})
     hook.after_batch("valid", {"loss": [4.0], "ids": ("d",)})
 
-    assert [1.0, 2.0, 3.0] == hook._accumulator["train"]["loss"]
+    assert hook._accumulator["train"]["loss"] == [1.0, 2.0, 3.0]
     assert hook._accumulator["train"]["ids"] == ["a", "b", "c"]
     assert hook._accumulator["valid"]["loss"] == [4.0]
-    assert [("a", 1.0), ("b", 2.0), ("c", 3.0)] == list(
-        zip(hook._accumulator["train"]["ids"], hook._accumulator["train"]["loss"], strict=True)
-    )
+    assert list(zip(hook._accumulator["train"]["ids"], hook._accumulator["train"]["loss"], strict=True)) == [
+        ("a", 1.0),
+        ("b", 2.0),
+        ("c", 3.0),
+    ]
 
 
 def test_every_epoch_begins_empty():
@@ -53,13 +55,13 @@ def test_a_model_may_use_one_output_buffer_for_all_batches():
         nested[0][0] = nested[1][0] = number
         hook.after_batch("train", {"array": array, "rows": [array, array], "nested": nested})
 
-    assert {
+    assert gathered(hook) == {
         "train": {
             "array": [1.0, 1.0, 2.0, 2.0],
             "rows": [[1.0, 1.0], [1.0, 1.0], [2.0, 2.0], [2.0, 2.0]],
             "nested": [[1], [1], [2], [2]],
         }
-    } == gathered(hook)
+    }
 
 
 def test_only_the_listed_streams_need_the_variables():

@@ -32,7 +32,7 @@ def test_examples_may_differ_in_length_from_batch_to_batch():
     """Batches padded to different lengths are gathered all the same."""
     examples = examples_of(np.ones((1, 2)), np.zeros((1, 3)))
 
-    assert [[1, 1], [0, 0, 0]] == [row.tolist() for row in examples]
+    assert [row.tolist() for row in examples] == [[1, 1], [0, 0, 0]]
     with pytest.raises(ValueError, match="inhomogeneous"):
         np.asarray(examples)
 

@@ -45,5 +45,6 @@ def at_least(argument: str, smallest: N, number: N) -> N:
     fits = isinstance(number, int if whole else Real) and not isinstance(number, bool)
     if not fits or not number >= smallest:
         kind = "a whole number" if whole else "a number"
-        raise ConfigError(f"{argument}: expected {kind}, {smallest:g} or more, got {number!r}")
+        bound = "" if smallest == float("-inf") else f", {smallest:g} or more"
+        raise ConfigError(f"{argument}: expected {kind}{bound}, got {number!r}")
     return number

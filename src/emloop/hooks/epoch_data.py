@@ -66,6 +66,6 @@ def missing_from_epoch(what: str, name: str, there: Iterable[str]) -> MissingVar
     names = list(map(str, there))
     hint = "".join(f"; {text}" for text in did_you_mean(name, names))
     return MissingVariableError(
-        f"{what} {name!r} is not in the epoch's data, which has {', '.join(map(repr, names)) or 'nothing'}{hint}; "
-        "the hook that writes it must stand earlier in the list"
+        f"{what} {name!r} is not in the epoch's data, which has {', '.join(map(repr, names)) or 'nothing'}; "
+        f"the hook that writes it must stand earlier in the list{hint}"
     )
