@@ -14,12 +14,11 @@ import logging
 import secrets
 import shutil
 import sys
-from collections import namedtuple
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from emloop import _build
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
@@ -34,7 +33,7 @@ from emloop._support import yaml
 from emloop._support.files import atomic_write
 from emloop.constants import EL_CHECKPOINTS_DIR, EL_CONFIG_FILE, EL_RUN_FILE, EXIT_FAILED
 from emloop.errors import EmloopError, MissingStreamError
-from emloop.main_loop import MainLoop, RunRecord
+from emloop.main_loop import MainLoop, RunRecord, log_failure
 from emloop.main_loop.model_files import saved_path
 
 __all__ = [
@@ -52,8 +51,23 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-EmloopTraining = namedtuple("Training", ["output_dir", "dataset", "model", "hooks", "main_loop"])
-"""All objects of a training: ``output_dir``, ``dataset``, ``model``, ``hooks``, ``main_loop``."""
+
+class EmloopTraining(NamedTuple):
+    """All objects of a training.
+
+    Attributes:
+        output_dir: The run directory.
+        dataset: The dataset.
+        model: The model.
+        hooks: The hooks, in order.
+        main_loop: The main loop.
+    """
+
+    output_dir: str
+    dataset: AbstractDataset
+    model: AbstractModel
+    hooks: list[AbstractHook]
+    main_loop: MainLoop
 
 
 def create_output_dir(
@@ -239,8 +253,7 @@ def create_main_loop(config: Mapping[str, Any], output_root: str | Path, restore
         with create_main_loop(config, "log") as main_loop:
             main_loop.epoch(train_streams=["train"], valid_streams=["valid"])
     """
-    main_loop: MainLoop = create_emloop_training(config, output_root, restore_from).main_loop
-    return main_loop
+    return create_emloop_training(config, output_root, restore_from).main_loop
 
 
 def delete_output_dir(output_dir: str | Path) -> None:
@@ -311,6 +324,7 @@ def _failing(run: Run) -> Generator[None]:
     try:
         yield
     except BaseException as error:
+        log_failure(error)
         code = error.exit_code if isinstance(error, EmloopError) else EXIT_FAILED
         run.end("failed", f"{type(error).__name__}: {error}", exit_status=code)
         raise
@@ -342,12 +356,16 @@ def _without_steering_hooks(config: Mapping[str, Any]) -> Mapping[str, Any]:
     target = (config.get("eval") or {}).get(config.evaluates) or {}  # type: ignore[attr-defined]
     if "hooks" in target:
         return config
-    kept, aside = [], []
+    kept: list[Any] = []
+    aside: list[str] = []
     for entry, item in zip(_build.hook_entries(config), config.get("hooks") or [], strict=True):
         steers = getattr(find_class(entry.name, HOOK), "steers_training", False)
-        (aside if steers else kept).append(item)
+        if steers:
+            aside.append(entry.name)
+        else:
+            kept.append(item)
     if aside:
-        logger.info("Hooks that save, steer or stop step aside in an evaluation: %s", ", ".join(map(str, aside)))
+        logger.info("Hooks that save, steer or stop step aside in an evaluation: %s", ", ".join(aside))
     config["hooks"] = kept  # type: ignore[index]
     return config
 

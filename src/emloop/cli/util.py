@@ -10,7 +10,8 @@ from emloop._config import find_config, validate_config
 from emloop._run_dir.layout import directories_made
 from emloop.api import EmloopTraining
 from emloop.constants import EXIT_FAILED
-from emloop.errors import EmloopError, ProducerError
+from emloop.errors import EmloopError
+from emloop.main_loop.record import log_failure, was_logged
 
 __all__ = ["fallback", "find_config", "run", "validate_config"]
 
@@ -28,7 +29,10 @@ def run(
         delete: With ``--rm``: what deletes the run directory in the end, whatever happened.
 
     Returns:
-        The exit code. An error of ours has been logged as one message, one of the user's code with its traceback.
+        The exit code. Why a run failed has been logged; see :func:`log_failure`.
+
+    Raises:
+        EmloopError: If not even a run directory was made.
     """
     if delete is not None:
         logger.warning("--rm: the run directory will be deleted in the end")
@@ -39,10 +43,12 @@ def run(
         logger.info("Run directory: %s", training.output_dir)
         work(training.main_loop)
     except EmloopError as error:
-        _log_error(error)
+        if training is None and len(directories_made()) == len(made_before) and not was_logged(error):
+            raise  # nothing has begun yet, so this is about the command
+        log_failure(error)
         return error.exit_code
-    except Exception:
-        logger.exception("The run failed")
+    except Exception as error:  # noqa: BLE001 - logged with its traceback
+        log_failure(error)
         return EXIT_FAILED
     finally:
         if delete is not None:
@@ -61,10 +67,3 @@ def fallback(message: str, error: Exception) -> None:
     """
     logger.error("%s: %s", message, error, exc_info=error)
     raise SystemExit(EXIT_FAILED)
-
-
-def _log_error(error: EmloopError) -> None:
-    notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
-    # The traceback of a stream is the user's own.
-    cause = error.__cause__ if isinstance(error, ProducerError) else None
-    logger.error("%s%s", error, notes, exc_info=cause)

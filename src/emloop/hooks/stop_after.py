@@ -62,9 +62,18 @@ class StopAfter(AbstractHook):
         self._started: float | None = None
 
     def before_training(self) -> None:
-        """Start to count the attempt's time."""
+        """Start to count the attempt's time.
+
+        Raises:
+            TrainingTerminated: If a limit was reached before, as in a resumed run that had ended.
+        """
         self._seconds_before = self._seconds_spent()
         self._started = self._clock()
+        done = self._main_loop.training_epochs_done if self._main_loop else 0
+        if self._epochs is not None and 0 < self._epochs <= done:
+            raise TrainingTerminated(f"Training terminated after epoch {done}")
+        if self._iterations is not None and 0 < self._iterations <= self._iterations_done:
+            raise TrainingTerminated(f"Training terminated after iteration {self._iterations_done}")
 
     def after_batch(self, stream_name: str, batch_data: Batch | None = None) -> None:
         """Count the batch.

@@ -3,6 +3,6 @@
 from .commits import CommitPolicy
 from .interrupts import CaughtInterrupts, TrainingInterrupted
 from .loop import MainLoop
-from .record import Record, RunRecord
+from .record import Record, RunRecord, log_failure
 
-__all__ = ["CaughtInterrupts", "CommitPolicy", "MainLoop", "Record", "RunRecord", "TrainingInterrupted"]
+__all__ = ["CaughtInterrupts", "CommitPolicy", "MainLoop", "Record", "RunRecord", "TrainingInterrupted", "log_failure"]

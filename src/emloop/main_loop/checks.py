@@ -75,7 +75,7 @@ class StreamChecks:
             return False
         if len(sizes) > 1 and not self._tolerates_unequal:
             self._apply("on_unequal_lengths", f"sources of different lengths: {_lengths(batch)}")
-        if batch.keys() != self._known:
+        if self._known is None or batch.keys() != self._known:
             self._check_sources(batch)
         self.passed += 1
         return True

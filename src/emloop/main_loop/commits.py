@@ -115,7 +115,7 @@ def restore(loop: MainLoop, commit: Commit) -> None:
     Raises:
         CannotResumeError: If an object does not take its state and ``on_inexact_resume`` is ``error``.
     """
-    state = commit.load("loop")
+    state: StateTree = commit.load("loop")
     loop.training_epochs_done = state["training_epochs_done"]
     loop.zeroth_epoch_done = state["zeroth_epoch_done"]
     if has_state(loop.model):

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from emloop._contracts import declares_state, has_state
 from emloop._run_dir.provenance import environment
-from emloop._run_dir.run import Run
+from emloop._run_dir.run import EndStatus, Run
 from emloop._state.commit import Commit, write_commit
 from emloop._state.retention import retain
 from emloop._streams import StreamWrapper
 from emloop.constants import EXIT_FAILED, EXIT_STOPPED
-from emloop.errors import EmloopError
+from emloop.errors import EmloopError, ProducerError
 from emloop.types import EpochData, TrainingTerminated
 
 from .commits import collect, restore, restore_streams
@@ -105,7 +105,7 @@ class RunRecord(Record):
             logger.info("Going on after epoch %s, from commit %s", self._loop.training_epochs_done, self._commit.seq)
             restore_streams(self._loop, self._commit, streams)
             self._commit = None
-        levels = {name: _LEVELS[stream.open() or stream.level] for name, stream in streams.items()}
+        levels = {name: _LEVELS[stream.level] for name, stream in streams.items()}
         for name, level in levels.items():
             logger.info("Resume of stream %s: %s", name, level)
         if not has_state(self._loop.model):
@@ -151,6 +151,8 @@ class RunRecord(Record):
                 self._loop.batches_since_commit,
             )
         self._ended = True
+        if status == "failed" and error is not None:
+            log_failure(error)
         self._run.end(status, reason, exit_status=code)
 
     def _write(self, *, complete: bool) -> None:
@@ -175,7 +177,29 @@ class RunRecord(Record):
         logger.debug("Commit %s, after epoch %s, is durable", seq, self._committed_epochs)
 
 
-def _outcome(error: BaseException | None) -> tuple[str, str, int]:
+def log_failure(error: BaseException) -> None:
+    """Log why a run failed, once: what the user's code raised with its traceback, an error of ours without."""
+    if was_logged(error):
+        return
+    error.__dict__[_LOGGED] = True
+    if isinstance(error, EmloopError):
+        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
+        # A stream's own error, which ours only wraps, has a traceback that its author wants to see.
+        cause = error.__cause__ if isinstance(error, ProducerError) else None
+        logger.error("%s%s", error, notes, exc_info=cause)
+    elif isinstance(error, Exception):
+        logger.error("The run failed", exc_info=error)
+
+
+def was_logged(error: BaseException) -> bool:
+    """Whether :func:`log_failure` has seen an error."""
+    return _LOGGED in error.__dict__
+
+
+_LOGGED = "_emloop_logged"
+
+
+def _outcome(error: BaseException | None) -> tuple[EndStatus, str, int]:
     if error is None:
         return "done", "", 0
     if isinstance(error, TrainingInterrupted):

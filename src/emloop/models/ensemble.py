@@ -1,0 +1,156 @@
+"""Several trained models that answer as one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emloop._contracts import AbstractModel
+from emloop._streams import StreamWrapper
+from emloop._support.suggest import pick
+from emloop.errors import BatchError, ConfigError, UsageError
+from emloop.types import Batch
+
+from .members import Members
+
+__all__ = ["Ensemble", "major_vote"]
+
+_Aggregation = Callable[[Sequence[NDArray[Any]]], Any]
+
+
+def major_vote(all_votes: Iterable[Iterable[Hashable]]) -> list[Hashable]:
+    """The most common vote at each position.
+
+    Args:
+        all_votes: Sequences of votes, all equally long.
+
+    Returns:
+        One vote per position; among equally common ones the one that came first.
+    """
+    return [Counter(votes).most_common(1)[0][0] for votes in zip(*all_votes, strict=True)]
+
+
+def _vote(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    winners = major_vote([value.ravel().tolist() for value in values])
+    return np.array(winners, dtype=values[0].dtype).reshape(values[0].shape)
+
+
+def _mean(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.asarray(np.mean(values, axis=0))
+
+
+_AGGREGATIONS: dict[str, _Aggregation] = {"mean": _mean, "major_vote": _vote}
+
+
+class Ensemble(AbstractModel):
+    """Runs several trained models on every batch and aggregates their outputs; for evaluation only.
+
+    .. code-block:: yaml
+
+        model:
+          class: Ensemble
+          inputs: [images]
+          outputs: [predictions, probabilities]
+          aggregation: {predictions: major_vote, probabilities: mean}
+          models_root: log
+          model_paths: [digits_a, digits_b, digits_c/model_best]
+
+    Args:
+        inputs: Names of the sources that the members need; replaces theirs.
+        outputs: Names of the outputs to aggregate; replaces theirs.
+        aggregation: ``mean`` (of each element), ``major_vote`` (the most frequent value of each element; ties go to the
+            member that comes first), or a mapping from output to one of these.
+        models_root: Put in front of each path.
+        model_paths: Runs or saved models, of any backends; repeating one gives it more weight. Without it, all runs and
+            saved models right below ``models_root``.
+        dataset: The dataset, given to every member.
+        eager_loading: Whether to load the members now instead of with the first batch.
+        log_dir: Not used, since an ensemble saves nothing.
+        restore_from: Not used, since the members restore themselves.
+    """
+
+    AGGREGATION_METHODS: ClassVar[list[str]] = list(_AGGREGATIONS)
+
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        aggregation: str | Mapping[str, str] = "major_vote",
+        models_root: str | None = None,
+        model_paths: Sequence[str] | None = None,
+        dataset: object = None,
+        eager_loading: bool = False,
+        *,
+        log_dir: str | None = None,
+        restore_from: str | None = None,
+    ) -> None:
+        del log_dir, restore_from
+        self._inputs = list(inputs)
+        self._outputs = list(outputs)
+        self._aggregations = _per_output(self._outputs, aggregation)
+        overrides = {"inputs": self._inputs, "outputs": self._outputs}
+        self._members = Members("Ensemble", model_paths, models_root, dataset, overrides)
+        if eager_loading:
+            self._members.load()
+
+    @property
+    def _models(self) -> list[AbstractModel] | None:
+        return self._members.loaded
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the sources that a batch must hold."""
+        return self._inputs
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the aggregated outputs."""
+        return self._outputs
+
+    def run(self, batch: Batch, train: bool = False, stream: StreamWrapper | None = None) -> Batch:
+        """Run every member on the batch and aggregate.
+
+        Returns:
+            For every output an array shaped like the first member's.
+
+        Raises:
+            UsageError: If ``train`` is set.
+            BatchError: If a member lacks an output, or the members' outputs differ in shape.
+        """
+        if train:
+            raise UsageError("an Ensemble cannot be trained; train its members")
+        answers = [self._members.run_one(index, batch, stream) for index in range(len(self._members.paths))]
+        return {name: self._aggregations[name](self._collect(name, answers)) for name in self._outputs}
+
+    def save(self, name_suffix: str) -> NoReturn:
+        """
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError("an Ensemble is not saved; its members are")
+
+    def _collect(self, name: str, answers: Sequence[Batch]) -> list[NDArray[Any]]:
+        values = []
+        for path, answer in zip(self._members.paths, answers, strict=True):
+            if name not in answer:
+                raise BatchError(f"member {path} gives no output {name!r}; it gives: {', '.join(map(repr, answer))}")
+            values.append(np.asarray(answer[name]))
+        if len({value.shape for value in values}) > 1:
+            shapes = ", ".join(
+                f"{path}: {value.shape}" for path, value in zip(self._members.paths, values, strict=True)
+            )
+            raise BatchError(f"the members' outputs {name!r} differ in shape: {shapes}")
+        return values
+
+
+def _per_output(outputs: Sequence[str], aggregation: str | Mapping[str, str]) -> dict[str, _Aggregation]:
+    if not isinstance(aggregation, Mapping):
+        return dict.fromkeys(outputs, pick("aggregation", aggregation, _AGGREGATIONS))
+    odd = sorted(set(aggregation) ^ set(outputs))
+    if odd:
+        raise ConfigError(f"aggregation: must name exactly the outputs {list(outputs)}; differs in {odd}")
+    return {name: pick(f"aggregation.{name}", word, _AGGREGATIONS) for name, word in aggregation.items()}
