@@ -18,6 +18,9 @@ from .naming import new_name
 from .trace import read_trace
 
 __all__ = [
+    "DESCRIPTIONS",
+    "ENVIRONMENT_FILE",
+    "PATCH_FILE",
     "TEMPORARY",
     "create_run_dir",
     "current_config",
