@@ -34,10 +34,10 @@ GROUPS = {
     ],
     "Saving the model": ["SaveBest", "SaveEvery", "SaveLatest"],
     "Stopping": ["StopAfter", "StopOnPlateau", "StopOnNaN", "Check"],
-    "To build your own upon": ["AbstractHook", "EveryNEpoch", "OnPlateau"],
+    "To build your own upon": ["EveryNEpoch", "OnPlateau"],
 }
-NO_HOOKS = {"TrainingTerminated", "TrainingTraceKeys"}
-INJECTED = {"self", "model", "dataset", "output_dir", "kwargs"}
+ELSEWHERE = {"AbstractHook", "TrainingTerminated", "TrainingTraceKeys"}
+NOT_FOR_CONFIGS = {"model", "dataset", "output_dir", "kwargs", "clock", "output"}
 
 HEADER = """# Hooks
 
@@ -55,13 +55,21 @@ What is common to all:
 * In an evaluation, hooks that save, steer or stop step aside, unless the section `eval` lists them.
 
 This page is made from the docstrings by `tools/hooks_reference.py`.
+
+<!--
+```yaml title=config.yaml
+dataset: {class: zoo.Zoo}
+model: {class: zoo.Guesses}
+main_loop: {extra_streams: [valid, test]}
+```
+-->
 """
 
 
 def page() -> str:
     """The whole page."""
     grouped = {name for names in GROUPS.values() for name in names}
-    missing = set(hooks.__all__) - NO_HOOKS - grouped
+    missing = set(hooks.__all__) - ELSEWHERE - grouped
     if missing:
         raise SystemExit(f"tools/hooks_reference.py: no group for {', '.join(sorted(missing))}")
     parts = [HEADER]
@@ -94,7 +102,7 @@ def split(docstring: str) -> tuple[str, dict[str, str]]:
 def table(cls: type, arguments: dict[str, str]) -> Iterator[str]:
     """A row for every argument, in the order of the constructor."""
     for name, parameter in inspect.signature(cls).parameters.items():
-        if name in INJECTED:
+        if name in NOT_FOR_CONFIGS:
             continue
         if name not in arguments:
             raise SystemExit(f"tools/hooks_reference.py: {cls.__name__} does not describe its argument {name!r}")
@@ -104,18 +112,14 @@ def table(cls: type, arguments: dict[str, str]) -> Iterator[str]:
 
 def as_yaml(value: object) -> str:
     """A default as one would write it in a configuration."""
-    words = {None: "null", True: "true", False: "false", "": "''", (): "[]"}
-    try:
-        return words[value]
-    except (KeyError, TypeError):
-        return getattr(value, "__qualname__", None) or str(value)
+    words = {"None": "null", "True": "true", "False": "false", "": "''", "()": "[]"}
+    return words.get(str(value), str(value))
 
 
 def markdown(text: str) -> str:
     """Docstring markup as Markdown."""
-    text = re.sub(r"\.\. code-block:: (\w+)\n\n((?:    .*\n?|\n)+)", fence, text + "\n").rstrip()
-    text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", text)
-    return text.replace("``", "`")
+    text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", text).replace("``", "`")
+    return re.sub(r"\.\. code-block:: (\w+)\n\n((?:    .*\n?|\n)+)", fence, text + "\n").rstrip()
 
 
 def fence(block: re.Match[str]) -> str:

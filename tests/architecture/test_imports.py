@@ -15,6 +15,7 @@ LAYERS = (
     {"api"},
     {"cli", "utils", "testing", "seeding", "suggest"},
     {"entry_point"},
+    {"__main__"},
 )
 """The rooms of emloop, lowest first. A room may import from lower layers only, not from its neighbours."""
 

@@ -1,0 +1,53 @@
+"""What is quick to start stays quick: no numbers, no framework, nothing to draw with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"numpy", "safetensors", "scipy", "sklearn", "skops", "matplotlib", "rich", "torch", "tensorflow", "jax"}
+DRIVER = """
+import json, sys
+from emloop.entry_point import entry_point
+sys.argv = ["emloop", *sys.argv[1:]]
+try:
+    status = entry_point()
+except SystemExit as stop:
+    status = stop.code
+loaded = sorted({name.partition(".")[0] for name in sys.modules})
+print(json.dumps({"status": status, "loaded": loaded}), file=sys.stderr)
+"""
+
+
+def run(*arguments, cwd):
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, *arguments],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    report = json.loads(done.stderr.splitlines()[-1])
+    return report["status"], HEAVY & set(report["loaded"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["ls"]], ids=" ".join)
+def test_a_command_that_computes_nothing_loads_nothing_to_compute_with(arguments, tmp_path):
+    """Help and an empty listing load neither NumPy nor a framework nor anything that draws."""
+    (tmp_path / "log").mkdir()
+
+    assert run(*arguments, cwd=tmp_path) == (0, set())
+
+
+def test_importing_emloop_loads_only_the_standard_library(tmp_path):
+    """``import emloop`` costs what its own few lines cost."""
+    code = "import sys, emloop; print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert HEAVY & set(done.stdout.split()) == set()
