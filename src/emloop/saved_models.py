@@ -196,7 +196,7 @@ class Saved:
             return open_commit(self.path).load("model")
         self.manifest = read_manifest(self.path)
         records = file_records(self.manifest)
-        skeleton, arrays = self.manifest["state"][:2]
+        skeleton, arrays = self.manifest["state"][0], self.manifest["state"][1]
         return load_tree(
             read_verified(self.path, records[skeleton]),
             None if arrays is None else read_verified(self.path, records[arrays]),
@@ -265,7 +265,9 @@ def _understand(path: Path, manifest: dict[str, Any]) -> Saved:
     if found[0] == "checkpoint":
         open_commit(path)
         return Saved(path, "checkpoint", manifest)
-    raise SavedModelError(f"{path / MANIFEST}: expected a {_KIND} of format {_FORMAT}, got {found[0]} of {found[1]}")
+    raise SavedModelError(
+        f"{path / MANIFEST}: expected a {_KIND} of format {_FORMAT}, got {found[0]} of format {found[1]}"
+    )
 
 
 def _reading(path: Path, read: Callable[[], T]) -> T:

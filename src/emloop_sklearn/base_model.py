@@ -158,7 +158,7 @@ class BaseModel(AbstractModel):
             features: ``[B, F]``.
             labels: ``[B]``, or ``[B, T]``; ``None`` where the model has only one input.
         """
-        fit(estimator, features, labels, self._classes)
+        fit(estimator, features, labels, self.classes)
 
     def compute_outputs(self, estimator: Any, features: _Array, labels: _Array | None) -> Mapping[str, Any]:
         """The outputs for one batch; may be overridden, for outputs of your own.
@@ -187,7 +187,7 @@ class BaseModel(AbstractModel):
     @property
     def restore_fallback(self) -> str:
         """This class: it restores every saved model that does not say why it cannot."""
-        return f"{BaseModel.__module__.partition('.')[0]}.{BaseModel.__name__}"
+        return "emloop_sklearn.BaseModel"
 
     def run(self, batch: Batch, train: bool, stream: StreamWrapper | None = None) -> Batch:
         """Compute the outputs for one batch; with ``train``, let the estimator learn from it afterwards.
@@ -332,13 +332,16 @@ class BaseModel(AbstractModel):
             ConfigError: If the arguments are not those of :meth:`create_model`.
         """
         name = type(self).__name__
-        has_source = description is not None or type(self).create_model is not BaseModel.create_model
+        makes_its_own = type(self).create_model is not BaseModel.create_model
+        has_source = makes_its_own or description is not None
         if has_source or state is None:
             accepted = arguments_of(self.create_model, arguments)
         else:
             # The arguments of the class whose source is gone: they have done their work.
             accepted = dict.fromkeys(state["arguments"], False)
         problems = argument_problems(name, arguments, accepted, name, others=_CONFIGURABLE)
+        if makes_its_own and description is not None:
+            problems.append(Problem("'estimator' would have no effect, since create_model is overridden", name))
         if problems:
             raise ConfigError(problems)
         if description is not None:
