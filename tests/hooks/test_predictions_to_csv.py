@@ -16,7 +16,7 @@ def test_every_example_is_a_row(tmp_path):
     hook.after_batch("test", {"ids": ["c"], "labels": ["unknown"], "score": np.array([0.1], dtype=np.float32)})
     hook.after_epoch(epoch_id=0, epoch_data={})
 
-    assert ((tmp_path / "predictions.csv").read_text().splitlines()) == [
+    assert (tmp_path / "predictions.csv").read_text().splitlines() == [
         "ids,labels,score",
         "a,1,0.5",
         "b,0,0.25",

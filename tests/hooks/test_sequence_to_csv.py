@@ -52,7 +52,7 @@ def test_the_file_is_an_ordinary_csv_file(tmp_path):
     hook.after_batch("train", SENTENCES)
     hook.after_epoch(0)
 
-    assert ((tmp_path / "out.csv").read_text().splitlines()) == [
+    assert (tmp_path / "out.csv").read_text().splitlines() == [
         "ids,index,words,tags",
         "a,0,w0,1",
         "a,1,w1,2",

@@ -30,7 +30,8 @@ __all__ = ["CsvRecords"]
 class CsvRecords(AbstractHook, ABC):
     """Gather variables of an epoch's examples and write them as a CSV file; to be extended.
 
-    Every epoch's file replaces the one before. An epoch without rows leaves it as it is.
+    Every epoch's file replaces the one before. An epoch without rows leaves it as it is. An evaluation of several
+    streams, which the main loop runs as an epoch each, fills one file.
 
     Args:
         gathered: Names of the variables that rows are made of, the id variable first.
@@ -81,6 +82,7 @@ class CsvRecords(AbstractHook, ABC):
 
     def _forget(self) -> None:
         self._examples = [Examples() for _ in self._gathered]
+        self._seen_streams: set[str] = set()
         self._epoch_is_over = False
 
     def _all_rows(self) -> Iterator[Sequence[Any]]:
@@ -91,6 +93,11 @@ class CsvRecords(AbstractHook, ABC):
         """The epoch's rows, each as a mapping of column to cell; there until the next epoch's first batch."""
         return [dict(zip(self._columns, row, strict=True)) for row in self._all_rows()]
 
+    def before_training(self) -> None:
+        """Leave what was written to the training or evaluation before."""
+        if self._epoch_is_over:
+            self._forget()
+
     def after_batch(self, stream_name: str, batch_data: Batch) -> None:
         """Take the batch's examples.
 
@@ -99,7 +106,7 @@ class CsvRecords(AbstractHook, ABC):
             VariableTypeError: If values are not of the kind that the rows need.
             BatchError: If variables do not fit each other.
         """
-        if self._epoch_is_over:
+        if self._epoch_is_over and not self._goes_on_evaluating(stream_name):
             self._forget()
         if self._streams is not None and stream_name not in self._streams:
             return
@@ -113,6 +120,12 @@ class CsvRecords(AbstractHook, ABC):
             raise type(error)(f"stream {stream_name!r}: {error}") from error
         for examples, of_batch in zip(self._examples, batch, strict=True):
             examples.add(of_batch)
+        self._seen_streams.add(stream_name)
+        self._epoch_is_over = False
+
+    def _goes_on_evaluating(self, stream_name: str) -> bool:
+        evaluating = self._main_loop is not None and not self._main_loop.is_training
+        return evaluating and stream_name not in self._seen_streams
 
     def _check_sizes(self, batch: Sequence[Any]) -> None:
         if len({len(values) for values in batch}) > 1:

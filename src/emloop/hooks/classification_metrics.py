@@ -1,0 +1,133 @@
+"""Precision, recall, F-score and accuracy of a classification, computed with scikit-learn."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emloop._support.suggest import check_choice
+from emloop.errors import HookError, MissingExtraError
+from emloop.types import EpochData
+
+from .accumulate_variables import AccumulateVariables
+
+__all__ = ["ClassificationMetrics"]
+
+_AVERAGES = ("binary", "micro", "macro", "weighted", "samples")
+
+
+class ClassificationMetrics(AccumulateVariables):
+    """Compare predicted with true classes over an epoch.
+
+    .. code-block:: yaml
+
+        hooks:
+          - ClassificationMetrics:
+              predicted_variable: predictions
+              gt_variable: labels
+              f1_average: macro
+
+    Leaves ``precision``, ``recall``, ``f1``, ``accuracy`` and, for ``f1_average: binary``, ``specificity`` in
+    ``epoch_data[stream]``. What would be divided by zero, such as the precision of a class that was never predicted,
+    is 0. Everything is NaN for a stream that had no examples.
+
+    Args:
+        predicted_variable: Name of the variable with the predicted classes, one per example.
+        gt_variable: Name of the variable with the true classes.
+        f1_average: How the classes' figures become one: ``binary`` (those of class 1 out of 0 and 1), ``micro``,
+            ``macro``, ``weighted``, or ``samples`` (for several labels per example). By default they stay arrays, a
+            figure per class that occurs.
+        var_prefix: What to put before the names in ``epoch_data``.
+        streams: Names of the streams; all others are ignored. By default every stream must have the variables.
+
+    Raises:
+        MissingExtraError: If scikit-learn is not installed.
+    """
+
+    def __init__(
+        self,
+        predicted_variable: str,
+        gt_variable: str,
+        f1_average: str | None = None,
+        var_prefix: str = "",
+        streams: Iterable[str] | None = None,
+    ) -> None:
+        super().__init__([predicted_variable, gt_variable], streams)
+        try:
+            self._sklearn_metrics: Any = importlib.import_module("sklearn.metrics")
+        except ImportError as error:
+            raise MissingExtraError("ClassificationMetrics", "metrics") from error
+        self._predicted = predicted_variable
+        self._expected = gt_variable
+        self._average = None if f1_average is None else check_choice("f1_average", f1_average, _AVERAGES)
+        self._prefix = var_prefix
+
+    # The main loop calls events with keywords; who calls this one directly has always given the data first.
+    def after_epoch(self, epoch_data: EpochData, epoch_id: int = 0) -> None:  # type: ignore[override]
+        """Write the metrics of every stream of the epoch.
+
+        Raises:
+            HookError: If a name is taken already, or the values are not classes.
+        """
+        for stream_name, data in epoch_data.items():
+            if not self._observes(stream_name):
+                continue
+            for metric, value in self._metrics(stream_name).items():
+                name = self._prefix + metric
+                if name in data:
+                    raise HookError(
+                        f"stream {stream_name!r}: there is a variable {name!r} in the epoch's data already; "
+                        "choose another var_prefix"
+                    )
+                data[name] = value
+        super().after_epoch(epoch_id, epoch_data)
+
+    def _metrics(self, stream_name: str) -> dict[str, Any]:
+        gathered = self._accumulator[stream_name]
+        try:
+            expected = np.asarray(gathered[self._expected])
+            predicted = np.asarray(gathered[self._predicted])
+            return self._compare(expected, predicted) if len(expected) or len(predicted) else self._unknown()
+        except (TypeError, ValueError) as error:
+            raise HookError(
+                f"stream {stream_name!r}: {self._predicted!r} cannot be compared with {self._expected!r}: {error}"
+            ) from error
+
+    def _compare(self, expected: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> dict[str, Any]:
+        metrics = self._sklearn_metrics
+        if self._average == "binary":
+            strange = np.setdiff1d(np.union1d(expected, predicted), (0, 1))
+            if strange.size:
+                raise ValueError(f"f1_average 'binary' is for the classes 0 and 1, found {strange[0]}")
+        with warnings.catch_warnings():
+            # A small stream may well have as many classes as examples.
+            warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
+            precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+                expected, predicted, average=self._average, zero_division=0.0
+            )
+            figures = {
+                "precision": precision,
+                "recall": recall,
+                "f1": f1,
+                "accuracy": float(metrics.accuracy_score(expected, predicted)),
+            }
+        if self._average == "binary":
+            figures["specificity"] = _specificity(expected, predicted)
+        return figures
+
+    def _unknown(self) -> dict[str, Any]:
+        per_class = np.empty(0) if self._average is None else math.nan
+        figures = {"precision": per_class, "recall": per_class, "f1": per_class, "accuracy": math.nan}
+        return {**figures, "specificity": math.nan} if self._average == "binary" else figures
+
+
+def _specificity(expected: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> float:
+    """The share of the examples of class 0 that were recognised; 0 where there are none."""
+    negatives = expected == 0
+    return float((predicted[negatives] == 0).mean()) if negatives.any() else 0.0

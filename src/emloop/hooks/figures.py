@@ -1,0 +1,98 @@
+"""Figures drawn into memory: no window, no chosen backend, and no list of figures that keeps them alive.
+
+Sizes are fixed here, so that pictures of two runs can be laid upon each other whatever the user's Matplotlib defaults.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from emloop._support.files import atomic_write
+from emloop._support.suggest import check_choice, did_you_mean
+from emloop.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["check_colormap", "check_image_format", "new_figure", "pixels_of", "require_matplotlib", "write_figure"]
+
+_DOTS_PER_INCH = 100
+_DEFAULT_SIZE = (6.4, 4.8)
+
+
+def require_matplotlib(who: str) -> None:
+    """Check that figures can be drawn.
+
+    Args:
+        who: The hook that wants to draw.
+
+    Raises:
+        MissingExtraError: If Matplotlib is not installed.
+    """
+    try:
+        importlib.import_module("matplotlib")
+    except ImportError as error:
+        raise MissingExtraError(who, "plots") from error
+
+
+def check_image_format(argument: str, name: str) -> str:
+    """The name of a file format, if figures can be written in it.
+
+    Raises:
+        ConfigError: If they cannot; says which formats there are.
+    """
+    return check_choice(argument, name, new_figure().canvas.get_supported_filetypes())
+
+
+def check_colormap(argument: str, name: str) -> str:
+    """The name of a colour map, if Matplotlib has it.
+
+    Raises:
+        ConfigError: If it has not.
+    """
+    from matplotlib import colormaps  # noqa: PLC0415 - an extra
+
+    if name not in colormaps:
+        hint = "".join(f"; {text}" for text in did_you_mean(str(name), colormaps))
+        raise ConfigError(f"{argument}: expected a colour map of Matplotlib, e.g. 'Blues', got {name!r}{hint}")
+    return name
+
+
+def new_figure(size: tuple[float, float] | None = None) -> Figure:
+    """An empty figure.
+
+    Args:
+        size: Width and height in inches, of 100 pixels each; 640 × 480 pixels by default.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
+    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+
+    figure = Figure(figsize=size or _DEFAULT_SIZE, dpi=_DOTS_PER_INCH)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the file's suffix names, whole or not at all; folders are made.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix.removeprefix("."), dpi=_DOTS_PER_INCH)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, image.getvalue())
+
+
+def pixels_of(figure: Figure) -> npt.NDArray[np.uint8]:
+    """The figure as ``uint8 [height, width, 3]``."""
+    image = io.BytesIO()
+    figure.savefig(image, format="rgba", dpi=_DOTS_PER_INCH)
+    width, height = figure.canvas.get_width_height()
+    return np.frombuffer(image.getvalue(), dtype=np.uint8).reshape(height, width, 4)[:, :, :3].copy()

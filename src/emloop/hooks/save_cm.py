@@ -1,0 +1,185 @@
+"""Draw a confusion matrix of every stream after every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from emloop._support.suggest import check_choice
+from emloop.errors import BatchError, ConfigError, VariableTypeError
+from emloop.types import EpochData
+
+from .accumulate_variables import AccumulateVariables
+from .arguments import at_least
+from .batch_data import as_numbers
+from .confusion import confusion_matrix
+from .confusion_figure import draw_confusion_matrix
+from .figures import check_colormap, pixels_of, require_matplotlib, write_figure
+
+__all__ = ["SaveConfusionMatrix"]
+
+Indices = npt.NDArray[np.integer[Any]]
+
+
+class SaveConfusionMatrix(AccumulateVariables):
+    """Draw how often every class was taken for every other, as a heat map.
+
+    .. code-block:: yaml
+
+        hooks:
+          - SaveConfusionMatrix:
+              labels_name: labels
+              predictions_name: predictions
+              classes_names: [cat, dog, horse]
+
+    Writes ``confusion_matrix_epoch_<epoch>_<stream>.png`` to the run directory. Without ``classes_names``, the
+    dataset's are taken, or its number of classes, or as many classes as there are in the epoch. Every cell shows the
+    share of the row and the count, unless there are too many classes for that.
+
+    Args:
+        output_dir: The run directory.
+        dataset: The dataset, which may know the classes.
+        labels_name: Name of the variable with the indices of the true classes, one or more per example.
+        predictions_name: Name of the variable with the indices of the predicted classes, of the same shape.
+        classes_names: Names of the classes.
+        figsize: Width and height of the picture in inches, of 100 pixels each; 640 × 480 pixels by default.
+        figure_action: ``save`` writes a file; ``store`` leaves the picture for the hooks behind, as
+            ``epoch_data[stream]["confusion_heatmap"]``: ``uint8 [height, width, 3]``.
+        num_classes_method_name: Method or attribute of the dataset with the number of classes.
+        classes_names_method_name: Method or attribute of the dataset with the names of the classes.
+        mask_name: Name of the variable that is false for examples to leave out.
+        normalize: Whether colours show shares of the row; otherwise they show counts.
+        cmap: Name of one of Matplotlib's colour maps.
+        streams: Names of the streams; all others are ignored. By default every stream must have the variables.
+
+    Raises:
+        MissingExtraError: If Matplotlib is not installed.
+    """
+
+    FIGURE_ACTIONS: ClassVar[Sequence[str]] = ["save", "store"]
+
+    def __init__(
+        self,
+        output_dir: str,
+        dataset: object,
+        labels_name: str = "labels",
+        predictions_name: str = "predictions",
+        classes_names: Sequence[str] | None = None,
+        *,
+        figsize: Sequence[float] | None = None,
+        figure_action: str = "save",
+        num_classes_method_name: str = "num_classes",
+        classes_names_method_name: str = "classes_names",
+        mask_name: str | None = None,
+        normalize: bool = True,
+        cmap: str = "Blues",
+        streams: Iterable[str] | None = None,
+    ) -> None:
+        super().__init__([labels_name, predictions_name, *([] if mask_name is None else [mask_name])], streams)
+        require_matplotlib("SaveConfusionMatrix")
+        self._folder = Path(output_dir)
+        self._dataset = dataset
+        self._labels = labels_name
+        self._predictions = predictions_name
+        self._mask = mask_name
+        self._classes_names = classes_names
+        self._count_helper = num_classes_method_name
+        self._names_helper = classes_names_method_name
+        self._figure_action = check_choice("figure_action", figure_action, self.FIGURE_ACTIONS)
+        self._size = None if figsize is None else _checked_size(figsize)
+        self._normalize = normalize
+        self._cmap = check_colormap("cmap", cmap)
+
+    # Unlike its base, this class cannot do without the data.
+    def after_epoch(self, epoch_id: int, epoch_data: EpochData) -> None:  # type: ignore[override]
+        """Draw a matrix for every stream that had examples.
+
+        Raises:
+            VariableTypeError: If labels or predictions are not indices.
+            BatchError: If they do not fit each other, the mask or the classes.
+        """
+        for stream_name in self._accumulator:
+            expected, predicted = self._valid_indices(stream_name)
+            names = self._names_of_classes(stream_name, expected, predicted)
+            if not names:
+                continue  # everything is masked, and nobody knows the classes
+            figure = draw_confusion_matrix(
+                confusion_matrix(expected, predicted, len(names)),
+                names,
+                normalize=self._normalize,
+                cmap=self._cmap,
+                size=self._size,
+            )
+            if self._figure_action == "save":
+                write_figure(figure, self._folder / f"confusion_matrix_epoch_{epoch_id}_{stream_name}.png")
+            else:
+                epoch_data[stream_name]["confusion_heatmap"] = pixels_of(figure)
+        super().after_epoch(epoch_id, epoch_data)
+
+    def _valid_indices(self, stream_name: str) -> tuple[Indices, Indices]:
+        expected, predicted = (self._indices(stream_name, name) for name in (self._labels, self._predictions))
+        if expected.shape != predicted.shape:
+            raise BatchError(
+                f"stream {stream_name!r}: variables {self._labels!r} and {self._predictions!r} must have the same "
+                f"shape, but have {expected.shape} and {predicted.shape} in this epoch"
+            )
+        if self._mask is None:
+            return expected, predicted
+        mask = self._values(stream_name, self._mask).astype(bool)
+        if mask.shape != expected.shape[: mask.ndim]:
+            raise BatchError(
+                f"stream {stream_name!r}: the mask {self._mask!r} has shape {mask.shape} in this epoch, "
+                f"which does not fit {expected.shape} of {self._labels!r}"
+            )
+        return expected[mask], predicted[mask]
+
+    def _values(self, stream_name: str, name: str) -> npt.NDArray[Any]:
+        try:
+            return as_numbers(self._accumulator[stream_name][name])
+        except VariableTypeError as error:
+            raise VariableTypeError(f"stream {stream_name!r}: variable {name!r}: {error}") from error
+
+    def _indices(self, stream_name: str, name: str) -> Indices:
+        values = self._values(stream_name, name)
+        if values.dtype.kind not in "biu":
+            raise VariableTypeError(
+                f"stream {stream_name!r}: variable {name!r}: expected indices of classes, got {values.dtype} values"
+            )
+        if values.size and values.min() < 0:
+            raise BatchError(f"stream {stream_name!r}: variable {name!r}: {values.min()} is no index of a class")
+        return values.astype(np.intp)
+
+    def _names_of_classes(self, stream_name: str, *indices: Indices) -> list[str]:
+        needed = max((int(values.max()) + 1 for values in indices if values.size), default=0)
+        source, names = self._known_classes(needed)
+        if len(names) < needed:
+            raise BatchError(
+                f"stream {stream_name!r}: {self._labels!r} or {self._predictions!r} has the class index {needed - 1}, "
+                f"but {source} knows {len(names)} classes"
+            )
+        return names
+
+    def _known_classes(self, needed: int) -> tuple[str, list[str]]:
+        """Who knows the classes, and their names; ``needed`` is how many there are at least."""
+        if self._classes_names is not None:
+            return "the argument classes_names", list(map(str, self._classes_names))
+        names = self._ask_dataset(self._names_helper)
+        if names is not None:
+            return f"the dataset's {self._names_helper}", list(map(str, names))
+        count = self._ask_dataset(self._count_helper)
+        return f"the dataset's {self._count_helper}", list(map(str, range(needed if count is None else count)))
+
+    def _ask_dataset(self, helper: str) -> Any:
+        value = getattr(self._dataset, helper, None)
+        return value() if callable(value) else value
+
+
+def _checked_size(size: Sequence[float]) -> tuple[float, float]:
+    if not isinstance(size, (list, tuple)) or len(size) != 2:
+        raise ConfigError(f"figsize: expected width and height in inches, e.g. [6.4, 4.8], got {size!r}")
+    width, height = (at_least("figsize", 0.1, length) for length in size)
+    return width, height

@@ -1,0 +1,138 @@
+"""Write masks, such as those of a segmentation, as images."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from emloop._contracts import AbstractHook
+from emloop._support.files import atomic_write
+from emloop.errors import BatchError, ConfigError, HookError, MissingExtraError, VariableTypeError
+from emloop.types import Batch
+
+from .arguments import optional_name_list
+from .batch_data import no_examples, read_variable
+
+__all__ = ["SaveMasks"]
+
+logger = logging.getLogger(__name__)
+
+
+class SaveMasks(AbstractHook):
+    """Write an image file for every example's mask.
+
+    .. code-block:: yaml
+
+        hooks:
+          - SaveMasks:
+              mask_variable: masks
+              path_variable: image_paths
+              output_root: masks
+              streams: [test]
+
+    Args:
+        mask_variable: Name of the variable with the masks: numbers or booleans ``[H, W]`` or ``[H, W, C]`` for every
+            example, with 1, 3 or 4 channels ``C`` in OpenCV's order (blue, green, red, opacity).
+        path_variable: Name of the variable with the path of every example's file, without ``suffix``.
+        factor: What to multiply masks with; the result is rounded and limited to 0 … 255, NaN is 0.
+        output_root: Folder in which all paths must end; a relative one starts in the run directory.
+        suffix: What to append to the paths; its extension determines the format.
+        streams: Names of the streams whose masks are written; all by default.
+        output_dir: The run directory.
+
+    Raises:
+        MissingExtraError: If Pillow is not installed, which Matplotlib brings along.
+    """
+
+    stateless: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        mask_variable: str,
+        path_variable: str,
+        factor: float = 255.0,
+        output_root: str = "",
+        suffix: str = "_mask.png",
+        *,
+        streams: Iterable[str] | None = None,
+        output_dir: str | None = None,
+    ) -> None:
+        super().__init__()
+        try:
+            self._pillow: Any = importlib.import_module("PIL.Image")
+        except ImportError as error:
+            raise MissingExtraError("SaveMasks", "plots") from error
+        formats = self._pillow.registered_extensions()
+        extension = Path(f"mask{suffix}").suffix.lower()
+        if extension not in formats:
+            raise ConfigError(f"suffix: expected one that ends like an image file, e.g. '_mask.png', got {suffix!r}")
+        self._mask_variable = mask_variable
+        self._path_variable = path_variable
+        self._factor = factor
+        self._root = Path(output_dir or "", output_root)
+        self._suffix = suffix
+        self._format = formats[extension]
+        self._streams = optional_name_list("streams", streams)
+
+    def after_batch(self, stream_name: str, batch_data: Batch) -> None:
+        """Write the batch's masks.
+
+        Raises:
+            MissingVariableError: If the batch lacks a variable.
+            VariableTypeError: If masks are no images, or paths no paths.
+            BatchError: If there is not a path for every mask.
+            HookError: If a path leads out of ``output_root``.
+            OSError: If a file cannot be written.
+        """
+        if self._streams is not None and stream_name not in self._streams:
+            return
+        masks = read_variable(batch_data, stream_name, self._mask_variable)
+        paths = read_variable(batch_data, stream_name, self._path_variable)
+        if not hasattr(masks, "__len__"):
+            raise VariableTypeError(f"variable {self._mask_variable!r}: {no_examples(masks)}")
+        if isinstance(paths, str) or not hasattr(paths, "__len__"):
+            raise VariableTypeError(f"variable {self._path_variable!r}: {no_examples(paths)}")
+        if len(masks) != len(paths):
+            raise BatchError(
+                f"stream {stream_name!r}: the batch has {len(masks)} of {self._mask_variable!r}, "
+                f"but {len(paths)} of {self._path_variable!r}"
+            )
+        for mask, path in zip(np.asarray(masks) if hasattr(masks, "__array__") else masks, paths, strict=True):
+            image = io.BytesIO()
+            self._pillow.fromarray(self._pixels(mask)).save(image, format=self._format)
+            target = self._target(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(target, image.getvalue())
+        logger.debug("%d masks written below %s", len(masks), self._root)
+
+    def _pixels(self, mask: Any) -> npt.NDArray[np.uint8]:
+        array = np.asarray(mask)
+        if array.dtype.kind not in "biuf" or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))):
+            raise VariableTypeError(
+                f"variable {self._mask_variable!r}: expected numbers of shape [H, W] or [H, W, C] with 1, 3 or 4 "
+                f"channels per example, got {array.dtype} values of shape {array.shape}"
+            )
+        pixels = np.clip(np.rint(np.nan_to_num(array * self._factor)), 0, 255).astype(np.uint8)
+        if pixels.ndim == 2:
+            return pixels
+        # Pillow wants red first.
+        order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
+        return np.ascontiguousarray(pixels[:, :, order].squeeze(axis=2) if order == [0] else pixels[:, :, order])
+
+    def _target(self, path: Any) -> Path:
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            raise VariableTypeError(f"variable {self._path_variable!r}: expected paths, got {path!r:.80}")
+        target = Path(f"{self._root / os.fsdecode(path)}{self._suffix}")
+        if not target.resolve().is_relative_to(self._root.resolve()):
+            raise HookError(
+                f"variable {self._path_variable!r}: {os.fsdecode(path)!r} leads out of output_root, {self._root}"
+            )
+        return target
