@@ -62,6 +62,10 @@ dataset: {class: zoo.Zoo}
 model: {class: zoo.Guesses}
 main_loop: {extra_streams: [valid, test]}
 ```
+```text title=model.py
+```
+```text title=vocabulary.txt
+```
 -->
 """
 

@@ -19,6 +19,8 @@ class Zoo(el.BaseDataset):
             "tags": labels[:, np.newaxis],
             "words": [["Miaow"], ["Woof"], ["Neigh"]] * 4,
             "mask": np.ones((12, 1), bool),
+            "masks": np.ones((12, 4, 4)),
+            "image_paths": [f"image_{number}" for number in range(12)],
         }
 
     def train_stream(self):
@@ -36,7 +38,7 @@ class Guesses(el.AbstractModel):
     def __init__(self, dataset, log_dir, restore_from=None):
         self._log_dir = log_dir
 
-    input_names = ("ids", "labels", "tags", "words", "mask")
+    input_names = ("ids", "labels", "tags", "words", "mask", "masks", "image_paths")
     output_names = (*NUMBERS, "predictions", "probabilities")
 
     def run(self, batch, train):
