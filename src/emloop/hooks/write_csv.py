@@ -8,12 +8,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
 from emloop._contracts import AbstractHook
-from emloop._run_dir.append import open_append
+from emloop._run_dir.append import AppendFile, open_append
 from emloop._support.suggest import pick
 from emloop.errors import ConfigError, HookError, MissingVariableError, VariableTypeError
 from emloop.types import EpochData, StateTree
@@ -77,6 +76,7 @@ class WriteCSV(AbstractHook):
         self._on_unknown_type = pick("on_unknown_type", on_unknown_type, _ACTIONS)
         self._on_missing_variable = pick("on_missing_variable", on_missing_variable, _ACTIONS)
         self._streams: list[str] | None = None
+        self._file: AppendFile | None = None
         self._has_header = False
         self._left_out: set[str] = set()
 
@@ -95,12 +95,17 @@ class WriteCSV(AbstractHook):
             self._write_header(epoch_data)
         self._write_row(epoch_id, epoch_data)
 
+    def after_training(self, success: bool) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
     def _write_header(self, epoch_data: EpochData) -> None:
         names = (self._quoted(f"{stream}_{variable}") for stream, variable in self._columns(epoch_data))
         header = self._delimiter.join(['"epoch_id"', *names]) + "\n"
-        with closing(open_append(self._path)) as file:
-            if file.position == 0:
-                file.write(header)
+        if self._opened().position == 0:
+            self._opened().write(header)
         with self._path.open(encoding="utf-8", errors="backslashreplace", newline="") as existing:
             found = existing.read(len(header))
         if found != header:
@@ -114,8 +119,13 @@ class WriteCSV(AbstractHook):
         columns = self._columns(epoch_data)
         cells = [self._cell(epoch_data, stream, variable) for stream, variable in columns]
         self._name_left_out(epoch_data)
-        with closing(open_append(self._path)) as file:
-            file.write(self._delimiter.join([str(epoch_id), *map(self._quoted, cells)]) + "\n")
+        self._opened().write(self._delimiter.join([str(epoch_id), *map(self._quoted, cells)]) + "\n")
+
+    def _opened(self) -> AppendFile:
+        # Closing makes rows durable, and need not be paid for in every epoch.
+        if self._file is None:
+            self._file = open_append(self._path)
+        return self._file
 
     def _columns(self, epoch_data: EpochData) -> list[tuple[str, str]]:
         """Stream and variable of every column; those of this epoch, if it is the first one."""
