@@ -16,6 +16,7 @@ from emloop._support.yaml_nodes import (
     ScalarNode,
     SequenceNode,
     Text,
+    brief,
     dotted,
     entries,
     resolve,
@@ -110,7 +111,7 @@ def missing(spot: Spot) -> ConfigError:
     keys = [str(key) for key in entries(spot.holder)] if isinstance(spot.holder, MappingNode) else []
     owner = repr(dotted(spot.where[:-1])) if len(spot.where) > 1 else "the configuration"
     listed = (f"it has: {', '.join(keys[:20])}",) if keys else ()
-    return _error(f"{owner} has no {str(spot.key)!r}", *did_you_mean(str(spot.key), keys), *listed)
+    return _error(f"{owner} has no {brief(str(spot.key))}", *did_you_mean(str(spot.key), keys), *listed)
 
 
 def is_hook_list(where: Where) -> bool:
@@ -182,7 +183,7 @@ def _step_into_hooks(hooks: SequenceNode, where: Where, rest: list[str]) -> tupl
             if found:
                 return _arguments(Spot(hooks, found[0], (*where, found[0]))), taken
     similar = did_you_mean(rest[0], [candidates[0] for candidates in known if candidates])
-    raise _error(f"there is no hook {rest[0]!r}", *similar, f"to add a hook, write {dotted(where)}+={rest[0]}")
+    raise _error(f"there is no hook {brief(rest[0])}", *similar, f"to add a hook, write {dotted(where)}+={rest[0]}")
 
 
 def _names(item: Node) -> tuple[str, ...]:
@@ -224,7 +225,7 @@ def _opened(spot: Spot, text: Text) -> MappingNode | SequenceNode:
         return created
     if isinstance(node, SequenceNode) or (isinstance(node, MappingNode) and not node.is_set):
         return node
-    found = repr(node.value) if isinstance(node, ScalarNode) else "a set"
+    found = brief(node.value) if isinstance(node, ScalarNode) else "a set"
     raise _error(f"{dotted(spot.where)!r} is {found}, which has no keys")
 
 

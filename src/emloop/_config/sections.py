@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 from emloop._support.suggest import did_you_mean
-from emloop._support.yaml_nodes import dotted
+from emloop._support.yaml_nodes import brief, dotted
 from emloop.errors import ConfigError, Place, Problem
 
 from .source import Config
@@ -63,7 +63,7 @@ def section_problems(config: Mapping[str, Any]) -> list[Problem]:
 def unknown_key(key: Any, accepted: Collection[str], path: str, place: Place | None) -> Problem:
     """The complaint about a key that means nothing where it stands."""
     hints = (*did_you_mean(str(key), accepted), f"{path} takes: {', '.join(accepted)}")
-    return Problem(f"unknown key {key!r}", path, place, hints)
+    return Problem(f"unknown key {brief(key)}", path, place, hints)
 
 
 class _Checker:
@@ -137,7 +137,7 @@ class _Checker:
         if not isinstance(entry, Mapping):
             self._add(path, f"expected a hook, got {_described(entry)}", "a hook is 'Name' or 'Name: {...}'")
         elif len(entry) != 1:
-            keys = ", ".join(repr(key) for key in entry)
+            keys = ", ".join(brief(key) for key in entry)
             self._add(
                 path,
                 f"expected one hook, got the keys {keys}" if entry else "expected a hook, got an empty mapping",
@@ -192,4 +192,4 @@ def _described(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    return repr(value)
+    return brief(value)

@@ -180,6 +180,9 @@ def newest_commit(checkpoints: Path, *, set_aside: bool) -> tuple[Commit | None,
             commit = _open_listed(checkpoints / name)
             commit.verify()
         except CheckpointError as error:
+            if not os.path.lexists(checkpoints / name):
+                # The run goes on, and retention took it: there are newer ones by now.
+                return newest_commit(checkpoints, set_aside=set_aside)
             rejected.append((name, str(error)))
             if set_aside:
                 _set_aside(checkpoints / name)

@@ -29,6 +29,7 @@ from .yaml_nodes import (
     ScalarNode,
     SequenceNode,
     Text,
+    brief,
     merged_mappings,
     resolve,
 )
@@ -37,6 +38,7 @@ from .yaml_scalars import CORE, Scalar, plain_value, tagged_value
 __all__ = ["Composer"]
 
 _MAX_ALIASES = 1000
+_LONGEST_GUESS = 100
 _SCALAR_TAGS = {f"{CORE}{kind}": kind for kind in ("str", "int", "float", "bool", "null")}
 _TAGS = "!!str, !!int, !!float, !!bool, !!null; !!seq, !!omap; !!map, !!set"
 _MERGE = object()
@@ -102,9 +104,7 @@ class Composer:
         name = str(event.anchor)
         anchor = self._anchors.get(name)
         if anchor is None:
-            raise _error(
-                self._place(), f"alias '*{name}' without an anchor '&{name}'", *did_you_mean(name, self._anchors)
-            )
+            raise _error(self._place(), f"there is no anchor {brief(name)}", *did_you_mean(name[:_LONGEST_GUESS], self._anchors))
         self._count()
         alias = AliasNode(self._text, self._start, self._end, anchor)
         if anchor.node is None:
@@ -210,7 +210,7 @@ class Composer:
             return _error(key_node.place, "'<<' is given twice", "several mappings are merged by '<<: [*a, *b]'")
         first = mapping.own[key][0].place.line
         return _error(
-            key_node.place, f"the key {key!r} is given twice", *((f"first in line {first}",) if first else ())
+            key_node.place, f"the key {brief(key)} is given twice", *((f"first in line {first}",) if first else ())
         )
 
     def _expects_key(self) -> bool:
@@ -230,7 +230,7 @@ class Composer:
     def _bad_tag(self, event: ScalarEvent | SequenceStartEvent | MappingStartEvent) -> ConfigError:
         tag = str(event.tag)
         shown = f"!!{tag.removeprefix(CORE)}" if tag.startswith(CORE) else tag
-        return _error(self._place(), f"the tag {shown!r} is not accepted here", f"accepted are {_TAGS}")
+        return _error(self._place(), f"the tag {brief(shown)} is not accepted here", f"accepted are {_TAGS}")
 
     def _place(self) -> Place:
         return self._text.place(self._start, self._end)

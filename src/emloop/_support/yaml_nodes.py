@@ -27,6 +27,7 @@ __all__ = [
     "ScalarNode",
     "SequenceNode",
     "Text",
+    "brief",
     "check_expansion",
     "dotted",
     "entries",
@@ -164,6 +165,12 @@ def dotted(path: Iterable[Any]) -> str:
     return "".join(parts).removeprefix(".")
 
 
+def brief(value: object) -> str:
+    """A value as Python writes it, for a message; the end of a long one is left out."""
+    written = repr(value)
+    return written if len(written) <= _MARK else f"{written[: _MARK - 3]}..."
+
+
 def resolve(node: Node) -> Node:
     """The node itself, or the one that an alias stands for."""
     while isinstance(node, AliasNode):
@@ -223,7 +230,8 @@ def check_expansion(root: Node) -> None:
             waiting.append((node, True))
             waiting += [(child, False) for child, _ in _children(node)]
             continue
-        depth, nodes, characters = 0, 1, node.end - node.start if isinstance(node, ScalarNode) else 0
+        depth, nodes = 0, 0 if isinstance(node, AliasNode) else 1
+        characters = node.end - node.start if isinstance(node, ScalarNode) else 0
         for child, levels in _children(node):
             child_depth, child_nodes, child_characters = grown[id(child)]
             depth = max(depth, child_depth + levels)

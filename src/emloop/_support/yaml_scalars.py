@@ -72,7 +72,7 @@ def tagged_value(word: str, kind: str) -> Scalar:
     if kind == "float" and type(value) is int:
         return float(value)
     if type(value).__name__ != {"null": "NoneType"}.get(kind, kind):
-        raise ValueError(f"{word!r} is not of the kind '!!{kind}'")
+        raise ValueError(f"this is not of the kind '!!{kind}'")
     return value
 
 
@@ -104,7 +104,7 @@ def _time(word: str) -> str | date | datetime:
         if match := _DATETIME.fullmatch(word):
             return _datetime(word, match)
     except ValueError as error:
-        raise ValueError(f"{word!r} is no date: {error}") from error
+        raise ValueError("there is no such date") from error
     return word
 
 

@@ -24,7 +24,7 @@ _LONGEST_NAME = 20
 _LARGEST_TEXT = 10.0  # points
 _SMALLEST_TEXT = 4.0
 _COMFORTABLE_TEXT = 7.0
-_CHARACTER = 0.65  # width of an average character, in units of the text's size
+_CHARACTER = 0.72  # width of a digit in units of the text's size, rounded up to whole pixels as small digits are
 
 
 def draw_confusion_matrix(

@@ -31,7 +31,7 @@ def storable_values(name: str, values: Any) -> Any:
     Raises:
         VariableTypeError: If there is no value for every example.
     """
-    if lives_on_device(values):
+    if lives_on_device(values) and hasattr(values, "shape"):
         return values
     if hasattr(values, "__array__"):
         array = np.asarray(values)

@@ -65,12 +65,12 @@ def print_progress_bar(done: int, total: int, prefix: str = "", suffix: str = ""
 
 def _bar(done: int, total: int, prefix: str, suffix: str, width: int) -> str:
     share = min(done / total, 1.0) if total else 1.0
-    numbers = f"{done}/{total}"
-    ends = f"{prefix}: |", f"|  {numbers}={share:.1%} {suffix}".rstrip()
-    room = min(_WIDEST_BAR, width - sum(map(len, ends)))
-    shorter = f"{prefix}: {numbers}"
+    # The widest text decides, so that the bar does not change its length on the way.
+    widest = len(f"{prefix}: ||  {total}/{total}=100.0% ") + max(len(suffix), len("ETA 0:00:00"))
+    room = min(_WIDEST_BAR, width - widest)
     if room >= _NARROWEST_BAR:
-        return f"{ends[0]}{'=' * int(share * room):-<{room}}{ends[1]}"
+        return f"{prefix}: |{'=' * int(share * room):-<{room}}|  {done}/{total}={share:.1%} {suffix}".rstrip()
+    shorter = f"{prefix}: {done}/{total}"
     return shorter if len(shorter) <= width else _SPINNER[done % len(_SPINNER)]
 
 

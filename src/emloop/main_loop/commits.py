@@ -103,7 +103,7 @@ def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dic
     for name, stream in loop.streams.training().items():
         components[f"streams/{name}"] = stream.state_dict()
     for name, hook in loop.events.by_name.items():
-        state = getattr(hook, "state_dict", dict)()
+        state: StateTree = hook.state_dict() if hasattr(hook, "state_dict") else None
         if state:
             components[f"hooks/{name}"] = state
     return components

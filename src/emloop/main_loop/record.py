@@ -7,7 +7,6 @@ epoch, commits, keeps the trace up to date and ends the attempt.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from time import monotonic
 from types import TracebackType
@@ -213,7 +212,7 @@ def _outcome(error: BaseException | None) -> tuple[EndStatus, str, int]:
 
 
 def _scalars(epoch_data: EpochData) -> dict[str, Any]:
-    """All scalars of an epoch, and mappings of them; JSON has no NaN and no infinity, so these become ``None``."""
+    """All scalars of an epoch, and mappings of them."""
     return {
         stream: {name: plain for name, value in variables.items() if (plain := _plain(value)) is not _SKIPPED}
         for stream, variables in epoch_data.items()
@@ -229,9 +228,7 @@ def _plain(value: Any) -> Any:
         return plain or _SKIPPED
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else _SKIPPED
+    return value if value is None or isinstance(value, (bool, int, float, str)) else _SKIPPED
 
 
 def _say_what_changed(before: Mapping[str, Any]) -> None:
