@@ -33,7 +33,7 @@ class Dataset:
 
 @pytest.fixture
 def terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
     return Terminal()
 
@@ -171,9 +171,9 @@ def test_standard_error_is_where_it_draws(clock, capsys):
     ("columns", "expected"),
     [
         (200, f"train: |{'=' * 25}{'-' * 25}|  5/10=50.0% ETA"),
-        (60, f"train: |{'=' * 17}{'-' * 17}|  5/10=50.0% ETA"),
-        (31, "train: |==---|  5/10=50.0% ETA"),
-        (30, "train: 5/10"),
+        (60, f"train: |{'=' * 12}{'-' * 12}|  5/10=50.0% ETA"),
+        (41, "train: |==---|  5/10=50.0% ETA"),
+        (40, "train: 5/10"),
         (12, "train: 5/10"),
         (11, "/"),
         (1, "/"),
