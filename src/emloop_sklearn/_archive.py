@@ -10,12 +10,13 @@ to the bit have equal bytes; that is what lets a resumed run be compared with on
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
@@ -46,7 +47,9 @@ def dump(estimator: Any) -> bytes:
         StateError: If skops cannot write one of its parts.
     """
     try:
-        archive = skops.io.dumps(estimator)
+        # A copy keeps the order of an array's axes in memory, which skops loses where there are gaps between them; and
+        # sums of the same numbers in another order may differ in their last bits.
+        archive = skops.io.dumps(copy.deepcopy(estimator))
     except (TypeError, ValueError, AttributeError) as error:
         raise StateError(f"{type(estimator).__name__} cannot be saved: {error}") from error
     return _normalised(archive)
@@ -62,7 +65,7 @@ def untrusted_types(archive: bytes, trusted: Collection[str] = ()) -> list[str]:
     Raises:
         StateError: If the archive cannot be read.
     """
-    return [name for name in _unknown_to_skops(archive) if name not in trusted and not _is_library_class(name)]
+    return _foreign(_unknown_to_skops(archive), trusted)
 
 
 def require_trusted(estimator: Any, trusted: Collection[str] = ()) -> None:
@@ -90,14 +93,15 @@ def load(archive: bytes, trusted: Collection[str] = ()) -> Any:
         UntrustedError: If there are other types in it; lists them.
         StateError: If the archive cannot be read.
     """
-    foreign = untrusted_types(archive, trusted)
+    unknown = _unknown_to_skops(archive)
+    foreign = _foreign(unknown, trusted)
     if foreign:
         raise UntrustedError(
             f"the estimator holds types that loading must not trust by itself: {', '.join(foreign)}\n"
             f"  if you know where it comes from: trusted_types: [{', '.join(foreign)}]"
         )
     try:
-        return skops.io.loads(archive, trusted=_unknown_to_skops(archive))
+        return skops.io.loads(archive, trusted=unknown)
     except _UNREADABLE as error:
         raise _unreadable(error) from error
 
@@ -109,6 +113,10 @@ def _unknown_to_skops(archive: bytes) -> list[str]:
         return list(skops.io.get_untrusted_types(data=archive))
     except _UNREADABLE as error:
         raise _unreadable(error) from error
+
+
+def _foreign(names: Iterable[str], trusted: Collection[str]) -> list[str]:
+    return [name for name in names if name not in trusted and not _is_library_class(name)]
 
 
 def _check_sizes(file: ZipFile, size: int) -> None:

@@ -92,7 +92,7 @@ def _log_loss(probabilities: _Array, labels: _Array, classes: _Array) -> _Array:
     columns = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     strange = labels[classes[columns] != labels]
     if len(strange):
-        raise BatchError(f"labels: {strange[0]!r} is none of the {len(classes)} classes {_shortened(classes)}")
+        raise BatchError(f"labels: {strange[0]} is none of the {len(classes)} classes {_shortened(classes)}")
     true_class = np.take_along_axis(probabilities, columns[:, None], axis=1)[:, 0]
     loss: _Array = -np.log(np.maximum(true_class, _LEAST_PROBABILITY))
     return loss
