@@ -173,7 +173,7 @@ def first_missing(expected: list[str], output: str) -> str | None:
 
 def matches(expected: str, line: str) -> bool:
     """Whether a line contains what is expected of it, however it is spaced."""
-    pattern = ".*".join(re.escape(part) for part in _squeeze(expected).split("…"))
+    pattern = ".*".join(re.escape(_squeeze(part)) for part in expected.split("…"))
     return re.search(pattern, _squeeze(line)) is not None
 
 
