@@ -326,9 +326,10 @@ def _set_aside(path: Path) -> Path:
 def _failure(final: Path, needed: int, error: OSError) -> str:
     """What went wrong, what it would take, and what there is to fall back on."""
     message = f"{final}: could not be written: {error}"
-    with contextlib.suppress(OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        with contextlib.suppress(OSError):
             message += f"; it needs {needed} bytes, {_free_bytes(final.parent)} are free"
+    with contextlib.suppress(OSError):
         newest = next(_names(final.parent), None)
         message += f"; the newest checkpoint is {newest}" if newest else "; there is no older checkpoint"
     return message
