@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from emloop._state.tree import dump_tree, load_tree
+from emloop import MainLoop
+from emloop._state.tree import dump_tree
 from emloop.errors import BatchError, ConfigError, MissingVariableError, StateError, VariableTypeError
 from emloop.hooks.logits_to_csv import LogitsToCsv
 from emloop.hooks.predictions_to_csv import PredictionsToCsv
@@ -111,6 +114,61 @@ def test_nothing_gathered_writes_no_file(create, out):
 
 
 @every_hook
+def test_an_evaluation_of_several_streams_fills_one_file(create, out):
+    """The main loop evaluates stream by stream, each as an epoch; every new evaluation begins a new file."""
+    hook = create()
+    dataset = SimpleNamespace(valid_stream=lambda: [batch("v", "w")], test_stream=lambda: [batch("t")])
+    model = SimpleNamespace(input_names=["ids", "x", "y"], output_names=[], run=lambda batch, train: {})
+    loop = MainLoop(model=model, dataset=dataset, hooks=[hook])
+
+    loop.run_evaluation("valid", "test")
+
+    assert ids_in(out) == ["v", "w", "t"]
+
+    loop.run_evaluation("test")
+
+    assert ids_in(out) == ["t"]
+
+
+@every_hook
+def test_a_training_epoch_does_not_go_on_with_the_zeroth(create, out, loop):
+    """What was evaluated before the first training epoch is not part of that epoch's file."""
+    hook = create(streams=["valid"])
+    hook.register_mainloop(loop)
+    loop.is_training = False
+    hook.after_batch("train", {})
+    hook.after_batch("valid", batch("before"))
+    hook.after_epoch(0)
+    loop.is_training = True
+    hook.after_batch("train", {})
+    loop.is_training = False
+    hook.after_batch("valid", batch("after"))
+    hook.after_epoch(1)
+
+    assert ids_in(out) == ["after"]
+
+
+@every_hook
+def test_nothing_waits_for_a_device_before_the_epoch_ends(create, out, device_array):
+    """Arrays on an accelerator are fetched together, never example by example."""
+
+    class ShapedDeviceArray(device_array):
+        shape = property(lambda self: self._values.shape)
+
+    hook = create()
+    for ids in ("ab", "cd"):
+        lists = batch(*ids)
+        hook.after_batch("valid", {name: ShapedDeviceArray(lists[name]) for name in ("x", "y")} | {"ids": lists["ids"]})
+
+    assert ShapedDeviceArray.fetches == 0
+
+    hook.after_epoch(0)
+
+    assert ids_in(out) == ["a", "b", "c", "d"]
+    assert ShapedDeviceArray.fetches == 2
+
+
+@every_hook
 def test_a_relative_file_belongs_to_the_run(create, out, tmp_path):
     """It starts in the run directory where there is one; folders are made; an absolute path is taken as it is."""
     for hook, path in (
@@ -128,14 +186,14 @@ def test_a_relative_file_belongs_to_the_run(create, out, tmp_path):
 
 @every_hook
 @pytest.mark.parametrize("cut", [0, 1, 2, 3])
-def test_a_run_cut_anywhere_writes_the_same_file(create, out, cut):
+def test_a_run_cut_anywhere_writes_the_same_file(create, out, hand_over, cut):
     """The state has the unfinished epoch's examples; a hook that goes on from it ends with the same bytes."""
     batches = [
         batch("a", "b"),
         {"ids": ["c"], "x": [[2, 3]], "y": ["text"]},
         {"ids": np.array([4, 5]), "x": [(1.5, True), [None, b"x"]], "y": np.array([0.1, 0.2], dtype=np.float16)},
     ]
-    whole, before, after = create(), create(), create()
+    whole, before = create(), create()
     for one in batches:
         whole.after_batch("train", one)
     whole.after_epoch(0)
@@ -144,7 +202,7 @@ def test_a_run_cut_anywhere_writes_the_same_file(create, out, cut):
 
     for one in batches[:cut]:
         before.after_batch("train", one)
-    after.load_state_dict(load_tree(*dump_tree(before.state_dict())))
+    after = hand_over(before, create())
     for one in batches[cut:]:
         after.after_batch("train", one)
     after.after_epoch(0)
@@ -153,14 +211,13 @@ def test_a_run_cut_anywhere_writes_the_same_file(create, out, cut):
 
 
 @every_hook
-def test_a_written_epoch_is_not_part_of_the_state(create, out):
+def test_a_written_epoch_is_not_part_of_the_state(create, out, hand_over):
     """A commit after the epoch's end carries no examples, and who goes on from it does not write them again."""
     hook = create()
     hook.after_batch("train", batch("a"))
     hook.after_epoch(0)
     out.unlink()
-    other = create()
-    other.load_state_dict(hook.state_dict())
+    other = hand_over(hook, create())
     other.after_epoch(1)
 
     assert hook.state_dict() == {"unwritten": None}
@@ -221,7 +278,9 @@ def test_variables_of_different_size_are_refused(create):
     """Every variable has a value for every example."""
     hook = create()
 
-    with pytest.raises(BatchError, match=r"stream 'train': the batch has not the same number of .*: 3 of 'ids', 2 of"):
+    with pytest.raises(
+        BatchError, match=r"stream 'train': the batch has not the same number of examples of each: 3 of 'ids', 2 of"
+    ):
         hook.after_batch("train", {**batch("a", "b"), "ids": ["a", "b", "c"]})
     assert not hook._accumulator
 

@@ -20,7 +20,7 @@ from emloop.types import Batch, EpochData, StateTree
 from .arguments import optional_name_list
 from .batch_data import read_variable
 from .csv_text import csv_text
-from .example_values import check_single_values, storable_values
+from .example_values import check_same_count, check_single_values, storable_values
 from .examples import Examples
 from .hook_state import check_keys
 
@@ -111,9 +111,9 @@ class CsvRecords(AbstractHook, ABC):
         if self._streams is not None and stream_name not in self._streams:
             return
         values = [read_variable(batch_data, stream_name, name) for name in self._gathered]
+        check_same_count(stream_name, dict(zip(self._gathered, values, strict=True)))
+        batch = [storable_values(of_name) for of_name in values]
         try:
-            batch = [storable_values(name, of_name) for name, of_name in zip(self._gathered, values, strict=True)]
-            self._check_sizes(batch)
             check_single_values(self._gathered[0], batch[0])
             self._check(batch)
         except (BatchError, VariableTypeError) as error:
@@ -126,11 +126,6 @@ class CsvRecords(AbstractHook, ABC):
     def _goes_on_evaluating(self, stream_name: str) -> bool:
         evaluating = self._main_loop is not None and not self._main_loop.is_training
         return evaluating and stream_name not in self._seen_streams
-
-    def _check_sizes(self, batch: Sequence[Any]) -> None:
-        if len({len(values) for values in batch}) > 1:
-            sizes = ", ".join(f"{len(values)} of {name!r}" for name, values in zip(self._gathered, batch, strict=True))
-            raise BatchError(f"the batch has not the same number of examples of each variable: {sizes}")
 
     def after_epoch(self, epoch_id: int = 0, epoch_data: EpochData | None = None) -> None:
         """Write the epoch's rows, if it had any."""

@@ -5,40 +5,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from emloop.errors import VariableTypeError
+from emloop.errors import BatchError, VariableTypeError
 
 from .batch_data import lives_on_device, no_examples
 
-__all__ = ["check_single_values", "sequence_lengths", "storable_values"]
+__all__ = ["check_same_count", "check_single_values", "sequence_lengths", "storable_values"]
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
 _KIND_OF_ARRAY = {bool: "b", int: "i", float: "f"}
 
 
-def storable_values(name: str, values: Any) -> Any:
-    """A batch's values of a variable as something that has ``len`` and that a state tree can hold.
+def check_same_count(stream_name: str, values: Mapping[str, Any]) -> None:
+    """Check that variables of a batch have a value for every example.
+
+    Args:
+        stream_name: Name of the batch's stream, for the message.
+        values: Name of a variable → its values.
+
+    Raises:
+        VariableTypeError: If a variable has no examples but is a single value.
+        BatchError: If the variables differ in ``B``.
+    """
+    for name, of_name in values.items():
+        if _is_single(of_name):
+            raise VariableTypeError(f"stream {stream_name!r}: variable {name!r}: {no_examples(of_name)}")
+    if len({len(of_name) for of_name in values.values()}) > 1:
+        counts = ", ".join(f"{len(of_name)} of {name!r}" for name, of_name in values.items())
+        raise BatchError(f"stream {stream_name!r}: the batch has not the same number of examples of each: {counts}")
+
+
+def storable_values(values: Any) -> Any:
+    """A batch's values as something that has ``len`` and that a state tree can hold.
 
     Numbers become arrays; an array on a device is left there; what is neither number nor text becomes text.
 
     Args:
-        name: The variable's name, for the message.
         values: ``B`` values: an array, or a sequence of single values or (nested) lists.
-
-    Raises:
-        VariableTypeError: If there is no value for every example.
     """
     if lives_on_device(values) and hasattr(values, "shape"):
         return values
     if hasattr(values, "__array__"):
         array = np.asarray(values)
-        if array.ndim and not array.dtype.hasobject:
+        if not array.dtype.hasobject:
             return array
-    if _is_single(values) or not hasattr(values, "__iter__"):
-        raise VariableTypeError(f"variable {name!r}: {no_examples(values)}")
     return _compact([_plain(value) for value in values])
 
 

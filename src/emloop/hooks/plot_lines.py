@@ -16,7 +16,8 @@ from emloop.errors import BatchError, ConfigError, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
 from .arguments import at_least, name_list, optional_name_list
-from .batch_data import no_examples, read_variable
+from .batch_data import read_variable
+from .example_values import check_same_count
 from .figures import check_image_format, new_figure, require_matplotlib, write_figure
 from .hook_state import check_keys
 
@@ -113,6 +114,7 @@ class PlotLines(AbstractHook):
             return
         names = [self._id_variable, *self._variables, *([self._mask_variable] if self._mask_variable else [])]
         values = {name: read_variable(batch_data, stream_name, name) for name in names}
+        check_same_count(stream_name, values)
         self._batch_done[stream_name] += 1
         if self._batch_count is not None and self._batch_done[stream_name] > self._batch_count:
             return
@@ -120,10 +122,6 @@ class PlotLines(AbstractHook):
         batch: dict[str, Any] = {
             name: np.asarray(value) if hasattr(value, "__array__") else value for name, value in values.items()
         }
-        sizes = {name: _size(name, value) for name, value in batch.items()}
-        if len(set(sizes.values())) > 1:
-            found = ", ".join(f"{size} of {name!r}" for name, size in sizes.items())
-            raise BatchError(f"the batch has not the same number of examples of each variable: {found}")
         folder = self._root / f"epoch_{self._current_epoch_id}" / stream_name
         for index, example_id in enumerate(batch[self._id_variable][: self._example_count]):
             name = f"{example_id}_batch_{self._batch_done[stream_name]}_plot-{self.figure_suffix}.{self._out_format}"
@@ -198,10 +196,3 @@ class PlotLines(AbstractHook):
         self._batch_done = Counter(state["batch_done"])
         self._current_epoch_id = state["current_epoch_id"]
         self._epoch_has_begun = state["epoch_has_begun"]
-
-
-def _size(name: str, values: Any) -> int:
-    try:
-        return len(values)
-    except TypeError:
-        raise VariableTypeError(f"variable {name!r}: {no_examples(values)}") from None

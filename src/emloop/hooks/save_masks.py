@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from emloop._contracts import AbstractHook
 from emloop._support.files import atomic_write
-from emloop.errors import BatchError, ConfigError, HookError, MissingExtraError, VariableTypeError
+from emloop.errors import ConfigError, HookError, MissingExtraError, VariableTypeError
 from emloop.types import Batch
 
 from .arguments import optional_name_list
-from .batch_data import no_examples, read_variable
+from .batch_data import read_variable
+from .example_values import check_same_count
 
 __all__ = ["SaveMasks"]
 
@@ -96,15 +97,7 @@ class SaveMasks(AbstractHook):
             return
         masks = read_variable(batch_data, stream_name, self._mask_variable)
         paths = read_variable(batch_data, stream_name, self._path_variable)
-        if not hasattr(masks, "__len__"):
-            raise VariableTypeError(f"variable {self._mask_variable!r}: {no_examples(masks)}")
-        if isinstance(paths, str) or not hasattr(paths, "__len__"):
-            raise VariableTypeError(f"variable {self._path_variable!r}: {no_examples(paths)}")
-        if len(masks) != len(paths):
-            raise BatchError(
-                f"stream {stream_name!r}: the batch has {len(masks)} of {self._mask_variable!r}, "
-                f"but {len(paths)} of {self._path_variable!r}"
-            )
+        check_same_count(stream_name, {self._mask_variable: masks, self._path_variable: paths})
         for mask, path in zip(np.asarray(masks) if hasattr(masks, "__array__") else masks, paths, strict=True):
             image = io.BytesIO()
             self._pillow.fromarray(self._pixels(mask)).save(image, format=self._format)
