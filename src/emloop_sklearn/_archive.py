@@ -37,7 +37,7 @@ _NEVER_TRUSTED = frozenset(
 _UNCHANGING = frozenset({"FunctionNode", "JsonNode", "TupleNode", "TypeNode"})
 """Loaders of objects of which it makes no difference who else refers to the same one."""
 
-_UNREADABLE = (BadZipFile, EOFError, KeyError, ValueError, TypeError, AttributeError, ImportError)
+_UNREADABLE = (BadZipFile, EOFError, KeyError, ValueError, TypeError, AttributeError, ImportError, RecursionError)
 
 
 def dump(estimator: Any) -> bytes:

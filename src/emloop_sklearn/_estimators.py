@@ -120,11 +120,12 @@ class _Builder:
         return self._checked(cls(**arguments), path)
 
     def _checked(self, built: Any, path: str) -> Any:
-        # scikit-learn looks at the values only when it fits, which may be an epoch later.
-        try:
-            getattr(built, "_validate_params", lambda: None)()
-        except ValueError as error:
-            self.problems.append(Problem(str(error), path))
+        # scikit-learn looks at the values of its own classes only when it fits, which may be an epoch later.
+        if hasattr(built, "_parameter_constraints"):
+            try:
+                built._validate_params()
+            except ValueError as error:
+                self.problems.append(Problem(str(error), path))
         return built
 
 

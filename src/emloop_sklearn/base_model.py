@@ -295,7 +295,10 @@ class BaseModel(AbstractModel):
             raise SavedModelError(
                 f"{type(self).__name__} cannot restore it without the source: {state['needs_source']}"
             )
-        restored = load(state["estimator"], self._trusted)
+        try:
+            restored = load(state["estimator"], self._trusted)
+        except StateError as error:
+            raise StateError(f"{error}; {state['needs_source']}" if state["needs_source"] else str(error)) from error
         if self._configured_type is None:
             self._arguments, self._parameters = state["arguments"], state["parameters"]
         elif type(restored) is not self._configured_type:
