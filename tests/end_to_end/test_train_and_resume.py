@@ -26,8 +26,9 @@ def test_a_run_directory_holds_all_that_happened(project):
     assert (project.path / "config.yaml").read_bytes() == (run / "config.source.yaml").read_bytes()
     assert "epochs_done: 3\nexit_status: 0" in (run / "trace.yaml").read_text()
     assert [0, 1, 2, 3] == [json.loads(line)["epoch_id"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert '"epoch_id",train_loss,train_accuracy,valid_loss,valid_accuracy' == (
-        (run / "training.csv").read_text().splitlines()[0]
+    assert (
+        '"epoch_id",train_loss,train_accuracy,valid_loss,valid_accuracy'
+        == ((run / "training.csv").read_text().splitlines()[0])
     )
     assert ["start", "end"] == [line["event"] for line in project.attempts("a")]
     assert "Epoch 1 done" in (run / "train.log").read_text()
@@ -148,7 +149,9 @@ def test_killed_again_and_again_the_run_ends_as_if_untouched(project):
 def test_a_run_killed_before_its_first_commit_starts_again(project):
     """Files that only grow are cut back to nothing; what they held is kept aside."""
     project.emloop("train", "config.yaml", "--output_dir", "whole")
-    process = project.start("train", "config.yaml", "--output_dir", "cut", "main_loop.commit.every=9ep", "model.stop_at=8")
+    process = project.start(
+        "train", "config.yaml", "--output_dir", "cut", "main_loop.commit.every=9ep", "model.stop_at=8"
+    )
     wait_for(process, project.run("cut") / "reached")
     process.kill()
     process.communicate()

@@ -90,9 +90,8 @@ def test_a_missing_source_is_always_an_error(run):
     """The message names what is missing, what is there, and what was probably meant."""
     with pytest.raises(BatchError) as caught:
         run([{"X": [1]}])
-    assert (
-        "stream 'train' does not provide 'x', which the model needs; it provides: 'X'; did you mean 'X'?"
-        == str(caught.value)
+    assert "stream 'train' does not provide 'x', which the model needs; it provides: 'X'; did you mean 'X'?" == str(
+        caught.value
     )
 
 
@@ -131,7 +130,7 @@ def test_outputs_that_are_no_mapping_are_an_error(run, odd):
         def run(self, batch, train, stream=None):
             return odd
 
-    with pytest.raises(BatchError, match=f"must return a mapping of variable names to values, got {type(odd).__name__}"):
+    with pytest.raises(BatchError, match=f"must return a mapping .*, got {type(odd).__name__}"):
         run(batches(1), model=Odd())
 
 

@@ -84,9 +84,7 @@ def test_the_zeroth_epoch_changes_no_training_batch(make_loop):
     for skip in (False, True):
         model = CountingModel()
         dataset = ListDataset(train=batches(1, 2, 3))
-        loop = make_loop(
-            dataset=dataset, model=model, fixed_epoch_size=2, epochs_count=2, skip_zeroth_epoch=skip
-        )
+        loop = make_loop(dataset=dataset, model=model, fixed_epoch_size=2, epochs_count=2, skip_zeroth_epoch=skip)
         loop.run_training()
         trained.append([x for x, train in model.runs if train])
 
@@ -191,17 +189,15 @@ def test_hooks_that_were_never_started_are_not_ended(make_loop):
     assert [("a", "before_training"), ("a", "after_training", False)] == shared
 
 
-def test_evaluation_runs_each_stream_as_an_epoch_of_its_own_inside_one_context(make_loop):
-    """before_training and after_training fire once, whatever the number of streams; nothing is trained."""
+def test_evaluation_runs_all_its_streams_as_one_epoch(make_loop):
+    """All events of an epoch fire once, whatever the number of streams; nothing is trained."""
     diary, model = Diary(), CountingModel()
 
     make_loop([diary], model=model, extra_streams=["valid"]).run_evaluation("valid", "train")
 
     names = [event for _, event, *_ in diary.events]
     assert names.count("before_training") == names.count("after_training") == 1
-    assert [(0, ["valid"]), (0, ["train"])] == [
-        (epoch, streams) for _, event, *rest in diary.events if event == "after_epoch" for epoch, streams in [rest]
-    ]
+    assert [(0, ["valid", "train"])] == [tuple(rest) for _, event, *rest in diary.events if event == "after_epoch"]
     assert all(not train for _, train in model.runs)
 
 

@@ -43,7 +43,9 @@ def describe(hint: Any) -> str:
     if hint is None or hint is type(None):
         return "null"
     if origin is not None:
-        inner = ", ".join(describe(part) for part in get_args(hint) if part is not ...)
+        inner = (" to " if origin in _MAPPINGS else ", ").join(
+            describe(part) for part in get_args(hint) if part is not ...
+        )
         return f"{_WORDS.get(origin, getattr(origin, '__name__', str(origin)))} of {inner}"
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return f"one of {', '.join(repr(member.name) for member in hint)}"

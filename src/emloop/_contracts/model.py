@@ -27,7 +27,11 @@ class AbstractModel(ABC):
     """
 
     def __init__(  # noqa: B027 - not abstract: a model may have no constructor of its own
-        self, dataset: AbstractDataset | None, log_dir: str | None, restore_from: str | None = None, **kwargs: Any
+        self,
+        dataset: AbstractDataset | None = None,
+        log_dir: str | None = None,
+        restore_from: str | None = None,
+        **kwargs: Any,
     ) -> None:
         """Do nothing: what a model needs is its own affair."""
 

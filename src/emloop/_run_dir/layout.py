@@ -24,7 +24,6 @@ __all__ = [
     "TEMPORARY",
     "create_run_dir",
     "current_config",
-    "directories_made",
     "find_run",
     "is_run_dir",
     "iter_runs",
@@ -87,11 +86,6 @@ def made_here(directory: Path) -> bool:
     status = directory.stat()
     # The path as well, because inodes of deleted directories are used again.
     return _made.get((status.st_dev, status.st_ino)) == directory.absolute()
-
-
-def directories_made() -> list[Path]:
-    """The run directories that this process has made, in order."""
-    return list(_made.values())
 
 
 def is_run_dir(directory: Path) -> bool:

@@ -39,7 +39,7 @@ from .provenance import code_patch, environment, installed_distributions
 from .reading import read_small
 from .trace import Trace, local_now, local_timezone, read_trace, write_trace
 
-__all__ = ["EndStatus", "Run", "delete_run"]
+__all__ = ["EndStatus", "Run", "delete_run", "runs_created"]
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +120,7 @@ class Run:
                 atomic_write(directory / PATCH_FILE, patch)
             trace = Trace(train_begin=local_now(), timezone=local_timezone(), attempts=1)
             run = cls(directory, info, trace, lock, created=True)
+            _created.append(run)
             run._begin(command, prepare)
         return run
 
@@ -247,6 +248,14 @@ class Run:
             self._log = RunLog(self.directory)
             self._log.attach()
             undo.pop_all()
+
+
+_created: list[Run] = []
+
+
+def runs_created() -> list[Run]:
+    """The runs that this process has created, in order."""
+    return list(_created)
 
 
 def delete_run(run: Run) -> None:

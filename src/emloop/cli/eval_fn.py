@@ -7,7 +7,7 @@ from pathlib import Path
 
 from emloop._config import find_config, load_config, validate_config
 from emloop._run_dir.layout import current_config, find_run, is_run_dir
-from emloop.api import create_emloop_training, delete_output_dir
+from emloop.api import create_emloop_training
 from emloop.errors import UsageError
 
 from .util import run
@@ -47,7 +47,7 @@ def evaluate(
     return run(
         lambda: create_emloop_training(config, output_root, str(model), output_dir),
         lambda loop: loop.run_evaluation(*streams),
-        delete_output_dir if delete_dir else None,
+        delete=delete_dir,
     )
 
 

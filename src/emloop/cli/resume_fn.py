@@ -12,7 +12,7 @@ from emloop._run_dir.attempts import read_attempts
 from emloop._run_dir.layout import current_config, find_run
 from emloop._run_dir.trace import read_trace
 from emloop._state.commit import Commit, newest_commit, open_commit
-from emloop.api import create_emloop_training, delete_output_dir, fork_emloop_training, resume_emloop_training
+from emloop.api import create_emloop_training, fork_emloop_training, resume_emloop_training
 from emloop.constants import EL_CHECKPOINTS_DIR, EL_RUN_FILE, EXIT_DONE
 from emloop.errors import CannotResumeError, UsageError
 
@@ -57,7 +57,7 @@ def resume(
         return run(
             lambda: create_emloop_training(config, output_root, restore_from, output_dir),
             lambda loop: loop.run_training(),
-            delete_output_dir if delete_dir else None,
+            delete=delete_dir,
         )
     commit = _named_commit(config_path)
     run_dir = find_run(config_path, output_root) if commit is None else commit.path.parent.parent
@@ -129,7 +129,7 @@ def _fork(
     return run(
         lambda: fork_emloop_training(config, origin, output_root, output_dir),
         lambda loop: loop.run_training(),
-        delete_output_dir if delete_dir else None,
+        delete=delete_dir,
     )
 
 

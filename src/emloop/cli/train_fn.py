@@ -13,7 +13,7 @@ from emloop import _build
 from emloop._config import find_config, load_config, validate_config
 from emloop._run_dir.layout import is_run_dir
 from emloop._state.random import seed_everything, use_seed
-from emloop.api import create_emloop_training, delete_output_dir
+from emloop.api import create_emloop_training
 from emloop.errors import UsageError
 from emloop.main_loop import MainLoop
 from emloop.types import Batch
@@ -57,7 +57,7 @@ def train(
     return run(
         lambda: create_emloop_training(config, output_root, None, output_dir),
         lambda loop: loop.run_training(),
-        delete_output_dir if delete_dir else None,
+        delete=delete_dir,
     )
 
 

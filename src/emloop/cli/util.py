@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from emloop._config import find_config, validate_config
-from emloop._run_dir.layout import directories_made
+from emloop._run_dir.run import delete_run, runs_created
 from emloop.api import EmloopTraining
 from emloop.constants import EXIT_FAILED
 from emloop.errors import EmloopError
@@ -18,32 +18,30 @@ __all__ = ["fallback", "find_config", "run", "validate_config"]
 logger = logging.getLogger(__name__)
 
 
-def run(
-    create: Callable[[], EmloopTraining], work: Callable[[Any], None], delete: Callable[[str], None] | None = None
-) -> int:
+def run(create: Callable[[], EmloopTraining], work: Callable[[Any], None], *, delete: bool = False) -> int:
     """Create a training and let its main loop work.
 
     Args:
         create: Creates the training.
         work: What to do with the main loop.
-        delete: With ``--rm``: what deletes the run directory in the end, whatever happened.
+        delete: With ``--rm``: whether to delete, in the end, whatever the run has created.
 
     Returns:
         The exit code. Why a run failed has been logged; see :func:`log_failure`.
 
     Raises:
-        EmloopError: If not even a run directory was made.
+        EmloopError: If not even a run was created.
     """
-    if delete is not None:
+    if delete:
         logger.warning("--rm: the run directory will be deleted in the end")
-    made_before = directories_made()
+    before = len(runs_created())
     training: Any = None
     try:
         training = create()
         logger.info("Run directory: %s", training.output_dir)
         work(training.main_loop)
     except EmloopError as error:
-        if training is None and len(directories_made()) == len(made_before) and not was_logged(error):
+        if training is None and len(runs_created()) == before and not was_logged(error):
             raise  # nothing has begun yet, so this is about the command
         log_failure(error)
         return error.exit_code
@@ -51,10 +49,9 @@ def run(
         log_failure(error)
         return EXIT_FAILED
     finally:
-        if delete is not None:
-            made = [str(directory) for directory in directories_made()[len(made_before) :]]
-            for directory in made if training is None else [training.output_dir]:
-                delete(directory)
+        if delete:
+            for ended in runs_created()[before:]:
+                delete_run(ended)
     code: int = training.main_loop.exit_status
     return code
 

@@ -145,15 +145,15 @@ class MainLoop(CaughtInterrupts):
                 logger.info("Epoch %s done\n\n", self.training_epochs_done)
 
     def run_evaluation(self, *stream_names: str) -> None:
-        """Evaluate streams one after the other, each as an epoch of its own.
+        """Evaluate one or more streams, in order, as one epoch.
 
-        ``before_training`` and ``after_training`` fire once, around all of them.
+        Raises:
+            MissingStreamError: If the dataset lacks one of them.
         """
         with self._terminable("Evaluation"), self:
-            streams = [self.streams.prepare([name], "eval", training=False) for name in stream_names]
-            for stream in streams:
-                logger.info("Running the evaluation of stream `%s`", next(iter(stream)))
-                self._run_epoch({}, stream)
+            streams = self.streams.prepare(stream_names, "eval", training=False)
+            logger.info("Running the evaluation of stream %s", ", ".join(f"`{name}`" for name in streams))
+            self._run_epoch({}, streams)
             logger.info("Evaluation done\n\n")
 
     def epoch(
