@@ -62,6 +62,7 @@ def test_every_class_needs_its_value(logits, error, message):
     [
         ([], "class_names: expected at least one name"),
         ("cat", "class_names: expected a list of names, got 'cat'"),
+        (None, "class_names: expected a list of names, got None"),
         (["cat", "dog", "cat"], "more than one column is called 'cat'"),
     ],
 )

@@ -31,7 +31,8 @@ class CsvRecords(AbstractHook, ABC):
     """Gather variables of an epoch's examples and write them as a CSV file; to be extended.
 
     Every epoch's file replaces the one before. An epoch without rows leaves it as it is. An evaluation of several
-    streams, which the main loop runs as an epoch each, fills one file.
+    streams, which the main loop runs as an epoch each, fills one file. Text that a spreadsheet would run as a formula
+    gets a leading apostrophe.
 
     Args:
         gathered: Names of the variables that rows are made of, the id variable first.
@@ -124,6 +125,7 @@ class CsvRecords(AbstractHook, ABC):
         self._epoch_is_over = False
 
     def _goes_on_evaluating(self, stream_name: str) -> bool:
+        """Whether this is the next stream of an evaluation, rather than the beginning of something new."""
         evaluating = self._main_loop is not None and not self._main_loop.is_training
         return evaluating and stream_name not in self._seen_streams
 
@@ -139,8 +141,8 @@ class CsvRecords(AbstractHook, ABC):
         """The examples of the unfinished epoch, ``None`` if there are none."""
         if self._epoch_is_over or not len(self._examples[0]):
             return {"unwritten": None}
-        examples = [examples.state() for examples in self._examples]
-        return {"unwritten": {"variables": self._gathered, "columns": self._columns, "examples": examples}}
+        states = [examples.state() for examples in self._examples]
+        return {"unwritten": {"variables": self._gathered, "columns": self._columns, "examples": states}}
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on gathering where an equal hook stopped.

@@ -46,8 +46,8 @@ class LogitsToCsv(CsvRecords):
         *,
         output_dir: str | None = None,
     ) -> None:
-        if isinstance(class_names, str):
-            raise ConfigError(f"class_names: expected a list of names, got {class_names!r}; write [{class_names}]")
+        if isinstance(class_names, str) or not isinstance(class_names, Iterable):
+            raise ConfigError(f"class_names: expected a list of names, got {class_names!r}")
         columns = [id_variable, *class_names]
         if len(columns) == 1:
             raise ConfigError("class_names: expected at least one name, got none")
