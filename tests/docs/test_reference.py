@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from emloop import errors
+import emloop
+from emloop import constants, errors
 from emloop.cli.args import get_emloop_arg_parser
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,31 @@ def test_every_command_and_option_is_described():
 
     assert [name for name in commands if f"## emloop {name}" not in text] == []
     assert [option for option in sorted(options - {"-h", "--help"}) if f"`{option}" not in text] == []
+
+
+def test_every_public_name_is_described():
+    """The names of the package, and its public modules, stand in the page."""
+    text = read("python-api.md")
+    modules = {
+        path.stem for path in (ROOT / "src" / "emloop").iterdir() if path.name[0] not in "_." and path.stem != "py"
+    }
+    entered = {
+        "cli",
+        "entry_point",
+        "api",
+        "main_loop",
+        "py",
+    }  # commands, and homes of names that are at the top as well
+
+    assert [name for name in emloop.__all__ if f"`{name}" not in text] == []
+    assert [name for name in sorted(modules - entered) if f"`emloop.{name}`" not in text] == []
+
+
+def test_every_file_of_a_run_is_described():
+    """What the core writes under a fixed name stands in the page."""
+    names = {getattr(constants, name) for name in dir(constants) if name.startswith("EL_") and name.endswith("_FILE")}
+
+    assert [name for name in sorted(names) if f"`{name}`" not in read("run-directory.md")] == []
 
 
 def table_under(heading: str, text: str) -> dict[str, str]:
