@@ -57,13 +57,17 @@ def section_problems(config: Mapping[str, Any]) -> list[Problem]:
     """Every mistake in the form of a configuration's sections, from the top of the text to its end."""
     checker = _Checker(config)
     checker.check()
-    return sorted(checker.problems, key=lambda problem: problem.place.line if problem.place else 0)
+    return sorted(checker.problems, key=_position)
 
 
 def unknown_key(key: Any, accepted: Collection[str], path: str, place: Place | None) -> Problem:
     """The complaint about a key that means nothing where it stands."""
     hints = (*did_you_mean(str(key), accepted), f"{path} takes: {', '.join(accepted)}")
     return Problem(f"unknown key {brief(key)}", path, place, hints)
+
+
+def _position(problem: Problem) -> tuple[int, int]:
+    return (problem.place.line, problem.place.column) if problem.place else (0, 0)
 
 
 class _Checker:

@@ -82,13 +82,18 @@ def find_config(path: str | os.PathLike[str]) -> str:
         ConfigFileError: If there is none.
     """
     file = Path(path)
-    if file.is_dir():
-        file /= EL_CONFIG_FILE
-        if not file.exists():
-            raise ConfigFileError(Problem(f"there is no {EL_CONFIG_FILE} in this directory", path=str(path)))
-    if not file.exists():
-        raise ConfigFileError(Problem("there is no such file", path=str(path), hints=_similar_files(file)))
-    return str(file)
+    try:
+        is_directory = file.is_dir()
+        if is_directory:
+            file /= EL_CONFIG_FILE
+        exists = file.exists()
+    except OSError as error:
+        raise ConfigFileError(Problem(f"cannot be read: {error.strerror}", path=str(path))) from error
+    if exists:
+        return str(file)
+    if is_directory:
+        raise ConfigFileError(Problem(f"there is no {EL_CONFIG_FILE} in this directory", path=str(path)))
+    raise ConfigFileError(Problem("there is no such file", path=str(path), hints=_similar_files(file)))
 
 
 def _similar_files(missing: Path) -> tuple[str, ...]:

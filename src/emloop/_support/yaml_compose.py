@@ -104,7 +104,9 @@ class Composer:
         name = str(event.anchor)
         anchor = self._anchors.get(name)
         if anchor is None:
-            raise _error(self._place(), f"there is no anchor {brief(name)}", *did_you_mean(name[:_LONGEST_GUESS], self._anchors))
+            raise _error(
+                self._place(), f"there is no anchor {brief(name)}", *did_you_mean(name[:_LONGEST_GUESS], self._anchors)
+            )
         self._count()
         alias = AliasNode(self._text, self._start, self._end, anchor)
         if anchor.node is None:
