@@ -79,7 +79,7 @@ def require_trusted(estimator: Any, trusted: Collection[str] = ()) -> None:
     if foreign:
         hint = f"if you trust what they do: trusted_types: [{', '.join(foreign)}]"
         message = f"{type(estimator).__name__} could be saved but not restored: {', '.join(foreign)} is not trusted"
-        raise ConfigError(Problem(message, "trusted_types", hints=(hint,)))
+        raise ConfigError(Problem(message, hints=(hint,)))
 
 
 def load(archive: bytes, trusted: Collection[str] = ()) -> Any:

@@ -27,25 +27,30 @@ __all__ = ["argument_problems", "arguments_of", "build_estimator"]
 _SEED = "random_state"
 
 
-def build_estimator(description: Any, seed: int | None, path: str = "estimator") -> Any:
+def build_estimator(description: Any, seed: int | None) -> Any:
     """The estimator that a configuration describes.
 
     Args:
         description: ``class`` (full name) and the arguments of its constructor.
         seed: What every ``random_state`` becomes that the description leaves out.
-        path: Where the description stands, for messages.
 
     Raises:
         ConfigError: With all mistakes: unknown classes and arguments, values that scikit-learn does not accept.
     """
     if not isinstance(description, Mapping) or "class" not in description:
         hint = "an estimator is described as {class: sklearn.linear_model.SGDClassifier, loss: log_loss}"
-        raise ConfigError(Problem(f"expected a mapping with 'class', got {description!r}", path, hints=(hint,)))
+        raise ConfigError(Problem(f"estimator: expected a mapping with 'class', got {description!r}", hints=(hint,)))
     builder = _Builder(seed)
-    estimator = builder.build(description, path)
+    estimator = builder.build(description, "")
     if builder.problems:
-        raise ConfigError(builder.problems)
+        raise ConfigError(map(_told, builder.problems))
     return estimator
+
+
+def _told(problem: Problem) -> Problem:
+    """A problem in the grammar ``argument: what is wrong``, with the part of the argument."""
+    parts = ("estimator", problem.path.lstrip("."), problem.message)
+    return Problem(": ".join(part for part in parts if part), hints=problem.hints)
 
 
 def arguments_of(function: Callable[..., Any], given: Collection[str] = ()) -> dict[str, bool]:

@@ -50,7 +50,9 @@ def fitting_problems(estimator: Any) -> list[Problem]:
     if not hasattr(last, "partial_fit"):
         stuck.append(last)
     hint = "take an estimator that has partial_fit, or override fit_batch"
-    return [Problem(f"{step} has no partial_fit, so it cannot learn by batches", hints=(hint,)) for step in stuck]
+    return [
+        Problem(f"estimator: {step} has no partial_fit, so it cannot learn by batches", hints=(hint,)) for step in stuck
+    ]
 
 
 def fit(estimator: Any, features: _Array, labels: _Array | None, classes: _Array | None) -> None:
@@ -73,7 +75,7 @@ def fit(estimator: Any, features: _Array, labels: _Array | None, classes: _Array
     is_supervised = is_classifier(last) or is_regressor(last)
     if is_supervised and labels is None:
         hint = "name them after the features: inputs: [features, labels]"
-        raise ConfigError(Problem(f"{type(last).__name__} learns from labels", "inputs", hints=(hint,)))
+        raise ConfigError(Problem(f"inputs: {type(last).__name__} learns from labels", hints=(hint,)))
     if is_classifier(last) and not hasattr(last, "classes_"):
         last.partial_fit(features, labels, classes=classes)
     elif is_supervised:

@@ -264,7 +264,7 @@ def test_a_mistake_in_the_section_is_named(create, config, message):
         ),
         pytest.param(
             {"estimator": NAIVE_BAYES, "outputs": ["loss"], "inputs": ["images"]},
-            r"output 'loss' needs the labels\n  name them after the features: inputs: \[features, labels\]",
+            r"outputs: 'loss' needs the labels\n  name them after the features: inputs: \[features, labels\]",
             id="no-labels",
         ),
         pytest.param(

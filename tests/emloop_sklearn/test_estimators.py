@@ -48,7 +48,7 @@ def test_descriptions_nest():
     [
         pytest.param("SGDClassifier", "estimator: expected a mapping with 'class', got 'SGDClassifier'", id="text"),
         pytest.param({"loss": "hinge"}, r"estimator: expected a mapping with 'class', got \{'loss'", id="no-class"),
-        pytest.param({"class": "SGDClassifier"}, "estimator.class: expected package.module.Class", id="short-name"),
+        pytest.param({"class": "SGDClassifier"}, "estimator: class: expected package.module.Class", id="short-name"),
         pytest.param(
             {"class": "sklearn.lineer.X"}, "cannot be imported: No module named 'sklearn.lineer'", id="module"
         ),
@@ -87,13 +87,17 @@ def test_all_mistakes_are_reported_at_once():
 
     found = [str(problem).splitlines() for problem in caught.value.problems]
     assert found[0] == [
-        "estimator.steps[0][1].StandardScaler: unknown argument 'with_men'",
+        "estimator: steps[0][1].StandardScaler: unknown argument 'with_men'",
         "  did you mean 'with_mean'?",
         "  StandardScaler takes: copy, with_mean, with_std",
     ]
-    assert found[1][0].startswith("estimator.steps[1][1].SGDClassifier: The 'loss' parameter of SGDClassifier must be")
-    assert found[2][0].startswith("estimator.steps[2][1].SGDClassifier: The 'alpha' parameter of SGDClassifier must be")
-    assert found[3] == ["estimator.steps[3][1].OneVsRestClassifier: OneVsRestClassifier needs the argument 'estimator'"]
-    assert found[4][0] == "estimator.steps[4][1].class: sklearn has no 'Nothing'"
-    assert found[5][0] == "estimator.Pipeline: unknown argument 'verbos'"
+    assert found[1][0].startswith("estimator: steps[1][1].SGDClassifier: The 'loss' parameter of SGDClassifier must be")
+    assert found[2][0].startswith(
+        "estimator: steps[2][1].SGDClassifier: The 'alpha' parameter of SGDClassifier must be"
+    )
+    assert found[3] == [
+        "estimator: steps[3][1].OneVsRestClassifier: OneVsRestClassifier needs the argument 'estimator'"
+    ]
+    assert found[4][0] == "estimator: steps[4][1].class: sklearn has no 'Nothing'"
+    assert found[5][0] == "estimator: Pipeline: unknown argument 'verbos'"
     assert len(found) == 6
