@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 from emloop import saved_models
 from emloop._config.arguments import Accepted, accepted_by, problems
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
+from emloop._registry import DATASET, HOOK, MODEL, Kind, find_class, full_name
 from emloop._support import yaml
 from emloop.errors import ConfigError, Place, Problem, SavedModelError, UnknownClassError
-
-from ._registry import DATASET, HOOK, MODEL, Kind, find_class, full_name
 
 logger = logging.getLogger(__name__)
 

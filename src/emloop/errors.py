@@ -16,6 +16,7 @@ and ``except EmloopError`` both work::
     ├── HookError                      ValueError           a hook that cannot do its work
     ├── StateError                     ValueError           a state tree that does not fit its owner
     ├── CheckpointError                OSError              a commit could not be written or read
+    ├── SaveError                      OSError              a model that could not be saved
     ├── CannotResumeError              RuntimeError         exit code 3
     ├── RunDirError                    OSError              a run directory that cannot be used
     │   └── RunLockedError             BlockingIOError      another process is working on the run
@@ -49,6 +50,7 @@ __all__ = [
     "ProducerError",
     "RunDirError",
     "RunLockedError",
+    "SaveError",
     "SavedModelError",
     "StateError",
     "UnknownClassError",
@@ -178,6 +180,10 @@ class StateError(EmloopError, ValueError):
 
 class CheckpointError(EmloopError, OSError):
     """A commit that could not be written, or that cannot be read."""
+
+
+class SaveError(EmloopError, OSError):
+    """A model could not be saved; the original error is the ``__cause__``."""
 
 
 class CannotResumeError(EmloopError, RuntimeError):

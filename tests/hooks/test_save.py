@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emloop.errors import CheckpointError, ConfigError, HookError, MissingVariableError, VariableTypeError
+from emloop.errors import ConfigError, HookError, MissingVariableError, SaveError, VariableTypeError
 from emloop.hooks import SaveBest, SaveEvery, SaveLatest
 
 
@@ -136,7 +136,7 @@ HOOKS = [
 def test_a_model_that_cannot_be_saved_fails_the_training_by_default(model, cls, arguments):
     """The error is an OSError, raised from the model's own."""
     model.fails = True
-    with pytest.raises(CheckpointError, match=r"the model could not be saved as '.*': OSError: disk full") as error:
+    with pytest.raises(SaveError, match=r"the model could not be saved as '.*': OSError: disk full") as error:
         cls(model, **arguments).after_epoch(epoch_id=0, epoch_data=loss(1.0))
 
     assert isinstance(error.value, IOError)

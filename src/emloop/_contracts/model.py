@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from emloop.types import Batch
 
 if TYPE_CHECKING:
-    from emloop._contracts.dataset import AbstractDataset
     from emloop._streams import StreamWrapper
+
+    from .dataset import AbstractDataset
 
 __all__ = ["AbstractModel", "bind_run", "has_state"]
 

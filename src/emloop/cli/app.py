@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from emloop.constants import EL_LOG_DATE_FORMAT, EL_LOG_FORMAT, EXIT_USAGE
 from emloop.errors import EmloopError
@@ -122,8 +123,18 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
 }
 
 
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes log lines to a terminal that may show a progress line: that line is erased first."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        progress = sys.modules.get("emloop.hooks.show_progress")
+        if progress is not None and self.stream.isatty():
+            progress.erase_line(self.stream)
+        super().emit(record)
+
+
 def _log_to_stderr(level: int) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Lines(sys.stderr)
     handler.setFormatter(logging.Formatter(EL_LOG_FORMAT, EL_LOG_DATE_FORMAT))
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -15,6 +15,7 @@ from emloop._state.commit import Commit, newest_commit, open_commit
 from emloop.api import create_emloop_training, fork_emloop_training, resume_emloop_training
 from emloop.constants import EL_CHECKPOINTS_DIR, EL_RUN_FILE, EXIT_DONE
 from emloop.errors import CannotResumeError, UsageError
+from emloop.main_loop import MainLoop
 
 from .util import run
 
@@ -56,7 +57,7 @@ def resume(
         validate_config(config)
         return run(
             lambda: create_emloop_training(config, output_root, restore_from, output_dir),
-            lambda loop: loop.run_training(),
+            MainLoop.run_training,
             delete=delete_dir,
         )
     commit = _named_commit(config_path)
@@ -109,7 +110,7 @@ def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False) ->
         _refuse_crash_loop(run_dir, commit)
     return run(
         lambda: resume_emloop_training(config, run_dir, only_finish=only_finish),
-        lambda loop: loop.run_training(),
+        MainLoop.run_training,
     )
 
 
@@ -128,7 +129,7 @@ def _fork(
     origin = commit
     return run(
         lambda: fork_emloop_training(config, origin, output_root, output_dir),
-        lambda loop: loop.run_training(),
+        MainLoop.run_training,
         delete=delete_dir,
     )
 

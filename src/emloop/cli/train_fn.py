@@ -56,7 +56,7 @@ def train(
         return go_on(config, Path(output_root, str(output_dir)), guarded=True)
     return run(
         lambda: create_emloop_training(config, output_root, None, output_dir),
-        lambda loop: loop.run_training(),
+        MainLoop.run_training,
         delete=delete_dir,
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from emloop._contracts import AbstractHook, AbstractModel
 from emloop._support.suggest import check_choice, pick
-from emloop.errors import CheckpointError, ConfigError, HookError, VariableTypeError
+from emloop.errors import ConfigError, HookError, SaveError, VariableTypeError
 from emloop.types import EpochData, Objective, StateTree
 
 from .epoch_data import as_scalar, missing_from_epoch, read_value
@@ -77,14 +77,14 @@ class SaveEvery(EveryNEpoch):
             Whether the model has been saved.
 
         Raises:
-            CheckpointError: If it has not, and that is an error; the cause is the model's own.
+            SaveError: If it has not, and that is an error; the cause is the model's own.
         """
         try:
             path = model.save(name_suffix)
         except Exception as error:
             message = f"the model could not be saved as {name_suffix!r}: {type(error).__name__}: {error}"
             if on_failure == "error":
-                raise CheckpointError(message) from error
+                raise SaveError(message) from error
             if on_failure == "warn":
                 _LOGGER.warning(message)
             return False
@@ -113,7 +113,7 @@ class SaveLatest(AbstractHook):
         """Save the model.
 
         Raises:
-            CheckpointError: If that fails and is an error.
+            SaveError: If that fails and is an error.
         """
         SaveEvery.save_model(self._model, "latest", self._on_save_failure)
 
@@ -193,7 +193,7 @@ class SaveBest(AbstractHook):
             MissingVariableError: If no hook has written the variable, or not this aggregation of it.
             VariableTypeError: If the variable has no aggregations.
             HookError: If the value is not a number.
-            CheckpointError: If the model cannot be saved and that is an error.
+            SaveError: If the model cannot be saved and that is an error.
         """
         value = self._get_value(epoch_data)
         is_best = not math.isnan(value) and (self._best is None or self._better(value, self._best))

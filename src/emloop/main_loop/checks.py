@@ -13,6 +13,8 @@ from emloop._support.suggest import check_choice, did_you_mean
 from emloop.errors import BatchError
 from emloop.types import Batch
 
+__all__ = ["POLICIES", "StreamChecks", "policy"]
+
 logger = logging.getLogger(__name__)
 
 Policy = Literal["ignore", "warn", "error"]

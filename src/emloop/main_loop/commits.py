@@ -27,6 +27,8 @@ from .model_files import save_by_model
 if TYPE_CHECKING:
     from .loop import MainLoop
 
+__all__ = ["CommitPolicy", "collect", "restore", "restore_streams"]
+
 logger = logging.getLogger(__name__)
 
 _SHARE = 100

@@ -13,6 +13,8 @@ from emloop._contracts import AbstractHook, Loop
 from emloop.errors import ConfigError
 from emloop.types import EpochData, TrainingTerminated
 
+__all__ = ["HookEvents"]
+
 _Listener = tuple[str, Callable[..., None]]
 
 

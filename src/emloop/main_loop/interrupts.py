@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Self
 
 from emloop.types import TrainingTerminated
 
+__all__ = ["CaughtInterrupts", "TrainingInterrupted"]
+
 logger = logging.getLogger(__name__)
 
 

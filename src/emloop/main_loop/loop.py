@@ -30,6 +30,8 @@ from .interrupts import CaughtInterrupts, TrainingInterrupted
 from .record import Record
 from .streams import StreamLike, Streams
 
+__all__ = ["MainLoop"]
+
 logger = logging.getLogger(__name__)
 
 

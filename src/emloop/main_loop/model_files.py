@@ -7,12 +7,17 @@ recorded.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from emloop._support.files import fsync_dir, sha256_of, sync
-from emloop.errors import CannotResumeError, CheckpointError
+from emloop.errors import CannotResumeError
 from emloop.types import StateTree
+
+__all__ = ["save_by_model", "saved_path"]
+
+logger = logging.getLogger(__name__)
 
 
 def save_by_model(model: Any, seq: int, directory: Path) -> StateTree:
@@ -23,16 +28,22 @@ def save_by_model(model: Any, seq: int, directory: Path) -> StateTree:
         seq: Number of the commit to be.
         directory: The run directory, to which the recorded paths are relative.
 
-    Raises:
-        CheckpointError: If the model saved nothing below the run directory.
+    Returns:
+        ``saved``: the path, ``None`` where nothing was saved below the run directory; ``files``: name → SHA-256.
     """
-    path = Path(model.save(f"checkpoint-{seq % 2}"))
-    files = _files(path)
-    if not files or not path.absolute().is_relative_to(directory.absolute()):
-        raise CheckpointError(
-            f"{type(model).__name__}.save returned {path}, where nothing was saved below {directory}; "
-            "give the model state_dict and load_state_dict, or let save write into log_dir and return the path"
+    returned = model.save(f"checkpoint-{seq % 2}")
+    path = Path(returned) if isinstance(returned, (str, Path)) else None
+    files = [] if path is None else _files(path)
+    if path is None or not files or not path.absolute().is_relative_to(directory.absolute()):
+        logger.log(
+            logging.WARNING if seq == 1 else logging.DEBUG,
+            "%s.save returned %r, where nothing was saved below %s: the model will not be resumed. "
+            "Give it state_dict and load_state_dict, or let save write into log_dir and return the path",
+            type(model).__name__,
+            returned,
+            directory,
         )
+        return {"saved": None, "files": {}}
     for file in files:
         with file.open("rb") as opened:
             sync(opened.fileno())
@@ -47,10 +58,14 @@ def saved_path(state: StateTree, directory: Path) -> Path | None:
     """Where a model saved itself for a commit; ``None`` if the commit holds a state tree instead.
 
     Raises:
-        CannotResumeError: If a file has changed since.
+        CannotResumeError: If it saved nothing, or a file has changed since.
     """
     if not isinstance(state, dict) or set(state) != {"saved", "files"}:
         return None
+    if state["saved"] is None:
+        raise CannotResumeError(
+            "the model had saved nothing that it could be resumed from; give it state_dict and load_state_dict"
+        )
     for name, digest in state["files"].items():
         file = directory / name
         if not file.is_file() or sha256_of(file) != digest:

@@ -19,7 +19,7 @@ from emloop._state.commit import Commit, write_commit
 from emloop._state.retention import retain
 from emloop._streams import StreamWrapper
 from emloop.constants import EXIT_FAILED, EXIT_STOPPED
-from emloop.errors import EmloopError, ProducerError
+from emloop.errors import EmloopError, ProducerError, SaveError
 from emloop.types import EpochData, TrainingTerminated
 
 from .commits import collect, restore, restore_streams
@@ -27,6 +27,8 @@ from .interrupts import TrainingInterrupted
 
 if TYPE_CHECKING:
     from .loop import MainLoop
+
+__all__ = ["Record", "RunRecord", "log_failure", "was_logged"]
 
 logger = logging.getLogger(__name__)
 
@@ -183,8 +185,8 @@ def log_failure(error: BaseException) -> None:
     error.__dict__[_LOGGED] = True
     if isinstance(error, EmloopError):
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
-        # A stream's own error, which ours only wraps, has a traceback that its author wants to see.
-        cause = error.__cause__ if isinstance(error, ProducerError) else None
+        # What the user's own stream or model raised, and ours only wraps, has a traceback that its author wants to see.
+        cause = error.__cause__ if isinstance(error, (ProducerError, SaveError)) else None
         logger.error("%s%s", error, notes, exc_info=cause)
     elif isinstance(error, Exception):
         logger.error("The run failed", exc_info=error)

@@ -14,6 +14,8 @@ from emloop._support.suggest import did_you_mean
 from emloop.errors import ConfigError, MissingStreamError, Problem
 from emloop.types import Batch
 
+__all__ = ["StreamLike", "Streams", "stream_names"]
+
 StreamLike = str | StreamWrapper | Iterable[Batch]
 
 
