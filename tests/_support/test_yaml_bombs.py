@@ -32,6 +32,7 @@ BOMBS = {
     "many-nodes": "[" + "a, " * 20_001 + "]",
     "many-aliases": "[&a x, " + "*a, " * 1001 + "]",
     "large": "a: " + "x" * 1_000_001,
+    "large-and-cut-in-a-character": ("é" * 600_000).encode(),
     "directives": "".join(f"%TAG !{n}! tag:{n}\n" for n in range(45_000)) + "--- a",
     "digits": "a: " + "1" * 900_000,
     "long-anchors": "&" + "a" * 900_000 + " [*" + "a" * 50_000,

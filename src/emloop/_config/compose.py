@@ -44,7 +44,7 @@ def load_config(
     _apply(root, overrides, wrong)
     if wrong:
         raise ConfigError(problem for number in sorted(wrong) for problem in wrong[number])
-    if additional_args:
+    if additional_args or override_stream is not None:
         check_expansion(root)
     return Config(root, origin, source, override_stream)
 

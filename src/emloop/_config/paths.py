@@ -150,15 +150,11 @@ def _readings(word: str) -> list[Any]:
         return [word]
 
 
-def _index(part: str, count: int) -> int | None:
-    """The item that a part of a path counts, if it is a number."""
-    return next((index for index in range(count) if part == str(index)), None)
-
-
 def _item(items: SequenceNode, where: Where, part: str) -> Spot:
-    index = _index(part, len(items.items))
+    count = len(items.items)
+    index = next((index for index in range(count) if part == str(index)), None)
     if index is None:
-        raise _error(f"{dotted(where)!r} is a list of {len(items.items)} items, counted from 0; it has no {part!r}")
+        raise _error(f"{dotted(where)!r} is a list of {count} items, counted from 0; it has no {brief(part)}")
     return Spot(items, index, (*where, index))
 
 

@@ -9,6 +9,7 @@ follow :mod:`~emloop._support.yaml_scalars`, and no tag can name a class.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -43,7 +44,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         ConfigFileError: If the file cannot be read.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  # pathlib is slow to import, and bytes are all that is wanted
+        with Path(path).open("rb") as file:
             return file.read(MAX_CHARACTERS + 1)
     except OSError as error:
         raise ConfigFileError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from error
@@ -78,9 +79,9 @@ def parse(text: str | bytes, origin: str, argument: str | None = None) -> Node:
     Raises:
         ConfigError: If it is not YAML that we accept; says where.
     """
-    source = Text(origin, _decoded(text, origin), argument)
     if len(text) > MAX_CHARACTERS:
         raise ConfigError(Problem(f"is too large; at most {MAX_CHARACTERS:,} bytes are read", path=origin))
+    source = Text(origin, _decoded(text, origin), argument)
     if source.text.count("\n%") > _MAX_DIRECTIVES:
         raise ConfigError(Problem("has too many lines that start with '%'", place=source.place(0, 1)))
     composer = Composer(source)

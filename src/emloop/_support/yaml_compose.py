@@ -16,9 +16,9 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from emloop._support.suggest import did_you_mean
 from emloop.errors import ConfigError, Place, Problem
 
+from .suggest import did_you_mean
 from .yaml_nodes import (
     MAX_DEPTH,
     MAX_NODES,

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, TypeAlias
 
-from emloop._support.printable import printable
 from emloop.errors import ConfigError, Place, Problem
+
+from .printable import printable
 
 __all__ = [
     "AliasNode",
