@@ -350,7 +350,7 @@ def test_a_kill_at_any_call_leaves_the_old_checkpoint_or_the_new_one(checkpoints
 def test_no_acknowledged_checkpoint_is_lost_to_random_kills(checkpoints, state):
     """Forty kills at random instants, each process going on where the last one was killed."""
     random_delay = random.Random(0)
-    acknowledged, kills = 0, 0
+    acknowledged = kills = interrupted = 0
 
     def work(acknowledge):
         clean_leftovers(checkpoints)
@@ -368,9 +368,11 @@ def test_no_acknowledged_checkpoint_is_lost_to_random_kills(checkpoints, state):
             acknowledged = max([acknowledged, *map(int, lines)])
             killer.join()
         kills += 1
+        interrupted += checkpoints.exists() and any(name.startswith((".tmp-", ".del-")) for name in names(checkpoints))
         assert newest(checkpoints) >= acknowledged
 
     assert acknowledged > 40
+    assert interrupted > 5
 
 
 def test_a_reader_always_finds_a_whole_checkpoint(checkpoints, state, commit):

@@ -11,6 +11,7 @@ belong to it and are part of what it commits, also after they are closed.
 from __future__ import annotations
 
 import contextlib
+import logging
 import operator
 import os
 import threading
@@ -27,6 +28,8 @@ __all__ = ["AppendFile", "AppendFiles", "open_append"]
 _DISCARDED = "discarded"
 _CHUNK = 1 << 20  # bytes
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+_logger = logging.getLogger(__name__)
 
 _guard = threading.RLock()  # for what follows, and for opening and closing
 _files: dict[Path, AppendFile] = {}  # every open one, by its path with links resolved
@@ -262,14 +265,16 @@ class AppendFiles:
     def close(self) -> None:
         """Close all files that are open; ends the run's claim on its directory.
 
-        Raises:
-            RunDirError: If what was written to one cannot be kept; the others are closed all the same.
+        A file that can no longer be synced costs a warning only: what a resume needs of it was committed before.
         """
-        with _guard, contextlib.ExitStack() as stack:
+        with _guard:
             if self in _runs:
                 _runs.remove(self)
             for file in [file for file in _files.values() if file.run is self]:
-                stack.callback(file.shut)
+                try:
+                    file.shut()
+                except RunDirError as error:
+                    _logger.warning("Rows since the last commit may be lost: %s", error)
 
 
 def _run_of(path: Path, real: Path) -> AppendFiles | None:
