@@ -10,5 +10,5 @@ random      the global generators of Python and NumPy, and the run's seed
 strict_json JSON that is the same for every reader
 =========== =========================================================================
 
-Import the modules themselves: only ``tree``, ``random`` and ``commit`` load NumPy.
+Import the modules themselves: ``lock``, ``manifest`` and ``strict_json`` must not load NumPy.
 """

@@ -5,7 +5,7 @@ What comes back is bit for bit what was given, with two exceptions: a tuple come
 
 In the skeleton an object with the key ``$`` stands for a value that JSON lacks (a dictionary's own key that begins
 with ``$`` is written with one more). An array is named by its place, as a JSON pointer: ``/model/0/weight``. One of a
-dtype that safetensors lacks (text, dates, complex128, foreign byte order) is stored as its bytes, that is as
+dtype that safetensors lacks (text, dates, complex numbers, foreign byte order) is stored as its bytes, that is as
 ``uint8 [..., itemsize]``, and the skeleton has the dtype.
 """
 
@@ -30,7 +30,7 @@ __all__ = ["copy_tree", "dump_tree", "equal_trees", "load_tree"]
 
 _Array = npt.NDArray[Any]
 
-_NATIVE = frozenset(np.dtype(code) for code in ("?", *"bBhHiIqQ", "f2", "f4", "f8", "c8"))
+_NATIVE = frozenset(np.dtype(code) for code in ("?", *"bBhHiIqQ", "f2", "f4", "f8"))
 _STORABLE_KINDS = frozenset("biufcmMUS")
 _DTYPE = re.compile(r"[<>|][biufcmMUS][0-9]+(\[[0-9]*[A-Za-z]+\])?")
 
