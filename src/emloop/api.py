@@ -24,7 +24,7 @@ from emloop import _build
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
 from emloop._registry import HOOK, find_class
 from emloop._run_dir.fork import copy_commit
-from emloop._run_dir.info import read_info
+from emloop._run_dir.info import RunInfo, read_info
 from emloop._run_dir.layout import create_run_dir, current_config
 from emloop._run_dir.run import Run
 from emloop._state.commit import Commit, newest_commit
@@ -164,10 +164,13 @@ def create_emloop_training(
         ConfigError: With every mistake that was found; no directory is made then.
         RunDirError: If the directory cannot be made.
     """
-    evaluates = getattr(config, "evaluates", None)
-    config = _without_steering_hooks(config) if evaluates is not None else copy.deepcopy(config)
     _build.check(config, MainLoop, restoring=restore_from is not None)
-    parent, seed = _parent(restore_from), (config.get("main_loop") or {}).get("seed")
+    evaluates = getattr(config, "evaluates", None)
+    config = copy.deepcopy(config) if evaluates is None else _without_steering_hooks(config)
+    parent = _parent(restore_from)
+    seed = (config.get("main_loop") or {}).get("seed")
+    if seed is None and evaluates is not None and parent is not None:
+        seed = parent.seed  # an evaluation splits and shuffles as its training did
     directory = _make_directory(config, output_root, "Unnamed", output_dir_name)
     run = Run.create(
         directory,
@@ -176,7 +179,7 @@ def create_emloop_training(
         source=getattr(config, "source", None),
         seed=secrets.randbits(32) if seed is None else seed,
         command=sys.argv,
-        parent=parent,
+        parent=None if restore_from is None else _origin(restore_from, parent),
     )
     with _failing(run):
         return _assemble(config, run, restore_from)
@@ -370,12 +373,16 @@ def _without_steering_hooks(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config
 
 
-def _parent(restore_from: str | None) -> dict[str, Any] | None:
-    """What is known of the run that a model is restored from."""
+def _parent(restore_from: str | None) -> RunInfo | None:
+    """The run that a model is restored from, where it is one of ours."""
     if restore_from is None:
         return None
     path = Path(restore_from)
     for directory in (path, path.parent, path.parent.parent):
         if (directory / EL_RUN_FILE).is_file():
-            return {"run_id": read_info(directory).run_id, "path": restore_from, "commit": None}
-    return {"run_id": None, "path": restore_from, "commit": None}
+            return read_info(directory)
+    return None
+
+
+def _origin(restore_from: str, parent: RunInfo | None) -> dict[str, Any]:
+    return {"run_id": parent.run_id if parent else None, "path": restore_from, "commit": None}

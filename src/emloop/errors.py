@@ -60,6 +60,10 @@ __all__ = [
 ]
 
 
+_WINDOW = 160
+"""Characters of a line that an error shows."""
+
+
 class EmloopError(Exception):
     """Base of all errors that emloop raises on purpose."""
 
@@ -94,12 +98,13 @@ class Place:
         return f"{self.origin}: {self.excerpt}" if self.excerpt else self.origin
 
     def caret(self) -> list[str]:
-        """The excerpt with the meant characters underlined, as lines; empty without a line."""
+        """The excerpt with the meant characters underlined, as lines; empty without a line. A long one is cut."""
         if not self.line:
             return []
-        number = str(self.line)
-        mark = " " * max(self.column - 1, 0) + "^" * max(self.width, 1)
-        return [f"    {number} | {self.excerpt}", f"    {' ' * len(number)} | {mark}"]
+        number, start = str(self.line), max(self.column - 1, 0)
+        cut = max(0, start - _WINDOW // 2) if len(self.excerpt) > _WINDOW else 0
+        mark = " " * (start - cut) + "^" * max(min(self.width, _WINDOW // 2), 1)
+        return [f"    {number} | {self.excerpt[cut : cut + _WINDOW]}", f"    {' ' * len(number)} | {mark}"]
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ class BaseDataset(AbstractDataset, ABC):
         if not isinstance(config, Mapping):
             raise ConfigError(f"{name}: expected arguments as a mapping, got a {type(config).__name__}: {config!r}")
         accepted = accepted_by(type(self), constructor=False)
-        found = problems(name, accepted, config, injected=("output_dir",), path=name, place=lambda _name, _value: None)
+        given = {key: value for key, value in config.items() if key != "output_dir"}
+        found = problems(name, accepted, given, injected=("output_dir",), path=name, place=lambda _name, _value: None)
         if found:
             raise ConfigError(found)
         self._configure_dataset(**_with_output_dir(config, accepted))
