@@ -332,7 +332,7 @@ class BaseModel(AbstractModel):
         """The fresh estimator that configuration and source describe; ``None`` if there is only a state to go by.
 
         Raises:
-            ConfigError: If the arguments are not those of :meth:`create_model`.
+            ConfigError: If the arguments are not those of :meth:`create_model`, or it returns something else.
         """
         name = type(self).__name__
         makes_its_own = type(self).create_model is not BaseModel.create_model
@@ -349,7 +349,14 @@ class BaseModel(AbstractModel):
             raise ConfigError(problems)
         if description is not None:
             return build_estimator(description, self.seed)
-        return self.create_model(**arguments) if has_source or state is None else None
+        if state is not None and not has_source:
+            return None
+        estimator = self.create_model(**arguments)
+        if not hasattr(estimator, "get_params"):
+            raise ConfigError(
+                f"create_model of {name} must return an estimator, which has get_params, got {estimator!r}"
+            )
+        return estimator
 
     def _check(self) -> None:
         """Raise an error for what could not work with this estimator.

@@ -358,6 +358,17 @@ def test_arguments_of_one_s_own_are_checked(create, sgd):
         create(Custom, outputs=["confidence"], estimator=sgd)
 
 
+def test_a_create_model_that_returns_nothing_is_named(create):
+    """A forgotten ``return`` is told as such."""
+
+    class Forgetful(emloop_sklearn.BaseModel):
+        def create_model(self):
+            SGDClassifier()
+
+    with pytest.raises(ConfigError, match=r"create_model of Forgetful must return an estimator, .* got None"):
+        create(Forgetful)
+
+
 class AllowBuffering:
     """A stream that notes who reads ahead when."""
 
