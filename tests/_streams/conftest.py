@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import signal
 import threading
+from time import monotonic
 
 import pytest
 
@@ -24,6 +25,7 @@ def _watchdog():
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
     left = [thread for thread in threading.enumerate() if thread.name.startswith("stream ")]
+    deadline = monotonic() + _PATIENCE / 6
     for thread in left:
-        thread.join(_PATIENCE)
+        thread.join(max(0.0, deadline - monotonic()))
     assert not [thread for thread in left if thread.is_alive()], "a reading thread was left behind"

@@ -69,9 +69,10 @@ def test_nothing_is_read_ahead_without_permission():
 
 
 def test_entering_alone_reads_nothing():
-    """A block without a request does not even open the stream."""
+    """Not even with permission is a stream opened before it is asked for a batch."""
     calls = []
-    with StreamWrapper(lambda: calls.append(0) or [], 4):
+    stream = StreamWrapper(lambda: calls.append(0) or [], 4)
+    with stream, stream.allow_buffering:
         pass
     assert calls == []
 
@@ -95,8 +96,9 @@ def test_a_full_buffer_is_topped_up_batch_by_batch():
     """Every batch that is taken out while permission lasts makes room for one."""
     source = Source()
     with StreamWrapper(source, 2) as stream, stream.allow_buffering:
-        for expected in range(10):
-            source.wait_for(expected + 1 if expected else 0)
+        assert number(next(stream)) == 0
+        for expected in range(1, 10):
+            source.wait_for(expected + 1)
             assert number(next(stream)) == expected
     assert source.read <= 12
 
@@ -107,6 +109,7 @@ def test_at_most_the_batch_in_flight_is_read_after_the_block():
     in_flight = source.hold(3)
     stream = StreamWrapper(source, 16)
     with stream:
+        next(stream)
         with stream.allow_buffering:
             source.wait_for(3)
         in_flight.set()
@@ -127,6 +130,7 @@ def test_permission_lasts_as_long_as_anybody_gives_it():
 
     other = threading.Thread(target=elsewhere)
     with stream:
+        next(stream)
         with stream.allow_buffering, stream.allow_buffering:
             other.start()
             assert entered.wait(PATIENCE)
@@ -153,12 +157,13 @@ def test_leaving_keeps_what_was_read_and_ends_the_thread():
     hold = source.hold(4)
     stream = StreamWrapper(source, 16)
     with stream:
+        first = number(next(stream))
         with stream.allow_buffering:
             source.wait_for(4)
         hold.set()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("stream ")]
     assert source.read == 5
-    assert [number(batch) for batch in stream] == [0, 1, 2, 3, 4, 5]
+    assert [first, *(number(batch) for batch in stream)] == [0, 1, 2, 3, 4, 5]
 
 
 def test_entering_for_every_batch_loses_and_doubles_none():
@@ -214,11 +219,12 @@ def test_a_failure_that_happened_long_ago_does_not_shorten_the_epoch():
 
     stream = StreamWrapper(fails, 8)
     with stream:
+        seen = [number(next(stream))]
         with stream.allow_buffering:
             assert failed.wait(PATIENCE)
-        seen = []
         with pytest.raises(ProducerError, match="gone"):
-            seen.extend(number(batch) for batch in stream)
+            seen += [number(batch) for batch in stream]
+        assert seen == [0]
         with pytest.raises(ProducerError, match="gone"):
             list(stream)
 

@@ -53,6 +53,7 @@ class Prefetch:
         self._thread: Thread | None = None
         self._running = False  # the thread may go on living
         self._permits = 0
+        self._idle = True  # the next pass is opened when it is asked for, not ahead
         self._ended = False  # the end of an epoch follows what is in the buffer
         self._waiting = False
         self._parked = False
@@ -68,9 +69,7 @@ class Prefetch:
             UsageError: If the reading was never started.
         """
         with self._lock:
-            item = self._items.popleft() if self._items else None
-            if self._parked:
-                self._unpark()
+            item = self._take() if self._items else None
         if item is None:
             item = self._wait()
         self.last, self.pass_index, self.batches, self._snapshot = item
@@ -156,6 +155,7 @@ class Prefetch:
 
     def _forget(self) -> None:
         self._items.clear()
+        self._idle = True
         self._ended = False
         self.pass_index, self.batches = self._reader.pass_index, self._reader.batches
         self.last = self._snapshot = None
@@ -170,7 +170,7 @@ class Prefetch:
         while True:
             with self._lock:
                 if self._items:
-                    return self._items.popleft()
+                    return self._take()
                 if self._ended:
                     self._ended = False
                     self.pass_index, self.batches = self._reader.pass_index, 0
@@ -178,6 +178,7 @@ class Prefetch:
                     raise StopIteration
                 if self._reader.failure is not None:
                     raise self._producer_error(self._reader.failure) from self._reader.failure
+                self._idle = False
                 threaded = self._thread is not None
                 if threaded:
                     self._waiting = True
@@ -232,7 +233,7 @@ class Prefetch:
             if item is not None:
                 self._items.append(item)
             elif self._reader.failure is None:
-                self._ended = True
+                self._idle = self._ended = True
             self._wake_waiting()
 
     def _next_item(self) -> _Item | None:
@@ -250,8 +251,14 @@ class Prefetch:
             f"{reader.pass_index}: {type(failure).__name__}: {failure}"
         )
 
+    def _take(self) -> _Item:
+        item = self._items.popleft()
+        if self._parked:
+            self._unpark()
+        return item
+
     def _wanted_ahead(self) -> bool:
-        return self._permits > 0 and not self._ended and len(self._items) < self._size
+        return self._permits > 0 and not self._idle and len(self._items) < self._size
 
     def _unpark(self) -> None:
         if self._wanted_ahead():
