@@ -1,0 +1,86 @@
+"""Recognising a batch by its digest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emloop._streams import digest
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=3), children, max_size=3),
+    max_leaves=12,
+)
+
+
+class Opaque:
+    """Something whose ``repr`` holds its address."""
+
+
+@given(st.dictionaries(st.text(max_size=5), values, max_size=4))
+def test_any_batch_has_a_digest_that_ignores_the_order_of_its_sources(batch):
+    """Nested, ragged, mixed or odd: a batch is hashed, and equal to itself built the other way round."""
+    assert digest(batch) == digest(dict(reversed(batch.items())))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param({"x": [1]}, {"y": [1]}, id="name"),
+        pytest.param({"x": [1, 2]}, {"x": [2, 1]}, id="order-of-examples"),
+        pytest.param({"x": [1, 23]}, {"x": [12, 3]}, id="boundaries"),
+        pytest.param({"x": ["ab", "c"]}, {"x": ["a", "bc"]}, id="text-boundaries"),
+        pytest.param({"x": np.zeros(4)}, {"x": np.zeros((2, 2))}, id="shape"),
+        pytest.param({"x": np.zeros(2, "f4")}, {"x": np.zeros(2, "i4")}, id="dtype"),
+        pytest.param({"x": np.array([0.0])}, {"x": np.array([-0.0])}, id="negative-zero"),
+        pytest.param({"x": [[1], [2, 3]]}, {"x": [[1, 2], [3]]}, id="ragged"),
+        pytest.param({"x": [{"a": 1}]}, {"x": [{"a": 2}]}, id="nested"),
+        pytest.param({"x": [date(2020, 1, 1)]}, {"x": [date(2020, 1, 2)]}, id="objects"),
+        pytest.param({"x": np.array([1, "a"], object)}, {"x": np.array([1, "b"], object)}, id="object-array"),
+        pytest.param({"x": np.longdouble([1])}, {"x": np.longdouble([2])}, id="long-double"),
+        pytest.param({"x": [b"a"]}, {"x": ["a"]}, id="bytes-and-text"),
+        pytest.param({}, {"x": []}, id="empty"),
+    ],
+)
+def test_another_batch_has_another_digest(one, other):
+    """Everything that a model could notice counts."""
+    assert digest(one) != digest(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(
+            {"x": np.arange(6).reshape(2, 3)}, {"x": np.arange(6).reshape(3, 2).T.copy().T.reshape(2, 3)}, id="copy"
+        ),
+        pytest.param({"x": np.arange(8)[::2]}, {"x": np.array([0, 2, 4, 6])}, id="strides"),
+        pytest.param({"x": np.array([np.nan])}, {"x": np.array([np.nan])}, id="nan"),
+        pytest.param({"x": [Opaque()]}, {"x": [Opaque()]}, id="addresses"),
+        pytest.param({"x": [{"a", "b", "c"}]}, {"x": [{"c", "b", "a"}]}, id="sets"),
+        pytest.param({"x": (1, 2)}, {"x": [1, 2]}, id="tuple-and-list"),
+    ],
+)
+def test_an_equal_batch_has_an_equal_digest(one, other):
+    """What only looks different does not count."""
+    assert digest(one) == digest(other)
+
+
+def test_another_process_computes_the_same_digest():
+    """Hash seeds and memory addresses play no part."""
+    script = (
+        "import numpy as np; from emloop._streams import digest\n"
+        "class Opaque: pass\n"
+        "Opaque.__module__ = 'somewhere'\n"
+        "print(digest({'x': np.arange(3.0), 'y': ['a', {'b', 'c', 'd'}], 'z': [Opaque(), None]}))"
+    )
+    first, second = (
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60).stdout for _ in "12"
+    )
+    assert first == second
