@@ -3,7 +3,27 @@
 The names below are imported when they are first used, so ``import emloop`` loads neither NumPy nor any framework.
 """
 
+from typing import TYPE_CHECKING
+
 from emloop._support.lazy import lazy_names
+
+if TYPE_CHECKING:  # for type checkers, which cannot follow lazy names
+    from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
+    from emloop.api import (
+        EmloopTraining,
+        create_dataset,
+        create_emloop_training,
+        create_hooks,
+        create_main_loop,
+        create_model,
+        create_output_dir,
+        delete_output_dir,
+    )
+    from emloop.cli.train_fn import train
+    from emloop.datasets.base_dataset import BaseDataset
+    from emloop.main_loop import MainLoop
+    from emloop.types import Batch, EpochData, Stream, TimeProfile
+    from emloop.utils.yaml import load_yaml
 
 __version__ = "1.0.0.dev0"
 

@@ -29,6 +29,7 @@ from emloop._run_dir.layout import create_run_dir, current_config
 from emloop._run_dir.run import Run
 from emloop._state.commit import Commit, newest_commit
 from emloop._state.random import seed_everything, use_seed
+from emloop._state.retention import clean_leftovers
 from emloop._support import yaml
 from emloop._support.files import atomic_write
 from emloop.constants import EL_CHECKPOINTS_DIR, EL_CONFIG_FILE, EL_RUN_FILE, EXIT_FAILED
@@ -298,6 +299,7 @@ def _reopen(directory: Path, config: Mapping[str, Any]) -> tuple[Run, Commit | N
     found: list[Commit | None] = []
 
     def newest() -> tuple[int | None, Sequence[Mapping[str, Any]]]:
+        clean_leftovers(directory / EL_CHECKPOINTS_DIR)
         commit, rejected = newest_commit(directory / EL_CHECKPOINTS_DIR, set_aside=True)
         for name, reason in rejected:
             logger.warning("Commit %s cannot be used and is set aside: %s", name, reason)

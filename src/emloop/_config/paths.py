@@ -84,7 +84,8 @@ class Spot(NamedTuple):
 def locate(root: MappingNode, path: Sequence[str], text: Text) -> Spot:
     """The spot that a path leads to; it may be a new key of an existing mapping.
 
-    Mappings that are written as null, and the section ``main_loop``, are created on the way.
+    Mappings that are written as null, and those of the section ``main_loop``, are created on the way: what may stand
+    there is known, so a misspelt one is found later.
 
     Args:
         root: The configuration.
@@ -137,7 +138,7 @@ def _step_into_mapping(mapping: MappingNode, where: Where, rest: list[str]) -> t
     # A new key is of the kind of those that are there.
     key = rest[0] if not found or any(isinstance(key, str) for key in found) else _readings(rest[0])[-1]
     spot = Spot(mapping, key, (*where, key))
-    if len(rest) > 1 and spot.where != ("main_loop",):
+    if len(rest) > 1 and spot.where[0] != "main_loop":
         raise missing(spot)
     return spot, 1
 

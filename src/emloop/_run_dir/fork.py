@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emloop._state.commit import Commit
-from emloop._support.files import fsync_dir, write_new
+from emloop._state.commit import Commit, write_commit
+from emloop._support.files import open_inside, write_new
 from emloop.errors import RunDirError
 
 __all__ = ["copy_commit"]
@@ -27,22 +28,28 @@ def copy_commit(commit: Commit, origin: Path, directory: Path) -> tuple[int, Seq
         The commit's number, and what it says of the files that only grow.
 
     Raises:
-        RunDirError: If a file of the run is shorter than the commit says.
+        RunDirError: If a file of the run cannot be copied, or is shorter than the commit says.
+        CheckpointError: If the commit is damaged.
     """
     for record in commit.info["appended"]:
-        with (origin / record["name"]).open("rb") as file:
-            content = file.read(record["bytes"])
-        if len(content) < record["bytes"]:
-            raise RunDirError(f"{origin / record['name']}: has {len(content)} bytes, the commit {record['bytes']}")
-        target = directory / record["name"]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_new(target, content)
+        _copy_beginning(origin, directory, record["name"], record["bytes"])
     for path in sorted(origin.iterdir()):
         if path.is_dir() and not path.is_symlink() and (path.name.startswith("model_") or path.name == "program"):
             shutil.copytree(path, directory / path.name, symlinks=True)
-    checkpoints = directory / commit.path.parent.name
-    checkpoints.mkdir(exist_ok=True)
-    shutil.copytree(commit.path, checkpoints / commit.path.name, symlinks=True)
-    fsync_dir(checkpoints)
-    fsync_dir(directory)
+    components = {component: commit.load(component) for component in commit.components}
+    write_commit(directory / commit.path.parent.name, commit.seq, components, commit.info)
     return commit.seq, commit.info["appended"]
+
+
+def _copy_beginning(origin: Path, directory: Path, name: str, size: int) -> None:
+    """Copy the first bytes of a file to the same name elsewhere; neither name may lead out of its directory."""
+    try:
+        with os.fdopen(open_inside(origin, name), "rb") as file:
+            content = file.read(size)
+    except (OSError, ValueError) as error:
+        raise RunDirError(f"{origin}: cannot copy {name!r}: {error}") from error
+    if len(content) < size:
+        raise RunDirError(f"{origin / name}: has {len(content)} bytes, the commit says {size}")
+    target = directory / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_new(target, content)

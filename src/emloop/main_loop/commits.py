@@ -65,7 +65,7 @@ class CommitPolicy:
         every, keep = config.get("every", "auto"), config.get("keep", cls.keep)
         if not isinstance(keep, int) or keep < cls.keep:
             raise ConfigError(f"main_loop.commit.keep: expected a number of at least {cls.keep}, got {keep!r}")
-        return cls(None if every == "auto" else parse_interval(every), keep)
+        return cls(None if every == "auto" else parse_interval(every, argument="main_loop.commit.every"), keep)
 
     def due(self, *, epochs: int, batches: int, seconds: float, stall: float) -> bool:
         """Whether to commit now.
