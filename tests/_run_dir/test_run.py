@@ -22,7 +22,7 @@ from emloop._run_dir.attempts import append_attempt, last_attempt, read_attempts
 from emloop._run_dir.info import read_info
 from emloop._run_dir.layout import create_run_dir, find_run, is_run_dir
 from emloop._run_dir.run import Run, delete_run
-from emloop._run_dir.summary import list_runs, summarise
+from emloop._run_dir.summary import RunSummary, list_runs
 from emloop._run_dir.trace import read_trace
 from emloop._state.lock import RunLock, is_held
 from emloop.errors import CheckpointError, RunDirError, RunLockedError
@@ -190,7 +190,7 @@ def test_a_failed_creation_gives_everything_back(create, directory):
         create(prepare=fail)
     assert not is_held(directory)
     assert (logging.getLogger().handlers, logging.getLogger("emloop").level) == before
-    assert summarise(directory).status == "lost"
+    assert RunSummary(directory).status == "lost"
 
 
 # --- kills and races ------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_a_kill_at_any_moment_of_creation_leaves_no_trap(tmp_path):
             assert states.get(directory, "lost") in ("lost", "done")
             if "config.yaml" in files:
                 Run.reopen(directory, config_text=None, command=[]).end("done", "", exit_status=0)
-                assert summarise(directory).status == "done"
+                assert RunSummary(directory).status == "done"
         assert sum(status == "lost" for status in states.values()) <= 1
     assert len(stages) > 2, "the kills all came at the same moment"
 
@@ -246,7 +246,7 @@ def test_a_run_that_another_process_works_on_is_not_reopened(create, directory):
         [sys.executable, "-c", program, directory.parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     other = Path(process.stdout.readline().strip())
-    assert summarise(other).status == "running"
+    assert RunSummary(other).status == "running"
     before = sorted(other.iterdir())
     with pytest.raises(RunLockedError, match=f"another process works on it: process {process.pid} on .* since 20"):
         create.reopen(other)
@@ -254,9 +254,9 @@ def test_a_run_that_another_process_works_on_is_not_reopened(create, directory):
     process.kill()
     process.communicate()
 
-    assert summarise(other).status == "lost"
+    assert RunSummary(other).status == "lost"
     assert create.reopen(other).attempt == 2
-    assert summarise(other).status == "running"
+    assert RunSummary(other).status == "running"
 
 
 # --- going on -------------------------------------------------------------------------------------------------------
@@ -388,7 +388,7 @@ def test_a_copied_run_goes_on_where_it_lies(create, directory, tmp_path):
     shutil.copytree(directory, copy)
     shutil.rmtree(directory.parent)
     assert find_run("copy", copy.parent) == copy
-    assert summarise(copy).status == "stopped"
+    assert RunSummary(copy).status == "stopped"
     run = create.reopen(copy)
     run.log_metrics({"epoch": 1})
     assert (copy / "metrics.jsonl").exists()
@@ -402,7 +402,7 @@ def test_a_change_of_the_working_directory_does_no_harm(create, tmp_path, monkey
     monkeypatch.chdir("/")
     run.log_metrics({"epoch": 1})
     run.end("done", "", exit_status=0)
-    assert summarise(tmp_path / "log" / "relative").status == "done"
+    assert RunSummary(tmp_path / "log" / "relative").status == "done"
     assert (tmp_path / "log" / "relative" / "metrics.jsonl").exists()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path, PurePath
 
 from emloop._support.files import fsync_dir
@@ -120,7 +122,7 @@ def iter_runs(root: Path, *, recursive: bool = False) -> Iterator[Path]:
         RunDirError: If the root is not a directory.
     """
     try:
-        entries = sorted(root.iterdir())
+        entries = _entries(root)
     except OSError as error:
         raise RunDirError(f"{root}: cannot look for runs there: {error.strerror}") from error
     yield from _runs_among(entries, recursive=recursive)
@@ -158,7 +160,8 @@ def find_run(spec: str, root: Path | str) -> Path:
 
 def current_config(directory: Path) -> Path:
     """The newest configuration of a run: ``config.attempt-N.yaml`` with the largest ``N``, else ``config.yaml``."""
-    attempts = [match for path in directory.iterdir() if (match := _ATTEMPT_CONFIG.fullmatch(path.name))]
+    with os.scandir(directory) as entries:
+        attempts = [match for entry in entries if (match := _ATTEMPT_CONFIG.fullmatch(entry.name))]
     return directory / (max(attempts, key=lambda match: int(match[1]))[0] if attempts else EL_CONFIG_FILE)
 
 
@@ -212,15 +215,22 @@ def _make_directories(directory: Path) -> None:
         fsync_dir(directory.parent)
 
 
-def _runs_among(entries: Iterable[Path], *, recursive: bool) -> Iterator[Path]:
+def _entries(directory: Path | str) -> list[os.DirEntry[str]]:
+    # Unlike paths, entries know without asking whether they are directories.
+    with os.scandir(directory) as found:
+        return sorted(found, key=attrgetter("name"))
+
+
+def _runs_among(entries: Iterable[os.DirEntry[str]], *, recursive: bool) -> Iterator[Path]:
     for entry in entries:
         if entry.name.startswith(".") or not _is_directory(entry):
             continue
-        if is_run_dir(entry):
-            yield entry
+        path = Path(entry.path)
+        if is_run_dir(path):
+            yield path
         elif recursive and not entry.is_symlink():
             with contextlib.suppress(OSError):
-                yield from _runs_among(sorted(entry.iterdir()), recursive=True)
+                yield from _runs_among(_entries(path), recursive=True)
 
 
 def _latest_training(root: Path) -> Path:
@@ -254,7 +264,7 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _is_directory(path: Path) -> bool:
+def _is_directory(path: Path | os.DirEntry[str]) -> bool:
     try:
         return path.is_dir()
     except (OSError, ValueError):

@@ -16,11 +16,14 @@ MAX_BYTES = 16 * 1024 * 1024
 def read_small(path: Path) -> bytes:
     """The content of a regular file; neither follows a link nor waits for a pipe.
 
+    What is appended meanwhile is not read.
+
     Raises:
         OSError: If there is no such file, or it is no regular file, or larger than :data:`MAX_BYTES`.
     """
-    with os.fdopen(open_inside(path.parent, path.name), "rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise OSError(f"larger than {MAX_BYTES} bytes")
-    return content
+    with os.fdopen(open_inside(path.parent, path.name), "rb", buffering=0) as file:
+        # Asking for as much as is allowed would reserve that much for every file.
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise OSError(f"larger than {MAX_BYTES} bytes")
+        return file.read(size)

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from emloop._state.lock import is_held
-from emloop._support import yaml
+from emloop._support import yaml_quick
 from emloop._support.files import atomic_write
+from emloop._support.yaml_dump import dump
 from emloop.constants import EL_TRACE_FILE
 from emloop.errors import ConfigError, RunDirError
 
@@ -97,7 +98,7 @@ def write_trace(directory: Path, trace: Trace) -> None:
     """
     content = {name: getattr(trace, name) for name in _WRITTEN}
     content["streams"] = dict(trace.streams)
-    atomic_write(directory / EL_TRACE_FILE, yaml.dump(content))
+    atomic_write(directory / EL_TRACE_FILE, dump(content))
 
 
 def read_trace(directory: Path) -> Trace:
@@ -108,7 +109,7 @@ def read_trace(directory: Path) -> Trace:
     """
     path = directory / EL_TRACE_FILE
     try:
-        content = yaml.load(read_small(path), str(path))
+        content = yaml_quick.load(read_small(path), str(path))
     except FileNotFoundError:
         return Trace(problem=MISSING)
     except OSError as error:
