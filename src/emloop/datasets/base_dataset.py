@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from emloop._config.arguments import Accepted, accepted_by, problems
+from emloop._config.arguments import Accepted, problems
+from emloop._config.live import accepted_by
 from emloop._contracts import AbstractDataset
 from emloop._streams import current_pass, keyed_rng
 from emloop._support import yaml
