@@ -14,7 +14,9 @@ from emloop import AbstractHook, AbstractModel
 from emloop._build import build_hooks, build_model, check, fallback_name
 from emloop._config import load_config
 from emloop._config.hints import describe, fits
-from emloop._registry import DATASET, HOOK, MODEL, find_class
+from emloop._config.kinds import DATASET, HOOK, MODEL
+from emloop._config.live import hint_of
+from emloop._registry import find_class
 from emloop.errors import ConfigError, UnknownClassError
 from emloop.hooks import SaveBest, StopAfter
 from emloop.main_loop import MainLoop
@@ -371,9 +373,9 @@ class Colour(enum.Enum):
 )
 def test_values_are_held_against_type_hints(hint, good, bad, words):
     """What a hint says about YAML values is checked, anything else accepted."""
-    assert all(fits(value, hint) for value in good)
-    assert not any(fits(value, hint) for value in bad)
-    assert words == describe(hint)
+    assert all(fits(value, hint_of(hint)) for value in good)
+    assert not any(fits(value, hint_of(hint)) for value in bad)
+    assert words == describe(hint_of(hint))
 
 
 def test_a_hook_from_the_reference_runs_unchanged():

@@ -6,51 +6,22 @@ functions build. A class that cannot be found while restoring is replaced by the
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from emloop import saved_models
-from emloop._config.arguments import Accepted, accepted_by, problems
+from emloop._config.arguments import Accepted, Placer, problems
+from emloop._config.entries import Entry, dataset_entry, hook_entries, main_loop_entry, model_entry, placer, policy
+from emloop._config.kinds import DATASET, MAIN_LOOP, MODEL, Kind
+from emloop._config.live import accepted_by
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
-from emloop._registry import DATASET, HOOK, MODEL, Kind, find_class, full_name
+from emloop._registry import find_class, full_name
 from emloop._support import yaml
-from emloop.errors import ConfigError, Place, Problem, SavedModelError, UnknownClassError
+from emloop.errors import ConfigError, Problem, SavedModelError, UnknownClassError
 
 logger = logging.getLogger(__name__)
-
-_INJECTED: dict[Kind, tuple[str, ...]] = {
-    DATASET: ("output_dir",),
-    MODEL: ("dataset", "log_dir", "restore_from"),
-    HOOK: ("model", "dataset", "output_dir"),
-}
-_RESERVED: dict[Kind, tuple[str, ...]] = {
-    DATASET: ("class",),
-    MODEL: ("class", "name", "restore_fallback"),
-    HOOK: ("name",),
-}
-
-
-class Entry(NamedTuple):
-    """One object that a configuration describes.
-
-    Args:
-        kind: What it is.
-        name: Its class as written.
-        arguments: What the configuration gives to the constructor.
-        path: Where the arguments stand, as keys from the top.
-        label: The same for people, e.g. ``hooks[0].StopAfter``.
-        given_name: What the configuration calls it, if it does.
-    """
-
-    kind: Kind
-    name: str
-    arguments: dict[str, Any]
-    path: tuple[str | int, ...]
-    label: str
-    given_name: str | None = None
 
 
 def check(config: Mapping[str, Any], main_loop: type, *, restoring: bool = False) -> None:
@@ -65,8 +36,8 @@ def check(config: Mapping[str, Any], main_loop: type, *, restoring: bool = False
         ConfigError: With every mistake that was found.
     """
     found: list[Problem] = []
-    strict = _policy(config) == "error"
-    entries = [_dataset_entry(config), _model_entry(config), *hook_entries(config)]
+    strict = policy(config) == "error"
+    entries = [dataset_entry(config), model_entry(config), *hook_entries(config)]
     for entry in entries:
         try:
             cls = find_class(entry.name, entry.kind)
@@ -75,17 +46,7 @@ def check(config: Mapping[str, Any], main_loop: type, *, restoring: bool = False
                 found += _placed(error, config, entry)
             continue
         found += _mistakes(cls, entry, config, strict=strict)
-    section = config.get("main_loop") or {}
-    loop = Entry(MODEL, "main_loop", dict(section), ("main_loop",), "main_loop")
-    accepted = replace(accepted_by(main_loop), open=not strict)
-    found += problems(
-        "main_loop",
-        accepted,
-        section,
-        injected=("model", "dataset", "hooks"),
-        path="main_loop",
-        place=_places(config, loop),
-    )
+    found += _mistakes(main_loop, main_loop_entry(config), config, strict=strict)
     if found:
         raise ConfigError(found)
 
@@ -96,7 +57,7 @@ def build_dataset(config: Mapping[str, Any], output_dir: str | None = None) -> A
     Raises:
         ConfigError: If the section is wrong.
     """
-    entry = _dataset_entry(config)
+    entry = dataset_entry(config)
     cls = _find(entry, config)
     text = yaml.dump({"output_dir": output_dir, **_known(cls, entry, config)})
     dataset: AbstractDataset = _call(lambda: cls(text), entry, config)
@@ -122,7 +83,7 @@ def build_model(
     Raises:
         ConfigError: If the section is wrong.
     """
-    entry = _model_entry(config)
+    entry = model_entry(config)
     try:
         cls = _find(entry, config)
     except UnknownClassError as missing:
@@ -147,6 +108,8 @@ def build_hooks(
     hooks: list[AbstractHook] = []
     errors: list[ConfigError] = []
     for entry in hook_entries(config):
+        if entry.name == entry.path[-1] and not entry.arguments and entry.given_name is None:
+            logger.warning("\t\t Empty config of `%s` hook", entry.name)
         try:
             hook: AbstractHook = _construct(_find(entry, config), injected, entry, config)
         except ConfigError as error:
@@ -167,56 +130,6 @@ def fallback_name(model: object) -> str | None:
     if callable(fallback) and not isinstance(fallback, type):
         fallback = fallback()
     return full_name(fallback) if isinstance(fallback, type) else fallback
-
-
-def hook_entries(config: Mapping[str, Any]) -> list[Entry]:
-    """The entries of the section ``hooks``.
-
-    Raises:
-        ConfigError: If the section, or an entry, has an impossible form.
-    """
-    section = config.get("hooks") or []
-    if not isinstance(section, list):
-        raise ConfigError(Problem(f"expected a list of hooks, got a {type(section).__name__}", "hooks"))
-    return [_hook_entry(item, index) for index, item in enumerate(section)]
-
-
-def _hook_entry(item: Any, index: int) -> Entry:
-    if isinstance(item, str):
-        return Entry(HOOK, item, {}, ("hooks", index), f"hooks[{index}].{item}")
-    if not isinstance(item, Mapping) or len(item) != 1:
-        raise ConfigError(
-            Problem(
-                f"expected a hook's name, or one name with its arguments, got {item!r}",
-                f"hooks[{index}]",
-                hints=("indent a hook's arguments below its name",),
-            )
-        )
-    (name, arguments), path = next(iter(item.items())), ("hooks", index)
-    if arguments is None:
-        logger.warning("\t\t Empty config of `%s` hook", name)
-    if not isinstance(arguments or {}, Mapping):
-        raise ConfigError(
-            Problem(f"expected the arguments of {name} as a mapping, got {arguments!r}", f"hooks[{index}]")
-        )
-    given = copy.deepcopy(dict(arguments or {}))
-    return Entry(HOOK, name, given, (*path, name), f"hooks[{index}].{name}", given.pop("name", None))
-
-
-def _dataset_entry(config: Mapping[str, Any]) -> Entry:
-    return _section_entry(config, "dataset", DATASET)
-
-
-def _model_entry(config: Mapping[str, Any]) -> Entry:
-    return _section_entry(config, "model", MODEL)
-
-
-def _section_entry(config: Mapping[str, Any], section: str, kind: Kind) -> Entry:
-    content = config.get(section)
-    if not isinstance(content, Mapping) or not isinstance(content.get("class"), str):
-        raise ConfigError(Problem(f"the section {section!r} needs a `class`, such as my_package.MyClass", section))
-    arguments = {key: value for key, value in content.items() if key not in _RESERVED[kind]}
-    return Entry(kind, content["class"], copy.deepcopy(arguments), (section,), section)
 
 
 def _find(entry: Entry, config: Mapping[str, Any]) -> type[Any]:
@@ -241,14 +154,14 @@ def _known(cls: type, entry: Entry, config: Mapping[str, Any]) -> dict[str, Any]
     Raises:
         ConfigError: If arguments are wrong.
     """
-    policy = _policy(config)
-    mistakes = _mistakes(cls, entry, config, strict=policy == "error")
+    action = policy(config)
+    mistakes = _mistakes(cls, entry, config, strict=action == "error")
     if mistakes:
         raise ConfigError(mistakes)
     accepted = _accepted(cls, entry.kind)
     known = {name: value for name, value in entry.arguments.items() if accepted.open or name in accepted.hints}
     unknown = sorted(set(entry.arguments) - set(known))
-    if unknown and policy == "warn":
+    if unknown and action == "warn":
         logger.warning("%s does not take %s; going on without", cls.__name__, ", ".join(map(repr, unknown)))
     return known
 
@@ -258,14 +171,14 @@ def _mistakes(cls: type, entry: Entry, config: Mapping[str, Any], *, strict: boo
     if entry.kind is DATASET and not hasattr(cls, "forwards_config_to"):
         return []  # it parses its own text
     if not strict:
-        accepted = replace(accepted, open=True)
+        accepted = accepted._replace(open=True)
     return problems(
-        cls.__name__,
+        "main_loop" if entry.kind is MAIN_LOOP else cls.__name__,
         accepted,
         entry.arguments,
-        injected=_INJECTED[entry.kind],
+        injected=entry.kind.injected,
         path=entry.label,
-        place=_places(config, entry),
+        place=placer(config, entry),
     )
 
 
@@ -312,41 +225,18 @@ def _fallback(
     return cls, entry._replace(arguments=kept)
 
 
-def _policy(config: Mapping[str, Any]) -> str:
-    return str((config.get("main_loop") or {}).get("on_incorrect_config", "error"))
-
-
-def _places(config: Mapping[str, Any], entry: Entry) -> Callable[[str | None, bool], Place | None]:
-    """Where an argument of an entry stands; ``None`` asks for the entry itself."""
-    place = getattr(config, "place", None)
-
-    def find(argument: str | None, value: bool) -> Place | None:
-        if place is None:
-            return None
-        if argument is not None:
-            found: Place | None = place((*entry.path, argument), value=value)
-            return found
-        if entry.kind is HOOK or entry.name == "main_loop":
-            found = place(entry.path)
-        else:
-            found = place((*entry.path, "class"), value=True)
-        return found
-
-    return find
-
-
 def _placed(error: ConfigError, config: Mapping[str, Any], entry: Entry) -> Sequence[Problem]:
     """An error's problems, with the place of the argument that each is about."""
-    find = _places(config, entry)
+    find = placer(config, entry)
     return [_place_one(problem, entry, find) for problem in error.problems]
 
 
-def _place_one(problem: Problem, entry: Entry, find: Callable[[str | None, bool], Place | None]) -> Problem:
+def _place_one(problem: Problem, entry: Entry, find: Placer) -> Problem:
     if problem.place is not None:
         return problem
     argument = next((name for name in entry.arguments if problem.message.startswith(f"{name}:")), None)
     if argument is not None:
         message = problem.message.removeprefix(f"{argument}:").strip()
-        return replace(problem, message=message, path=f"{entry.label}.{argument}", place=find(argument, True))
+        return replace(problem, message=message, path=f"{entry.label}.{argument}", place=find((argument,), True))
     unknown = next((name for name in entry.arguments if problem.message == f"unknown argument {name!r}"), None)
-    return replace(problem, path=entry.label, place=find(unknown, False))
+    return replace(problem, path=entry.label, place=find((unknown,) if unknown else (), False))

@@ -7,43 +7,14 @@ nothing here depends on a concrete hook, model or dataset.
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from emloop._support.suggest import did_you_mean
-from emloop.errors import Problem, UnknownClassError
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of thing that a configuration names.
-
-    Args:
-        word: What to call it in a message.
-        package: Where the built-in ones live, which is also the group of entry points that adds to them.
-        methods: What every class of this kind must have.
-        not_meant: Names of the package that nobody would write into a configuration.
-    """
-
-    word: str
-    package: str
-    methods: tuple[str, ...] = ()
-    not_meant: frozenset[str] = frozenset()
-
-
-DATASET = Kind("dataset", "emloop.datasets", not_meant=frozenset({"AbstractDataset", "BaseDataset", "StreamWrapper"}))
-MODEL = Kind("model", "emloop.models", ("run", "save"), frozenset({"AbstractModel"}))
-HOOK = Kind(
-    "hook",
-    "emloop.hooks",
-    ("register_mainloop", "before_training", "after_batch", "after_epoch", "after_epoch_profile", "after_training"),
-    frozenset({"AbstractHook", "EveryNEpoch", "OnPlateau", "TrainingTerminated", "TrainingTraceKeys"}),
-)
+from emloop._config.kinds import Kind
+from emloop._config.plugins import distribution, offered_twice, registered
+from emloop._config.unknown import lacks_methods, no_attribute, no_class, no_module, no_short_name
+from emloop.errors import UnknownClassError
 
 
 def find_class(name: str, kind: Kind) -> type[Any]:
@@ -58,10 +29,10 @@ def find_class(name: str, kind: Kind) -> type[Any]:
     """
     found = _by_path(name) if "." in name else _by_short_name(name, kind)
     if not isinstance(found, type):
-        raise _unknown(f"{name} is no class but a {type(found).__name__}")
+        raise UnknownClassError(no_class(name, type(found).__name__))
     missing = [method for method in kind.methods if not hasattr(found, method)]
     if missing:
-        raise _unknown(f"{name} is no {kind.word}: it has no method {', '.join(map(repr, missing))}")
+        raise UnknownClassError(lacks_methods(name, kind, missing))
     return found
 
 
@@ -80,24 +51,25 @@ def _by_path(name: str) -> object:
         except ModuleNotFoundError as error:
             gone = error.name or module_name
             if not (module_name == gone or module_name.startswith(f"{gone}.")):
-                raise _unknown(f"importing {module_name} failed: {error}") from error
+                raise UnknownClassError(f"importing {module_name} failed: {error}") from error
             if gone != module_name or "." not in module_name:
-                raise _unknown_module(gone, name) from error
+                raise UnknownClassError(no_module(name, gone)) from error
             # The path may go on inside a class: package.module.Outer.Inner.
             parent, _, last = module_name.rpartition(".")
             trail.insert(0, last)
             missing, module_name = module_name, parent
             if parent not in sys.modules and not _importable(parent):
-                raise _unknown_module(missing, name) from error
+                raise UnknownClassError(no_module(name, missing)) from error
         except ImportError as error:
-            raise _unknown(f"importing {module_name} failed: {error}") from error
+            raise UnknownClassError(f"importing {module_name} failed: {error}") from error
     path = module_name
     for attribute in trail:
         try:
             found = getattr(found, attribute)
         except AttributeError as error:
             there = [known for known in dir(found) if not known.startswith("_")]
-            raise _unknown(f"{path} has no {attribute!r}", did_you_mean(attribute, there)) from error
+            classes = [known for known in there if _is_defined_in(found, known)]
+            raise UnknownClassError(no_attribute(path, attribute, there, classes)) from error
         path = f"{path}.{attribute}"
     return found
 
@@ -114,44 +86,22 @@ def _by_short_name(name: str, kind: Kind) -> object:
     room = importlib.import_module(kind.package)
     if name in room.__all__:
         return getattr(room, name)
-    points = _entry_points(kind.package)
+    points = registered(kind.package)
     offered = [point for point in points if point.name == name]
     if len(offered) > 1:
-        offers = ", ".join(f"{point.value} of {_distribution(point)}" for point in offered)
-        raise _unknown(f"{kind.word} {name!r} is offered by several plugins: {offers}")
+        raise UnknownClassError(offered_twice(name, kind, offered))
     if offered:
         try:
             return offered[0].load()
         except Exception as error:
-            raise _unknown(
-                f"{kind.word} {name!r} of the plugin {_distribution(offered[0])} cannot be loaded: "
+            raise UnknownClassError(
+                f"{kind.word} {name!r} of the plugin {distribution(offered[0])} cannot be loaded: "
                 f"{type(error).__name__}: {error}"
             ) from error
-    known = sorted({*room.__all__, *(point.name for point in points)} - kind.not_meant)
-    there = (
-        (f"built in or registered: {', '.join(known)}",) if known else ("write its full name: package.module.Class",)
-    )
-    raise _unknown(f"unknown {kind.word} {name!r}", (*did_you_mean(name, known), *there))
+    raise UnknownClassError(no_short_name(name, kind, [*room.__all__, *(point.name for point in points)]))
 
 
-def _entry_points(group: str) -> list[EntryPoint]:
-    from importlib.metadata import entry_points  # noqa: PLC0415 - dear, and only needed for names not built in
-
-    return list(entry_points(group=group))
-
-
-def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else "an unknown distribution"
-
-
-def _unknown_module(gone: str, name: str) -> UnknownClassError:
-    parent, _, last = gone.rpartition(".")
-    hints: tuple[str, ...] = ()
-    if not parent:
-        hints = ("modules are looked for in the working directory, beside the config and among the installed packages",)
-    where = f"{parent} has no module or attribute {last!r}" if parent else f"there is no module {gone!r}"
-    return _unknown(f"{name} leads nowhere: {where}", hints)
-
-
-def _unknown(message: str, hints: Iterable[str] = ()) -> UnknownClassError:
-    return UnknownClassError(Problem(message, hints=tuple(hints)))
+def _is_defined_in(found: object, name: str) -> bool:
+    """Whether a name of a module is a class that the module itself defines."""
+    attribute = inspect.getattr_static(found, name, None)
+    return isinstance(attribute, type) and attribute.__module__ == getattr(found, "__name__", None)

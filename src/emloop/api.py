@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emloop import _build
+from emloop._config.entries import hook_entries
+from emloop._config.kinds import HOOK
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
-from emloop._registry import HOOK, find_class
+from emloop._registry import find_class
 from emloop._run_dir.fork import copy_commit
 from emloop._run_dir.info import RunInfo, read_info
 from emloop._run_dir.layout import create_run_dir, current_config
@@ -363,7 +365,7 @@ def _without_steering_hooks(config: Mapping[str, Any]) -> Mapping[str, Any]:
         return config
     kept: list[Any] = []
     aside: list[str] = []
-    for entry, item in zip(_build.hook_entries(config), config.get("hooks") or [], strict=True):
+    for entry, item in zip(hook_entries(config), config.get("hooks") or [], strict=True):
         steers = getattr(find_class(entry.name, HOOK), "steers_training", False)
         if steers:
             aside.append(entry.name)

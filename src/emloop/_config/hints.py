@@ -1,90 +1,229 @@
-"""Whether a value from a configuration fits a type hint.
+"""What a type hint says about a value from a configuration, and whether a value fits.
 
-Only hints that say something about YAML values are judged; every other hint accepts everything.
+A :class:`Hint` is made from a live type (:mod:`~emloop._config.live`) or from the text of an annotation
+(:mod:`~emloop._config.annotations`), both by the tables below. Only hints that say something about YAML values are
+judged; every other hint is ``ANYTHING``.
 """
 
 from __future__ import annotations
 
-import enum
-import types
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path, PurePath
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePath
+from typing import Any, NamedTuple, TypeAlias
 
-_SEQUENCES = (list, tuple, set, frozenset, Sequence, Iterable, Collection)
-_MAPPINGS = (dict, Mapping)
+from emloop._support.suggest import did_you_mean
+from emloop._support.yaml_nodes import brief
+
+__all__ = ["ANYTHING", "CONTAINERS", "NOTHING", "PLAIN", "Field", "Hint", "Misfit", "describe", "fits", "misfits"]
+
+Path: TypeAlias = tuple[str | int, ...]
+"""Keys and indices that lead to a part of a value."""
 
 
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of the type that a hint asks for.
+class Field(NamedTuple):
+    """One field of a data class.
 
-    ``int`` is accepted for ``float``; ``bool`` is not accepted for ``int``; text is accepted for paths and for the
-    names or values of an enumeration.
+    Args:
+        name: Its name.
+        hint: What it accepts.
+        required: Whether it has no default.
     """
-    origin = get_origin(hint)
-    if hint is None:
-        return value is None
-    if origin in (Union, types.UnionType):
-        return any(fits(value, option) for option in get_args(hint))
-    if origin is Literal:
-        return any(value == option and type(value) is type(option) for option in get_args(hint))
-    if origin is not None:
-        return _fits_generic(value, origin, get_args(hint))
-    return _fits_plain(value, hint)
+
+    name: str
+    hint: Hint
+    required: bool
 
 
-def describe(hint: Any) -> str:
-    """A hint in the words of a message."""
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(describe(option) for option in get_args(hint))
-    if origin is Literal:
-        return f"one of {', '.join(map(repr, get_args(hint)))}"
-    if hint is None or hint is type(None):
-        return "null"
-    if origin is not None:
-        inner = (" to " if origin in _MAPPINGS else ", ").join(
-            describe(part) for part in get_args(hint) if part is not ...
-        )
-        return f"{_WORDS.get(origin, getattr(origin, '__name__', str(origin)))} of {inner}"
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return f"one of {', '.join(repr(member.name) for member in hint)}"
-    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
+class Hint(NamedTuple):
+    """What a value must be.
+
+    Args:
+        kind: ``any``, ``null``, ``bool``, ``int``, ``float``, ``str``, ``path``; ``list``, ``tuple`` or ``mapping`` of
+            ``parts``; ``union``: one of ``parts``; ``literal``: one of ``values``; ``enum``: one of ``values``, first
+            the names, then what they stand for; ``fields``: a mapping with these ``fields``.
+        parts: Hints for the elements: one for a list, one each for a tuple, key and value for a mapping.
+        values: The values of a literal or of an enumeration.
+        fields: The fields of a data class.
+        name: What the source calls it, e.g. ``Options`` or ``Any``.
+    """
+
+    kind: str
+    parts: tuple[Hint, ...] = ()
+    values: tuple[Any, ...] = ()
+    fields: tuple[Field, ...] = ()
+    name: str = ""
 
 
-_WORDS: dict[Any, str] = {
-    **dict.fromkeys(_SEQUENCES, "list"),
-    **dict.fromkeys(_MAPPINGS, "mapping"),
-    Path: "path",
-    str: "text",
-    int: "whole number",
-    float: "number",
-    bool: "true or false",
+class Misfit(NamedTuple):
+    """A part of a value that is not what a hint asks for.
+
+    Args:
+        path: Where in the value.
+        message: What was expected, and what was found.
+        hints: How to mend it.
+        is_key: Whether it is the key that is wrong, not what stands behind it.
+    """
+
+    path: Path
+    message: str
+    hints: tuple[str, ...] = ()
+    is_key: bool = False
+
+
+ANYTHING = Hint("any")
+NOTHING = Hint("null")
+
+_LIST = Hint("list", (ANYTHING,))
+_MAPPING = Hint("mapping", (ANYTHING, ANYTHING))
+
+PLAIN: dict[str, Hint] = {
+    "builtins.NoneType": NOTHING,
+    "builtins.bool": Hint("bool"),
+    "builtins.int": Hint("int"),
+    "builtins.float": Hint("float"),
+    "builtins.str": Hint("str"),
+    "numbers.Integral": Hint("int"),
+    "numbers.Real": Hint("float"),
+    **{f"pathlib.{name}": Hint("path") for name in ("Path", "PurePath", "PosixPath", "PurePosixPath")},
+}
+"""Full name of a type → what it says."""
+
+CONTAINERS: dict[str, Hint] = {
+    **dict.fromkeys(("builtins.list", "builtins.set", "builtins.frozenset", "builtins.tuple"), _LIST),
+    **{
+        f"{module}.{name}": _LIST
+        for module in ("collections.abc", "typing")
+        for name in ("Sequence", "MutableSequence", "Iterable", "Collection", "Set")
+    },
+    **dict.fromkeys(("typing.List", "typing.Tuple", "typing.FrozenSet", "typing.AbstractSet"), _LIST),
+    **dict.fromkeys(("builtins.dict", "typing.Dict"), _MAPPING),
+    **{
+        f"{module}.{name}": _MAPPING
+        for module in ("collections.abc", "typing")
+        for name in ("Mapping", "MutableMapping")
+    },
+}
+"""Full name of a type of containers → what it says without the types of its elements."""
+
+_WORDS = {
+    "null": "null",
+    "bool": "true or false",
+    "int": "whole number",
+    "float": "number",
+    "str": "text",
+    "path": "path",
+    "list": "list",
+    "tuple": "list",
+    "mapping": "mapping",
+    "fields": "mapping",
 }
 
 
-def _fits_plain(value: Any, hint: Any) -> bool:
-    if hint is type(None):
+def fits(value: Any, hint: Hint) -> bool:
+    """Whether a value is what a hint asks for.
+
+    ``int`` is accepted for ``float``; ``bool`` is not accepted for ``int``; text is accepted for paths and for the
+    names or values of an enumeration; a mapping of its fields is accepted for a data class.
+    """
+    return not misfits(value, hint)
+
+
+def misfits(value: Any, hint: Hint) -> list[Misfit]:
+    """The innermost parts of a value that are not what a hint asks for."""
+    return list(_misfits(value, hint, ()))
+
+
+def describe(hint: Hint) -> str:
+    """A hint in the words of a message."""
+    if hint.kind == "union":
+        return " or ".join(dict.fromkeys(describe(option) for option in hint.parts))
+    if hint.kind in ("literal", "enum"):
+        return f"one of {', '.join(map(repr, _choices(hint)))}"
+    word = _WORDS.get(hint.kind, hint.name or "anything")
+    if hint.kind in ("list", "tuple", "mapping") and any(part.kind != "any" for part in hint.parts):
+        return f"{word} of {(' to ' if hint.kind == 'mapping' else ', ').join(map(describe, hint.parts))}"
+    return word
+
+
+def _misfits(value: Any, hint: Hint, path: Path) -> Iterator[Misfit]:
+    if hint.kind == "union":
+        yield from _of_union(value, hint, path)
+    elif hint.kind in ("list", "tuple") and isinstance(value, (list, tuple, set)):
+        yield from _of_list(value, hint, path)
+    elif hint.kind == "mapping" and isinstance(value, Mapping):
+        for key, item in value.items():
+            if any(_misfits(key, hint.parts[0], ())):
+                yield Misfit((*path, key), f"expected {describe(hint.parts[0])} as key, got {brief(key)}", is_key=True)
+            yield from _misfits(item, hint.parts[1], (*path, key))
+    elif hint.kind == "fields" and isinstance(value, Mapping):
+        yield from _of_fields(value, hint, path)
+    elif not _is(value, hint):
+        yield _misfit(value, hint, path)
+
+
+def _of_union(value: Any, hint: Hint, path: Path) -> Iterator[Misfit]:
+    if any(not misfits(value, option) for option in hint.parts):
+        return
+    # Where only one option is of the value's kind, its inside is what is wrong.
+    alike = [option for option in hint.parts if _same_container(value, option)]
+    if len(alike) == 1:
+        yield from _misfits(value, alike[0], path)
+    else:
+        yield _misfit(value, hint, path)
+
+
+def _of_list(value: Iterable[Any], hint: Hint, path: Path) -> Iterator[Misfit]:
+    items = list(value)
+    if hint.kind == "list":
+        for index, item in enumerate(items):
+            yield from _misfits(item, hint.parts[0], (*path, index))
+    elif len(items) != len(hint.parts):
+        yield _misfit(value, hint, path)
+    else:
+        for index, (item, part) in enumerate(zip(items, hint.parts, strict=True)):
+            yield from _misfits(item, part, (*path, index))
+
+
+def _of_fields(value: Mapping[Any, Any], hint: Hint, path: Path) -> Iterator[Misfit]:
+    fields = {field.name: field for field in hint.fields}
+    for key, item in value.items():
+        if key in fields:
+            yield from _misfits(item, fields[key].hint, (*path, key))
+        else:
+            hints = (*did_you_mean(str(key), fields), f"{hint.name} takes: {', '.join(fields)}")
+            yield Misfit((*path, key), f"unknown argument {brief(key)}", hints, is_key=True)
+    for field in hint.fields:
+        if field.required and field.name not in value:
+            yield Misfit(path, f"{hint.name} needs the argument {field.name!r}")
+
+
+def _misfit(value: Any, hint: Hint, path: Path) -> Misfit:
+    choices = [choice for option in (hint.parts or (hint,)) for choice in _choices(option)]
+    words = [choice for choice in choices if isinstance(choice, str)]
+    similar = did_you_mean(value, words) if isinstance(value, str) else ()
+    return Misfit(path, f"expected {describe(hint)}, got {brief(value)}", similar)
+
+
+def _choices(hint: Hint) -> tuple[Any, ...]:
+    """The values that are listed by a literal, or the names by an enumeration."""
+    if hint.kind == "enum":
+        return hint.values[: len(hint.values) // 2]
+    return hint.values if hint.kind == "literal" else ()
+
+
+def _same_container(value: Any, hint: Hint) -> bool:
+    if isinstance(value, Mapping):
+        return hint.kind in ("mapping", "fields")
+    return isinstance(value, (list, tuple, set)) and hint.kind in ("list", "tuple")
+
+
+def _is(value: Any, hint: Hint) -> bool:
+    """Whether a value without parts, or an unsuitable one with parts, is of a kind."""
+    if hint.kind in ("int", "float"):
+        return isinstance(value, (int, float) if hint.kind == "float" else int) and not isinstance(value, bool)
+    if hint.kind in ("literal", "enum"):
+        return any(value == choice and type(value) is type(choice) for choice in hint.values)
+    if hint.kind == "null":
         return value is None
-    if hint in (int, float):
-        return isinstance(value, (int, hint)) and not isinstance(value, bool)
-    if hint in _SEQUENCES:
-        return isinstance(value, (list, tuple, set))
-    if hint in (str, bool) or hint in _MAPPINGS:
-        return isinstance(value, hint)
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return any(value in (member.name, member.value) for member in hint)
-    return isinstance(value, (str, hint)) if isinstance(hint, type) and issubclass(hint, PurePath) else True
-
-
-def _fits_generic(value: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
-    if origin in _MAPPINGS:
-        if not isinstance(value, Mapping):
-            return False
-        key, item = arguments
-        return all(fits(k, key) and fits(v, item) for k, v in value.items())
-    if origin is tuple and not (len(arguments) == 2 and arguments[1] is ...):
-        return isinstance(value, (list, tuple)) and len(value) == len(arguments) and all(map(fits, value, arguments))
-    if origin in _SEQUENCES:
-        return isinstance(value, (list, tuple, set)) and all(fits(item, arguments[0]) for item in value)
-    return True
+    types: dict[str, Any] = {"bool": bool, "str": str, "path": (str, PurePath)}
+    return isinstance(value, types[hint.kind]) if hint.kind in types else hint.kind == "any"

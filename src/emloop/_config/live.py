@@ -1,0 +1,129 @@
+"""What a live class accepts, by ``inspect`` and its type hints."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
+
+from .arguments import Accepted
+from .hints import ANYTHING, CONTAINERS, NOTHING, PLAIN, Field, Hint
+
+__all__ = ["accepted_by", "hint_of"]
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def accepted_by(cls: type, *, constructor: bool = True) -> Accepted:
+    """The arguments of a class, including those of base classes that ``**kwargs`` is passed on to, and of the methods
+    named in the class's ``forwards_config_to``.
+
+    Args:
+        cls: The class.
+        constructor: Whether the configuration reaches the constructor at all; a dataset's only gets text.
+    """
+    functions = _constructors(cls) if constructor else []
+    first = functions[:1]
+    hints: dict[str, Hint] = {}
+    required: set[str] = set()
+    is_open = False
+    for function in functions:
+        _collect(function, hints, required if function in first else set())
+        if not _is_variable(function):
+            break
+        is_open = is_open or not _ours(function)
+    for name in getattr(cls, "forwards_config_to", ()):
+        method = getattr(cls, name)
+        _collect(method, hints, required)
+        is_open = is_open or (_is_variable(method) and not _ours(method))
+    return Accepted(hints, frozenset(required), is_open, any(map(_is_variable, first)))
+
+
+def hint_of(found: Any) -> Hint:
+    """What a live type hint says."""
+    if get_origin(found) is not None:
+        return _hint_of_generic(get_origin(found), get_args(found))
+    if found is None:
+        return NOTHING
+    if isinstance(found, NewType):
+        return hint_of(found.__supertype__)
+    return _hint_of_class(found) if isinstance(found, type) else ANYTHING._replace(name=getattr(found, "__name__", ""))
+
+
+def _hint_of_generic(origin: Any, arguments: tuple[Any, ...]) -> Hint:
+    if origin in (Union, types.UnionType):
+        return Hint("union", tuple(map(hint_of, arguments)))
+    if origin is Annotated:
+        return hint_of(arguments[0])
+    if origin is Literal:
+        plain = all(isinstance(value, (str, int, bool, type(None))) for value in arguments)
+        return Hint("literal", values=arguments) if plain else ANYTHING
+    return _hint_of_container(origin, arguments)
+
+
+def _hint_of_container(origin: Any, arguments: tuple[Any, ...]) -> Hint:
+    known = CONTAINERS.get(_name(origin), ANYTHING)
+    if origin is tuple and arguments[-1:] != (...,):
+        return Hint("tuple", tuple(map(hint_of, arguments)))
+    if len(known.parts) == len(arguments) - (origin is tuple):
+        return known._replace(parts=tuple(hint_of(argument) for argument in arguments[: len(known.parts)]))
+    return known
+
+
+def _hint_of_class(cls: type) -> Hint:
+    name = _name(cls)
+    if name in PLAIN or name in CONTAINERS:
+        return PLAIN.get(name) or CONTAINERS[name]
+    if issubclass(cls, enum.Enum):
+        members = list(cls)
+        return Hint("enum", values=(*(m.name for m in members), *(m.value for m in members)), name=cls.__name__)
+    if dataclasses.is_dataclass(cls):
+        return Hint("fields", fields=tuple(_fields(cls)), name=cls.__name__)
+    return ANYTHING._replace(name=cls.__name__)
+
+
+def _fields(cls: Any) -> list[Field]:
+    hints = _type_hints(cls)
+    absent = dataclasses.MISSING
+    return [
+        Field(field.name, hint_of(hints.get(field.name, Any)), field.default is field.default_factory is absent)
+        for field in dataclasses.fields(cls)
+        if field.init
+    ]
+
+
+def _name(cls: Any) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _constructors(cls: type) -> list[Callable[..., Any]]:
+    return [vars(base)["__init__"] for base in cls.__mro__ if base is not object and "__init__" in vars(base)]
+
+
+def _collect(function: Callable[..., Any], hints: dict[str, Hint], required: set[str]) -> None:
+    """Add a function's arguments to ``hints`` and ``required``; what is known already stays."""
+    known = _type_hints(function)
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+        if parameter.kind in _NAMED:
+            hints.setdefault(parameter.name, hint_of(known.get(parameter.name, Any)))
+            if parameter.default is parameter.empty:
+                required.add(parameter.name)
+
+
+def _type_hints(owner: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(owner, include_extras=True)
+    except Exception:  # noqa: BLE001 - a hint that cannot be evaluated is one that accepts everything
+        return {}
+
+
+def _is_variable(function: Callable[..., Any]) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+
+
+def _ours(function: Callable[..., Any]) -> bool:
+    """Whether a function is known to refuse, by name, what it does not know."""
+    return str(getattr(function, "__module__", "")).partition(".")[0].startswith("emloop")
