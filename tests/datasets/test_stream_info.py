@@ -112,7 +112,7 @@ def test_failing_streams_are_named_after_all_were_looked_at(caplog):
     """Each is warned about, its traceback kept for the verbose log, and the command fails in the end."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(
-        BatchError, match="^first_stream, third_stream: no batch could be read; the log has the reasons$"
+        BatchError, match=r"^first_stream, third_stream: no batch could be read; the log has the reasons$"
     ):
         Broken("").stream_info()
 
