@@ -47,19 +47,35 @@ GOOD = "dataset: {class: toy.Data}\nmodel: {class: toy.Stateful}\n"
         pytest.param("- a\n- b", ["config.yaml:1:1", "expected sections at the top"], id="a-list"),
         pytest.param("dataset: {class: toy.Data}", ["model"], id="no-model"),
         pytest.param(GOOD + "hook: [SaveBest]", ["unknown", "'hook'", "did you mean 'hooks'?"], id="misspelt-section"),
-        pytest.param("dataset: {class: toy.Dta}\nmodel: {class: toy.Stateful}", ["config.yaml:1:18", "toy has no 'Dta'", "did you mean 'Data'?"], id="unknown-class"),
-        pytest.param("dataset: {class: tooy.Data}\nmodel: {class: toy.Stateful}", ["there is no module 'tooy'"], id="unknown-module"),
+        pytest.param(
+            "dataset: {class: toy.Dta}\nmodel: {class: toy.Stateful}",
+            ["config.yaml:1:18", "toy has no 'Dta'", "did you mean 'Data'?"],
+            id="unknown-class",
+        ),
+        pytest.param(
+            "dataset: {class: tooy.Data}\nmodel: {class: toy.Stateful}",
+            ["there is no module 'tooy'"],
+            id="unknown-module",
+        ),
         pytest.param(GOOD + "hooks: [SaveBst]", ["hooks[0].SaveBst", "did you mean 'SaveBest'?"], id="unknown-hook"),
-        pytest.param(GOOD + "hooks: [StopAfter: {epochs: ten}]", ["hooks[0].StopAfter.epochs", "got 'ten'"], id="wrong-type"),
+        pytest.param(
+            GOOD + "hooks: [StopAfter: {epochs: ten}]", ["hooks[0].StopAfter.epochs", "got 'ten'"], id="wrong-type"
+        ),
         pytest.param(GOOD + "hooks: [StopAfter]", ["hooks[0].StopAfter", "at least one of"], id="missing-argument"),
-        pytest.param(GOOD + "main_loop: {extra_streams: [vaild]}", ["no stream 'vaild'", "did you mean 'valid'?", "its streams: train, valid"], id="unknown-stream"),
+        pytest.param(
+            GOOD + "main_loop: {extra_streams: [vaild]}",
+            ["no stream 'vaild'", "did you mean 'valid'?", "its streams: train, valid"],
+            id="unknown-stream",
+        ),
         pytest.param(GOOD + "main_loop: {buffer: many}", ["main_loop.buffer", "got 'many'"], id="wrong-type-main-loop"),
         pytest.param(GOOD + "main_loop: {seed: -1}", ["seed", "-1"], id="impossible-seed"),
         pytest.param(GOOD + "main_loop: {commit: {every: often}}", ["often"], id="impossible-interval"),
         pytest.param(GOOD + "model: {class: toy.Stateful}", ["config.yaml:3:1", "model"], id="duplicate-key"),
-        pytest.param(GOOD + "x: !!python/object/apply:os.system ['touch hacked']", ["config.yaml:3", "tag"], id="unknown-tag"),
+        pytest.param(
+            GOOD + "x: !!python/object/apply:os.system ['touch hacked']", ["config.yaml:3", "tag"], id="unknown-tag"
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_config_is_one_clear_message(emloop, project, text, expected):
     """Exit code 2, no traceback; the run directory, if one was needed to find out, says what happened."""
     (project.path / "config.yaml").write_text(text)
@@ -217,9 +233,23 @@ def test_a_directory_without_permission_is_one_clear_message(project):
         parent.chmod(0o755)
 
     process = subprocess.run(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "emloop", "train", "config.yaml"],
-        cwd=project.path, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+        [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            sys.executable,
+            "-m",
+            "emloop",
+            "train",
+            "config.yaml",
+        ],
+        cwd=project.path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
     if "No module named" in process.stderr or "can't open file" in process.stderr:
         pytest.skip("the interpreter itself is not readable for other users here")
@@ -235,10 +265,22 @@ def test_no_space_is_one_clear_message_and_the_run_can_go_on(project):
     log.mkdir(exist_ok=True)
     limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); "
     process = subprocess.run(
-        [sys.executable, "-c", f"{limited}from emloop.cli.app import main; sys.exit(main(sys.argv[1:]))",
-         "train", "config.yaml", "--output_dir", "cut", "main_loop.epochs_count=30"],
-        cwd=project.path, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            f"{limited}from emloop.cli.app import main; sys.exit(main(sys.argv[1:]))",
+            "train",
+            "config.yaml",
+            "--output_dir",
+            "cut",
+            "main_loop.epochs_count=30",
+        ],
+        cwd=project.path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
     assert 1 == process.returncode
     assert "File too large" in process.stderr

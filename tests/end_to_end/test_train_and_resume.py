@@ -19,9 +19,19 @@ def test_a_run_directory_holds_all_that_happened(project):
 
     run = project.run("a")
     expected = {
-        ".lock", "attempts.jsonl", "checkpoints", "config.source.yaml", "config.yaml", "environment.txt",
-        "metrics.jsonl", "model_best.npy", "run.json", "trace.yaml", "train.log", "training.csv",
-    }  # fmt: skip
+        ".lock",
+        "attempts.jsonl",
+        "checkpoints",
+        "config.source.yaml",
+        "config.yaml",
+        "environment.txt",
+        "metrics.jsonl",
+        "model_best.npy",
+        "run.json",
+        "trace.yaml",
+        "train.log",
+        "training.csv",
+    }
     assert expected <= {path.name for path in run.iterdir()}
     assert (project.path / "config.yaml").read_bytes() == (run / "config.source.yaml").read_bytes()
     assert "epochs_done: 3\nexit_status: 0" in (run / "trace.yaml").read_text()
