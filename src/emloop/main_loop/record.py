@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["Record", "RunRecord", "log_failure", "was_logged"]
 
 logger = logging.getLogger(__name__)
+
+_TRACE_EVERY = 1.0
+"""Seconds between two updates of the trace while epochs pass; the end of an attempt is always written."""
 
 _LEVELS = {
     "exact": "exact",
@@ -84,6 +88,7 @@ class RunRecord(Record):
         self._seq = commit.seq if commit else 0
         self._committed_epochs = 0
         self._committed_at = monotonic()
+        self._traced_at = -_TRACE_EVERY
         self._stall = 0.0
         self._ended = False
         if commit is not None:
@@ -134,7 +139,10 @@ class RunRecord(Record):
             )
             if complete or due:
                 self._write(complete=complete)
-        self._run.update_trace(epochs_done=loop.training_epochs_done)
+        self._run.trace = replace(self._run.trace, epochs_done=loop.training_epochs_done)
+        if monotonic() - self._traced_at >= _TRACE_EVERY:
+            self._run.update_trace()
+            self._traced_at = monotonic()
 
     def finish(
         self,
