@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emloop import _build
+from emloop._config import written
 from emloop._config.entries import hook_entries
 from emloop._config.kinds import HOOK
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
@@ -32,7 +33,6 @@ from emloop._run_dir.run import Run
 from emloop._state.commit import Commit, newest_commit
 from emloop._state.random import seed_everything, use_seed
 from emloop._state.retention import clean_leftovers
-from emloop._support import yaml
 from emloop._support.files import atomic_write
 from emloop.constants import EL_CHECKPOINTS_DIR, EL_CONFIG_FILE, EL_RUN_FILE, EXIT_FAILED
 from emloop.errors import EmloopError, MissingStreamError
@@ -94,7 +94,7 @@ def create_output_dir(
         RunDirError: If the directory cannot be made, or exists and is not empty.
     """
     directory = _make_directory(config, output_root, default_model_name, output_dir_name)
-    atomic_write(directory / EL_CONFIG_FILE, yaml.dump(dict(config)))
+    atomic_write(directory / EL_CONFIG_FILE, written(config))
     return str(directory)
 
 
@@ -178,8 +178,9 @@ def create_emloop_training(
     run = Run.create(
         directory,
         kind="training" if evaluates is None else "evaluation",
-        config_text=yaml.dump(config),
+        config_text=written(config),
         source=getattr(config, "source", None),
+        bases=getattr(config, "bases", ()),
         seed=secrets.randbits(32) if seed is None else seed,
         command=sys.argv,
         parent=None if restore_from is None else _origin(restore_from, parent),
@@ -240,8 +241,9 @@ def fork_emloop_training(
     run = Run.create(
         directory,
         kind="training",
-        config_text=yaml.dump(config),
+        config_text=written(config),
         source=getattr(config, "source", None),
+        bases=getattr(config, "bases", ()),
         seed=info.seed,
         command=sys.argv,
         parent={"run_id": info.run_id, "path": str(origin), "commit": commit.seq},
@@ -308,7 +310,7 @@ def _reopen(directory: Path, config: Mapping[str, Any]) -> tuple[Run, Commit | N
         found.append(commit)
         return (commit.seq, commit.info["appended"]) if commit else (None, ())
 
-    run = Run.reopen(directory, config_text=yaml.dump(config), command=sys.argv, prepare=newest)
+    run = Run.reopen(directory, config_text=written(config), command=sys.argv, prepare=newest)
     return run, found[0]
 
 
@@ -343,7 +345,7 @@ def _write_fallback(config: Mapping[str, Any], run: Run, model: object) -> None:
     path = current_config(run.directory)
     if fallback is not None and config["model"].get("restore_fallback") != fallback:
         described = {**config, "model": {**config["model"], "restore_fallback": fallback}}
-        atomic_write(path, yaml.dump(described))
+        atomic_write(path, written(described))
 
 
 def _check_streams(main_loop: MainLoop, config: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
-"""From a file, the part of its section ``eval`` that is asked for, and the command line to one configuration.
+"""From files, the part of the section ``eval`` that is asked for, and the command line to one configuration.
 
-What comes later wins: file, ``eval`` section, command line. All of it happens to nodes, before aliases and merge keys
-are followed.
+What comes later wins: bases, file, ``eval`` section, command line. All of it happens to nodes, before aliases and merge
+keys are followed; references, ``${section.key}``, are replaced last.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from emloop._support.yaml_nodes import AliasNode, Key, MappingNode, Node, ScalarNode, check_expansion, entries, resolve
+from emloop._support.yaml_nodes import Key, MappingNode, ScalarNode, check_expansion, entries, resolve
 from emloop.errors import ConfigError, Problem
 
+from .extends import EXTENDS, read_composed
+from .interpolate import interpolate
+from .merging import merged, referred
 from .overrides import Override, apply_override, read_override
 from .sections import EVALUATION_KEYS, unknown_key
-from .source import Config, read_config
+from .source import Config
 
 __all__ = ["load_config"]
 
@@ -31,10 +34,11 @@ def load_config(
             and ``hooks`` replaced. Changes of the section ``eval`` itself come before that.
 
     Raises:
-        ConfigFileError: If the file cannot be read.
-        ConfigError: If it is no valid YAML, or changes lead nowhere; all wrong changes are named at once.
+        ConfigFileError: If the file, or one that it extends, cannot be read.
+        ConfigError: If it is no valid YAML, or changes or references lead nowhere; all wrong changes are named at once,
+            then all wrong references.
     """
-    root, origin, source = read_config(config_file)
+    root, origin, source, bases = read_composed(config_file)
     wrong: dict[int, Sequence[Problem]] = {}
     overrides = _read(additional_args, wrong)
     if override_stream is not None:
@@ -44,16 +48,20 @@ def load_config(
     _apply(root, overrides, wrong)
     if wrong:
         raise ConfigError(problem for number in sorted(wrong) for problem in wrong[number])
-    if additional_args or override_stream is not None:
+    has_references = interpolate(root)
+    if additional_args or override_stream is not None or has_references:
         check_expansion(root)
-    return Config(root, origin, source, override_stream)
+    return Config(root, origin, source, override_stream, bases)
 
 
 def _read(arguments: Sequence[str], wrong: dict[int, Sequence[Problem]]) -> list[Override]:
     overrides: list[Override] = []
     for number, argument in enumerate(arguments, start=1):
         try:
-            overrides.append(read_override(number, argument))
+            override = read_override(number, argument)
+            if override.path[0] == EXTENDS:
+                raise override.error("only a file can extend others", "put 'extends:' at the top of the config")
+            overrides.append(override)
         except ConfigError as error:
             wrong[number] = error.problems
     return overrides
@@ -76,11 +84,11 @@ def _merge_evaluation(root: MappingNode, target: str) -> None:
         if name not in EVALUATION_KEYS:
             raise ConfigError(unknown_key(name, EVALUATION_KEYS, f"eval.{target}", key.place))
         if name == "hooks":
-            root.own[name] = key, _referred(value)
+            root.own[name] = key, referred(value)
         elif name != "stream_names" and (over := _mapping_at(chosen, name, f"eval.{target}.{name}")):
             base = _mapping_at(root, name, name) or MappingNode(over.text, over.start, over.end)
             written, _ = entries(root).get(name, (key, None))
-            root.own[name] = written, _merged(base, over)
+            root.own[name] = written, merged(base, over)
 
 
 def _mapping_at(mapping: MappingNode, key: Key, path: str) -> MappingNode | None:
@@ -93,23 +101,3 @@ def _mapping_at(mapping: MappingNode, key: Key, path: str) -> MappingNode | None
     if not isinstance(node, MappingNode) or node.is_set:
         raise ConfigError(Problem("expected a mapping", path, node.place))
     return node
-
-
-def _merged(base: MappingNode, over: MappingNode) -> MappingNode:
-    """A mapping like ``base``, with everything from ``over`` merged in deeply; neither is changed."""
-    merged = MappingNode(base.text, base.start, base.end)
-    merged.own, merged.merge, merged.dropped = dict(base.own), base.merge, base.dropped
-    below = entries(base)
-    for key, (written, value) in entries(over).items():
-        new, old = resolve(value), resolve(below[key][1]) if key in below else None
-        if isinstance(new, MappingNode) and isinstance(old, MappingNode) and not (new.is_set or old.is_set):
-            merged.own[key] = written, _merged(old, new)
-        else:
-            merged.own[key] = written, _referred(value)
-        merged.dropped -= {key}
-    return merged
-
-
-def _referred(node: Node) -> Node:
-    """The node for another place, where changing it must not look like changing what is anchored."""
-    return AliasNode(node.text, node.start, node.end, node.anchor) if node.anchor else node

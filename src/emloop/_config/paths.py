@@ -6,7 +6,7 @@ dots takes as many parts as it needs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from emloop._support.suggest import did_you_mean
@@ -24,7 +24,7 @@ from emloop._support.yaml_nodes import (
 from emloop._support.yaml_scalars import plain_value
 from emloop.errors import ConfigError, Problem
 
-__all__ = ["Spot", "is_hook_list", "locate", "missing"]
+__all__ = ["Spot", "is_hook_list", "locate", "look_up", "missing"]
 
 Where: TypeAlias = tuple[Any, ...]
 """Keys and indices, from the top of the configuration."""
@@ -105,6 +105,30 @@ def locate(root: MappingNode, path: Sequence[str], text: Text) -> Spot:
             return spot
         where = spot.where
         container = _opened(spot, text)
+
+
+def look_up(root: MappingNode, path: Sequence[str], follow: Callable[[Node], Node]) -> Node:
+    """The node that a path leads to.
+
+    Args:
+        root: The configuration.
+        path: The path's parts.
+        follow: What is to be done with every node on the way, and with the one in the end.
+
+    Raises:
+        ConfigError: If the path leads nowhere.
+    """
+    node: Node = root
+    where: Where = ()
+    rest = list(path)
+    while rest:
+        if isinstance(node, ScalarNode) or (isinstance(node, MappingNode) and node.is_set):
+            raise _no_keys(node, where)
+        spot, taken = _step(node, where, rest)  # type: ignore[arg-type]  # nothing else is left
+        if spot.node is None:
+            raise missing(spot)
+        node, where, rest = follow(resolve(spot.node)), spot.where, rest[taken:]
+    return node
 
 
 def missing(spot: Spot) -> ConfigError:
@@ -222,8 +246,12 @@ def _opened(spot: Spot, text: Text) -> MappingNode | SequenceNode:
         return created
     if isinstance(node, SequenceNode) or (isinstance(node, MappingNode) and not node.is_set):
         return node
+    raise _no_keys(node, spot.where)
+
+
+def _no_keys(node: Node, where: Where) -> ConfigError:
     found = brief(node.value) if isinstance(node, ScalarNode) else "a set"
-    raise _error(f"{dotted(spot.where)!r} is {found}, which has no keys")
+    return _error(f"{dotted(where)!r} is {found}, which has no keys")
 
 
 def _error(message: str, *hints: str) -> ConfigError:

@@ -27,13 +27,22 @@ class Config(dict[str, Any]):
         origin: What its text is called in messages: the file's path.
         source: The text, byte for byte.
         evaluates: The part of the section ``eval`` that it was composed for; ``None`` for a training.
+        bases: Path and text of the files that it extends, in the order of reading.
     """
 
-    def __init__(self, root: MappingNode, origin: str, source: bytes, evaluates: str | None = None) -> None:
+    def __init__(
+        self,
+        root: MappingNode,
+        origin: str,
+        source: bytes,
+        evaluates: str | None = None,
+        bases: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
         super().__init__(construct(root))
         self.origin = origin
         self.source = source
         self.evaluates = evaluates
+        self.bases = tuple(bases)
         self._root = root
 
     def place(self, path: Sequence[str | int], *, value: bool = False) -> Place | None:

@@ -22,6 +22,7 @@ from emloop._support.files import atomic_write
 from emloop.constants import (
     EL_ATTEMPTS_FILE,
     EL_CHECKPOINTS_DIR,
+    EL_CONFIG_BASES_DIR,
     EL_CONFIG_FILE,
     EL_CONFIG_SOURCE_FILE,
     EL_METRICS_FILE,
@@ -83,6 +84,7 @@ class Run:
         kind: Kind,
         config_text: str,
         source: bytes | None,
+        bases: Iterable[tuple[str, bytes]] = (),
         seed: int,
         command: Sequence[str],
         parent: Mapping[str, Any] | None = None,
@@ -95,6 +97,7 @@ class Run:
             kind: Whether the run trains or evaluates.
             config_text: The configuration as resolved, in YAML.
             source: The configuration file byte for byte; ``None`` if there was none.
+            bases: Path and content of the files that it extends.
             seed: The run's only seed.
             command: The command line.
             parent: Where the state comes from; see :class:`RunInfo`.
@@ -114,6 +117,7 @@ class Run:
             atomic_write(directory / EL_CONFIG_FILE, config_text)
             if source is not None:
                 atomic_write(directory / EL_CONFIG_SOURCE_FILE, source)
+            _write_bases(directory / EL_CONFIG_BASES_DIR, bases)
             atomic_write(directory / ENVIRONMENT_FILE, installed_distributions())
             patch = code_patch(Path.cwd())
             if patch is not None:
@@ -278,6 +282,13 @@ def delete_run(run: Run) -> None:
         else:
             _empty(directory)
         lock.release()
+
+
+def _write_bases(directory: Path, bases: Iterable[tuple[str, bytes]]) -> None:
+    """Keep files byte for byte; numbered, since those of several directories may have the same name."""
+    for number, (path, content) in enumerate(bases, start=1):
+        directory.mkdir(exist_ok=True)
+        atomic_write(directory / f"{number}-{Path(path).name}", content)
 
 
 def _empty(directory: Path) -> None:

@@ -204,9 +204,13 @@ def entries(mapping: MappingNode) -> dict[Key, Entry]:
         return mapping.own
     found: dict[Key, Entry] = {}
     nothing: frozenset[Key] = frozenset()
+    seen: set[tuple[int, frozenset[Key]]] = set()
     waiting = [(mapping, nothing)]
     while waiting:
         current, hidden = waiting.pop()
+        if (id(current), hidden) in seen:
+            continue
+        seen.add((id(current), hidden))
         for key, entry in current.own.items():
             if key not in hidden:
                 found.setdefault(key, entry)
@@ -219,20 +223,28 @@ def check_expansion(root: Node) -> None:
     """Refuse a document that would grow beyond all bounds once its aliases and merge keys are followed.
 
     Raises:
-        ConfigError: If it would be deeper than 50 levels, or hold more than 20,000 nodes or a million characters.
+        ConfigError: If it would be deeper than 50 levels, or hold more than 20,000 nodes or a million characters, or if
+            a part of it contains itself.
     """
     grown: dict[int, tuple[int, int, int]] = {}
+    around: set[int] = set()
+    """The nodes that contain the one that is looked at."""
     waiting = [(root, False)]
     while waiting:
         node, children_done = waiting.pop()
         if id(node) in grown:
             continue
         if not children_done:
+            around.add(id(node))
             waiting.append((node, True))
-            waiting += [(child, False) for child, _ in _children(node)]
+            for child, _ in _children(node):
+                if id(child) in around:
+                    raise ConfigError(Problem("refers to a part that contains it", place=node.place))
+                waiting.append((child, False))
             continue
+        around.remove(id(node))
         depth, nodes = 0, 0 if isinstance(node, AliasNode) else 1
-        characters = node.end - node.start if isinstance(node, ScalarNode) else 0
+        characters = _characters(node)
         for child, levels in _children(node):
             child_depth, child_nodes, child_characters = grown[id(child)]
             depth = max(depth, child_depth + levels)
@@ -247,6 +259,13 @@ def check_expansion(root: Node) -> None:
                 found = f"grows to {size:,} {what} once its aliases are followed; at most {limit:,} are read"
                 raise ConfigError(Problem(found, place=node.place))
         grown[id(node)] = depth, nodes, characters
+
+
+def _characters(node: Node) -> int:
+    """The length of a single value, as written or as what it has become."""
+    if not isinstance(node, ScalarNode):
+        return 0
+    return max(node.end - node.start, len(node.value) if isinstance(node.value, str) else 0)
 
 
 def _children(node: Node) -> Iterator[tuple[Node, int]]:

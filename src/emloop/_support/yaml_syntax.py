@@ -40,6 +40,8 @@ def syntax_error(text: Text, error: yaml.YAMLError | UnicodeEncodeError) -> Prob
     at = mark.index if mark else 0
     if at >= len(text.text):
         at = len(text.text.rstrip())
+    if text.text[max(at - 1, 0) : at + 1] == "${":
+        return Problem("'${…}' inside '[ ]' or '{ }' needs quotes", place=text.place(at - 1, at + 1))
     tab = _tab_of_indentation(text.text, at)
     if tab is not None and ("any token" in message or "tab" in message):
         return Problem("a tab cannot indent", place=text.place(tab, tab + 1), hints=("use spaces",))
