@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 from hypothesis import settings
 
@@ -14,3 +16,11 @@ settings.load_profile("emloop")
 def _no_settings_from_outside(monkeypatch):
     """Nothing that the caller's shell says about emloop changes a test."""
     monkeypatch.delenv("EMLOOP_OUTPUT_DIR_FORMAT", raising=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make what a test has logged and printed fit to be sent between processes, which lone surrogates are not."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
