@@ -229,6 +229,22 @@ def test_a_failure_that_happened_long_ago_does_not_shorten_the_epoch():
             list(stream)
 
 
+def test_a_failed_stream_leaves_no_thread_at_work():
+    """With permission, too, the thread is done with a stream that has failed."""
+
+    def fails():
+        yield {"x": [0]}
+        raise OSError("gone")
+
+    stream = StreamWrapper(fails, 8)
+    with stream, stream.allow_buffering:
+        (thread,) = (thread for thread in threading.enumerate() if thread.name == "stream None")
+        with pytest.raises(ProducerError):
+            list(stream)
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
 def test_no_kind_of_error_ends_the_thread_unnoticed(error):
     """Also what is no ``Exception`` arrives at the consumer."""
@@ -299,18 +315,16 @@ def handler():
     signal.signal(signal.SIGUSR1, before)
 
 
-def raise_interrupted(_signum, _frame):
-    raise Interrupted
-
-
 def signalling(source, release):
-    """A stream that signals the process from its second batch, which then waits to be released."""
+    """A stream that from its second batch signals the process, until it is released.
+
+    Again and again, since a signal that arrives a moment before the interpreter begins to wait does not end the wait.
+    """
 
     def stream_fn():
         for batch in source():
-            if number(batch) == 1:
+            while number(batch) == 1 and not release.wait(0.01):
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
-                assert release.wait(PATIENCE)
             yield batch
 
     return stream_fn
@@ -318,14 +332,19 @@ def signalling(source, release):
 
 def test_a_consumer_that_waits_can_be_interrupted(handler):
     """A signal handler that raises ends the wait for a batch that does not come; the batch is not lost."""
-    handler(raise_interrupted)
     release = threading.Event()
+
+    def interrupt(_signum, _frame):
+        if not release.is_set():
+            release.set()
+            raise Interrupted
+
+    handler(interrupt)
     stream = StreamWrapper(signalling(Source(3), release), 2)
     with stream:
         assert number(next(stream)) == 0
         with pytest.raises(Interrupted):
             next(stream)
-        release.set()
         assert [number(batch) for batch in stream] == [1, 2]
 
 
@@ -349,7 +368,7 @@ def leave_while_reading(stream, wait_for_reading, error=None):
 
 def test_leaving_waits_for_the_batch_in_flight_and_can_be_interrupted(handler):
     """The end of the block is as interruptible as a request; what was in flight comes afterwards."""
-    reading, release = threading.Event(), threading.Event()
+    source, release = Source(2), threading.Event()
 
     def interrupt_who_leaves(_signum, frame):
         names = set()
@@ -360,17 +379,10 @@ def test_leaving_waits_for_the_batch_in_flight_and_can_be_interrupted(handler):
             release.set()
             raise Interrupted
 
-    def stream_fn():
-        yield {"x": [0]}
-        reading.set()
-        while not release.wait(0.01):
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
-        yield {"x": [1]}
-
     handler(interrupt_who_leaves)
-    stream = StreamWrapper(stream_fn, 2)
+    stream = StreamWrapper(signalling(source, release), 2)
     with pytest.raises(Interrupted):
-        leave_while_reading(stream, lambda: reading.wait(PATIENCE))
+        leave_while_reading(stream, lambda: source.wait_for(1))
     with stream:
         assert [number(batch) for batch in stream] == [1]
 
@@ -399,6 +411,17 @@ def test_reading_on_without_a_block_waits_for_a_thread_that_still_reads():
     releaser.start()
     assert [number(batch) for batch in stream] == [1, 2]
     releaser.join(PATIENCE)
+
+
+def test_reading_on_while_the_thread_is_ending_does_not_hang():
+    """Whoever reads right after leaving in a hurry meets the thread before it knows."""
+    stream = StreamWrapper(Source(50), 2)
+    seen = []
+    while len(seen) < 50:
+        with pytest.raises(SystemExit), stream:
+            raise SystemExit
+        seen.append(number(next(stream)))
+    assert seen == list(range(50))
 
 
 def test_a_thread_that_cannot_be_started_is_an_error_and_no_hang(monkeypatch):

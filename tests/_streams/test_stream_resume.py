@@ -359,6 +359,25 @@ def test_a_state_read_ahead_is_that_of_the_batch_handed_out():
     assert saved(stream)["source"] == {"next": 1}
 
 
+def test_a_state_that_is_alive_is_copied():
+    """An iterable may return the very object that it goes on changing."""
+
+    class Alive(Loader):
+        def __init__(self):
+            super().__init__()
+            self._state = {}
+
+        def state_dict(self):
+            self._state["next"] = self._next
+            return self._state
+
+    first = StreamWrapper(Alive, 3)
+    assert len(run(first, 2)) == 2
+    state = first.state_dict()
+    run(first, 2)
+    assert state["source"] == {"next": 2}
+
+
 @pytest.mark.parametrize(
     ("state", "message"),
     [

@@ -2,9 +2,10 @@
 
 The thread works only while somebody holds a permit (the model is in code that frees the interpreter lock) and there is
 room, or while the consumer waits on an empty buffer. Otherwise it is parked. Nobody polls: both sides sleep on a queue,
-into which the other puts a token, exactly one for each time that the ``parked`` or ``waiting`` flag is taken down.
+into which the other puts a token when it takes down the ``parked`` or ``waiting`` flag.
 
-The consumer holds no lock while it waits, so that a signal handler which raises finds nothing to clean up.
+The consumer holds no lock while it waits, so that a signal handler which raises leaves nothing to clean up: at worst a
+token that ends the next wait too early, and who was woken looks again.
 """
 
 from __future__ import annotations
@@ -106,8 +107,8 @@ class Prefetch:
         with self._lock:
             self._entered = True
             self._running = True
-            if self._thread is not None or self._reader.failure is not None:
-                return  # a thread that was told to stop, and has not yet, goes on
+            if self._thread is not None:
+                return  # it was told to stop, has not yet, and goes on
             self._thread = Thread(
                 target=copy_context().run, args=(self._run,), name=f"stream {self._reader.name}", daemon=True
             )
@@ -184,16 +185,9 @@ class Prefetch:
                     self._waiting = True
                     self._wake_parked()
             if threaded:
-                self._sleep()
+                self._wake_consumer.get()
             else:
                 self._read_inline()
-
-    def _sleep(self) -> None:
-        try:
-            self._wake_consumer.get()
-        except BaseException:
-            self._waiting = False
-            raise
 
     def _read_inline(self) -> None:
         """Fill the buffer by one where there is no thread: outside the block, but after the first one."""

@@ -123,8 +123,6 @@ class Reader:
             raise
         self._iterator = source.batches
         self._target = None
-        if source.last is not None:
-            self.last = source.last
         if source.doubt is not None:
             raise CannotResumeError(_cannot_resume(self.name, self.pass_index, source.doubt))
 

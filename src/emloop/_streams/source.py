@@ -26,14 +26,12 @@ class Source:
         level: How exactly a run can be resumed inside the pass.
         batches: What is left of the pass.
         capture: The iterable's own state, where it keeps one.
-        last: The batch before the first of ``batches``, where it had to be read.
         doubt: Why this may not be the place that was asked for; ``None`` if it is.
     """
 
     level: Level
     batches: Iterator[Batch]
     capture: Callable[[], StateTree] | None = None
-    last: Batch | None = None
     doubt: str | None = None
 
 
@@ -62,8 +60,7 @@ def open_source(iterable: Iterable[Batch], at: Mapping[str, Any] | None = None) 
     capture = None if methods is None else methods.capture
     if at is None or (methods is not None and saved is not None):
         return Source(level, iterator, capture)
-    last, doubt = _skip(iterator, at["batches"], at["digest"])
-    return Source(level, iterator, capture, last, doubt)
+    return Source(level, iterator, capture, _skip(iterator, at["batches"], at["digest"]))
 
 
 def _level(iterator: Iterator[Batch], methods: StateMethods | None) -> Level:
@@ -103,16 +100,16 @@ def _walk(batches: Sequence[Batch], start: int) -> Iterator[Batch]:
         yield batches[index]
 
 
-def _skip(iterator: Iterator[Batch], count: int, expected: str | None) -> tuple[Batch | None, str | None]:
-    """Read and discard; the last batch, and why it may not be the one that was meant."""
+def _skip(iterator: Iterator[Batch], count: int, expected: str | None) -> str | None:
+    """Read and discard; why the last batch may not be the one that was meant, or ``None``."""
     batch = None
     for index in range(count):
         batch = next(iterator, _END)
         if batch is _END:
-            return None, f"ended after {index} batches when read again, and {count} of them were read before"
+            return f"ended after {index} batches when read again, and {count} of them were read before"
     if batch is None or expected is None:
-        return batch, "could jump to a batch when the position was saved, and returns another kind of iterable now"
-    return batch, None if digest(batch) == expected else _differs(count)
+        return "could jump to a batch when the position was saved, and returns another kind of iterable now"
+    return None if digest(batch) == expected else _differs(count)
 
 
 def _differs(count: int) -> str:
