@@ -1,45 +1,27 @@
 """``emloop ls``: every run, however broken, and how it stands."""
 
+from __future__ import annotations
+
 import json
+import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from emloop._run_dir.info import RunInfo, write_info
-from emloop._run_dir.trace import Trace, write_trace
 from emloop._state.lock import RunLock
 from emloop.cli.ls import list_train_dirs
 from emloop.cli.render import aligned, duration, file_size, grid
-
-CONFIG = "model: {name: Toy, class: nets.toy.Net}\ndataset: {class: data.Digits}\n"
-
-
-@pytest.fixture
-def log(tmp_path):
-    """Make runs that began some hours ago."""
-
-    class Log:
-        root = tmp_path / "log"
-
-        def run(self, name, *, hours, took=None, status="done", kind="training", config=CONFIG, **trace):
-            directory = self.root / name
-            directory.mkdir(parents=True)
-            begin = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=hours)
-            write_info(directory, RunInfo(kind, seed=1, created=begin.replace(tzinfo=UTC)))
-            end = None if took is None else begin + timedelta(hours=took)
-            write_trace(directory, Trace(begin, end, status=status, timezone="+00:00", attempts=1, **trace))
-            (directory / "config.yaml").write_text(config)
-            return directory
-
-    return Log()
+from emloop.errors import UsageError
 
 
 @pytest.fixture
 def ls(log, capsys):
-    def ls(directory=None, *, recursive=False, all_=False, long=False, verbose=False, as_json=False):
-        code = list_train_dirs(str(directory or log.root), recursive, all_, long, verbose, as_json)
+    def ls(directory=None, *filters, recursive=False, all_=False, long=False, verbose=False, as_json=False, **options):
+        place = str(directory or log.root)
+        code = list_train_dirs(place, recursive, all_, long, verbose, as_json, filters=filters, **options)
         assert code == 0
         return capsys.readouterr().out
 
@@ -79,20 +61,19 @@ def test_the_long_form_tells_how_every_run_stands(log, ls):
     live = log.run("live", hours=2, status="stopped", took=0.1)
     lock = RunLock(live)
     lock.acquire()
-    (log.root / "old").mkdir()
-    (log.root / "old" / "config.yaml").write_text(CONFIG)
-    (log.root / "old" / "trace.yaml").write_text("epochs_done: 8\n")
+    log.old_run("old")
     (log.run("broken", hours=1) / "trace.yaml").write_bytes(b"\0")
     assert ls(long=True, all_=True) == (
         "total 8\n"
-        "done     Net  Digits  1 day ago     2 hours     12  done\n"
-        "stopped  Net  Digits  20 hours ago  30 minutes  3   stopped\n"
-        "failed   Net  N/A     10 hours ago  0 seconds   1   failed\n"
-        "lost     Net  Digits  4 hours ago   N/A         7   lost\n"
-        "scored   Net  Digits  3 hours ago   4 seconds   0   done evaluation\n"
-        "live     Net  Digits  2 hours ago   2 hours     0   running\n"
-        "broken   Net  Digits  1 hour ago    N/A         0   broken\n"
-        "old      Net  Digits  N/A           N/A         8   N/A\n"
+        "name     model  dataset  age           duration    epochs_done  status   kind        model.name\n"
+        "done     Net    Digits   1 day ago     2 hours     12           done     training    Toy\n"
+        "stopped  Net    Digits   20 hours ago  30 minutes  3            stopped  training    Toy\n"
+        "failed   Net    N/A      10 hours ago  0 seconds   1            failed   training    N/A\n"
+        "lost     Net    Digits   4 hours ago   N/A         7            lost     training    Toy\n"
+        "scored   Net    Digits   3 hours ago   4 seconds   0            done     evaluation  Toy\n"
+        "live     Net    Digits   2 hours ago   2 hours     0            running  training    Toy\n"
+        "broken   Net    Digits   1 hour ago    N/A         0            broken   training    Toy\n"
+        "old      Net    Digits   N/A           N/A         8            unknown  training    Toy\n"
         "\n"
         "+---------+\n"
         "| summary |\n"
@@ -119,7 +100,11 @@ def test_the_long_form_tells_how_every_run_stands(log, ls):
 def test_one_run_has_no_summary(log, ls):
     """There is nothing to sum up."""
     log.run("only", hours=2, took=1, epochs_done=1)
-    assert ls(long=True) == "total 1\nonly  Net  Digits  2 hours ago  1 hour  1  done\n"
+    assert ls(long=True) == (
+        "total 1\n"
+        "name  model  dataset  age          duration  epochs_done  status\n"
+        "only  Net    Digits   2 hours ago  1 hour    1            done\n"
+    )
 
 
 def test_an_empty_directory_has_no_runs(log, ls):
@@ -141,7 +126,8 @@ def test_the_verbose_form_shows_configuration_and_artifacts_of_one_run(log, ls):
     (directory / "training.csv").write_text("epoch_id\n")
     assert ls(verbose=True) == (
         "total 1\n"
-        "only  Net  N/A  2 hours ago  1 hour  1  done\n"
+        "name  model  dataset  age          duration  epochs_done  status\n"
+        "only  Net    N/A      2 hours ago  1 hour    1            done\n"
         "\n"
         "+--------+\n"
         "| config |\n"
@@ -194,6 +180,7 @@ def test_a_listing_for_programs_has_everything_a_person_sees(log, ls):
         "exit_status": 0,
         "epochs_done": 4,
         "attempts": 1,
+        "seed": 1,
         "model_name": "Toy",
         "model_class": "nets.toy.Net",
         "dataset_class": "data.Digits",
@@ -202,14 +189,217 @@ def test_a_listing_for_programs_has_everything_a_person_sees(log, ls):
     assert [run["name"] for run in json.loads(ls(as_json=True, all_=True))] == ["one", "none"]
 
 
+def sweep(log):
+    """Three runs of a sweep, one of them with another hook, and an evaluation."""
+    for number, rate in enumerate((0.1, 0.3, 0.2)):
+        config = (
+            f"model: {{name: Toy, class: nets.Net, rate: {rate}, layers: [32, 64]}}\n"
+            f"dataset: {{class: data.Digits}}\nhooks: [LogVariables{', {StopAfter: {epochs: 5}}' if number else ''}]\n"
+        )
+        metrics = [{"epoch_id": i, "valid": {"loss": {"mean": rate + i}}} for i in range(3)]
+        log.run(f"run{number}", hours=3 - number, took=1, epochs_done=2, config=config, metrics=metrics)
+    log.run("scores", hours=0.5, took=0.1, kind="evaluation", config=config, metrics=metrics[:1])
+
+
+def test_of_the_configuration_only_what_differs_is_shown(log, ls):
+    """A key that some runs lack differs, too; what all share says nothing."""
+    sweep(log)
+    lines = ls(long=True).splitlines()
+    assert lines[1:5] == [
+        "name  model  dataset  age          duration  epochs_done  status  model.rate  hooks.StopAfter.epochs",
+        "run0  Net    Digits   3 hours ago  1 hour    2            done    0.1         N/A",
+        "run1  Net    Digits   2 hours ago  1 hour    2            done    0.3         5",
+        "run2  Net    Digits   1 hour ago   1 hour    2            done    0.2         5",
+    ]
+    assert [run["config"] for run in json.loads(ls(long=True, as_json=True))] == [
+        {"model.rate": 0.1},
+        {"model.rate": 0.3, "hooks.StopAfter.epochs": 5},
+        {"model.rate": 0.2, "hooks.StopAfter.epochs": 5},
+    ]
+
+
+def test_differences_that_fill_the_screen_are_cut_short_and_named(log, ls):
+    """The rest can be asked for."""
+    for value in (1, 2):
+        model = ", ".join(f"k{number}: {value}" for number in range(11))
+        log.run(f"run{value}", epochs_done=1, config=f"model: {{class: Net, {model}}}\n")
+    lines = ls(long=True).splitlines()
+    assert lines[1].endswith("  model.k6  model.k7")
+    assert lines[4] == "… and 3 more keys differ, for --columns: model.k8, model.k9, model.k10"
+
+
+def test_columns_are_chosen_from_everything_known_of_a_run(log, ls):
+    """Fields of the run, of its configuration and of its epochs; a long value is cut short."""
+    sweep(log)
+    log.run("odd", hours=0.1, epochs_done=1, config=f"model: {{class: Net, rate: {'x' * 50}}}\n")
+    columns = ["name", "kind", "model.rate", "model.layers", "valid.loss", "min:valid.loss", "exit_status"]
+    assert ls(None, all_=True, columns=columns) == (
+        "name    kind        model.rate                                model.layers  valid.loss  min:valid.loss"
+        "  exit_status\n"
+        "run0    training    0.1                                       [32, 64]      2.1         0.1           "
+        "  N/A\n"
+        "run1    training    0.3                                       [32, 64]      2.3         0.3           "
+        "  N/A\n"
+        "run2    training    0.2                                       [32, 64]      2.2         0.2           "
+        "  N/A\n"
+        "scores  evaluation  0.2                                       [32, 64]      0.2         0.2           "
+        "  N/A\n"
+        f"odd     training    {'x' * 39}…  N/A           N/A         N/A           "
+        "  N/A\n"
+    )
+    assert json.loads(ls(log.root / "run1", as_json=True, columns=["name", "valid.loss", "model.layers"])) == [
+        {"name": "run1", "valid.loss": 2.3, "model.layers": [32, 64]}
+    ]
+    with pytest.raises(UsageError, match=r"none of the 4 runs has 'valid\.los'; did you mean 'valid\.loss'"):
+        ls(columns=["name", "valid.los"])
+
+
+def test_runs_are_sorted_by_any_field(log, ls):
+    """Those without it come last, either way."""
+    sweep(log)
+    log.run("none", hours=9, epochs_done=1)
+    assert ls(sort="valid.loss").split() == ["run0", "run2", "run1", "none"]
+    assert ls(sort="-valid.loss").split() == ["run1", "run2", "run0", "none"]
+    assert ls(sort="valid.loss", reverse=True).split() == ["run1", "run2", "run0", "none"]
+    assert ls(sort="name").split() == ["none", "run0", "run1", "run2"]
+    assert ls(sort="-begin").split() == ["run2", "run1", "run0", "none"]
+    assert ls(reverse=True).split() == ["run2", "run1", "run0", "none"]
+
+
+def test_a_filter_looks_at_all_runs(log, ls):
+    """Also at those that a plain listing leaves out: who asks for evaluations wants to see them."""
+    sweep(log)
+    log.run("failed", hours=1, status="failed")
+    assert ls(None, "kind == evaluation") == "scores\n"
+    assert ls(None, "status == failed") == "failed\n"
+    assert ls(None, "model.rate >= 0.2", "valid.loss > 2") == "run1\nrun2\n"
+    assert ls(None, "model.rate > 1") == ""
+    assert ls(log.root / "run1", "model.rate > 1") == ""
+
+
+def test_a_real_sweep_is_compared(log, ls):
+    """Configuration, metrics and states of runs as emloop makes them."""
+    log.train("slow", rate=0.01)
+    log.train("fast", rate=0.5, epochs=3)
+    log.hold("live", epochs=1)
+    log.kill("killed", epochs=1)
+    assert ls(None, "status == done", sort="-model.rate") == "fast\nslow\n"
+    assert ls(None, "train.loss > 0", "epochs_done >= 3") == "fast\n"
+    table = ls(columns=["name", "status", "epochs_done", "model.rate", "main_loop.epochs_count"], sort="name")
+    assert table == (
+        "name    status   epochs_done  model.rate  main_loop.epochs_count\n"
+        "fast    done     3            0.5         3\n"
+        "killed  lost     1            N/A         N/A\n"
+        "live    running  1            N/A         N/A\n"
+        "slow    done     2            0.01        2\n"
+    )
+
+
+BREAKAGES = {
+    "empty-trace": lambda run: (run / "trace.yaml").write_text(""),
+    "torn-trace": lambda run: (run / "trace.yaml").write_text("train_begin: 2026-"),
+    "binary-trace": lambda run: (run / "trace.yaml").write_bytes(bytes(range(256))),
+    "bomb-trace": lambda run: (run / "trace.yaml").write_text("[" * 100_000),
+    "huge-trace": lambda run: os.truncate(run / "trace.yaml", 1 << 30),
+    "no-trace": lambda run: (run / "trace.yaml").unlink(),
+    "folder-for-trace": lambda run: ((run / "trace.yaml").unlink(), (run / "trace.yaml").mkdir()),
+    "pipe-for-trace": lambda run: ((run / "trace.yaml").unlink(), os.mkfifo(run / "trace.yaml")),
+    "link-for-trace": lambda run: ((run / "trace.yaml").unlink(), (run / "trace.yaml").symlink_to("/etc/passwd")),
+    "types-in-trace": lambda run: (run / "trace.yaml").write_text("epochs_done: many\ntrain_begin: [1]\nstreams: 3\n"),
+    "empty-run.json": lambda run: (run / "run.json").write_text(""),
+    "other-run.json": lambda run: (run / "run.json").write_text('{"run": 5}'),
+    "newer-run.json": lambda run: (run / "run.json").write_text('{"format": 99}'),
+    "no-run.json": lambda run: (run / "run.json").unlink(),
+    "no-config": lambda run: (run / "config.yaml").unlink(),
+    "folder-for-config": lambda run: ((run / "config.yaml").unlink(), (run / "config.yaml").mkdir()),
+    "pipe-for-config": lambda run: ((run / "config.yaml").unlink(), os.mkfifo(run / "config.yaml")),
+    "binary-metrics": lambda run: (run / "metrics.jsonl").write_bytes(bytes(range(256))),
+    "torn-metrics": lambda run: (run / "metrics.jsonl").write_text('{"epoch_id": 0, "valid": {"lo'),
+    "types-in-metrics": lambda run: (run / "metrics.jsonl").write_text('[1]\n{"valid": 3}\n{"valid": {"loss": [1]}}\n'),
+    "long-numbers": lambda run: (run / "metrics.jsonl").write_text('{"valid": {"loss": ' + "9" * 5000 + "}}\n"),
+    "deep-metrics": lambda run: (run / "metrics.jsonl").write_text('{"valid":' * 50_000 + "\n"),
+    "pipe-for-metrics": lambda run: ((run / "metrics.jsonl").unlink(), os.mkfifo(run / "metrics.jsonl")),
+    "folder-for-lock": lambda run: (run / ".lock").mkdir(),
+    "pipe-for-lock": lambda run: os.mkfifo(run / ".lock"),
+}
+
+
+def break_run(log, name):
+    """Make a run and break it, if there is a way of that name."""
+    directory = log.run(name, epochs_done=1, took=0.5, metrics=[{"epoch_id": 1, "valid": {"loss": 0.5}}])
+    BREAKAGES.get(name, Path.is_dir)(directory)
+
+
+@pytest.fixture
+def broken(log):
+    """Runs broken in every way, and a sound one."""
+    for name in [*BREAKAGES, "sound"]:
+        break_run(log, name)
+    (log.root / "nowhere").symlink_to("missing")
+    (log.root / "circle").symlink_to("circle")
+    (log.root / "notes.txt").write_text("no run")
+    return log
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_no_run_is_too_broken_to_be_listed(log, ls, name):
+    """In any form."""
+    break_run(log, name)
+    for options in ({}, {"long": True}, {"verbose": True}, {"as_json": True, "verbose": True}):
+        assert name in ls(log.root / name, **options)
+
+
+def test_broken_runs_never_spoil_a_listing(broken, ls):
+    """Every run has its line, and sound ones theirs as ever."""
+    everyone = sorted([*BREAKAGES, "sound"])
+    assert ls(all_=True, sort="name").split() == everyone
+    rows = ls(all_=True, long=True, sort="name").splitlines()[2 : len(everyone) + 2]
+    assert [row.split()[0] for row in rows] == everyone
+    assert "sound Net Digits 1 hour ago 30 minutes 1 done" in " ".join(ls(all_=True, long=True).split())
+    columns = ["name", "status", "valid.loss", "min:valid.loss", "model.class", "problem"]
+    table = ls(all_=True, columns=columns, sort="-valid.loss").splitlines()
+    assert sorted(line.split()[0] for line in table[1:]) == everyone
+    assert len(json.loads(ls(all_=True, as_json=True, long=True))) == len(everyone)
+    assert "sound" in ls(None, "valid.loss == 0.5", "model.class == nets.toy.Net", "status == done").split()
+
+
+def test_a_listing_reads_no_more_than_it_shows(log):
+    """Names need the traces; only what is asked for is read beyond that, and nothing to compute with is loaded."""
+    for number in range(20):
+        log.run(f"run{number}", epochs_done=1, metrics=[{"epoch_id": 0, "valid": {"loss": 0.5}}])
+    program = (
+        "import collections, os, sys\n"
+        "opened = collections.Counter()\n"
+        "def audit(event, arguments):\n"
+        "    if event == 'open' and isinstance(arguments[0], str):\n"
+        "        opened[os.path.basename(arguments[0])] += 1\n"
+        "from emloop.cli.app import main\n"
+        "sys.addaudithook(audit)\n"
+        "main(['ls', *sys.argv[1:]])\n"
+        "names = ('trace.yaml', 'run.json', 'config.yaml', 'metrics.jsonl')\n"
+        "print({name: opened[name] for name in names if opened[name]}, file=sys.stderr)\n"
+        "sys.exit(bool({'numpy', 'yaml', 'rich'} & set(sys.modules)))\n"
+    )
+
+    def opened(*arguments):
+        command = [sys.executable, "-c", program, str(log.root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stderr.strip()
+
+    assert opened() == "{'trace.yaml': 20}"
+    assert opened("valid.loss < 1") == "{'trace.yaml': 20, 'metrics.jsonl': 20}"
+    assert opened("model.class == x", "--columns", "name") == "{'trace.yaml': 20, 'config.yaml': 20}"
+    assert opened("-l") == "{'trace.yaml': 20, 'run.json': 20, 'config.yaml': 20}"
+
+
 @pytest.mark.parametrize("config", ["", "[", "- 1", "model: 3", "model: {class: [1], name: 2}", "model: !!x {}", "\0"])
 def test_a_broken_configuration_hides_nothing(log, ls, config):
     """Model and dataset are N/A; the others are listed all the same."""
     log.run("broken", hours=2, epochs_done=1, config=config)
     log.run("sound", hours=1, epochs_done=1)
     lines = ls(long=True).splitlines()
-    assert lines[1].split()[:3] == ["broken", "N/A", "N/A"]
-    assert lines[2].split()[:3] == ["sound", "Net", "Digits"]
+    assert lines[1].split()[:3] == ["name", "model", "dataset"]
+    assert lines[2].split()[:3] == ["broken", "N/A", "N/A"]
+    assert lines[3].split()[:3] == ["sound", "Net", "Digits"]
 
 
 def test_names_and_configurations_cannot_steer_the_terminal(log, ls):

@@ -7,6 +7,7 @@ hook has the same key in runs that differ in other hooks: ``hooks.StopAfter.epoc
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -50,11 +51,16 @@ def _is_hook_list(where: tuple[str, ...]) -> bool:
 
 
 def _by_name(hooks: list[Any]) -> dict[str, Any]:
-    """The arguments of hooks by the name of the hook, or by its number if an earlier one has that name."""
-    named: dict[str, Any] = {}
-    for index, hook in enumerate(hooks):
-        path, arguments = next(iter(hook.items())) if isinstance(hook, Mapping) and len(hook) == 1 else (hook, {})
-        own_name = arguments.get("name") if isinstance(arguments, Mapping) else None
-        name = str(path).rpartition(".")[2] if own_name is None else str(own_name)
-        named[str(index) if name in named else name] = {} if arguments is None else arguments
-    return named
+    """The arguments of hooks by the name of the hook, or by its number where several share one."""
+    named = [_name_and_arguments(hook) for hook in hooks]
+    often = Counter(name for name, _ in named)
+    return {
+        str(index) if often[name] > 1 else name: {} if arguments is None else arguments
+        for index, (name, arguments) in enumerate(named)
+    }
+
+
+def _name_and_arguments(hook: Any) -> tuple[str, Any]:
+    path, arguments = next(iter(hook.items())) if isinstance(hook, Mapping) and len(hook) == 1 else (hook, None)
+    own_name = arguments.get("name") if isinstance(arguments, Mapping) else None
+    return str(path).rpartition(".")[2] if own_name is None else str(own_name), arguments

@@ -13,7 +13,7 @@ from typing import TextIO
 from emloop.constants import EL_LOG_DATE_FORMAT, EL_LOG_FORMAT, EXIT_USAGE
 from emloop.errors import EmloopError
 
-from .args import get_emloop_arg_parser, is_override, split_rest
+from .args import get_emloop_arg_parser, is_override, refuse_options, split_rest
 
 __all__ = ["main"]
 
@@ -101,15 +101,19 @@ def _dataset(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _ls(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
-    split_rest(rest, arguments.parser)
     module = importlib.import_module("emloop.cli.ls")
+    directory, filters = module.split_words([*arguments.words, *refuse_options(rest, arguments.parser)])
     code: int = module.list_train_dirs(
-        arguments.dir or arguments.output_root,
+        directory or arguments.output_root,
         arguments.recursive,
         arguments.all,
         arguments.long,
         arguments.verbose,
         as_json=arguments.json,
+        filters=filters,
+        sort=arguments.sort,
+        reverse=arguments.reverse,
+        columns=arguments.columns,
     )
     return code
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
 from emloop import __version__
 from emloop._support.suggest import did_you_mean
 from emloop.constants import EL_DEFAULT_LOG_DIR
 from emloop.errors import UsageError
 
-__all__ = ["get_emloop_arg_parser", "is_override", "split_rest"]
+from .args_runs import add_ls
+
+__all__ = ["get_emloop_arg_parser", "is_override", "refuse_options", "split_rest"]
 
 
 def get_emloop_arg_parser(add_common_arguments: bool = False) -> argparse.ArgumentParser:
@@ -36,7 +39,7 @@ def get_emloop_arg_parser(add_common_arguments: bool = False) -> argparse.Argume
     _add_resume(commands)
     _add_eval(commands)
     _add_dataset(commands)
-    _add_ls(commands)
+    add_ls(partial(_command, commands))
     return parser
 
 
@@ -46,10 +49,7 @@ def split_rest(rest: Sequence[str], parser: argparse.ArgumentParser, *, position
     Raises:
         UsageError: For a misspelt option, or an argument that is no override.
     """
-    for word in rest:
-        if word.startswith("-"):
-            hint = "".join(f"; {text}" for text in did_you_mean(word.partition("=")[0], _options(parser)))
-            raise UsageError(f"unknown option {word!r}{hint}")
+    rest = refuse_options(rest, parser)
     others = [word for word in rest if not is_override(word)]
     if len(others) > positionals:
         raise UsageError(
@@ -57,6 +57,19 @@ def split_rest(rest: Sequence[str], parser: argparse.ArgumentParser, *, position
             "hooks+=NAME to add a hook or ~KEY to remove a key"
         )
     return others + [word for word in rest if is_override(word)]
+
+
+def refuse_options(rest: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """The words that the parser did not know, if none looks like an option.
+
+    Raises:
+        UsageError: For a misspelt option.
+    """
+    for word in rest:
+        if word.startswith("-"):
+            hint = "".join(f"; {text}" for text in did_you_mean(word.partition("=")[0], _options(parser)))
+            raise UsageError(f"unknown option {word!r}{hint}")
+    return list(rest)
 
 
 def is_override(word: str) -> bool:
@@ -170,24 +183,6 @@ emloop dataset download config.yaml dataset.data_root=/data""",
     command.add_argument("method", metavar="METHOD", help="name of the method")
     command.add_argument("config_file", metavar="CONFIG", help="config file, or a directory with a config.yaml")
     _add_common(command)
-
-
-def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = _command(
-        commands,
-        "ls",
-        "list runs",
-        """
-emloop ls
-emloop ls -l log
-emloop ls --json""",
-    )
-    command.add_argument("dir", metavar="DIR", nargs="?", default=None, help="where to look (default: the output root)")
-    command.add_argument("-l", "--long", action="store_true", help="with state, model, dataset, age and epochs")
-    command.add_argument("-a", "--all", action="store_true", help="also trainings without a finished epoch")
-    command.add_argument("-r", "--recursive", action="store_true", help="look into sub-directories")
-    command.add_argument("-v", "--verbose", action="store_true", help="with config and artifacts of a single run")
-    command.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _positive(text: str) -> int:

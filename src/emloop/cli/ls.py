@@ -3,38 +3,65 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from emloop._run_dir.layout import DESCRIPTIONS, current_config, is_run_dir
-from emloop._run_dir.reading import read_small
+from emloop._run_dir.layout import is_run_dir
 from emloop._run_dir.summary import RunSummary, list_runs
-from emloop._support import yaml
 from emloop._support.printable import printable
-from emloop.constants import EL_DEFAULT_LOG_DIR, EL_NA_STR
-from emloop.errors import ConfigError, RunDirError
+from emloop.constants import EL_DEFAULT_LOG_DIR, EL_NA_STR, EXIT_DONE, EXIT_FAILED
+from emloop.errors import RunDirError, UsageError
 
 from . import render
+from .run_details import artifacts, as_data, plain, show_details
+from .run_fields import Field, config_field, differing_keys, find_field, sort_runs, state
+from .run_filter import Condition, parse_condition, select
 
-__all__ = ["list_train_dirs"]
+__all__ = ["NO_RUNS_YET", "list_train_dirs", "split_words"]
+
+NO_RUNS_YET = f"There are no runs yet: {EL_DEFAULT_LOG_DIR} does not exist. Give another directory, or train something."
+
+_COLUMNS = ("name", "model", "dataset", "age", "duration", "epochs_done", "status")
+_SHOWN_ANYWAY = ("model.class", "dataset.class")
+_MOST_KEYS = 8
+"""With more columns for the configuration, lines would be too long to read."""
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What a run's configuration says of its model and dataset."""
+def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Tell the directory from the filters among the words of a command line.
 
-    model_name: str | None = None
-    model_class: str | None = None
-    dataset_class: str | None = None
+    Raises:
+        UsageError: If there are two directories, or a filter makes no sense.
+    """
+    directories: list[str] = []
+    filters: list[str] = []
+    for word in words:
+        is_filter = not Path(word).is_dir() and parse_condition(word) is not None
+        (filters if is_filter else directories).append(word)
+    if len(directories) > 1:
+        raise UsageError(
+            f"{directories[0]!r} is the directory, and {directories[1]!r} is no filter; "
+            "a filter compares, such as 'valid.accuracy > 0.9'"
+        )
+    return directories[0] if directories else None, filters
 
 
-def list_train_dirs(dir_: str, recursive: bool, all_: bool, long: bool, verbose: bool, as_json: bool = False) -> int:
+def list_train_dirs(
+    dir_: str,
+    recursive: bool,
+    all_: bool,
+    long: bool,
+    verbose: bool,
+    as_json: bool = False,
+    *,
+    filters: Sequence[str] = (),
+    sort: str | None = None,
+    reverse: bool = False,
+    columns: Sequence[str] = (),
+) -> int:
     """List runs on standard output, earliest first.
 
     Args:
@@ -42,89 +69,113 @@ def list_train_dirs(dir_: str, recursive: bool, all_: bool, long: bool, verbose:
         recursive: Whether to look into directories that are no runs, too.
         all_: Whether to show also runs that have no epoch done, as evaluations; live ones and those whose trace cannot
             be read are always shown.
-        long: Whether to show more than names, and a summary of several runs.
+        long: Whether to show more than names, with the keys in which configurations differ, and a summary.
         verbose: Whether to show, like ``long``, and for a single run its configuration and artifacts, too.
         as_json: Whether to write a JSON list instead.
+        filters: Conditions that runs must meet to be shown, such as ``valid.accuracy > 0.9``; they are looked for among
+            all runs.
+        sort: Name of the field to sort by, with ``-`` before it for the largest first.
+        reverse: Whether to turn the order around.
+        columns: Names of the fields to show, instead of those of the long form.
 
     Returns:
         Exit status: 1 if there is no such directory.
+
+    Raises:
+        UsageError: If a filter makes no sense, or no run has a field.
     """
     root = Path(dir_)
+    conditions = [_parsed(text) for text in filters]
     try:
         runs = list_runs(root, recursive=recursive)
     except RunDirError as error:
-        if dir_ == EL_DEFAULT_LOG_DIR and not root.exists():
-            render.complain(
-                f"There are no runs yet: {dir_} does not exist. Give another directory, or train something."
-            )
-        else:
-            render.complain(str(error))
-        return 1
+        render.complain(str(error) if root.exists() or dir_ != EL_DEFAULT_LOG_DIR else NO_RUNS_YET)
+        return EXIT_FAILED
     alone = is_run_dir(root)
-    shown = runs if all_ or alone else [run for run in runs if _is_worth_showing(run)]
+    shown = runs if all_ or alone or filters else [run for run in runs if _is_worth_showing(run)]
+    shown = _sorted(select(shown, conditions), sort, reverse)
+    chosen = [find_field(name, shown) for name in columns]
     if as_json:
-        render.say(json.dumps([_as_json(run) for run in shown], indent=2))
+        render.say(json.dumps(_data(shown, chosen, long, verbose), indent=2, ensure_ascii=False))
     elif recursive and not alone:
         for directory, group in groupby(sorted(shown, key=_parent), _parent):
             render.say(f"{directory}:")
-            _show(list(group), long, verbose)
+            _show(list(group), chosen, long, verbose)
             render.say()
     else:
-        _show(shown, long, verbose)
-    return 0
+        _show(shown, chosen, long, verbose)
+    return EXIT_DONE
+
+
+def _parsed(text: str) -> Condition:
+    condition = parse_condition(text)
+    if condition is None:
+        raise UsageError(f"{text!r} is no filter; a filter compares, such as 'valid.accuracy > 0.9'")
+    return condition
 
 
 def _is_worth_showing(run: RunSummary) -> bool:
-    return run.epochs_done > 0 or run.status == "running" or _is_broken(run)
+    return run.epochs_done > 0 or state(run) in ("running", "broken")
 
 
-def _is_broken(run: RunSummary) -> bool:
-    return run.problem is not None and run.status == "unknown"
+def _sorted(runs: list[RunSummary], sort: str | None, reverse: bool) -> list[RunSummary]:
+    if sort is None:
+        return runs[::-1] if reverse else runs
+    field = find_field(sort.removeprefix("-"), runs)
+    return sort_runs(runs, field, reverse=sort.startswith("-") != reverse)
 
 
 def _parent(run: RunSummary) -> Path:
     return run.path.parent
 
 
-def _show(runs: Sequence[RunSummary], long: bool, verbose: bool) -> None:
-    if not (long or verbose):
+def _data(runs: Sequence[RunSummary], columns: Sequence[Field], long: bool, verbose: bool) -> list[dict[str, Any]]:
+    data = [as_data(run, columns) for run in runs]
+    if len(runs) == 1 and verbose:
+        made = [found._asdict() for found in artifacts(runs[0])]
+        data[0] |= {"config": plain(runs[0].config), "artifacts": made}
+    elif long or verbose:
+        keys = differing_keys(runs)
+        for run, description in zip(runs, data, strict=True):
+            description["config"] = {key: plain(run.config[key]) for key in keys if key in run.config}
+    return data
+
+
+def _show(runs: Sequence[RunSummary], columns: Sequence[Field], long: bool, verbose: bool) -> None:
+    if not (long or verbose or columns):
         for run in runs:
             render.say(printable(run.name))
         return
-    parts = [_parts(run) for run in runs]
-    render.say(f"total {len(runs)}")
+    if long or verbose:
+        render.say(f"total {len(runs)}")
     if runs:
-        render.say(render.aligned(map(_row, runs, parts)))
-    if len(runs) > 1:
+        left_out = _show_table(runs, columns)
+        if left_out:
+            render.say(f"… and {len(left_out)} more keys differ, for --columns: {', '.join(left_out)}")
+    if len(runs) > 1 and (long or verbose):
         render.say()
-        _show_summary(parts)
+        _show_summary(runs)
     elif runs and verbose:
         render.say()
-        _show_details(runs[0])
+        show_details(runs[0])
 
 
-def _row(run: RunSummary, parts: _Parts) -> list[str]:
-    now = datetime.now(UTC)
-    end = now if run.status == "running" else run.end
-    state = "broken" if _is_broken(run) else EL_NA_STR if run.status == "unknown" else run.status
-    return [
-        run.name,
-        _last_part(parts.model_class),
-        _last_part(parts.dataset_class),
-        f"{_span(run.begin, now)} ago" if run.begin else EL_NA_STR,
-        _span(run.begin, end),
-        str(run.epochs_done),
-        f"{state} evaluation" if run.kind == "evaluation" else state,
-    ]
+def _show_table(runs: Sequence[RunSummary], columns: Sequence[Field]) -> list[str]:
+    """Show the columns that were chosen, or the usual ones; returns the keys that differ and found no room."""
+    keys: list[str] = []
+    if not columns:
+        keys = [key for key in differing_keys(runs) if key not in _SHOWN_ANYWAY]
+        kind = ["kind"] if any(run.kind != "training" for run in runs) else []
+        columns = [find_field(name, runs) for name in (*_COLUMNS, *kind)] + list(map(config_field, keys[:_MOST_KEYS]))
+    render.say(
+        render.aligned([[field.name for field in columns], *([field.show(run) for field in columns] for run in runs)])
+    )
+    return keys[_MOST_KEYS:]
 
 
-def _span(begin: datetime | None, end: datetime | None) -> str:
-    return render.duration((end - begin).total_seconds()) if begin and end else EL_NA_STR
-
-
-def _show_summary(parts: Sequence[_Parts]) -> None:
-    names = Counter(part.model_name or "Unnamed" for part in parts)
-    classes = Counter((part.model_class or EL_NA_STR, part.dataset_class or EL_NA_STR) for part in parts)
+def _show_summary(runs: Sequence[RunSummary]) -> None:
+    names = Counter(_text(run, "model.name") or "Unnamed" for run in runs)
+    classes = Counter(tuple(_text(run, key) or EL_NA_STR for key in ("model.class", "dataset.class")) for run in runs)
     render.say(render.boxed("summary"))
     render.say(render.grid(["model.name", "count"], [[name, str(number)] for name, number in sorted(names.items())]))
     render.say()
@@ -132,74 +183,6 @@ def _show_summary(parts: Sequence[_Parts]) -> None:
     render.say(render.grid(["model.class", "dataset.class", "count"], rows))
 
 
-def _show_details(run: RunSummary) -> None:
-    if run.problem:
-        render.say(f"problem: {run.problem}\n")
-    render.say(render.boxed("config"))
-    try:
-        render.say(read_small(current_config(run.path)).decode(errors="replace").rstrip("\n"))
-    except OSError as error:
-        render.say(f"cannot be read: {error.strerror or error}")
-    render.say()
-    render.say(render.boxed("artifacts"))
-    render.say(render.aligned(_artifacts(run.path)))
-
-
-def _artifacts(directory: Path) -> Iterable[list[str]]:
-    for entry in sorted(directory.iterdir()):
-        if not entry.name.startswith((".", "config.")) and entry.name not in DESCRIPTIONS:
-            is_directory = entry.is_dir() and not entry.is_symlink()
-            yield ["d" if is_directory else "-", entry.name, *render.file_size(_bytes(entry))]
-
-
-def _bytes(path: Path) -> int:
-    """Size of a file, or of all files below a directory; links count as themselves, what vanishes meanwhile not."""
-    try:
-        if path.is_symlink() or not path.is_dir():
-            return path.lstat().st_size
-        return sum(map(_bytes, path.iterdir()))
-    except OSError:
-        return 0
-
-
-def _parts(run: RunSummary) -> _Parts:
-    try:
-        config = yaml.load(read_small(current_config(run.path)), os.fspath(run.path))
-    except (OSError, ConfigError):
-        return _Parts()
-    model, dataset = (_section(config, name) for name in ("model", "dataset"))
-    return _Parts(_text(model.get("name")), _text(model.get("class")), _text(dataset.get("class")))
-
-
-def _section(config: Any, name: str) -> Mapping[Any, Any]:
-    section = config.get(name) if isinstance(config, Mapping) else None
-    return section if isinstance(section, Mapping) else {}
-
-
-def _text(value: Any) -> str | None:
+def _text(run: RunSummary, key: str) -> str | None:
+    value = run.config.get(key)
     return value if isinstance(value, str) else None
-
-
-def _last_part(class_name: str | None) -> str:
-    return class_name.rpartition(".")[2] if class_name else EL_NA_STR
-
-
-def _as_json(run: RunSummary) -> dict[str, Any]:
-    parts = _parts(run)
-    return {
-        "name": run.name,
-        "path": os.fspath(run.path),
-        "run_id": run.info.run_id if run.info else None,
-        "kind": run.kind,
-        "status": run.status,
-        "reason": run.trace.reason,
-        "exit_status": run.trace.exit_status,
-        "epochs_done": run.epochs_done,
-        "attempts": run.trace.attempts,
-        "begin": run.begin.isoformat() if run.begin else None,
-        "end": run.end.isoformat() if run.end else None,
-        "model_name": parts.model_name,
-        "model_class": parts.model_class,
-        "dataset_class": parts.dataset_class,
-        "problem": run.problem,
-    }

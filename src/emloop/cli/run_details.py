@@ -1,0 +1,103 @@
+"""One run in every detail, and runs as data for other programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from emloop._run_dir.layout import DESCRIPTIONS, current_config
+from emloop._run_dir.reading import read_small
+from emloop._run_dir.summary import RunSummary
+
+from . import render
+from .run_fields import RUN_FIELDS, Field
+
+__all__ = ["artifacts", "as_data", "plain", "show_details", "size_of"]
+
+_DATA = (
+    *("name", "path", "run_id", "kind", "status", "reason", "exit_status", "epochs_done", "attempts", "seed"),
+    *("begin", "end"),
+)
+
+
+class Artifact(NamedTuple):
+    """A file or directory that a run has produced.
+
+    Args:
+        name: Its name.
+        is_directory: Whether it is a directory.
+        size: Bytes, of a directory with everything in it.
+    """
+
+    name: str
+    is_directory: bool
+    size: int
+
+
+def show_details(run: RunSummary) -> None:
+    """Write problems, configuration and artifacts of a run."""
+    if run.problem:
+        render.say(f"problem: {run.problem}\n")
+    render.say(render.boxed("config"))
+    try:
+        render.say(read_small(current_config(run.path)).decode(errors="replace").rstrip("\n"))
+    except OSError as error:
+        render.say(f"cannot be read: {error.strerror or error}")
+    render.say()
+    render.say(render.boxed("artifacts"))
+    rows = [("d" if found.is_directory else "-", found.name, *render.file_size(found.size)) for found in artifacts(run)]
+    render.say(render.aligned(rows))
+
+
+def artifacts(run: RunSummary) -> list[Artifact]:
+    """What a run has produced, by name; not what only describes it."""
+    return [
+        Artifact(entry.name, entry.is_dir() and not entry.is_symlink(), size_of(entry))
+        for entry in sorted(run.path.iterdir())
+        if not entry.name.startswith((".", "config.")) and entry.name not in DESCRIPTIONS
+    ]
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a directory; links count as themselves, what vanishes meanwhile not."""
+    try:
+        if path.is_symlink() or not path.is_dir():
+            return path.lstat().st_size
+        return sum(map(size_of, path.iterdir()))
+    except OSError:
+        return 0
+
+
+def as_data(run: RunSummary, columns: Sequence[Field]) -> dict[str, Any]:
+    """A run as JSON can hold it.
+
+    Args:
+        run: The run.
+        columns: What to tell; nothing: everything that the long form shows, and then some.
+    """
+    if columns:
+        return {field.name: plain(field.read(run)) for field in columns}
+    return {
+        **{name: plain(RUN_FIELDS[name](run)) for name in _DATA},
+        **{key.replace(".", "_"): plain(run.config.get(key)) for key in ("model.name", "model.class", "dataset.class")},
+        "problem": run.problem,
+    }
+
+
+def plain(value: Any) -> Any:
+    """A value as strict JSON can hold it: dates and what is no finite number as text, sets as lists."""
+    match value:
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case set():
+            return sorted(map(str, value))
+        case date():
+            return value.isoformat()
+        case float() if not math.isfinite(value):
+            return str(value)
+    return value

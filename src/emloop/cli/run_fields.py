@@ -1,0 +1,239 @@
+"""What is known of a run, by name: what listings show, and what they are filtered and sorted by.
+
+==================== ===================================================================================
+``epochs_done``      of the run itself; see :data:`RUN_FIELDS`
+``model.lr``         of its configuration, spelt as for an override: ``hooks.StopAfter.epochs``
+``valid.loss``       of its last epoch, the mean where there are several aggregations: ``valid.loss.std``
+``min:valid.loss``   the smallest (``max:``: the largest) of all its epochs
+``last:eval.loss``   of its last epoch, where the stream has the name of a section of the configuration
+==================== ===================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from operator import itemgetter
+from typing import Any
+
+from emloop._run_dir.metrics import Extremum, metric_names
+from emloop._run_dir.summary import RunSummary
+from emloop._support.suggest import nearest
+from emloop._support.yaml_flow import one_line
+from emloop.constants import EL_NA_STR
+from emloop.errors import UsageError
+
+from . import render
+
+__all__ = [
+    "RUN_FIELDS",
+    "SPANS",
+    "Field",
+    "as_moment",
+    "config_field",
+    "differing_keys",
+    "find_field",
+    "sort_runs",
+    "state",
+]
+
+_SECTIONS = frozenset({"dataset", "model", "hooks", "main_loop", "eval"})
+_EPOCHS: dict[str, Extremum | None] = {"last": None, "min": "min", "max": "max"}
+_LISTED = 20
+"""How many names an error shows at most."""
+_WIDEST = 40
+"""Characters of a cell of the table."""
+
+
+SPANS = frozenset({"age", "duration"})
+"""Fields that are spans of time."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """Something that is known of runs.
+
+    Args:
+        name: Its name, as the user has written it.
+        read: What it is in a run; ``None`` if the run does not have it, or has ``null``.
+        is_metric: Whether it is a result, which is shown rounded.
+    """
+
+    name: str
+    read: Callable[[RunSummary], Any]
+    is_metric: bool = False
+
+    def show(self, run: RunSummary) -> str:
+        """What it is in a run, for a cell of a table."""
+        value = self.read(run)
+        if value is None:
+            return EL_NA_STR
+        if self.name in SPANS:
+            return render.duration(value) + (" ago" if self.name == "age" else "")
+        if self.name in ("begin", "end"):
+            return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+        text = f"{value:.6g}" if self.is_metric and isinstance(value, float) else _as_text(value)
+        return text if len(text) <= _WIDEST or self.name in RUN_FIELDS else f"{text[: _WIDEST - 1]}…"
+
+
+def find_field(name: str, runs: Sequence[RunSummary]) -> Field:
+    """The field that somebody means.
+
+    Args:
+        name: Its name.
+        runs: Where it may be; if there are none, any name will do.
+
+    Raises:
+        UsageError: If none of the runs has it; suggests what they have.
+    """
+    if name in RUN_FIELDS:
+        return Field(name, RUN_FIELDS[name])
+    how, colon, metric = name.partition(":")
+    if colon:
+        field = _metric(name, how, metric)
+    elif name.partition(".")[0] in _SECTIONS:
+        field = config_field(name)
+    else:
+        field = Field(name, _metric_or_own_key(name), is_metric=True)
+    if runs and all(field.read(run) is None and name not in run.config for run in runs):
+        raise UsageError(_unknown(name, runs))
+    return field
+
+
+def config_field(key: str) -> Field:
+    """A key of the configuration."""
+    return Field(key, lambda run: run.config.get(key))
+
+
+def differing_keys(runs: Sequence[RunSummary]) -> list[str]:
+    """The keys in which the configurations of runs differ; one that is missing differs from any that is there.
+
+    What cannot be read is left out of the comparison.
+    """
+    configs = [run.config for run in runs if run.config]
+    differing: dict[str, None] = {}
+    for config in configs[1:]:
+        if config != (first := configs[0]):
+            differing.update(dict.fromkeys(key for key in first if key not in config or config[key] != first[key]))
+            differing.update(dict.fromkeys(key for key in config if key not in first))
+    return list(differing)
+
+
+def sort_runs(runs: Sequence[RunSummary], field: Field, *, reverse: bool) -> list[RunSummary]:
+    """Sort by a field; runs that do not have it come last, either way."""
+    keyed = [(_sort_key(field.read(run)), run) for run in runs]
+    having = sorted((pair for pair in keyed if pair[0]), key=itemgetter(0), reverse=reverse)
+    return [run for _, run in having] + [run for key, run in keyed if not key]
+
+
+def state(run: RunSummary) -> str:
+    """How a run stands, in one word."""
+    return "broken" if run.status == "unknown" and run.problem is not None else run.status
+
+
+def as_moment(day: date) -> datetime:
+    """The moment that a date, or a time without an offset, means here."""
+    moment = day if isinstance(day, datetime) else datetime(day.year, day.month, day.day)
+    return moment if moment.tzinfo else moment.astimezone()
+
+
+def _sort_key(value: Any) -> tuple[Any, ...]:
+    """What values of all kinds can be sorted by, numbers first; nothing for what stands for no value."""
+    match value:
+        case None:
+            return ()
+        case int() | float():
+            return () if isinstance(value, float) and math.isnan(value) else (0, value)
+        case date():
+            return (1, as_moment(value))
+    return (2, _as_text(value))
+
+
+def _metric(name: str, how: str, metric: str) -> Field:
+    if how not in _EPOCHS:
+        raise UsageError(f"{name!r}: expected min:, max: or last: before the name of a metric, got {how + ':'!r}")
+    extremum = _EPOCHS[how]
+    return Field(name, lambda run: run.metric(metric, extremum), is_metric=True)
+
+
+def _metric_or_own_key(name: str) -> Callable[[RunSummary], Any]:
+    """Reads a metric, or else a key of a section that is the user's own."""
+
+    def read(run: RunSummary) -> Any:
+        value = run.metric(name)
+        return run.config.get(name) if value is None else value
+
+    return read
+
+
+def _unknown(name: str, runs: Sequence[RunSummary]) -> str:
+    prefix, colon, bare = name.rpartition(":")
+    there = list(dict.fromkeys(_names_in(runs, only_metrics=bool(colon))))
+    similar = nearest(bare, there) or next((known for known in there if bare in known.split(".")), None)
+    hint = f"; did you mean {prefix + colon + similar!r}?" if similar else "."
+    there = [known for known in there if known.partition(".")[0] == bare.partition(".")[0]] or there
+    more = f", and {len(there) - _LISTED} more" if len(there) > _LISTED else ""
+    whose = f"none of the {len(runs)} runs has" if len(runs) > 1 else "the run does not have"
+    return f"{whose} {name!r}{hint} There are: {', '.join(there[:_LISTED])}{more}"
+
+
+def _names_in(runs: Sequence[RunSummary], *, only_metrics: bool) -> Iterator[str]:
+    for run in runs:
+        for name in metric_names(run.metrics):
+            yield f"last:{name}" if name.partition(".")[0] in _SECTIONS and not only_metrics else name
+    if not only_metrics:
+        yield from RUN_FIELDS
+        for run in runs:
+            yield from run.config
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return one_line(value)
+    except TypeError:
+        return str(value)
+
+
+def _age(run: RunSummary) -> float | None:
+    return None if run.begin is None else (datetime.now(UTC) - run.begin).total_seconds()
+
+
+def _duration(run: RunSummary) -> float | None:
+    end = datetime.now(UTC) if run.status == "running" else run.end
+    return None if run.begin is None or end is None else (end - run.begin).total_seconds()
+
+
+def _last_part(key: str) -> Callable[[RunSummary], str | None]:
+    def read(run: RunSummary) -> str | None:
+        name = run.config.get(key)
+        return name.rpartition(".")[2] if isinstance(name, str) else None
+
+    return read
+
+
+RUN_FIELDS: dict[str, Callable[[RunSummary], Any]] = {
+    "name": lambda run: run.name,
+    "model": _last_part("model.class"),
+    "dataset": _last_part("dataset.class"),
+    "age": _age,
+    "duration": _duration,
+    "epochs_done": lambda run: run.epochs_done,
+    "status": state,
+    "kind": lambda run: run.kind,
+    "begin": lambda run: run.begin,
+    "end": lambda run: run.end,
+    "attempts": lambda run: run.trace.attempts,
+    "exit_status": lambda run: run.trace.exit_status,
+    "reason": lambda run: run.trace.reason,
+    "seed": lambda run: run.info.seed if run.info else None,
+    "run_id": lambda run: run.info.run_id if run.info else None,
+    "host": lambda run: run.trace.host,
+    "path": lambda run: os.fspath(run.path),
+    "problem": lambda run: run.problem,
+}
+"""Name of a field → what it is in a run, ``None`` if the run does not say; the spans are in seconds."""

@@ -1,0 +1,144 @@
+"""Conditions that runs meet or not: ``valid.accuracy > 0.9``, ``status == failed``, ``age < 2h``.
+
+A condition compares a field (see :mod:`~emloop.cli.run_fields`) with a value in YAML. What a run does not have equals
+``null`` and nothing else, and is neither smaller nor larger than anything.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from emloop._run_dir.summary import RunSummary
+from emloop._support import yaml_quick
+from emloop._support.yaml_scalars import plain_value
+from emloop.errors import ConfigError, UsageError
+
+from .run_fields import SPANS, as_moment, find_field
+
+__all__ = ["Condition", "parse_condition", "select"]
+
+_COMPARISON = re.compile(r"([^=!<>]+)(==|!=|<=|>=|=|<|>)(.*)", re.DOTALL)
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_EQUALITY = ("==", "!=")
+_YAML = "[{\"'"
+"""How values begin that are more than a word."""
+_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|min|h|d|w)")
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A comparison of a field with a value.
+
+    Args:
+        text: The condition as written.
+        field: Name of the field.
+        sign: One of ``==  !=  <  <=  >  >=``.
+        value: What to compare with.
+        word: The same as text, for fields that hold text: a run may be called ``12``.
+    """
+
+    text: str
+    field: str
+    sign: str
+    value: Any
+    word: str
+
+    def holds(self, found: Any) -> bool:
+        """Whether what was found in a run is as it should be."""
+        wanted = self.word if isinstance(found, str) and self.sign in _EQUALITY else self.value
+        if _kind(found) != _kind(wanted):
+            return self.sign == "!="
+        if found is None:
+            return self.sign == "=="
+        try:
+            return bool(_OPERATORS[self.sign](*map(_comparable, (found, wanted))))
+        except TypeError:
+            # Lists of unlike things and mappings are neither smaller nor larger.
+            return False
+
+
+def parse_condition(text: str) -> Condition | None:
+    """Read a condition; ``None`` if the text is no comparison.
+
+    Raises:
+        UsageError: If it is one that makes no sense.
+    """
+    match = _COMPARISON.fullmatch(text)
+    if match is None:
+        return None
+    field, sign, word = match[1].strip(), match[2], match[3].strip()
+    if not field or not word:
+        raise UsageError(f"{text!r}: expected a field, a comparison and a value, such as 'valid.accuracy > 0.9'")
+    if sign == "=":
+        raise UsageError(f"{text!r}: to compare, write {field} == {word}")
+    value = _span(text, word) if field in SPANS else _value(text, word)
+    return Condition(text, field, sign, value, value if isinstance(value, str) else word)
+
+
+def select(runs: Sequence[RunSummary], conditions: Iterable[Condition]) -> list[RunSummary]:
+    """The runs that meet all conditions.
+
+    Raises:
+        UsageError: If no run has a field, or none holds there what could be smaller or larger than the value.
+    """
+    selected = list(runs)
+    for condition in conditions:
+        read = find_field(condition.field, runs).read
+        found = [(run, read(run)) for run in selected]
+        _check_kinds(condition, [value for _, value in found if value is not None])
+        selected = [run for run, value in found if condition.holds(value)]
+    return selected
+
+
+def _check_kinds(condition: Condition, values: Sequence[Any]) -> None:
+    if condition.sign in _EQUALITY or not values or any(_kind(value) == _kind(condition.value) for value in values):
+        return
+    raise UsageError(
+        f"{condition.text!r}: {condition.field} is {values[0]!r:.100}, which is neither smaller nor larger than "
+        f"{condition.value!r}"
+    )
+
+
+def _kind(value: Any) -> str:
+    """What a value can be compared with."""
+    match value:
+        case bool() | None:
+            return repr(type(value))
+        case int() | float():
+            return "number"
+        case date():
+            return "moment"
+    return type(value).__name__
+
+
+def _comparable(value: Any) -> Any:
+    return as_moment(value) if isinstance(value, date) else value
+
+
+def _value(text: str, word: str) -> Any:
+    try:
+        return yaml_quick.load(word.encode(), text) if word[0] in _YAML else plain_value(word)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    except ValueError as error:
+        raise UsageError(f"{text!r}: {error}; if {word!r} is meant as text, put it into quotes") from error
+
+
+def _span(text: str, word: str) -> float:
+    match = _SPAN.fullmatch(word)
+    if match is None:
+        raise UsageError(f"{text!r}: expected a span of time such as 30s, 10min, 2h, 3d or 1w, got {word!r}")
+    return float(match[1]) * _SECONDS[match[2]]
