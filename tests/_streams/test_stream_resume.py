@@ -9,8 +9,8 @@ import random
 import numpy as np
 import pytest
 
-from emloop._state.random import RUN_SEED
-from emloop._state.tree import dump_tree, load_tree
+from emloop._state.random import RUN_SEED, random_state, restore_random_state
+from emloop._state.tree import dump_tree, equal_trees, load_tree
 from emloop._streams import StreamWrapper, pass_rng
 from emloop.errors import CannotResumeError, StateError
 
@@ -320,7 +320,7 @@ def test_a_stream_that_draws_from_the_global_random_state_is_told(draw, buffer_s
     """Such a stream is no longer said to be replayable, and its owner learns once what to change."""
     stream = StreamWrapper(lambda: (batch(index, draw()) for index in range(BATCHES)), buffer_size, name="train")
     assert stream.level == "replay"
-    run(stream, 2 * BATCHES)
+    run(stream, 1)
 
     assert stream.level == "epoch"
     (record,) = caplog.records
@@ -328,6 +328,51 @@ def test_a_stream_that_draws_from_the_global_random_state_is_told(draw, buffer_s
         "Stream `train` draws from the global random state of Python or NumPy, so it can be resumed exactly only at "
         "the start of a pass, and with a buffer not at all; draw from self.rng('train') instead"
     )
+
+
+def test_a_sequence_may_draw_from_the_global_random_state_while_it_is_read(caplog):
+    """Without a buffer that is exact: a jump reads nothing before the position, and the run restores the state."""
+
+    class Augmented:
+        def __len__(self):
+            return BATCHES
+
+        def __getitem__(self, index):
+            return batch(index, np.random.rand())
+
+    first = StreamWrapper(Augmented)
+    run(first, 2)
+    state, randomness = saved(first), random_state()
+    expected = run(first, 4)
+    second = StreamWrapper(Augmented)
+    second.load_state_dict(state)
+    second.open()
+    restore_random_state(randomness)
+    assert (run(second, 4), second.level, caplog.records) == (expected, "exact", [])
+
+    ahead = StreamWrapper(Augmented, 4)
+    run(ahead, 1)
+    assert (ahead.level, len(caplog.records)) == ("epoch", 1)
+
+
+def test_opening_takes_nothing_from_the_global_random_state():
+    """A run that is resumed between two epochs draws the order of the next one when that run would have drawn it."""
+
+    def stream_fn():
+        return [batch(index, pass_rng("train").random()) for index in np.random.permutation(BATCHES)]
+
+    first = StreamWrapper(stream_fn)
+    untouched = random_state()
+    first.open()
+    assert equal_trees(random_state(), untouched)
+    run(first, BATCHES + 1)
+    state, randomness = saved(first), random_state()
+    expected = run(first, BATCHES)
+    second = StreamWrapper(stream_fn)
+    second.load_state_dict(state)
+    second.open()
+    restore_random_state(randomness)
+    assert run(second, BATCHES) == expected
 
 
 def test_a_sequence_in_an_order_from_the_global_random_state_is_compared():

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
-from emloop._state.random import random_state
+from emloop._state.random import random_state, restore_random_state
 from emloop._state.tree import copy_tree, equal_trees
 from emloop.errors import CannotResumeError, ProducerError
-from emloop.types import Batch, Stream
+from emloop.types import Batch, StateTree, Stream
 
 from .levels import Level
 from .passes import CURRENT_PASS, Pass, entered
@@ -37,9 +37,12 @@ class Reader:
         name: What to call the stream in messages.
         training: Whether the batches train the model.
         endless: Whether a pass that held a batch is followed by the next without a break.
+        ahead: Whether another thread goes on while a batch is read.
     """
 
-    def __init__(self, stream_fn: Callable[[], Stream], name: str | None, *, training: bool, endless: bool) -> None:
+    def __init__(
+        self, stream_fn: Callable[[], Stream], name: str | None, *, training: bool, endless: bool, ahead: bool
+    ) -> None:
         self.name = name
         self.pass_index = 0
         self.batches = 0
@@ -51,9 +54,11 @@ class Reader:
         self._stream_fn = stream_fn
         self.training = training
         self._endless = endless
+        self._ahead = ahead
         self._pass = Pass(training=training, index=0)
         self._source: Source | None = None
-        self._iterator: Iterator[Batch] | None = None
+        self._opened: Iterator[Batch] | None = None  # what is left of the pass
+        self._iterator: Iterator[Batch] | None = None  # the same, once its first batch was asked for
         self._target: Mapping[str, Any] | None = None
         self._probe = True
         self._draws_globally = False
@@ -65,8 +70,7 @@ class Reader:
         source = self._source
         if source is None:
             return None
-        # The order of a sequence, or of a generator, that comes from the global random state is not drawn again.
-        return "epoch" if self._draws_globally and source.capture is None else source.level
+        return "epoch" if self._draws_globally else source.level
 
     @property
     def seeking(self) -> bool:
@@ -100,31 +104,19 @@ class Reader:
     def open(self) -> None:
         """Call the stream method for the pass to be read next, and go to the loaded position, if not done yet.
 
+        A method that draws from the global random state is called again for the first batch, from the state that
+        holds then.
+
         Raises:
             CannotResumeError: If the stream is not what it was when the position was saved. It can be read on then,
                 from a place as near as possible.
         """
-        if self._iterator is not None:
+        if self._opened is not None:
             return
-        if self.failure is not None:
-            self._raise_again(self.failure)
-        target = self._target
-        try:
-            with entered(self._pass):
-                before = random_state() if self._probe else None
-                iterable = self._stream_fn()
-                if before is not None and not equal_trees(before, random_state()):
-                    self._warn_of_global_state()
-                self._source = source = open_source(iterable, target if self.batches else None)
-                if target is not None and target["generators"]:
-                    self._pass.load_state(target["generators"])
-        except BaseException as error:
-            self.fail(error)
-            raise
-        self._iterator = source.batches
-        self._target = None
-        if source.doubt is not None:
-            raise CannotResumeError(_cannot_resume(self.name, self.pass_index, source.doubt))
+        drawn_from = self._open()
+        if drawn_from is not None and not self.batches:
+            restore_random_state(drawn_from)
+            self._begin(self.pass_index)
 
     def snapshot(self) -> Snapshot | None:
         """What it takes to jump to the batch after the one read last; ``None`` if a jump is impossible."""
@@ -152,14 +144,43 @@ class Reader:
         """Read nothing any more, and remember why."""
         self.failure = error
         self._failed_at = error.__traceback__
-        self._iterator = None
+        self._opened = self._iterator = None
 
     def _begin(self, pass_index: int) -> None:
         self.pass_index = pass_index
         self.batches = 0
         self.last = None
-        self._iterator = None
+        self._opened = self._iterator = None
         self._pass = Pass(training=self.training, index=pass_index)
+
+    def _open(self) -> StateTree | None:
+        """Open the pass.
+
+        Returns:
+            The global random state before, if the stream method was seen to draw from it.
+        """
+        if self.failure is not None:
+            self._raise_again(self.failure)
+        target = self._target
+        try:
+            with entered(self._pass):
+                before = random_state() if self._probe else None
+                iterable = self._stream_fn()
+                drew = before is not None and not equal_trees(before, random_state())
+                self._source = source = open_source(iterable, target if self.batches else None)
+                # What it drew, such as an order, is not drawn again by another process, unless its state has it.
+                if drew and source.capture is None:
+                    self._warn_of_global_state()
+                if target is not None and target["generators"]:
+                    self._pass.load_state(target["generators"])
+        except BaseException as error:
+            self.fail(error)
+            raise
+        self._opened = source.batches
+        self._target = None
+        if source.doubt is not None:
+            raise CannotResumeError(_cannot_resume(self.name, self.pass_index, source.doubt))
+        return before if drew else None
 
     def _turn(self) -> Batch:
         """Go on after the end of a pass."""
@@ -170,7 +191,9 @@ class Reader:
         return self.read()
 
     def _read_first(self) -> Batch:
-        self.open()
+        if self._opened is None:
+            self._open()
+        self._iterator = self._opened
         if not self._probe:
             return self.read()
         self._probe = False
@@ -178,7 +201,9 @@ class Reader:
         try:
             return self.read()
         finally:
-            if not equal_trees(before, random_state()):
+            # A jump passes nothing over, and the global state is restored with the run: without a thread, all is well.
+            jumps = self.level == "exact" and not self._ahead
+            if not jumps and not equal_trees(before, random_state()):
                 self._warn_of_global_state()
 
     def _warn_of_global_state(self) -> None:

@@ -62,7 +62,7 @@ class StreamWrapper:
         training: bool = True,
     ) -> None:
         self._epoch_size = epoch_size if epoch_size > 0 else -1
-        self._reader = Reader(stream_fn, name, training=training, endless=epoch_size > 0)
+        self._reader = Reader(stream_fn, name, training=training, endless=epoch_size > 0, ahead=buffer_size > 0)
         self._prefetch = Prefetch(self._reader, buffer_size) if buffer_size > 0 else None
         self._position: Reader | Prefetch = self._prefetch or self._reader
         self._read = self._position.read
