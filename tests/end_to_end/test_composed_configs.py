@@ -70,3 +70,23 @@ def test_a_mistake_in_a_base_is_shown_there(composed):
         "train", "over.yaml", expect=2
     )
     assert not (composed.path / "log").exists()
+
+
+def test_a_resumed_run_says_what_is_different_before_it_goes_on(project):
+    """Safe changes are named and made."""
+    project.emloop("train", "config.yaml", "--output_dir", "a")
+    said = project.emloop("resume", "a", "main_loop.epochs_count=4", "model.rate=0.1", "~hooks.SaveBest")
+
+    assert "Changed: main_loop.epochs_count: 3 → 4 (safe)" in said
+    assert "Changed: model.rate: nothing → 0.1 (counts from here on; the model's state must fit)" in said
+    assert "Changed: hooks.SaveBest: removed (what it remembered is dropped)" in said
+
+
+def test_a_refused_change_leaves_the_run_as_it_was(project):
+    """Exit code 2, one message with the argument, and not a byte is different."""
+    project.emloop("train", "config.yaml", "--output_dir", "a")
+    before = {path: path.read_bytes() for path in project.run("a").rglob("*") if path.is_file()}
+    said = project.emloop("resume", "a", "main_loop.epochs_count=4", "main_loop.seed=8", expect=2)
+
+    assert "argument 2: main_loop.seed=8: main_loop.seed: a run cannot go on with another one: 7 → 8" in said
+    assert before == {path: path.read_bytes() for path in project.run("a").rglob("*") if path.is_file()}

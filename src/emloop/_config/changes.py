@@ -55,7 +55,8 @@ class Change(NamedTuple):
         old: The value; ``ABSENT`` if the key is new.
         new: The new value; ``ABSENT`` if the key is gone.
         part: The object whose key it is, as it is now; as it was, if it is gone.
-        argument: The first key below the object, ``None`` if the object itself is new or gone.
+        argument: The first key below the object, ``None`` if the object itself is new or gone, ``order`` for that of
+            the hooks.
         place: Where the new value stands, or what is around the missing one.
         old_is_default: Whether the old value is not written, but the default of the class.
         new_is_default: The same of the new one.
@@ -98,7 +99,7 @@ def changes(
         new_defaults: The same of the other one.
     """
     before, after = ({part.name: part for part in parts(config)} for config in (old, new))
-    found: list[Change] = []
+    found = list(_change_of_order(before, after, new))
     for name in dict.fromkeys([*before, *after]):
         if name not in before:
             part = after[name]
@@ -133,6 +134,17 @@ def same(old: Any, new: Any) -> bool:
     if isinstance(old, float) and isinstance(new, float) and math.isnan(old):
         return math.isnan(new)
     return type(old) is type(new) and bool(old == new)
+
+
+def _change_of_order(before: Mapping[str, Part], after: Mapping[str, Part], new: Mapping[str, Any]) -> Iterator[Change]:
+    """The change of the order in which the hooks stand that both have."""
+    orders = [
+        [name.partition(".")[2] for name, part in these.items() if part.section == "hooks" and name in those]
+        for these, those in ((before, after), (after, before))
+    ]
+    if orders[0] != orders[1]:
+        place = _place(new, ("hooks",))
+        yield Change("hooks", *orders, Part("hooks", "hooks", "", {}, ("hooks",)), "order", place)
 
 
 class _Side(NamedTuple):

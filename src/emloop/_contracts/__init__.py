@@ -3,5 +3,17 @@
 from .dataset import AbstractDataset
 from .hook import AbstractHook, Loop, declares_state
 from .model import AbstractModel, bind_run, has_state
+from .resume_changes import REFUSED, SAFE, ResumeChanges
 
-__all__ = ["AbstractDataset", "AbstractHook", "AbstractModel", "Loop", "bind_run", "declares_state", "has_state"]
+__all__ = [
+    "REFUSED",
+    "SAFE",
+    "AbstractDataset",
+    "AbstractHook",
+    "AbstractModel",
+    "Loop",
+    "ResumeChanges",
+    "bind_run",
+    "declares_state",
+    "has_state",
+]

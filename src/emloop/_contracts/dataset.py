@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from .resume_changes import ResumeChanges
+
 __all__ = ["AbstractDataset"]
 
 
@@ -18,6 +22,12 @@ class AbstractDataset:
     Args:
         config_str: The ``dataset`` section of the configuration without ``class``, and with ``output_dir``, as YAML.
     """
+
+    resume_changes: ClassVar[ResumeChanges] = {
+        "*": "changes the data from here on; the result is no longer that of an unchanged run"
+    }
+    """What a change of an argument means to a run that goes on: argument (``*``: any other) → ``safe``, ``refused``, or
+    what it does. Shown, and refused, before anything is written."""
 
     def __init__(self, config_str: str) -> None:
         """Do nothing: what a dataset needs is its own affair."""

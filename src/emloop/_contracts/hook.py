@@ -10,6 +10,8 @@ from emloop._support.suggest import did_you_mean
 from emloop.errors import ConfigError, HookError, Problem, StateError
 from emloop.types import Batch, EpochData, StateTree, TimeProfile, TrainingTerminated
 
+from .resume_changes import ResumeChanges
+
 __all__ = ["AbstractHook", "Loop", "TrainingTerminated", "declares_state"]
 
 
@@ -66,6 +68,11 @@ class AbstractHook:
     steers_training: ClassVar[bool] = False
     """Whether the hook saves, steers or stops a training; such a hook steps aside in an evaluation that did not
     ask for it by name."""
+
+    resume_changes: ClassVar[ResumeChanges] = {}
+    """What a change of an argument means to a run that goes on: argument (``*``: any other) → ``safe``, ``refused``, or
+    what it does. Without an entry, a change is safe where the hook is stateless. Shown, and refused, before anything is
+    written."""
 
     hook_name: str | None = None
     """What the configuration calls the hook (``name:``), if it does; its state and overrides find it by that."""

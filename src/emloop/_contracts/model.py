@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from emloop.types import Batch
+
+from .resume_changes import SAFE, ResumeChanges
 
 if TYPE_CHECKING:
     from emloop._streams import StreamWrapper
@@ -26,6 +28,13 @@ class AbstractModel(ABC):
         restore_from: Where to restore from, usually a saved model or a run directory; ``None`` for a fresh model.
         **kwargs: The ``model`` section of the configuration.
     """
+
+    resume_changes: ClassVar[ResumeChanges] = {
+        "name": SAFE,
+        "*": "counts from here on; the model's state must fit",
+    }
+    """What a change of an argument means to a run that goes on: argument (``*``: any other) → ``safe``, ``refused``, or
+    what it does. Shown, and refused, before anything is written."""
 
     def __init__(  # noqa: B027 - not abstract: a model may have no constructor of its own
         self,

@@ -9,6 +9,7 @@ from typing import Any
 
 from emloop._config import find_config, load_config, validate_config
 from emloop._run_dir.attempts import read_attempts
+from emloop._run_dir.info import read_info
 from emloop._run_dir.layout import current_config, find_run
 from emloop._run_dir.trace import read_trace
 from emloop._state.commit import Commit, newest_commit, open_commit
@@ -17,6 +18,7 @@ from emloop.constants import EL_CHECKPOINTS_DIR, EL_RUN_FILE, EXIT_DONE
 from emloop.errors import CannotResumeError, UsageError
 from emloop.main_loop import MainLoop
 
+from .review import review
 from .util import run
 
 __all__ = ["go_on", "resume"]
@@ -67,6 +69,7 @@ def resume(
     config = load_config(str(current_config(run_dir)), cl_arguments)
     validate_config(config)
     if fork:
+        review(load_config(str(current_config(run_dir))), config, seed=read_info(run_dir).seed, fork=True)
         return _fork(config, run_dir, commit, output_root, delete_dir, output_dir)
     if commit is not None:
         raise UsageError(
@@ -89,12 +92,13 @@ def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False) ->
         The exit code.
 
     Raises:
+        ConfigError: If the configuration has changes with which the run cannot go on.
         CannotResumeError: If ``guarded`` and the attempts died.
     """
     commit, _ = newest_commit(run_dir / EL_CHECKPOINTS_DIR, set_aside=False)
     complete = commit is not None and bool(commit.info["complete"])
-    unchanged = dict(config) == dict(load_config(str(current_config(run_dir))))
-    only_finish = complete and unchanged
+    changed = review(load_config(str(current_config(run_dir))), config, seed=read_info(run_dir).seed)
+    only_finish = complete and not changed
     trace = read_trace(run_dir)
     if only_finish and trace.status == "done":
         logger.info(

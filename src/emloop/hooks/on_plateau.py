@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from emloop._contracts import SAFE, ResumeChanges
 from emloop._support.suggest import pick
 from emloop.errors import ConfigError
 from emloop.types import EpochData, Objective, StateTree
@@ -41,6 +42,10 @@ class OnPlateau(ComputeStats, ABC):
     """
 
     steers_training = True
+    resume_changes: ClassVar[ResumeChanges] = {
+        **dict.fromkeys(("stream", "variable"), "the means so far stay, and count as those of the new one"),
+        "*": SAFE,
+    }
 
     OBJECTIVES: ClassVar[frozenset[str]] = frozenset(_WORSE_BY)
 

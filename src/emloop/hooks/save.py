@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from emloop._contracts import AbstractHook, AbstractModel
+from emloop._contracts import SAFE, AbstractHook, AbstractModel, ResumeChanges
 from emloop._support.suggest import check_choice, pick
 from emloop.errors import ConfigError, HookError, SaveError, VariableTypeError
 from emloop.types import EpochData, Objective, StateTree
@@ -27,6 +27,8 @@ _BETTER: dict[str, Callable[[Any, Any], bool]] = {
     "min": lambda value, best: bool(value < best),
     "max": lambda value, best: bool(value > best),
 }
+
+_BEST_STAYS = "the best value so far stays, and is compared with the new one"
 
 
 class SaveEvery(EveryNEpoch):
@@ -142,6 +144,10 @@ class SaveBest(AbstractHook):
     """
 
     steers_training = True
+    resume_changes: ClassVar[ResumeChanges] = {
+        **dict.fromkeys(("variable", "condition", "stream", "aggregation"), _BEST_STAYS),
+        "*": SAFE,
+    }
 
     OBJECTIVES: ClassVar[frozenset[str]] = frozenset(_BETTER)
 

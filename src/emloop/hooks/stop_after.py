@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import ClassVar
 
-from emloop._contracts import AbstractHook
+from emloop._contracts import SAFE, AbstractHook, ResumeChanges
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM
 from emloop.errors import ConfigError
 from emloop.types import Batch, EpochData, StateTree, TrainingTerminated
@@ -39,6 +40,10 @@ class StopAfter(AbstractHook):
     """
 
     steers_training = True
+    resume_changes: ClassVar[ResumeChanges] = {
+        "train_stream_name": "the batches so far stay counted, and those of the new stream are added",
+        "*": SAFE,
+    }
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from emloop._contracts import AbstractHook
+from emloop._contracts import SAFE, AbstractHook, ResumeChanges
 from emloop._run_dir.append import AppendFile, open_append
 from emloop._support.suggest import pick
 from emloop.errors import ConfigError, HookError, MissingVariableError, VariableTypeError
@@ -50,6 +50,13 @@ class WriteCSV(AbstractHook):
         on_unknown_type: What to do with a value that is no number and no text: ``error``, ``warn`` or ``default``.
         on_missing_variable: What to do if a stream or variable is not there: ``error``, ``warn`` or ``default``.
     """
+
+    resume_changes: ClassVar[ResumeChanges] = {
+        "output_file": "the rows so far stay in the old file",
+        "delimiter": "the rows so far keep the old one",
+        "variables": "the table keeps its columns",
+        "*": SAFE,
+    }
 
     UNKNOWN_TYPE_ACTIONS: ClassVar[list[str]] = ["error", "warn", "default"]
     MISSING_VARIABLE_ACTIONS: ClassVar[list[str]] = ["error", "warn", "default"]

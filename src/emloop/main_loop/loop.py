@@ -15,7 +15,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from emloop._contracts import AbstractHook, AbstractModel, bind_run
+from emloop._contracts import AbstractHook, AbstractModel, ResumeChanges, bind_run
 from emloop._state.random import use_seed
 from emloop._streams import StreamWrapper
 from emloop._support.suggest import did_you_mean
@@ -28,6 +28,7 @@ from .commits import CommitPolicy
 from .events import HookEvents
 from .interrupts import CaughtInterrupts, TrainingInterrupted
 from .record import Record
+from .resume_changes import RESUME_CHANGES
 from .streams import StreamLike, Streams
 
 __all__ = ["MainLoop"]
@@ -65,6 +66,7 @@ class MainLoop(CaughtInterrupts):
     EMPTY_ACTIONS: ClassVar[Sequence[str]] = POLICIES
     UNUSED_SOURCE_ACTIONS: ClassVar[Sequence[str]] = POLICIES
     INCORRECT_CONFIG_ACTIONS: ClassVar[Sequence[str]] = POLICIES
+    resume_changes: ClassVar[ResumeChanges] = RESUME_CHANGES
 
     def __init__(
         self,
