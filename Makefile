@@ -24,7 +24,7 @@ test:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadfile -m "not torture"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not torture"
 
 torture:
 	@PYTHON="$(PYTHON)" tools/environment dev
