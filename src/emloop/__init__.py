@@ -33,6 +33,7 @@ __all__ = [
     "AbstractModel",
     "BaseDataset",
     "Batch",
+    "DownloadableDataset",
     "EmloopTraining",
     "EpochData",
     "MainLoop",
@@ -53,7 +54,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         **dict.fromkeys(("AbstractDataset", "AbstractHook", "AbstractModel"), "emloop._contracts"),
-        "BaseDataset": ".datasets",
+        **dict.fromkeys(("BaseDataset", "DownloadableDataset"), ".datasets"),
         **dict.fromkeys(("Batch", "EpochData", "Stream", "TimeProfile"), ".types"),
         "MainLoop": ".main_loop",
         **dict.fromkeys(

@@ -21,6 +21,8 @@ and ``except EmloopError`` both work::
     ├── RunDirError                    OSError              a run directory that cannot be used
     │   └── RunLockedError             BlockingIOError      another process is working on the run
     ├── SavedModelError                ValueError           a saved model that is damaged or not there
+    ├── DownloadError                  OSError              a file that could not be downloaded, or is another
+    ├── ArchiveError                   ValueError           an archive that is damaged, or that no one should unpack
     ├── UntrustedError                 PermissionError      exit code 4: data that would run foreign code
     └── MissingExtraError              ImportError          an optional dependency that is not installed
 
@@ -35,11 +37,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 __all__ = [
+    "ArchiveError",
     "BatchError",
     "CannotResumeError",
     "CheckpointError",
     "ConfigError",
     "ConfigFileError",
+    "DownloadError",
     "EmloopError",
     "HookError",
     "MissingExtraError",
@@ -207,6 +211,14 @@ class RunLockedError(RunDirError, BlockingIOError):
 
 class SavedModelError(EmloopError, ValueError):
     """A saved model that is damaged, incomplete or not there."""
+
+
+class DownloadError(EmloopError, OSError):
+    """A file that could not be downloaded, or that is not the one that was expected."""
+
+
+class ArchiveError(EmloopError, ValueError):
+    """An archive that is damaged, or that holds what must not be unpacked."""
 
 
 class UntrustedError(EmloopError, PermissionError):

@@ -13,6 +13,7 @@ import emloop.utils
 NAMES = {
     "config": ("load_config", "parse_arg"),
     "confusion_matrix": ("confusion_matrix",),
+    "download": ("maybe_download_and_extract",),
     "misc": ("CaughtInterrupts", "DisabledLogger", "DisabledPrint", "ReleasedSemaphore"),
     "names": ("get_random_name",),
     "profile": ("Timer",),

@@ -30,7 +30,7 @@ class Kind(NamedTuple):
 DATASET = Kind(
     "dataset",
     "emloop.datasets",
-    not_meant=frozenset({"AbstractDataset", "BaseDataset", "IndexStream", "StreamWrapper"}),
+    not_meant=frozenset({"AbstractDataset", "BaseDataset", "DownloadableDataset", "IndexStream", "StreamWrapper"}),
     injected=("output_dir",),
     reserved=("class",),
 )

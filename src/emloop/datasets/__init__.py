@@ -5,11 +5,12 @@ from emloop._support.lazy import lazy_names
 _MODULES = {
     "AbstractDataset": "abstract_dataset",
     "BaseDataset": "base_dataset",
+    "DownloadableDataset": "downloadable_dataset",
     "IndexStream": "index_stream",
     "StreamWrapper": "stream_wrapper",
 }
 
-__all__ = ["AbstractDataset", "BaseDataset", "IndexStream", "StreamWrapper"]
+__all__ = ["AbstractDataset", "BaseDataset", "DownloadableDataset", "IndexStream", "StreamWrapper"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,

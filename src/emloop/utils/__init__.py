@@ -27,6 +27,7 @@ __all__ = [
     "list_submodules",
     "load_config",
     "load_yaml",
+    "maybe_download_and_extract",
     "parse_arg",
     "parse_fully_qualified_name",
     "yaml_to_file",
@@ -37,6 +38,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "confusion_matrix": ".confusion_matrix",
+        "maybe_download_and_extract": ".download",
         "get_random_name": ".names",
         "Timer": ".profile",
         **dict.fromkeys(("load_config", "parse_arg"), ".config"),
@@ -54,7 +56,7 @@ __getattr__, __dir__ = lazy_names(
             ),
             ".reflection",
         ),
-        **{module: f".{module}" for module in ("config", "misc", "names", "profile", "reflection", "yaml")},
+        **{module: f".{module}" for module in ("config", "download", "misc", "names", "profile", "reflection", "yaml")},
     },
 )
 

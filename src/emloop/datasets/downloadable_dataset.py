@@ -1,0 +1,168 @@
+"""A dataset whose files are fetched by ``emloop dataset download CONFIG``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from emloop._support.download import MAX_BYTES
+from emloop._support.fetch import fetch, file_names
+from emloop._support.suggest import did_you_mean
+from emloop.errors import ConfigError, Problem
+
+from .base_dataset import BaseDataset
+
+__all__ = ["Download", "DownloadableDataset"]
+
+_SHA256 = re.compile("[0-9a-fA-F]{64}")
+_PLAIN = re.compile(r"[^/\0]*")
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file to download.
+
+    Args:
+        url: Where it is; ``http`` only with a hash, or from this machine.
+        sha256: Hash that it must have, hexadecimal. Without one, nobody notices when it changes.
+        name: Name to store it under, instead of the last part of the URL's path.
+        extract: Whether to unpack it, if it is a zip or tar file.
+        max_bytes: Size that it must not exceed.
+
+    Raises:
+        ConfigError: If the hash, or the name, cannot be one.
+    """
+
+    url: str
+    sha256: str | None = None
+    name: str | None = None
+    extract: bool = True
+    max_bytes: int = MAX_BYTES
+
+    def __post_init__(self) -> None:
+        if self.sha256 is not None and not _SHA256.fullmatch(str(self.sha256)):
+            raise ConfigError(f"download_urls: expected a sha256 of 64 hexadecimal digits, got {self.sha256!r}")
+        if self.name is not None and (self.name in ("", ".", "..") or not _PLAIN.fullmatch(self.name)):
+            raise ConfigError(f"download_urls: expected a plain file name, got {self.name!r}")
+
+
+class DownloadableDataset(BaseDataset):
+    """Base of datasets that are made of downloaded files.
+
+    .. code-block:: yaml
+
+        dataset:
+          class: digits.Digits
+          data_root: data
+          download_urls:
+            - url: https://host/digits.tar.gz
+              sha256: 5d41...
+
+    ``emloop dataset download CONFIG`` downloads what is missing into ``data_root`` and unpacks it there; zip and tar
+    files are unpacked by their names. What was cut off goes on; what is there and unpacked is left alone.
+
+    A subclass hands on what it does not take itself, or overrides the properties :attr:`data_root` and
+    :attr:`download_urls`:
+
+    .. code-block:: python
+
+        class Digits(el.DownloadableDataset):
+            def _configure_dataset(self, batch_size=32, **kwargs):
+                super()._configure_dataset(**kwargs)
+                self._batch_size = batch_size
+    """
+
+    _data_root: str | None = None
+    _download_urls: Sequence[str | Download | Mapping[str, Any]] | None = None
+
+    # Subclasses of the reference hand these on by position.
+    def _configure_dataset(  # type: ignore[override]
+        self,
+        data_root: str | None = None,
+        download_urls: Sequence[str | Download] | None = None,
+        *,
+        output_dir: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take up where the files come from and where they go.
+
+        Args:
+            data_root: Folder for the files; relative to the working directory.
+            download_urls: URLs, or mappings of ``url``, ``sha256``, ``name``, ``extract`` and ``max_bytes``.
+            output_dir: The run directory, which is not used.
+            **kwargs: Nothing: they are what no subclass has taken.
+
+        Raises:
+            ConfigError: If there are other arguments.
+        """
+        del output_dir
+        if kwargs:
+            raise ConfigError(_unknown(type(self).__name__, name) for name in sorted(kwargs))
+        self._data_root = data_root
+        self._download_urls = download_urls
+
+    @property
+    def data_root(self) -> str:
+        """Folder that holds the files.
+
+        Raises:
+            ConfigError: If none was configured.
+        """
+        if self._data_root is None:
+            raise ConfigError(f"{type(self).__name__} needs the argument 'data_root': a folder for its files")
+        return self._data_root
+
+    @property
+    def download_urls(self) -> Sequence[str | Download | Mapping[str, Any]]:
+        """What to download; see :class:`Download`.
+
+        Raises:
+            ConfigError: If nothing was configured.
+        """
+        if self._download_urls is None:
+            raise ConfigError(f"{type(self).__name__} needs the argument 'download_urls': a list of URLs")
+        return self._download_urls
+
+    def download(self) -> None:
+        """Download what is missing, and unpack it.
+
+        Raises:
+            ConfigError: If it is not configured what to download, or where to.
+            DownloadError: If a file cannot be downloaded, or is not the one that was expected.
+            ArchiveError: If an archive cannot be, or must not be, unpacked.
+        """
+        wanted = [_download(item) for item in self.download_urls]
+        names = file_names([item.url for item in wanted])
+        for item, name in zip(wanted, names, strict=True):
+            fetch(
+                self.data_root,
+                item.url,
+                sha256=item.sha256,
+                name=item.name or name,
+                extract_archive=item.extract,
+                max_bytes=item.max_bytes,
+            )
+
+
+def _download(item: str | Download | Mapping[str, Any]) -> Download:
+    """What an item of ``download_urls`` asks for.
+
+    Raises:
+        ConfigError: If it is neither a URL nor a mapping with one.
+    """
+    if isinstance(item, Download):
+        return item
+    if isinstance(item, str):
+        return Download(item)
+    known = [field.name for field in fields(Download)]
+    if not isinstance(item, Mapping) or "url" not in item or set(item) - set(known):
+        raise ConfigError(f"download_urls: expected a URL, or a mapping of {', '.join(known)}, got {item!r}")
+    return Download(**item)
+
+
+def _unknown(owner: str, name: str) -> Problem:
+    accepted = ("data_root", "download_urls")
+    hints = (*did_you_mean(name, accepted), f"beside its own, {owner} takes: {', '.join(accepted)}")
+    return Problem(f"unknown argument {name!r}", path=owner, hints=hints)

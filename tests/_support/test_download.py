@@ -1,0 +1,363 @@
+"""A download is whole and right, or not there; what was cut off goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from emloop._support import download as download_module
+from emloop._support.download import download, shown
+from emloop.errors import DownloadError
+
+BODY = bytes(range(256)) * 40  # 10,240 bytes
+HASH = sha256(BODY).hexdigest()
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "file.bin"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("length", ["exact", "missing", "chunked"])
+def test_a_file_is_stored_whole_however_its_size_is_told(web, target, length):
+    """With a Content-Length, without one, and in chunks; nothing else is left in the folder."""
+    url = web.add("/file", BODY, length=length)
+
+    assert download(url, target) == HASH
+    assert target.read_bytes() == BODY
+    assert names(target.parent) == ["file.bin"]
+
+
+def test_an_empty_file_is_a_file(web, target):
+    """Nothing to download is no error."""
+    download(web.add("/file", b""), target)
+
+    assert target.read_bytes() == b""
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(web, target):
+    """Within one call: every byte is sent once, and the parts make the whole."""
+    url = web.add("/file", BODY, breaks_after=[1000, 3000])
+
+    assert download(url, target, sha256=HASH) == HASH
+    assert target.read_bytes() == BODY
+    assert web.asked_for == [None, "bytes=1000-", "bytes=4000-"]
+
+
+def test_a_later_call_goes_on_where_an_earlier_one_stopped(web, target):
+    """What is there is kept under another name, and asked for no more."""
+    url = web.add("/file", BODY, breaks_after=[5000, 0])
+    with pytest.raises(DownloadError) as error:
+        download(url, target)
+
+    assert str(error.value) == (
+        f"{url} was cut off: 5000 of 10240 bytes came; try again, and it goes on from {target}.part"
+    )
+    assert names(target.parent) == ["file.bin.part", "file.bin.part.json"]
+    assert download(url, target) == HASH
+    assert target.read_bytes() == BODY
+    assert web.asked_for == [None, "bytes=5000-", "bytes=5000-"]
+    assert names(target.parent) == ["file.bin"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"etag": '"2"'}, id="another-version"),
+        pytest.param({"ranges": False}, id="no-parts-any-more"),
+    ],
+)
+def test_a_file_that_changed_meanwhile_is_downloaded_anew(web, target, change):
+    """Parts of two versions are never put together."""
+    url = web.add("/file", b"old" * 4000, breaks_after=[5000, 0])
+    with pytest.raises(DownloadError):
+        download(url, target)
+    web.add("/file", BODY, **change)
+
+    assert download(url, target) == HASH
+    assert target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"etag": None}, id="no-version"),
+        pytest.param({"etag": 'W/"1"'}, id="weak-version"),
+        pytest.param({"etag": None, "modified": "Fri, 31 Dec 2100 23:59:59 GMT"}, id="changed-this-moment"),
+    ],
+)
+def test_a_server_that_cannot_tell_versions_apart_starts_anew(web, target, options):
+    """Without a promise that it is the same file, no part of it is used."""
+    url = web.add("/file", BODY, breaks_after=[5000], **options)
+    with pytest.raises(DownloadError, match=r"was cut off: 5000 of 10240 bytes came$"):
+        download(url, target)
+
+    assert download(url, target) == HASH
+    assert web.asked_for == [None, None]
+
+
+def test_a_date_of_change_is_as_good_as_a_version(web, target):
+    """A server with Last-Modified alone can go on."""
+    url = web.add("/file", BODY, etag=None, modified="Thu, 01 Jan 2015 00:00:00 GMT", breaks_after=[5000])
+
+    assert download(url, target) == HASH
+    assert web.asked_for == [None, "bytes=5000-"]
+
+
+def test_a_part_of_another_url_is_not_used(web, target):
+    """One name, two sources: the second is downloaded from its beginning."""
+    first = web.add("/first", b"first" * 2000, breaks_after=[5000, 0])
+    with pytest.raises(DownloadError):
+        download(first, target)
+
+    assert download(web.add("/second", BODY), target) == HASH
+    assert target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("note", ["", "[]", "{}", '{"source": 1}', "\x00"])
+def test_a_damaged_note_means_a_new_start(web, target, note):
+    """Whatever stands in the note beside a part."""
+    (target.parent / "file.bin.part").write_bytes(b"rubbish")
+    (target.parent / "file.bin.part.json").write_text(note)
+
+    assert download(web.add("/file", BODY), target) == HASH
+    assert target.read_bytes() == BODY
+
+
+def test_a_part_that_is_too_long_is_thrown_away(web, target):
+    """A server that has nothing more to send is asked for the whole file."""
+    url = web.add("/file", BODY, breaks_after=[5000, 0])
+    with pytest.raises(DownloadError):
+        download(url, target)
+    with (target.parent / "file.bin.part").open("ab") as part:
+        part.write(b"x" * 10_000)
+
+    assert download(url, target) == HASH
+    assert target.read_bytes() == BODY
+    assert web.asked_for[-2:] == ["bytes=15000-", None]
+
+
+def test_another_part_than_the_one_asked_for_is_refused(web, target):
+    """A server that answers with bytes from elsewhere does not get them into the file."""
+    url = web.add("/file", BODY, status=206, headers={"Content-Range": "bytes 17-10239/10240"})
+
+    with pytest.raises(DownloadError, match="the server sent another part than it was asked for"):
+        download(url, target)
+    assert names(target.parent) == []
+
+
+def test_a_wrong_hash_is_an_error_and_nothing_is_kept(web, target):
+    """The message has both hashes; an older file of that name stays as it was."""
+    target.write_text("older")
+    url = web.add("/file", b"tampered")
+    with pytest.raises(DownloadError) as error:
+        download(url, target, sha256=HASH.upper())
+
+    assert str(error.value) == (
+        f"{url} is not the file that was expected: its sha256 is {sha256(b'tampered').hexdigest()}, not {HASH}; "
+        "if it was meant to change, pin the new one"
+    )
+    assert target.read_text() == "older"
+    assert names(target.parent) == ["file.bin"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="told"),
+        pytest.param({"length": "missing"}, id="not-told"),
+        pytest.param({"length": "missing", "endless": True}, id="endless"),
+    ],
+)
+def test_a_file_that_is_too_large_is_not_taken(web, target, options):
+    """Neither one that says so nor one that never ends; the disk does not fill up."""
+    url = web.add("/file", BODY, **options)
+    with pytest.raises(DownloadError) as error:
+        download(url, target, max_bytes=10_239)
+
+    assert str(error.value) == f"{url} is larger than 10239 bytes; if it is meant to be, raise max_bytes"
+    assert names(target.parent) == []
+
+
+def test_a_file_may_be_as_large_as_allowed(web, target):
+    """The limit itself is within the limit."""
+    assert download(web.add("/file", BODY), target, max_bytes=10_240) == HASH
+
+
+def test_a_missing_page_is_an_error_that_names_it(web, target):
+    """The reference logged it and went on."""
+    with pytest.raises(DownloadError) as error:
+        download(f"{web.url}/gone?token=secret", target)
+
+    assert str(error.value) == f"{web.url}/gone could not be downloaded: 404 Not Found"
+    assert names(target.parent) == []
+
+
+def test_a_server_that_cannot_be_reached_is_an_error_that_names_it(target):
+    """Nobody listens on the port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/file"
+        with pytest.raises(DownloadError, match=f"^{url} could not be downloaded: .*refused"):
+            download(url, target)
+
+
+def test_a_silent_server_is_given_up(target):
+    """One that accepts the connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/file"
+        with pytest.raises(DownloadError, match=f"^{url} could not be downloaded: timed out"):
+            download(url, target, timeout=0.05)
+
+
+def test_a_redirect_is_followed(web, target):
+    """To another page of the same server."""
+    web.add("/file", BODY)
+
+    assert download(web.add("/old", status=302, headers={"Location": "/file"}), target) == HASH
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("file:///etc/passwd", "Redirection to url 'file:///etc/passwd' is not allowed"),
+        ("ftp://host/file", "leads to ftp://host/file: expected a URL such as https://host/file.zip"),
+        ("http://host/file", "leads to http://host/file: http needs a sha256"),
+        ("/old", "infinite loop"),
+    ],
+)
+def test_a_redirect_to_where_nothing_may_come_from_is_refused(web, target, location, reason):
+    """A server cannot send us to our own files, to another protocol or in circles."""
+    url = web.add("/old", status=302, headers={"Location": location})
+    with pytest.raises(DownloadError, match=reason):
+        download(url, target)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://host/file", "http://host/file: http needs a sha256, since anybody on the way could change the file"),
+        ("ftp://host/file", "ftp://host/file: expected a URL such as https://host/file.zip"),
+        ("file:///etc/passwd", "file:///etc/passwd: expected a URL such as https://host/file.zip"),
+        ("https:///file", "https:///file: expected a URL such as https://host/file.zip"),
+        ("file.zip", "file.zip: expected a URL such as https://host/file.zip"),
+        ("", "an empty URL: expected a URL such as https://host/file.zip"),
+        ("https://[::1/file", "https://[::1/file is no URL: Invalid IPv6 URL"),
+        ("https://me:secret@host/file", "https://host/file: names and passwords in a URL are not sent; leave them out"),
+    ],
+)
+def test_an_address_that_nothing_may_come_from_is_refused(target, url, reason):
+    """Before anything is sent; a password is not repeated."""
+    with pytest.raises(DownloadError) as error:
+        download(url, target)
+
+    assert str(error.value) == reason
+
+
+def test_a_url_is_logged_without_what_may_be_secret():
+    """Neither passwords nor queries, nor anything that moves a cursor."""
+    assert shown("https://me:secret@host:8/a b/file.zip?token=secret#part\x1b") == "https://host:8/a b/file.zip"
+    assert shown("https://[host/file?token=secret") == "https://[host/file"
+
+
+def test_spaces_and_letters_in_a_path_are_encoded(web, target):
+    """As a browser does it; what is encoded already stays as it is."""
+    web.add("/a%20b/%C3%A9/%41?x=[1]", BODY)
+
+    assert download(f"{web.url}/a b/é/%41?x=[1]", target) == HASH
+
+
+@pytest.fixture
+def secure(web, tmp_path, monkeypatch):
+    """The server behind TLS, called ``outside.example``; its certificate is trusted once the test says so."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path / "certificate"
+    folder.mkdir()
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    kind = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=outside.example"]
+    owner = ["-addext", "subjectAltName=DNS:outside.example"]
+    files = ["-keyout", key, "-out", certificate]
+    subprocess.run(["openssl", "req", *kind, *owner, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    address = socket.getaddrinfo("127.0.0.1", int(web.url.rpartition(":")[2]), type=socket.SOCK_STREAM)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: address)
+    web.wrap(context)
+    return Secure(web.url.replace("http://127.0.0.1", "https://outside.example"), certificate)
+
+
+@dataclass
+class Secure:
+    url: str
+    certificate: Path
+
+
+def test_https_is_for_those_whose_certificate_is_trusted(web, secure, target, monkeypatch):
+    """A server with a certificate of its own making is refused; a trusted one is not."""
+    web.add("/file", BODY)
+    with pytest.raises(DownloadError, match=r"could not be downloaded: .*CERTIFICATE_VERIFY_FAILED"):
+        download(f"{secure.url}/file", target)
+    monkeypatch.setenv("SSL_CERT_FILE", str(secure.certificate))
+
+    assert download(f"{secure.url}/file", target) == HASH
+
+
+def test_nobody_else_leads_to_this_machine(web, secure, target, monkeypatch):
+    """A redirect from outside does not reach what only this machine can reach."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(secure.certificate))
+    web.add("/old", status=302, headers={"Location": "http://127.0.0.1/file"})
+    with pytest.raises(DownloadError) as error:
+        download(f"{secure.url}/old", target)
+
+    assert str(error.value).startswith(f"{secure.url}/old leads to http://127.0.0.1/file: http needs a sha256")
+
+
+def test_a_disk_that_is_full_is_said_so(web, target, monkeypatch):
+    """What the system says about the file reaches the caller as it is."""
+    url = web.add("/file", BODY)
+    monkeypatch.setattr(download_module, "sync", _disk_full)
+
+    with pytest.raises(OSError, match="No space left on device") as error:
+        download(url, target)
+    assert not isinstance(error.value, DownloadError)
+    assert not target.exists()
+
+
+def _disk_full(_descriptor):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from emloop._support import download
+download.sync = lambda _: __import__("os").kill(__import__("os").getpid(), 9)
+download.download(sys.argv[1], Path(sys.argv[2]))
+"""
+
+
+def test_a_process_that_is_killed_leaves_no_file_that_looks_whole(web, target):
+    """All bytes are there, and not yet safe: they lie under the other name, and the next call finishes."""
+    url = web.add("/file", BODY)
+    killed = subprocess.run([sys.executable, "-c", KILLED, url, target], check=False)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert not target.exists()
+    assert download(url, target) == HASH
+    assert names(target.parent) == ["file.bin"]
