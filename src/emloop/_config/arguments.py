@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from emloop._support.suggest import did_you_mean
+from emloop._support.suggest import did_you_mean, nearest
 from emloop._support.yaml_nodes import brief, dotted
 from emloop.errors import Place, Problem
 
@@ -63,6 +63,7 @@ def problems(
     """
     names = [name for name in accepted.hints if name not in injected]
     found = []
+    meant = set()
     for name, value in given.items():
         if name in accepted.hints:
             for misfit in misfits(value, accepted.hints[name]):
@@ -70,7 +71,9 @@ def problems(
                 where = place(inner, not misfit.is_key)
                 found.append(Problem(misfit.message, f"{path}.{dotted(inner)}", where, misfit.hints))
         elif not accepted.open:
+            meant.add(nearest(str(name), names))
             hints = (*did_you_mean(str(name), names), f"{owner} takes: {', '.join(names) or 'no arguments'}")
             found.append(Problem(f"unknown argument {brief(name)}", path, place((name,), False), hints))
-    missing = sorted(accepted.required - set(given) - set(injected))
+    # A misspelt argument is one mistake, not two.
+    missing = sorted(accepted.required - set(given) - set(injected) - meant)
     return found + [Problem(f"{owner} needs the argument {name!r}", path, place((), False)) for name in missing]

@@ -19,7 +19,7 @@ from .overrides import Override, apply_override, read_override
 from .sections import EVALUATION_KEYS, unknown_key
 from .source import Config
 
-__all__ = ["load_config"]
+__all__ = ["compose", "load_config"]
 
 
 def load_config(
@@ -38,20 +38,45 @@ def load_config(
         ConfigError: If it is no valid YAML, or changes or references lead nowhere; all wrong changes are named at once,
             then all wrong references.
     """
+    config, wrong = compose(config_file, additional_args, override_stream)
+    if wrong:
+        raise ConfigError(wrong)
+    return config
+
+
+def compose(
+    config_file: str | os.PathLike[str], additional_args: Sequence[str] = (), override_stream: str | None = None
+) -> tuple[Config, list[Problem]]:
+    """Read a configuration as :func:`load_config` does, but go on without the changes and references that are wrong.
+
+    Returns:
+        The configuration, and all that was wrong.
+
+    Raises:
+        ConfigFileError: If a file cannot be read.
+        ConfigError: If there is no configuration to go on with.
+    """
     root, origin, source, bases = read_composed(config_file)
     wrong: dict[int, Sequence[Problem]] = {}
     overrides = _read(additional_args, wrong)
+    others: list[Problem] = []
     if override_stream is not None:
         _apply(root, [override for override in overrides if override.path[0] == "eval"], wrong)
-        _merge_evaluation(root, override_stream)
+        try:
+            _merge_evaluation(root, override_stream)
+        except ConfigError as error:
+            others += error.problems
         overrides = [override for override in overrides if override.path[0] != "eval"]
     _apply(root, overrides, wrong)
-    if wrong:
-        raise ConfigError(problem for number in sorted(wrong) for problem in wrong[number])
-    has_references = interpolate(root)
+    try:
+        has_references = interpolate(root)
+    except ConfigError as error:
+        others += error.problems
+        has_references = True
     if additional_args or override_stream is not None or has_references:
         check_expansion(root)
-    return Config(root, origin, source, override_stream, bases)
+    problems = [problem for number in sorted(wrong) for problem in wrong[number]] + others
+    return Config(root, origin, source, override_stream, bases), problems
 
 
 def _read(arguments: Sequence[str], wrong: dict[int, Sequence[Problem]]) -> list[Override]:

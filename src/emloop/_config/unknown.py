@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from emloop._support.suggest import did_you_mean
-from emloop.errors import Problem
+from emloop.errors import Place, Problem
 
 from .kinds import Kind
 
-__all__ = ["lacks_methods", "no_attribute", "no_class", "no_module", "no_short_name"]
+__all__ = ["lacks_methods", "no_attribute", "no_class", "no_module", "no_short_name", "no_stream"]
 
 _SHOWN = 8
 
@@ -67,3 +67,18 @@ def no_short_name(name: str, kind: Kind, known: Collection[str]) -> Problem:
     there = (f"built in or registered: {', '.join(meant)}",) if meant else ()
     there = there or ("write its full name: package.module.Class",)
     return Problem(f"unknown {kind.word} {name!r}", hints=(*did_you_mean(name, meant), *there))
+
+
+def no_stream(owner: str, name: str, there: Collection[str], path: str = "", place: Place | None = None) -> Problem:
+    """A dataset lacks a stream.
+
+    Args:
+        owner: Name of the dataset's class.
+        name: The stream.
+        there: The streams that it has.
+        path: Where the configuration asks for it.
+        place: The same in the text.
+    """
+    message = f"the dataset {owner} has no method {name + '_stream'!r}, so no stream {name!r}"
+    hints = (*did_you_mean(name, there), f"its streams: {', '.join(there) or 'none'}")
+    return Problem(message, path, place, hints)

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 
 from emloop._build import build_dataset
-from emloop._config import find_config, load_config
+from emloop._config import find_config
+from emloop._config.check import checked_config
 from emloop._state.random import seed_everything, use_seed
 from emloop._support.suggest import did_you_mean
 from emloop.constants import EXIT_DONE, EXIT_FAILED
@@ -30,7 +31,7 @@ def invoke_dataset_method(config_path: str, method_name: str, output_root: str, 
         The exit code.
     """
     del output_root
-    config = load_config(find_config(config_path), cl_arguments)
+    config = checked_config(find_config(config_path), cl_arguments, only_dataset=True)
     seed = (config.get("main_loop") or {}).get("seed") or 0
     seed_everything(seed)
     with use_seed(seed):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from emloop._config import find_config, load_config, validate_config
+from emloop._config import find_config
+from emloop._config.check import checked_config
 from emloop._run_dir.layout import current_config, find_run, is_run_dir
 from emloop.api import create_emloop_training
 from emloop.errors import UsageError
@@ -40,8 +41,7 @@ def evaluate(
     """
     model = Path(model_path) if Path(model_path).exists() else find_run(model_path, output_root)
     path = find_config(config_path) if config_path else _config_beside(model)
-    config = load_config(path, cl_arguments, eval_target)
-    validate_config(config)
+    config = checked_config(path, cl_arguments, eval_target, restoring=True)
     section = (config.get("eval") or {}).get(eval_target) or {}
     streams = section.get("stream_names") or [eval_target]
     return run(

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emloop._config import find_config, load_config, validate_config
+from emloop._config import find_config, load_config
+from emloop._config.check import checked_config
 from emloop._run_dir.attempts import read_attempts
 from emloop._run_dir.info import read_info
 from emloop._run_dir.layout import current_config, find_run
@@ -55,8 +56,7 @@ def resume(
         The exit code.
     """
     if restore_from:
-        config = load_config(find_config(config_path), cl_arguments)
-        validate_config(config)
+        config = checked_config(find_config(config_path), cl_arguments, restoring=True)
         return run(
             lambda: create_emloop_training(config, output_root, restore_from, output_dir),
             MainLoop.run_training,
@@ -66,8 +66,7 @@ def resume(
     run_dir = find_run(config_path, output_root) if commit is None else commit.path.parent.parent
     if not (run_dir / EL_RUN_FILE).exists():
         return resume(config_path, str(run_dir), cl_arguments, output_root, delete_dir, output_dir)
-    config = load_config(str(current_config(run_dir)), cl_arguments)
-    validate_config(config)
+    config = checked_config(current_config(run_dir), cl_arguments, restoring=True)
     if fork:
         review(load_config(str(current_config(run_dir))), config, seed=read_info(run_dir).seed, fork=True)
         return _fork(config, run_dir, commit, output_root, delete_dir, output_dir)

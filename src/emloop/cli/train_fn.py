@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from emloop import _build
-from emloop._config import find_config, load_config, validate_config
+from emloop._config import find_config
+from emloop._config.check import checked_config
 from emloop._run_dir.layout import is_run_dir
 from emloop._state.random import seed_everything, use_seed
 from emloop.api import create_emloop_training
@@ -50,8 +51,7 @@ def train(
     """
     if auto_resume and output_dir is None:
         raise UsageError("--auto-resume needs --output_dir: the name that tells which run to go on with")
-    config = load_config(find_config(config_path), cl_arguments)
-    validate_config(config)
+    config = checked_config(find_config(config_path), cl_arguments)
     if auto_resume and is_run_dir(Path(output_root, str(output_dir))):
         return go_on(config, Path(output_root, str(output_dir)), guarded=True)
     return run(
@@ -72,8 +72,7 @@ def dry_run(config_path: str, cl_arguments: Sequence[str], batches: int) -> int:
     Returns:
         The exit code.
     """
-    config = load_config(find_config(config_path), cl_arguments)
-    validate_config(config)
+    config = checked_config(find_config(config_path), cl_arguments)
     _build.check(config, MainLoop)
     arguments: dict[str, Any] = {"seed": 0, **(config.get("main_loop") or {}), "epochs_count": 1}
     arguments["seed"] = arguments["seed"] or 0

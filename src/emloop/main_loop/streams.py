@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from emloop._config.unknown import no_stream
 from emloop._streams import StreamWrapper
-from emloop._support.suggest import did_you_mean
-from emloop.errors import ConfigError, MissingStreamError, Problem
+from emloop.errors import ConfigError, MissingStreamError
 from emloop.types import Batch
 
 __all__ = ["StreamLike", "Streams", "stream_names"]
@@ -98,12 +98,7 @@ class Streams:
             found: Callable[[], Iterable[Batch]] = method
             return found
         there = stream_names(self._dataset)
-        raise MissingStreamError(
-            Problem(
-                f"the dataset {type(self._dataset).__name__} has no method {name + '_stream'!r}, so no stream {name!r}",
-                hints=(*did_you_mean(name, there), f"its streams: {', '.join(there) or 'none'}"),
-            )
-        )
+        raise MissingStreamError(no_stream(type(self._dataset).__name__, name, there))
 
 
 def stream_names(dataset: object) -> list[str]:

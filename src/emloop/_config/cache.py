@@ -1,0 +1,112 @@
+"""What was read from a file, kept until the file changes.
+
+One small file for each that was read, in the user's cache directory. It is replaced as a whole, so that processes
+at the same time do not disturb each other; what is damaged, or cannot be written, is as good as not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from zlib import crc32
+
+__all__ = ["FileCache", "cache_directory"]
+
+T = TypeVar("T")
+
+_FORMAT = 1
+_SETTLED_NS = 50_000_000
+_SETTLED_COARSELY_NS = 2_500_000_000
+
+
+def cache_directory() -> Path | None:
+    """Where the user's caches of emloop are: ``$XDG_CACHE_HOME/emloop``; ``None`` if there is no home."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        return (base if base.is_absolute() else Path.home() / ".cache") / "emloop"
+    except RuntimeError:
+        return None
+
+
+class FileCache:
+    """Values computed from the content of files.
+
+    Args:
+        directory: Where to keep them; ``None`` keeps nothing.
+        kind: What is computed; a word.
+    """
+
+    def __init__(self, directory: Path | None, kind: str) -> None:
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        self._directory = None if directory is None else directory / f"{kind}-{_FORMAT}-py{version}"
+
+    def get(self, path: Path, compute: Callable[[bytes], T]) -> T:
+        """The value for a file.
+
+        Args:
+            path: The file.
+            compute: What makes the value, of JSON's types, from the content.
+
+        Raises:
+            OSError: If the file cannot be read.
+        """
+        path = path.absolute()
+        stamp = _stamp(path.stat())
+        kept = self._read(path, stamp)
+        if kept is not None:
+            value: T = kept[0]
+            return value
+        with path.open("rb") as file:
+            stamp = _stamp(os.fstat(file.fileno()))
+            content = file.read()
+        value = compute(content)
+        if _is_settled(stamp):
+            self._write(path, stamp, value)
+        return value
+
+    def _read(self, path: Path, stamp: list[int]) -> tuple[Any] | None:
+        if self._directory is None:
+            return None
+        try:
+            checksum, _, text = _entry(self._directory, path).read_bytes().partition(b"\n")
+            kept = json.loads(text) if int(checksum, 16) == crc32(text) else {"path": None}
+        except (OSError, ValueError):
+            return None
+        return (kept["value"],) if kept["path"] == str(path) and kept["stamp"] == stamp else None
+
+    def _write(self, path: Path, stamp: list[int], value: object) -> None:
+        if self._directory is None:
+            return
+        text = json.dumps({"path": str(path), "stamp": stamp, "value": value}).encode()
+        temporary = None
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary = self._directory / f".new-{os.getpid()}-{threading.get_ident()}"
+            temporary.write_bytes(b"%08x\n%s" % (crc32(text), text))
+            temporary.replace(_entry(self._directory, path))
+        except OSError:
+            if temporary is not None:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+
+
+def _entry(directory: Path, path: Path) -> Path:
+    return directory / f"{path.name}-{crc32(os.fsencode(path)):08x}.json"
+
+
+def _stamp(status: os.stat_result) -> list[int]:
+    return [status.st_mtime_ns, status.st_size, status.st_ino]
+
+
+def _is_settled(stamp: list[int]) -> bool:
+    """Whether a later change would show in the stamp; clocks of file systems tick slowly, some only once in seconds."""
+    written = stamp[0]
+    wait = _SETTLED_COARSELY_NS if written % 1_000_000_000 == 0 else _SETTLED_NS
+    return time.time_ns() - written > wait

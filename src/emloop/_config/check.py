@@ -1,0 +1,219 @@
+"""All that reading files can tell about a configuration, in one go, without importing what it names.
+
+What cannot be told here is left alone: it is looked at once more when everything is built, before the first batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from emloop.errors import ConfigError, Problem
+
+from .arguments import problems
+from .cache import FileCache, cache_directory
+from .class_names import find_source
+from .compose import compose
+from .entries import Entry, dataset_entry, hook_entry, main_loop_entry, model_entry, placer, policy
+from .kinds import DATASET, MODEL
+from .library import ClassSource, Library
+from .module_finder import ModuleFinder
+from .sections import section_problems, validate_config
+from .signatures import Ancestry, accepted_by_source
+from .source import Config
+from .stream_names import Epoch, epoch_of, stream_problems, streams_of
+
+__all__ = ["check_config", "checked_config", "new_library"]
+
+_BUILT_IN = Path(__file__).with_name("builtin.json")
+_MAIN_LOOP = "emloop.main_loop.loop", "MainLoop"
+
+
+def checked_config(
+    config_file: str | os.PathLike[str],
+    additional_args: Sequence[str] = (),
+    override_stream: str | None = None,
+    *,
+    restoring: bool = False,
+    only_dataset: bool = False,
+) -> Config:
+    """Read a configuration that nothing seems to be wrong with.
+
+    Args:
+        config_file: Its file, or a directory with a ``config.yaml``.
+        additional_args: Changes from the command line.
+        override_stream: The evaluation that it is for; by default it is for a training.
+        restoring: Whether a model class that cannot be found may be replaced.
+        only_dataset: Whether nothing but the section ``dataset`` is needed.
+
+    Raises:
+        ConfigFileError: If the file cannot be read.
+        ConfigError: With every mistake that was found.
+    """
+    if only_dataset:
+        config, found = compose(config_file, additional_args)
+        found += _Checker(new_library(), config, None, restoring=False).check_dataset()
+    else:
+        config, found = check_config(config_file, additional_args, override_stream, restoring=restoring)
+    if found:
+        raise ConfigError(found)
+    if not only_dataset:
+        validate_config(config)
+    return config
+
+
+def check_config(
+    config_file: str | os.PathLike[str],
+    additional_args: Sequence[str] = (),
+    target: str | None = None,
+    *,
+    restoring: bool = False,
+) -> tuple[Config, list[Problem]]:
+    """A configuration, and all that is wrong with it, in the order of the text.
+
+    A configuration for training is also looked at as each part of its section ``eval`` would change it.
+
+    Raises:
+        ConfigFileError: If the file cannot be read.
+        ConfigError: If there is no configuration to go on with.
+    """
+    library = new_library()
+    config, found = compose(config_file, additional_args, target)
+    found = [*found, *_Checker(library, config, target, restoring=restoring).check()]
+    if target is None:
+        known = {_identity(problem) for problem in found}
+        for name in _evaluations(config):
+            evaluation, wrong = compose(config_file, additional_args, name)
+            # What the command line changes about the training need not fit the evaluation.
+            in_text = [problem for problem in wrong if problem.place is not None and problem.place.line]
+            wrong = [*in_text, *_Checker(library, evaluation, name, restoring=True).check()]
+            new = [problem for problem in wrong if _identity(problem) not in known]
+            known.update(map(_identity, new))
+            found += [_in_evaluation(problem, name) for problem in new]
+    return config, sorted(found, key=_position)
+
+
+def new_library() -> Library:
+    """What reads modules along ``sys.path``."""
+    table = json.loads(_BUILT_IN.read_bytes())
+    cache = FileCache(cache_directory(), "syntax")
+    return Library(ModuleFinder(), cache, table["modules"], frozenset(table["packages"]))
+
+
+class _Checker:
+    """Looks at one configuration, for a training or for one evaluation."""
+
+    def __init__(self, library: Library, config: Config, target: str | None, *, restoring: bool) -> None:
+        self._library = library
+        self._config = config
+        self._restoring = restoring
+        self._is_strict = policy(config) == "error"
+        self._epoch: Epoch = epoch_of(config, target)
+        self._found: list[Problem] = []
+
+    def check(self) -> list[Problem]:
+        self._found += section_problems(self._config)
+        dataset = self._section(dataset_entry)
+        self._section(model_entry)
+        for entry in self._hooks():
+            self._class(entry)
+        self._main_loop()
+        if dataset is not None:
+            self._streams(dataset)
+        return self._found
+
+    def check_dataset(self) -> list[Problem]:
+        """What is wrong with the section ``dataset``, whatever the others are like."""
+        self._found += [problem for problem in section_problems(self._config) if problem.path.startswith("dataset")]
+        self._section(dataset_entry)
+        return self._found
+
+    def _section(self, read: Any) -> ClassSource | None:
+        try:
+            entry: Entry = read(self._config)
+        except ConfigError:
+            return None  # its form has been complained about
+        return self._class(entry)
+
+    def _hooks(self) -> Iterable[Entry]:
+        section = self._config.get("hooks")
+        for index, item in enumerate(section if isinstance(section, list) else ()):
+            try:
+                entry = hook_entry(item, index)
+            except ConfigError:
+                continue
+            if isinstance(entry.name, str):
+                yield entry
+
+    def _class(self, entry: Entry) -> ClassSource | None:
+        """Look an entry's class up and its arguments over."""
+        found = find_source(self._library, entry.name, entry.kind)
+        if isinstance(found, Problem):
+            if not (self._restoring and entry.kind is MODEL):
+                place = placer(self._config, entry)((), False)
+                self._found.append(replace(found, path=entry.label, place=place))
+            return None
+        if found is not None:
+            self._arguments(entry, found, found.name)
+        return found
+
+    def _main_loop(self) -> None:
+        if isinstance(self._config.get("main_loop") or {}, Mapping):
+            module = self._library.module(_MAIN_LOOP[0])
+            found = self._library.lookup(module, _MAIN_LOOP[1]) if module else None
+            if isinstance(found, ClassSource):
+                self._arguments(main_loop_entry(self._config), found, "main_loop")
+
+    def _arguments(self, entry: Entry, cls: ClassSource, owner: str) -> None:
+        accepted = accepted_by_source(Ancestry(self._library, cls), constructor=entry.kind is not DATASET)
+        if accepted is None:
+            return
+        if not self._is_strict:
+            accepted = accepted._replace(open=True)
+        # What must not be given at all has been complained about.
+        given = {name: value for name, value in entry.arguments.items() if name not in entry.kind.injected}
+        self._found += problems(
+            owner,
+            accepted,
+            given,
+            injected=entry.kind.injected,
+            path=entry.label,
+            place=placer(self._config, entry),
+        )
+
+    def _streams(self, dataset: ClassSource) -> None:
+        there = streams_of(Ancestry(self._library, dataset))
+        if there is not None:
+            self._found += stream_problems(self._config, self._epoch, dataset.name, there)
+
+
+def _evaluations(config: Config) -> list[str]:
+    section = config.get("eval")
+    if not isinstance(section, Mapping):
+        return []
+    return [name for name, content in section.items() if isinstance(name, str) and isinstance(content or {}, Mapping)]
+
+
+def _identity(problem: Problem) -> tuple[object, ...]:
+    return problem.place, problem.message
+
+
+def _in_evaluation(problem: Problem, name: str) -> Problem:
+    prefix = f"eval.{name}"
+    if problem.path == "eval" or problem.path.startswith(prefix):
+        return problem
+    return replace(problem, path=f"{prefix}.{problem.path}" if problem.path else prefix)
+
+
+def _position(problem: Problem) -> tuple[bool, str, int, int]:
+    place = problem.place
+    if place is None:
+        return (False, "", 0, 0)
+    if place.line:
+        return (False, place.origin, place.line, place.column)
+    number = place.origin.rpartition(" ")[2]
+    return (True, "", int(number) if number.isdigit() else 0, 0)

@@ -1,0 +1,252 @@
+"""The names of Python modules, followed through imports and re-exports without importing anything.
+
+What cannot be told from the source alone, such as names that a module makes up when it is asked for them, is
+``UNKNOWN``, and nobody may draw conclusions from it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+from .cache import FileCache
+from .module_finder import ModuleFinder
+from .summaries import ClassSummary, Expression, Import, ModuleSummary
+
+__all__ = ["MISSING", "UNKNOWN", "ClassSource", "Library", "Module", "Other", "Thing", "Value"]
+
+_DEEPEST = 50
+"""Longer chains of re-exports lead in a circle."""
+
+
+class Module(NamedTuple):
+    """A module whose source was read.
+
+    Args:
+        name: Its full name.
+        is_package: Whether relative names start from it, not from what it is in.
+        summary: What its source says; ``None`` if there is no source.
+    """
+
+    name: str
+    is_package: bool
+    summary: ModuleSummary | None
+
+
+class ClassSource(NamedTuple):
+    """A class.
+
+    Args:
+        module: Where it is defined.
+        name: What it is called there; with dots, if it stands in another class.
+        summary: What its source says.
+    """
+
+    module: Module
+    name: str
+    summary: ClassSummary
+
+    @property
+    def full_name(self) -> str:
+        """``package.module.Class``."""
+        return f"{self.module.name}.{self.name}"
+
+
+class Value(NamedTuple):
+    """Something that is assigned in a module.
+
+    Args:
+        module: Where.
+        expression: What.
+    """
+
+    module: Module
+    expression: Expression
+
+
+class Other(NamedTuple):
+    """Something else.
+
+    Args:
+        word: What to call it: ``function``; or ``unknown`` or ``missing``, see below.
+    """
+
+    word: str
+
+
+UNKNOWN = Other("unknown")
+"""It cannot be told what a name stands for."""
+
+MISSING = Other("missing")
+"""There is no such name."""
+
+Thing: TypeAlias = Module | ClassSource | Value | Other
+
+
+class Library:
+    """Reads modules and looks names up in them.
+
+    Args:
+        finder: Finds the modules' files.
+        cache: Keeps what was read from them.
+        known: Modules that need not be read: full name → summary.
+        packages: Those of the known modules that are packages.
+    """
+
+    def __init__(
+        self, finder: ModuleFinder, cache: FileCache, known: Mapping[str, ModuleSummary], packages: frozenset[str]
+    ) -> None:
+        self.finder = finder
+        self._cache = cache
+        self._known = known
+        self._packages = packages
+        self._modules: dict[str, Module | None] = {}
+
+    def module(self, name: str) -> Module | None:
+        """A module; ``None`` if it is not to be found."""
+        if name not in self._modules:
+            self._modules[name] = self._read(name)
+        return self._modules[name]
+
+    def names(self, module: Module) -> tuple[set[str], set[str]]:
+        """All public names of a module, and those of the classes that it defines."""
+        names: set[str] = set()
+        classes: set[str] = set()
+        summary = module.summary
+        if summary is not None:
+            classes = {name for name in summary["classes"] if not name.startswith("_")}
+            names = {*classes, *summary["functions"], *summary["imports"], *summary["values"]}
+        location = self.finder.find(module.name) if module.is_package else None
+        if location is not None and location.folders:
+            names |= self.finder.modules_in(location.folders)
+        return {name for name in names if not name.startswith("_")}, classes
+
+    def lookup(self, module: Module, path: str, *, depth: int = 0) -> Thing:
+        """What a name, maybe dotted, stands for in a module."""
+        thing: Thing = module
+        for part in path.split("."):
+            if isinstance(thing, Value):
+                thing = self._resolved(thing, depth + 1)
+            if isinstance(thing, Module):
+                thing = self._attribute(thing, part, depth)
+            elif isinstance(thing, ClassSource):
+                thing = _inner(thing, part)
+            else:
+                return UNKNOWN
+        return self._resolved(thing, depth + 1) if isinstance(thing, Value) else thing
+
+    def origin(self, module: Module, path: str) -> str:
+        """The full name of what a name in a module stands for, as far as the module alone tells."""
+        first, dot, rest = path.partition(".")
+        summary = module.summary
+        if summary is None:
+            return path
+        entry = summary["imports"].get(first) or summary["typing"].get(first)
+        if entry is not None:
+            return f"{self._target(module, entry)}{dot}{rest}"
+        own = first in summary["classes"] or first in summary["values"] or first in summary["functions"]
+        return f"{module.name if own else 'builtins'}.{path}"
+
+    def _read(self, name: str) -> Module | None:
+        if name in self._known:
+            return Module(name, name in self._packages, self._known[name])
+        parent = name.rpartition(".")[0]
+        if parent and self.module(parent) is None:
+            return None
+        location = self.finder.find(name)
+        if location is None:
+            # It may have been made by a program that is running already.
+            made = sys.modules.get(name)
+            return None if made is None else Module(name, hasattr(made, "__path__"), None)
+        summary = None
+        if location.file is not None:
+            try:
+                summary = self._cache.get(location.file, _summarise)
+            except (OSError, SyntaxError, ValueError, RecursionError):
+                summary = None
+        return Module(name, location.folders is not None, summary)
+
+    def _attribute(self, module: Module, name: str, depth: int) -> Thing:
+        """What a name without dots stands for in a module."""
+        summary = module.summary
+        if depth > _DEEPEST:
+            return UNKNOWN
+        found = MISSING if summary is None else self._defined(module, summary, name, depth)
+        if found is not MISSING:
+            return found
+        inner = self.module(f"{module.name}.{name}") if module.is_package else None
+        if inner is not None:
+            return inner
+        is_namespace = summary is None and self._is_namespace(module)
+        dynamic = summary["dynamic"] if summary is not None else not is_namespace
+        return UNKNOWN if dynamic or (name.startswith("__") and name.endswith("__")) else MISSING
+
+    def _is_namespace(self, module: Module) -> bool:
+        location = self.finder.find(module.name)
+        return location is not None and location.is_namespace
+
+    def _defined(self, module: Module, summary: ModuleSummary, name: str, depth: int) -> Thing:
+        found: Thing = MISSING
+        if name in summary["unsure"]:
+            found = UNKNOWN
+        elif name in summary["classes"]:
+            found = ClassSource(module, name, summary["classes"][name])
+        elif name in summary["functions"]:
+            found = Other("function")
+        elif name in summary["values"]:
+            found = Value(module, summary["values"][name])
+        elif name in summary["imports"]:
+            found = self._imported(module, summary["imports"][name], depth)
+        elif not name.startswith("_"):
+            for level, source, _ in reversed(summary["stars"]):
+                found = self._imported(module, (level, source, name), depth)
+                if found is not MISSING:
+                    break
+        return found
+
+    def _imported(self, module: Module, entry: Import, depth: int) -> Thing:
+        level, source, name = entry
+        target = self.module(self._target(module, (level, source, None)))
+        if target is None:
+            return UNKNOWN
+        # A package that imports its own submodule means the submodule, not the name it is about to give it.
+        if name is None:
+            return target
+        if target.name == module.name:
+            return self.module(f"{target.name}.{name}") or UNKNOWN
+        return self._attribute(target, name, depth + 1)
+
+    def _target(self, module: Module, entry: Import) -> str:
+        """The full name of what an import names."""
+        level, source, name = entry
+        parts = [source] if source else []
+        if level:
+            base = module.name.split(".")
+            kept = len(base) - level + module.is_package
+            parts = [*base[: max(kept, 0)], *parts]
+        return ".".join([*parts, name] if name else parts)
+
+    def _resolved(self, value: Value, depth: int) -> Thing:
+        """What an assigned name is another name for; the value itself, if it is none."""
+        if not isinstance(value.expression, str) or depth > _DEEPEST:
+            return value
+        summary = value.module.summary
+        first = value.expression.partition(".")[0]
+        if summary is None or self._attribute(value.module, first, depth) is MISSING:
+            return value
+        return self.lookup(value.module, value.expression, depth=depth)
+
+
+def _inner(cls: ClassSource, name: str) -> Thing:
+    inner = cls.summary.get("classes", {}).get(name)
+    if inner is not None:
+        return ClassSource(cls.module, f"{cls.name}.{name}", inner)
+    known = name in cls.summary["methods"] or name in cls.summary.get("values", {}) or cls.summary["bases"]
+    return UNKNOWN if known or cls.summary.get("dynamic") or name in cls.summary.get("unsure", ()) else MISSING
+
+
+def _summarise(source: bytes) -> ModuleSummary:
+    from .syntax import summarise  # noqa: PLC0415 - only needed for files that have changed
+
+    return summarise(source)

@@ -1,0 +1,108 @@
+"""Where modules would be imported from, found without importing their packages.
+
+The rules are those of Python's own path finder: the first directory of the path that has a package, an extension or a
+source file of the name wins; directories without any of them are parts of a namespace package.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Location", "ModuleFinder"]
+
+_STANDARD = ("BuiltinImporter", "FrozenImporter", "PathFinder", "DistutilsMetaFinder", "_SixMetaPathImporter")
+
+
+class Location(NamedTuple):
+    """Where a module is.
+
+    Args:
+        file: Its source; ``None`` if there is none to be read.
+        folders: Where its submodules are, if it is a package.
+        is_namespace: Whether it is nothing but folders.
+    """
+
+    file: Path | None
+    folders: tuple[Path, ...] | None
+    is_namespace: bool = False
+
+
+class ModuleFinder:
+    """Finds modules along a path.
+
+    Args:
+        path: Directories; by default ``sys.path``.
+    """
+
+    def __init__(self, path: Sequence[str] | None = None) -> None:
+        self._path = tuple(map(Path, sys.path if path is None else path))
+        self._listings: dict[Path, frozenset[str]] = {}
+        self._found: dict[str, Location | None] = {}
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether a module that is not found here cannot be imported in another way, such as out of an archive."""
+        own = {getattr(finder, "__name__", type(finder).__name__) for finder in sys.meta_path}
+        return own <= set(_STANDARD) and not any(map(Path.is_file, self._path))
+
+    def find(self, name: str) -> Location | None:
+        """Where a module is; ``None`` if it is not there."""
+        if name not in self._found:
+            self._found[name] = self._find(name)
+        return self._found[name]
+
+    def modules_in(self, folders: Sequence[Path] | None) -> set[str]:
+        """Names of the modules that some folders hold; of the path's, if none are given."""
+        names: set[str] = set()
+        for folder in self._path if folders is None else folders:
+            for entry in self._listing(folder):
+                stem, dot, suffix = entry.partition(".")
+                if stem.isidentifier() and (suffix == "py" or (not dot and stem != "__pycache__")):
+                    names.add(stem)
+        return names - {"__init__"}
+
+    def _find(self, name: str) -> Location | None:
+        parent, _, last = name.rpartition(".")
+        if not parent:
+            if name in sys.builtin_module_names:
+                return Location(None, None)
+            return self._search(self._path, last)
+        package = self.find(parent)
+        return self._search(package.folders, last) if package and package.folders else None
+
+    def _search(self, folders: Sequence[Path], name: str) -> Location | None:
+        portions = []
+        for folder in folders:
+            listing = self._listing(folder)
+            inner = folder / name
+            if name in listing:
+                inside = self._listing(inner)
+                if "__init__.py" in inside:
+                    return Location(inner / "__init__.py", (inner,))
+                if _compiled("__init__", inside):
+                    return Location(None, (inner,))
+            if _compiled(name, listing):
+                return Location(None, None)
+            if f"{name}.py" in listing:
+                return Location(folder / f"{name}.py", None)
+            if f"{name}.pyc" in listing:
+                return Location(None, None)
+            if name in listing and inner.is_dir():
+                portions.append(inner)
+        return Location(None, tuple(portions), is_namespace=True) if portions else None
+
+    def _listing(self, folder: Path) -> frozenset[str]:
+        if folder not in self._listings:
+            try:
+                self._listings[folder] = frozenset(entry.name for entry in folder.iterdir())
+            except OSError:
+                self._listings[folder] = frozenset()
+        return self._listings[folder]
+
+
+def _compiled(name: str, listing: Collection[str]) -> bool:
+    return any(f"{name}{suffix}" in listing for suffix in EXTENSION_SUFFIXES)

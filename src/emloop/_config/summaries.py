@@ -1,0 +1,83 @@
+"""The form in which the names, classes and functions of a Python file are kept: plain data that JSON can hold.
+
+An :data:`Expression` is one of
+
+==============================  ======================================================
+``"package.name"``              a name, maybe dotted
+``["value", 3]``                a constant
+``["of", base, *arguments]``    ``base[arguments]``
+``["or", left, right]``         ``left | right``
+``["list", *items]``            a list; ``tuple`` and ``set`` alike
+``["call", function, {...}]``   a call, with its keywords
+``["?"]``                       anything else
+==============================  ======================================================
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
+
+__all__ = ["Argument", "ClassSummary", "Expression", "Function", "Import", "ModuleSummary", "Pass"]
+
+Expression: TypeAlias = Any
+
+Argument: TypeAlias = tuple[str, Literal["positional", "named"], Expression | None, Expression | None]
+"""Name, how it can be given, default (``None``: there is none) and annotation (``None``: there is none)."""
+
+Import: TypeAlias = tuple[int, str, str | None]
+"""Leading dots, module, and the name that is taken from it (``None``: the module itself)."""
+
+Pass: TypeAlias = tuple[str, Expression, str, int, list[str]]
+"""What a function does with its ``**kwargs``: ``super``, ``self`` or ``class`` is called with them; on which class (for
+``class``); which method; with how many positional arguments before; and with which others by name. ``takes``: one
+argument is taken out of them, whose name stands for the method's. ``open``: who knows."""
+
+
+class Function(TypedDict):
+    """A method.
+
+    ``arguments`` leave out ``self``; ``rest`` tells whether there is a ``**kwargs``, ``passes`` where they go.
+    """
+
+    arguments: list[Argument]
+    rest: NotRequired[bool]
+    passes: NotRequired[list[Pass]]
+    decorators: NotRequired[list[Expression]]
+
+
+class ClassSummary(TypedDict):
+    """A class.
+
+    ``values`` are what is assigned in its body, ``fields`` the names with annotations, in order, with their defaults;
+    ``own`` the attributes of objects that its methods assign, as far as they may be streams. ``unsure`` are names that
+    are bound in more than one way. ``dynamic``: it may have attributes that cannot be seen here.
+    """
+
+    bases: list[Expression]
+    methods: dict[str, Function]
+    values: NotRequired[dict[str, Expression]]
+    fields: NotRequired[list[tuple[str, Expression, Expression | None]]]
+    classes: NotRequired[dict[str, ClassSummary]]
+    own: NotRequired[list[str]]
+    unsure: NotRequired[list[str]]
+    decorators: NotRequired[list[Expression]]
+    metaclass: NotRequired[Expression]
+    dynamic: NotRequired[bool]
+
+
+class ModuleSummary(TypedDict):
+    """A file.
+
+    ``typing`` are names that are only imported for type checkers; ``needs`` the packages without which the file cannot
+    be imported.
+    """
+
+    classes: dict[str, ClassSummary]
+    functions: list[str]
+    imports: dict[str, Import]
+    stars: list[Import]
+    values: dict[str, Expression]
+    typing: dict[str, Import]
+    unsure: list[str]
+    needs: list[str]
+    dynamic: bool

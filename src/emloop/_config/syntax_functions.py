@@ -1,0 +1,112 @@
+"""Methods in Python source → :class:`~emloop._config.summaries.Function`: arguments, and where ``**kwargs`` go."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from .summaries import Argument, Function, Pass
+from .syntax_expressions import annotation, expression
+
+__all__ = ["FunctionNode", "function_summary"]
+
+FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def function_summary(node: FunctionNode) -> Function:
+    """The arguments of a method, and where its ``**kwargs`` go."""
+    arguments = node.args
+    decorators = [expression(decorator) for decorator in node.decorator_list]
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
+    pairs = list(zip(positional, [*defaults, *arguments.defaults], strict=True))
+    if "staticmethod" not in decorators:
+        pairs = pairs[1:]
+    listed: list[Argument] = [
+        _argument(argument, default, "positional" if argument in arguments.posonlyargs else "named")
+        for argument, default in pairs
+    ]
+    keywords = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    function: Function = {"arguments": [*listed, *(_argument(name, default, "named") for name, default in keywords)]}
+    if decorators:
+        function["decorators"] = decorators
+    if arguments.kwarg is not None:
+        function["rest"] = True
+        first = positional[0].arg if positional else ""
+        star = arguments.vararg.arg if arguments.vararg else ""
+        function["passes"] = list(_passes(node, arguments.kwarg.arg, first, star))
+    return function
+
+
+def _argument(argument: ast.arg, default: ast.expr | None, how: Any) -> Argument:
+    return (
+        argument.arg,
+        how,
+        None if default is None else expression(default),
+        None if argument.annotation is None else annotation(argument.annotation),
+    )
+
+
+def _passes(function: FunctionNode, rest: str, own: str, star: str) -> Iterator[Pass]:
+    """What a function does with the arguments that it does not name.
+
+    Args:
+        function: The function.
+        rest: What it calls them.
+        own: What it calls the object.
+        star: What it calls further positional arguments; a configuration gives none.
+    """
+    explained: set[int] = set()
+    uses = []
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and node.id == rest:
+            uses.append(node)
+        elif isinstance(node, ast.Call):
+            handed = [keyword.value for keyword in node.keywords if keyword.arg is None and _is(keyword.value, rest)]
+            taken = _taken(node, rest)
+            if handed:
+                explained.update(map(id, handed))
+                yield _handed_on(node, own, star)
+            elif taken is not None:
+                explained.add(id(taken[0]))
+                yield ("takes", None, taken[1], 0, [])
+    if len(explained) < len(uses) or not uses:
+        yield ("open", None, "", 0, [])
+
+
+def _is(node: ast.expr, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
+
+
+def _taken(call: ast.Call, rest: str) -> tuple[ast.expr, str] | None:
+    """For ``kwargs.pop("name", default)`` the name; ``None`` for any other call."""
+    function = call.func
+    if (
+        isinstance(function, ast.Attribute)
+        and function.attr in ("pop", "get")
+        and _is(function.value, rest)
+        and len(call.args) == 2
+        and isinstance(call.args[0], ast.Constant)
+        and isinstance(call.args[0].value, str)
+    ):
+        return function.value, call.args[0].value
+    return None
+
+
+def _handed_on(call: ast.Call, own: str, star: str) -> Pass:
+    positional = [node for node in call.args if not (isinstance(node, ast.Starred) and star and _is(node.value, star))]
+    named = [keyword.arg for keyword in call.keywords if keyword.arg is not None]
+    others = [keyword for keyword in call.keywords if keyword.arg is None]
+    function = call.func
+    unclear = len(others) > 1 or any(isinstance(node, ast.Starred) for node in positional)
+    if unclear or not isinstance(function, ast.Attribute):
+        return ("open", None, "", 0, [])
+    target = function.value
+    if isinstance(target, ast.Call) and _is(target.func, "super"):
+        return ("super", None, function.attr, len(positional), named)
+    if _is(target, own):
+        return ("self", None, function.attr, len(positional), named)
+    if positional and _is(positional[0], own):
+        return ("class", expression(target), function.attr, len(positional) - 1, named)
+    return ("open", None, "", 0, [])
