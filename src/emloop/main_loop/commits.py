@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -143,13 +144,18 @@ def restore_streams(loop: MainLoop, commit: Commit, streams: Mapping[str, Stream
     for name, stream in streams.items():
         component = f"streams/{name}"
         if component in commit.components:
-            _give(loop, f"stream {name!r}", stream.load_state_dict, commit.load(component))
+            _give(loop, f"stream {name!r}", partial(_seek, stream), commit.load(component))
         stream.open()
     restore_random_state(commit.load("random"))
 
 
 def _model_state(model: Any) -> StateTree:
     return model.state_dict()
+
+
+def _seek(stream: StreamWrapper, state: StateTree) -> None:
+    stream.load_state_dict(state)
+    stream.open()  # where a stream is re-read, a difference is found only now
 
 
 def _give(loop: MainLoop, what: str, load: Callable[[StateTree], None], state: StateTree) -> None:
