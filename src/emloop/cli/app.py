@@ -13,7 +13,7 @@ from typing import TextIO
 from emloop.constants import EL_LOG_DATE_FORMAT, EL_LOG_FORMAT, EXIT_USAGE
 from emloop.errors import EmloopError
 
-from .args import get_emloop_arg_parser, is_override, refuse_options, split_rest
+from .args import get_emloop_arg_parser, is_override, refuse_options, refuse_words, split_rest
 
 __all__ = ["main"]
 
@@ -100,6 +100,29 @@ def _dataset(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     return code
 
 
+def _config(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    words = split_rest(rest, arguments.parser, positionals=1)
+    section = words.pop(0) if words and not is_override(words[0]) else None
+    module = importlib.import_module("emloop.cli.config_show")
+    code: int = module.show(
+        arguments.config_file,
+        section,
+        words,
+        arguments.output_root,
+        resolved=arguments.resolved,
+        defaults=arguments.defaults,
+        as_json=arguments.json,
+    )
+    return code
+
+
+def _diff(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    refuse_words(rest, arguments.parser)
+    module = importlib.import_module("emloop.cli.diff")
+    code: int = module.diff(arguments.first, arguments.second, arguments.output_root, as_json=arguments.json)
+    return code
+
+
 def _ls(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     module = importlib.import_module("emloop.cli.ls")
     directory, filters = module.split_words([*arguments.words, *refuse_options(rest, arguments.parser)])
@@ -123,6 +146,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
     "resume": _resume,
     "eval": _eval,
     "dataset": _dataset,
+    "config": _config,
+    "diff": _diff,
     "ls": _ls,
 }
 

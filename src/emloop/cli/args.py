@@ -15,9 +15,10 @@ from emloop._support.suggest import did_you_mean
 from emloop.constants import EL_DEFAULT_LOG_DIR
 from emloop.errors import UsageError
 
+from .args_configs import add_config, add_diff
 from .args_runs import add_ls
 
-__all__ = ["get_emloop_arg_parser", "is_override", "refuse_options", "split_rest"]
+__all__ = ["get_emloop_arg_parser", "is_override", "refuse_options", "refuse_words", "split_rest"]
 
 
 def get_emloop_arg_parser(add_common_arguments: bool = False) -> argparse.ArgumentParser:
@@ -39,6 +40,8 @@ def get_emloop_arg_parser(add_common_arguments: bool = False) -> argparse.Argume
     _add_resume(commands)
     _add_eval(commands)
     _add_dataset(commands)
+    for add in (add_config, add_diff):
+        add(partial(_command, commands))
     add_ls(partial(_command, commands))
     return parser
 
@@ -70,6 +73,16 @@ def refuse_options(rest: Sequence[str], parser: argparse.ArgumentParser) -> list
             hint = "".join(f"; {text}" for text in did_you_mean(word.partition("=")[0], _options(parser)))
             raise UsageError(f"unknown option {word!r}{hint}")
     return list(rest)
+
+
+def refuse_words(rest: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Let nothing stand that the parser did not know.
+
+    Raises:
+        UsageError: For a misspelt option, or a word too many.
+    """
+    for word in refuse_options(rest, parser):
+        raise UsageError(f"{word!r} is one word too many; see {parser.prog} --help")
 
 
 def is_override(word: str) -> bool:

@@ -1,0 +1,151 @@
+"""``emloop diff``: what is different between two configs or two runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from emloop._config import load_config
+from emloop._config.changes import ABSENT, changes, same
+from emloop._config.defaults import Defaults
+from emloop._run_dir.facts import Facts, code_facts, environment_facts, metric_facts, seed_of
+from emloop._support.yaml_flow import one_line
+from emloop.constants import EXIT_DONE, EXIT_FAILED
+
+from . import render
+from .named_config import Named, named_config
+
+__all__ = ["diff"]
+
+_WRITTEN_BY_US = "model.restore_fallback"
+_MARKS = {"added": "+", "removed": "-", "changed": "~"}
+_ABOUT_RUNS: dict[str, Callable[[Path], Facts]] = {
+    "code": code_facts,
+    "environment": environment_facts,
+    "metrics": metric_facts,
+}
+"""What is compared where both are runs."""
+
+
+class Difference(NamedTuple):
+    """One thing that is not the same.
+
+    Args:
+        about: ``config``, ``code``, ``environment`` or ``metrics``.
+        key: What it is.
+        old: In the first one; ``ABSENT`` if it is not there.
+        new: In the second one.
+        defaults: Which of the two are not written, but the default of a class: ``old``, ``new``.
+    """
+
+    about: str
+    key: str
+    old: Any
+    new: Any
+    defaults: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """``added``, ``removed`` or ``changed``."""
+        return "added" if self.old is ABSENT else "removed" if self.new is ABSENT else "changed"
+
+
+def diff(first: str, second: str, output_root: str, *, as_json: bool = False) -> int:
+    """Write what is different to standard output.
+
+    Args:
+        first: A config, or a run.
+        second: Another one.
+        output_root: Where runs are looked for.
+        as_json: Whether to write JSON instead.
+
+    Returns:
+        The exit code: 1 if there is a difference.
+
+    Raises:
+        ConfigError: If a configuration cannot be read.
+        RunDirError: If there is no such run.
+    """
+    old, new = named_config(first, output_root), named_config(second, output_root)
+    found = _in_configs(old, new)
+    if old.run is not None and new.run is not None:
+        for about, facts in _ABOUT_RUNS.items():
+            found += _in_facts(about, facts(old.run), facts(new.run))
+    if as_json:
+        render.say(json.dumps([_described(difference) for difference in found], indent=2, default=_as_json))
+    else:
+        _write(found)
+    return EXIT_FAILED if found else EXIT_DONE
+
+
+def _in_configs(old: Named, new: Named) -> list[Difference]:
+    defaults = Defaults()
+    before, after = load_config(old.file), load_config(new.file)
+    found = []
+    for change in changes(before, after, old_defaults=defaults, new_defaults=defaults):
+        if change.key == _WRITTEN_BY_US and ABSENT in (change.old, change.new):
+            continue  # only a run has it
+        which = [side for side, is_one in (("old", change.old_is_default), ("new", change.new_is_default)) if is_one]
+        found.append(Difference("config", change.key, change.old, change.new, tuple(which)))
+    if old.run is not None and new.run is not None and not any(d.key == "main_loop.seed" for d in found):
+        found += _in_facts("config", {"main_loop.seed": seed_of(old.run)}, {"main_loop.seed": seed_of(new.run)})
+    return found
+
+
+def _in_facts(about: str, old: Facts, new: Facts) -> list[Difference]:
+    """What differs in two tables; nothing where one of them is empty."""
+    if not (old and new):
+        return []
+    keys = dict.fromkeys([*old, *new])
+    values = ((key, old.get(key, ABSENT), new.get(key, ABSENT)) for key in keys)
+    return [Difference(about, key, before, after) for key, before, after in values if not same(before, after)]
+
+
+def _write(found: Sequence[Difference]) -> None:
+    if not found:
+        render.say("no differences")
+    for about in ("config", *_ABOUT_RUNS):
+        rows = [
+            (f"  {_MARKS[difference.kind]}", difference.key, _values(difference))
+            for difference in found
+            if difference.about == about
+        ]
+        if rows:
+            render.say(f"{about}:")
+            render.say(render.aligned(rows))
+
+
+def _values(difference: Difference) -> str:
+    words = [
+        f"{_flow(value)} (default)" if side in difference.defaults else _flow(value)
+        for side, value in (("old", difference.old), ("new", difference.new))
+        if value is not ABSENT
+    ]
+    return " → ".join(words)
+
+
+def _flow(value: Any) -> str:
+    try:
+        return one_line(value)
+    except TypeError:  # a set
+        return repr(value)
+
+
+def _described(difference: Difference) -> dict[str, Any]:
+    sides = {"old": difference.old, "new": difference.new}
+    return {
+        "about": difference.about,
+        "key": difference.key,
+        "kind": difference.kind,
+        **{side: value for side, value in sides.items() if value is not ABSENT},
+        "defaults": list(difference.defaults),
+    }
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, date):
+        return value.isoformat()
+    return sorted(value, key=str)  # a set: nothing else in a configuration is no JSON
