@@ -18,6 +18,12 @@ def _no_settings_from_outside(monkeypatch):
     monkeypatch.delenv("EMLOOP_OUTPUT_DIR_FORMAT", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _no_caches_outside(tmp_path_factory, monkeypatch):
+    """What is kept between two checks of a config stays among the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "caches"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Make what a test has logged and printed fit to be sent between processes, which lone surrogates are not."""

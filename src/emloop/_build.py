@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from emloop import saved_models
@@ -237,6 +236,6 @@ def _place_one(problem: Problem, entry: Entry, find: Placer) -> Problem:
     argument = next((name for name in entry.arguments if problem.message.startswith(f"{name}:")), None)
     if argument is not None:
         message = problem.message.removeprefix(f"{argument}:").strip()
-        return replace(problem, message=message, path=f"{entry.label}.{argument}", place=find((argument,), True))
+        return problem._replace(message=message, path=f"{entry.label}.{argument}", place=find((argument,), True))
     unknown = next((name for name in entry.arguments if problem.message == f"unknown argument {name!r}"), None)
-    return replace(problem, path=entry.label, place=find((unknown,) if unknown else (), False))
+    return problem._replace(path=entry.label, place=find((unknown,) if unknown else (), False))

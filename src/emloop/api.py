@@ -16,7 +16,6 @@ import shutil
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -356,7 +355,7 @@ def _check_streams(main_loop: MainLoop, config: Mapping[str, Any]) -> None:
         where = place(("main_loop", "extra_streams"), value=True) or place(
             ("main_loop", "train_stream_name"), value=True
         )
-        raise MissingStreamError([replace(p, path="main_loop", place=where) for p in error.problems]) from None
+        raise MissingStreamError([p._replace(path="main_loop", place=where) for p in error.problems]) from None
 
 
 def _without_steering_hooks(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -33,8 +33,7 @@ come together, as :class:`Problem` s in one :class:`ConfigError`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 __all__ = [
     "ArchiveError",
@@ -78,8 +77,7 @@ class EmloopError(Exception):
         return str(self.args[0]) if self.args else ""
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where in the user's text something stands.
 
     Args:
@@ -111,8 +109,7 @@ class Place:
         return [f"    {number} | {self.excerpt[cut : cut + _WINDOW]}", f"    {' ' * len(number)} | {mark}"]
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One mistake in a configuration.
 
     Args:
@@ -125,7 +122,7 @@ class Problem:
     message: str
     path: str = ""
     place: Place | None = None
-    hints: tuple[str, ...] = field(default=())
+    hints: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         head = ": ".join(part for part in (str(self.place or ""), self.path, self.message) if part)

@@ -22,6 +22,7 @@ __all__ = ["FileCache", "cache_directory"]
 T = TypeVar("T")
 
 _FORMAT = 1
+_MOST = 2000
 _SETTLED_NS = 50_000_000
 _SETTLED_COARSELY_NS = 2_500_000_000
 
@@ -90,11 +91,20 @@ class FileCache:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             temporary = self._directory / f".new-{os.getpid()}-{threading.get_ident()}"
             temporary.write_bytes(b"%08x\n%s" % (crc32(text), text))
+            self._make_room()
             temporary.replace(_entry(self._directory, path))
         except OSError:
             if temporary is not None:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
+
+
+    def _make_room(self) -> None:
+        """Remove the older half where there are too many."""
+        if self._directory is not None and len(found := list(self._directory.iterdir())) > _MOST:
+            with suppress(OSError):  # somebody else may be doing the same
+                for old in sorted(found, key=lambda entry: entry.stat().st_mtime)[: _MOST // 2]:
+                    old.unlink(missing_ok=True)
 
 
 def _entry(directory: Path, path: Path) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +154,7 @@ class _Checker:
         if isinstance(found, Problem):
             if not (self._restoring and entry.kind is MODEL):
                 place = placer(self._config, entry)((), False)
-                self._found.append(replace(found, path=entry.label, place=place))
+                self._found.append(found._replace(path=entry.label, place=place))
             return None
         if found is not None:
             self._arguments(entry, found, found.name)
@@ -206,7 +205,7 @@ def _in_evaluation(problem: Problem, name: str) -> Problem:
     prefix = f"eval.{name}"
     if problem.path == "eval" or problem.path.startswith(prefix):
         return problem
-    return replace(problem, path=f"{prefix}.{problem.path}" if problem.path else prefix)
+    return problem._replace(path=f"{prefix}.{problem.path}" if problem.path else prefix)
 
 
 def _position(problem: Problem) -> tuple[bool, str, int, int]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,7 +109,7 @@ class _Reader:
             root, origin, source = read_config(path)
         except ConfigError as error:
             hints = ("'${…}' is not replaced here",) if "${" in name else ()
-            problems = [replace(p, place=p.place or node.place, hints=(*p.hints, *hints)) for p in error.problems]
+            problems = [p._replace(place=p.place or node.place, hints=(*p.hints, *hints)) for p in error.problems]
             raise type(error)(problems) from error.__cause__
         if any(Path(file).samefile(origin) for file in chain):
             raise _error(node, f"{origin} extends itself", *_way(chain, origin))

@@ -14,7 +14,6 @@ something anchored reaches everybody who refers to it, a change of a merged key 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from emloop._support.yaml import construct, parse
@@ -70,7 +69,7 @@ def apply_override(root: MappingNode, override: Override) -> None:
             (spot.whole or spot).remove()
     except ConfigError as error:
         place = override.text.place(0, 0)
-        raise ConfigError([replace(problem, place=problem.place or place) for problem in error.problems]) from None
+        raise ConfigError([problem._replace(place=problem.place or place) for problem in error.problems]) from None
 
 
 def _append(spot: Spot, override: Override) -> None:
