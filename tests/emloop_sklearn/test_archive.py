@@ -73,7 +73,6 @@ def test_memory_order_survives_with_gaps_between_the_rows():
         np.random.RandomState(3),
         np.random.default_rng(3),
     ],
-    ids=repr,
 )
 def test_parts_come_back_as_they_were(value):
     """With their types; and the bytes say the same once more."""

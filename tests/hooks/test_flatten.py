@@ -31,7 +31,6 @@ def flat(value):
         ([], []),
         ([None], [None]),
     ],
-    ids=repr,
 )
 def test_nesting_of_any_depth_and_kind_is_taken_apart(value, expected):
     """Texts stay whole, a scalar becomes a list of one."""

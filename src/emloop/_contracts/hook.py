@@ -50,7 +50,7 @@ class AbstractHook:
                 self._text = text
 
             def after_epoch(self, epoch_id, epoch_data):
-                logging.info("%s: %s", self._text, epoch_data["valid"]["loss"]["mean"])
+                logging.getLogger(__name__).info("%s: %s", self._text, epoch_data["valid"]["loss"]["mean"])
 
     A constructor is given ``model``, ``dataset`` and ``output_dir`` when it names them or takes ``**kwargs``, and
     everything that the configuration says.
