@@ -1,0 +1,13 @@
+"""Training PyTorch modules, and restoring them without their source."""
+
+from emloop.errors import MissingExtraError
+
+try:
+    import torch as _torch  # noqa: F401 - so that its absence is one clear line
+except ModuleNotFoundError as error:
+    raise MissingExtraError("emloop_torch", "torch") from error
+
+from .base_model import BaseModel
+from .supervised import Supervised
+
+__all__ = ["BaseModel", "Supervised"]

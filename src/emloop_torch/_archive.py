@@ -1,0 +1,153 @@
+"""One graph as bytes: an archive of ``torch.export`` that holds no weights, no examples, no source and no pickle.
+
+``torch.export.load`` would unpickle what an archive calls pickled, look any operator's name up in ``torch`` and
+evaluate sizes as Python expressions. So nothing is loaded that :func:`check` has not read through: it lets pass what
+:func:`pack` writes, and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
+
+import torch
+from torch.export import ExportedProgram
+
+from emloop.errors import SavedModelError, UntrustedError
+
+__all__ = ["check", "pack", "unpack"]
+
+_SAMPLES = "data/sample_inputs/model.pt"
+_MEMBER = re.compile(
+    r"[^/]+/("
+    r"data/weights/(weight_\d+|model_weights_config\.json)|data/constants/(tensor_\d+|model_constants_config\.json)"
+    rf"|{re.escape(_SAMPLES)}|models/model\.json|archive_format|archive_version|byteorder|\.data/\w+|\.format_version"
+    r"|\.storage_alignment|version)"
+)
+_OPERATOR = re.compile(
+    r"torch\.ops\.(aten|prims|higher_order)\.(?!from_file)[a-z_]\w*(\.\w+)?|torch\.sym_\w+"
+    r"|_operator\.(add|sub|mul|truediv|floordiv|mod|pow|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|xor|not_|getitem)"
+    r"|math\.[a-z]\w*"
+)
+_FUNCTIONS = (
+    "Abs|Add|And|CeilDiv|CleanDiv|Equality|FloatTrueDiv|FloorDiv|GreaterThan|IntTrueDiv|Integer|LessThan|Max|Min|Mod"
+    "|ModularIndexing|Mul|Not|Or|Pow|PythonMod|Rational|RoundToInt|StrictGreaterThan|StrictLessThan|ToFloat|TruncToInt"
+    "|Unequality"
+)
+_SYMBOLIC = re.compile(
+    rf"(Symbol\('[a-z]+\d+'(, [a-z]+=(True|False))*\)|({_FUNCTIONS})\("
+    r"|[a-z]+\d+|-?\d+|True|False|int_oo|[-+*/%(),<>=\s])*"
+)
+_SPECS = re.compile(r'"type": ("builtins\.(tuple|list|dict)"|null)')
+_UNREADABLE = (BadZipFile, EOFError, KeyError, ValueError, TypeError, NotImplementedError, RuntimeError)
+
+
+def pack(program: ExportedProgram) -> bytes:
+    """An exported program as bytes, less its weights, its examples and what tells of its source.
+
+    Raises:
+        UntrustedError: If it is made of operators that no restore would accept.
+    """
+    program.example_inputs = None
+    for name, tensor in program.state_dict.items():
+        program.state_dict[name] = _hollow(tensor)
+    for name in program.graph_signature.non_persistent_buffers:
+        program.constants[name] = _hollow(program.constants[name])
+    program._guards_code = []  # sizes are checked by ProgramModule, without running code from a file
+    for graph in program.graph_module.modules():
+        if isinstance(graph, torch.fx.GraphModule):
+            for node in graph.graph.nodes:
+                for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node", "custom"):
+                    node.meta.pop(key, None)
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    check(buffer.getvalue(), "the exported program")
+    return buffer.getvalue()
+
+
+def unpack(content: bytes, name: str) -> ExportedProgram:
+    """The program that :func:`pack` wrote.
+
+    Args:
+        content: The archive.
+        name: What to call it in a message.
+
+    Raises:
+        UntrustedError: If it could run code that is not PyTorch's own.
+        SavedModelError: If it cannot be read.
+    """
+    check(content, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return torch.export.load(io.BytesIO(content))
+        except _UNREADABLE as error:
+            raise SavedModelError(
+                f"{name} cannot be read by PyTorch {torch.__version__}: {type(error).__name__}: {error}"
+            ) from error
+
+
+def check(content: bytes, name: str) -> None:
+    """Let only data pass.
+
+    Raises:
+        UntrustedError: If there is anything in the archive that :func:`pack` does not write; says what.
+        SavedModelError: If it is no archive at all.
+    """
+    try:
+        with ZipFile(io.BytesIO(content)) as file:
+            for entry in file.infolist():
+                if entry.compress_type != ZIP_STORED or not _MEMBER.fullmatch(entry.filename):
+                    raise _untrusted(name, f"the member {entry.filename!r}")
+                if entry.filename.endswith(_SAMPLES) and entry.file_size:
+                    raise _untrusted(name, "example data, pickled")
+                if entry.filename.endswith(".json"):
+                    _check_json(json.loads(file.read(entry)), name)
+    except (BadZipFile, EOFError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, UntrustedError):
+            raise
+        raise SavedModelError(f"{name} is no program: {type(error).__name__}: {error}") from error
+
+
+def _check_json(value: Any, name: str) -> None:
+    for key, found in _entries(value):
+        if key == "use_pickle" and found is not False:
+            raise _untrusted(name, "a pickle")
+        if key == "target" and isinstance(found, str) and not _OPERATOR.fullmatch(found):
+            raise _untrusted(name, f"the operator {found!r}")
+        if key == "expr_str" and not _SYMBOLIC.fullmatch(found):
+            raise _untrusted(name, f"the expression {found!r}")
+        if key == "range_constraints" and not all(map(_SYMBOLIC.fullmatch, found)):
+            raise _untrusted(name, f"the sizes {', '.join(map(repr, found))}")
+        if key in ("guards_code", "metadata") and found:
+            raise _untrusted(name, f"{key}: {found!r}"[:200])
+        if key in ("in_spec", "out_spec") and isinstance(found, str) and '"type"' in _SPECS.sub("", found):
+            raise _untrusted(name, f"arguments of types of its own: {found!r}"[:200])
+
+
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every key of every mapping, with its value."""
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, dict):
+            yield from found.items()
+            waiting += found.values()
+        elif isinstance(found, list):
+            waiting += found
+
+
+def _hollow(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of the same shape that takes the room of one number."""
+    hollow = torch.zeros((1,) * tensor.ndim, dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
+    is_parameter = isinstance(tensor, torch.nn.Parameter)
+    return torch.nn.Parameter(hollow, requires_grad=tensor.requires_grad) if is_parameter else hollow
+
+
+def _untrusted(name: str, what: str) -> UntrustedError:
+    return UntrustedError(f"{name} holds what a program must not hold: {what}")

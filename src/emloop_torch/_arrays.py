@@ -1,0 +1,46 @@
+"""Tensors as what a state tree can hold, and back, to the bit.
+
+NumPy lacks some of PyTorch's dtypes; a tensor of one of these is kept as its bits:
+``{"dtype": "bfloat16", "bits": …}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from emloop.errors import StateError
+
+__all__ = ["to_plain", "to_tensor"]
+
+_BITS = {torch.bfloat16: torch.uint16} | {
+    getattr(torch, name): torch.uint8
+    for name in ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
+    if hasattr(torch, name)
+}
+_BY_NAME = {str(dtype).removeprefix("torch."): dtype for dtype in _BITS}
+
+
+def to_plain(tensor: torch.Tensor) -> Any:
+    """A copy of a tensor's values for a state tree; later changes of the tensor do not reach it."""
+    host = tensor.detach().to("cpu", copy=True)
+    if host.dtype in _BITS:
+        name = str(host.dtype).removeprefix("torch.")
+        return {"dtype": name, "bits": host.contiguous().view(_BITS[host.dtype]).numpy()}
+    return host.resolve_conj().resolve_neg().numpy()
+
+
+def to_tensor(value: Any) -> torch.Tensor:
+    """The tensor, on the host, that :func:`to_plain` was given.
+
+    Raises:
+        StateError: If it is none.
+    """
+    if isinstance(value, Mapping) and value.keys() == {"dtype", "bits"} and value["dtype"] in _BY_NAME:
+        return torch.from_numpy(np.array(value["bits"])).view(_BY_NAME[value["dtype"]])
+    if not isinstance(value, (np.ndarray, np.generic)):
+        raise StateError(f"expected an array, got {type(value).__name__}")
+    return torch.from_numpy(np.array(value))

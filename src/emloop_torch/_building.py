@@ -1,0 +1,153 @@
+"""Where a model's module comes from: its class, or what a saved model holds of it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from emloop.errors import ConfigError, Problem, SavedModelError
+from emloop.saved_models import Saved, find_saved
+from emloop.types import StateTree
+
+from ._arrays import to_tensor
+from ._classes import argument_problems, arguments_of, require_mapping
+from ._program import Program
+from ._program_module import ProgramModule
+from ._saved import overridden_methods, state_in
+
+__all__ = ["adopt_arguments", "build_module", "transfer"]
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 6
+
+
+def build_module(
+    model: Any, base: type[Any], arguments: Mapping[str, Any], saved: Saved | None, state: StateTree | None
+) -> nn.Module:
+    """The module that configuration and source describe or, where the source is gone, what a saved model holds.
+
+    Args:
+        model: The model, whose class may have ``create_model``.
+        base: The class that has none.
+        arguments: Those that the configuration gives to ``create_model``.
+        saved: What to restore from.
+        state: The state in it.
+
+    Raises:
+        ConfigError: If arguments are wrong, or ``create_model`` returns no module.
+        SavedModelError: If the source is needed.
+    """
+    cls = type(model)
+    has_source = cls.create_model is not base.create_model
+    if has_source or state is None:
+        accepted = arguments_of(cls.create_model, arguments)
+        accepted.pop("self", None)
+    else:
+        accepted = dict.fromkeys(state["arguments"], False)  # of the class whose source is gone
+    others = [name for name in arguments_of(base) if name not in ("dataset", "log_dir", "restore_from")]
+    problems = argument_problems("", cls.__name__, arguments, accepted, others=others)
+    if problems:
+        raise ConfigError(problems)
+    if saved is not None and state is not None and not has_source:
+        return _restored(model, base, saved, state)
+    module = model.create_model(**arguments)
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"create_model of {cls.__name__} must return a torch.nn.Module, got {module!r}")
+    lazy = [name for name, p in module.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
+    if lazy:
+        raise ConfigError(f"{cls.__name__}: {lazy[0]} has no size yet; lazy modules need theirs when they are made")
+    return module
+
+
+def adopt_arguments(arguments: Mapping[str, Any], state: StateTree | None, *, restored: bool) -> list[str]:
+    """Names of the arguments of the class that had the source."""
+    return list(state["arguments"]) if restored and state is not None else sorted(arguments)
+
+
+def transfer(module: nn.Module, description: Any) -> None:
+    """Take what fits from a saved model: parameters and buffers of the same name and shape.
+
+    Args:
+        module: The module.
+        description: The key ``init_from``: a path, or ``{path, rename: {regular expression: replacement}}``.
+
+    Raises:
+        ConfigError: If nothing fits, or the description is wrong.
+        SavedModelError: If there is no saved model, or it is damaged.
+    """
+    values = {"path": description} if isinstance(description, str) else description
+    values = require_mapping("init_from", values, "{path: log/pretrained, rename: {'encoder\\.(.*)': 'backbone.\\1'}}")
+    problems = argument_problems("init_from: ", "init_from", values, {"path": True, "rename": False})
+    if problems:
+        raise ConfigError(problems)
+    state = state_in(find_saved(values["path"]))
+    renames = require_mapping("init_from: rename", values.get("rename", {}), "{'encoder\\.(.*)': 'backbone.\\1'}")
+    there = {
+        _renamed(name, renames): value for kind in ("parameters", "buffers") for name, value in state[kind].items()
+    }
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    taken, misfits = [], []
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if name not in there:
+                continue
+            new = to_tensor(there[name])
+            if new.shape == tensor.shape:
+                tensor.copy_(new)
+                taken.append(name)
+            else:
+                misfits.append(f"{name} ({list(new.shape)} there, {list(tensor.shape)} here)")
+    if not taken:
+        hints = (f"there: {_some(there)}", f"here: {_some(own)}")
+        raise ConfigError(
+            Problem(f"init_from: nothing in {values['path']} has a name and shape of this model", hints=hints)
+        )
+    logger.info(
+        "init_from %s: %s of %s taken; of another shape: %s; not there: %s; not used: %s",
+        values["path"],
+        len(taken),
+        len(own),
+        _some(misfits),
+        _some(name for name in own if name not in there),
+        _some(name for name in there if name not in own),
+    )
+
+
+def _restored(model: Any, base: type[Any], saved: Saved, state: StateTree) -> ProgramModule:
+    name = type(model).__name__
+    unknown = sorted(set(state["overrides"]) & {"run", "compute", "state_dict", "load_state_dict"})
+    if unknown and not set(unknown) <= set(overridden_methods(type(model), base)):
+        raise SavedModelError(
+            f"{saved.path}: {name} cannot restore it without the source, which overrides {unknown[0]}"
+        )
+    directory = saved.program()
+    if directory is None:
+        raise SavedModelError(
+            f"{saved.path}: the model's source is needed: its run has never saved a model, so there is no program of it"
+        )
+    program = Program.read(directory)
+    if not program.graphs:
+        raise SavedModelError(f"{saved.path}: the model's source is needed: {program.reason}")
+    return ProgramModule(program)
+
+
+def _renamed(name: str, renames: Mapping[str, str]) -> str:
+    for pattern, replacement in renames.items():
+        try:
+            if match := re.fullmatch(pattern, name):
+                return match.expand(replacement)
+        except re.error as error:
+            raise ConfigError(f"init_from: rename: {pattern!r} → {replacement!r}: {error}") from error
+    return name
+
+
+def _some(names: Any) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return (", ".join(listed[:_SHOWN]) or "none") + more

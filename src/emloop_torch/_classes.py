@@ -1,0 +1,149 @@
+"""Classes of PyTorch that a configuration names, and making objects of them.
+
+``{class: AdamW, weight_decay: 0.01}`` stands for an object; the rest are arguments of the constructor. A short name is
+looked up in the package that offers such classes; any other is a full name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from types import ModuleType
+from typing import Any
+
+from emloop.errors import ConfigError, Problem, UnknownClassError
+from emloop.suggest import did_you_mean
+
+__all__ = ["argument_problems", "arguments_of", "construct", "find_class", "require_mapping", "split_class"]
+
+
+def require_mapping(argument: str, value: Any, example: str) -> dict[str, Any]:
+    """A copy of a mapping with text keys.
+
+    Raises:
+        ConfigError: If the value is something else.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f"{argument}: expected a mapping such as {example}, got {value!r}")
+    return dict(value)
+
+
+def split_class(argument: str, description: Any, home: ModuleType, base: type) -> tuple[type[Any], dict[str, Any]]:
+    """The class that a description names, and the arguments beside it.
+
+    Raises:
+        ConfigError: If it names none, or one that is not of the kind.
+    """
+    example = f"{{class: {next(iter(_offered(home, base)))}}}"
+    if isinstance(description, str):
+        description = {"class": description}
+    arguments = require_mapping(argument, description, example)
+    if "class" not in arguments:
+        raise ConfigError(f"{argument}: 'class' is missing, e.g. {example}")
+    return find_class(argument, arguments.pop("class"), home, base), arguments
+
+
+def find_class(argument: str, name: Any, home: ModuleType, base: type) -> type[Any]:
+    """The class of a short name in a package, or of a full name.
+
+    Raises:
+        UnknownClassError: If the name leads nowhere, or to something of another kind.
+    """
+    offered = _offered(home, base)
+    if "." not in str(name):
+        if name in offered:
+            return offered[name]
+        hints = (*did_you_mean(str(name), offered), f"a class of {home.__name__}, or a full name: package.module.Class")
+        raise UnknownClassError(Problem(f"{argument}: unknown class {name!r}", hints=hints))
+    module_name, _, attribute = name.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UnknownClassError(f"{argument}: {name} cannot be imported: {error}") from error
+    found = getattr(module, attribute, None)
+    if found is None:
+        hints = did_you_mean(attribute, vars(module))
+        raise UnknownClassError(Problem(f"{argument}: {module_name} has no {attribute!r}", hints=hints))
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise UnknownClassError(f"{argument}: {name} is no {base.__name__}")
+    return found
+
+
+def construct(
+    argument: str,
+    cls: type[Any],
+    arguments: Mapping[str, Any],
+    *first: Any,
+    called: Mapping[str, str] | None = None,
+) -> Any:
+    """An object of a class, made of the first arguments, which are ours, and those of a configuration.
+
+    Args:
+        argument: Key of the configuration, for messages.
+        cls: The class.
+        arguments: What the configuration gives.
+        first: What comes before that.
+        called: Argument of the class → what the configuration calls it.
+
+    Raises:
+        ConfigError: If arguments are unknown, missing or impossible.
+    """
+    called = called or {}
+    own = dict(list(arguments_of(cls, arguments).items())[len(first) :])
+    accepted = {called.get(name, name): is_required for name, is_required in own.items()}
+    problems = argument_problems(f"{argument}: ", cls.__name__, arguments, accepted)
+    if problems:
+        raise ConfigError(problems)
+    names = {name: own_name for own_name, name in called.items()}
+    try:
+        return cls(*first, **{names.get(name, name): value for name, value in arguments.items()})
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{argument}: {cls.__name__}: {error}") from error
+
+
+def arguments_of(function: Callable[..., Any], given: Collection[str] = ()) -> dict[str, bool]:
+    """The arguments of a function or class → whether they must be given; with ``**kwargs``, also all that are given."""
+    parameters = inspect.signature(function).parameters.values()
+    named = {
+        parameter.name: parameter.default is parameter.empty
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return {**named, **dict.fromkeys(set(given) - set(named), False)} if takes_any else named
+
+
+def argument_problems(
+    prefix: str, taker: str, given: Collection[str], accepted: Mapping[str, bool], *, others: Collection[str] = ()
+) -> list[Problem]:
+    """What is unknown and what is missing among the arguments that a configuration gives.
+
+    Args:
+        prefix: What each message begins with.
+        taker: What takes the arguments, for the message.
+        given: Names of the arguments given.
+        accepted: Names of those that there are → whether they must be given.
+        others: Names that may be given besides, and have been taken already.
+    """
+    names = [*others, *accepted]
+    takes = f"{taker} takes: {', '.join(names) or 'no arguments'}"
+    unknown = [
+        Problem(f"{prefix}unknown argument {name!r}", hints=(*did_you_mean(name, names), takes))
+        for name in given
+        if name not in accepted
+    ]
+    missing = [
+        Problem(f"{prefix}{taker} needs the argument {name!r}")
+        for name, is_required in accepted.items()
+        if is_required and name not in given
+    ]
+    return unknown + missing
+
+
+def _offered(home: ModuleType, base: type) -> dict[str, type[Any]]:
+    return {
+        name: cls
+        for name, cls in vars(home).items()
+        if isinstance(cls, type) and issubclass(cls, base) and cls is not base and not name.startswith("_")
+    }

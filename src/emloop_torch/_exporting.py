@@ -1,0 +1,135 @@
+"""Making graphs of a live module: exported ones, and a traced one that computes gradients itself.
+
+Exporting follows ``forward`` operation by operation. What an operation does on the way back is PyTorch's own then, so a
+gradient that a module defines for itself is lost; tracing the way back keeps it, at a price: the graph holds the very
+kernels of one precision and one kind of device. Neither sees what Python does between the operations. That is why
+nothing that is made here counts before ``_verifying`` has compared it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import Dim
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from ._archive import pack
+from ._program_module import LOSS, PREFIX
+
+__all__ = ["View", "export_view", "trace_view"]
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+class View(nn.Module):
+    """One view of a module, as a function of tensors in a fixed order to tensors in a fixed order.
+
+    Args:
+        net: The module.
+        method: ``forward`` or ``predict``.
+        inputs: Names of what it takes.
+        outputs: Names of what to return of its outputs.
+    """
+
+    def __init__(self, net: nn.Module, method: str, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        super().__init__()
+        setattr(self, PREFIX, net)
+        self._method = method
+        self._inputs = tuple(inputs)
+        self._outputs = tuple(outputs)
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The outputs for the inputs."""
+        net = getattr(self, PREFIX)
+        outputs = getattr(net, self._method)(**dict(zip(self._inputs, tensors, strict=True)))
+        return tuple(outputs[name] for name in self._outputs)
+
+
+def export_view(view: View, example: Tensors, varying: Mapping[str, Collection[int]], *, train: bool) -> bytes:
+    """A view as an exported graph.
+
+    Args:
+        view: The view, of a copy of the module that nothing else uses.
+        example: Inputs to follow it with; they do not end up in the graph.
+        varying: Input → axes beside the first whose size differs between batches.
+        train: Whether in training mode.
+    """
+    view.train(train)
+    shapes = tuple(_sizes(varying.get(name, ())) for name in example)
+    with _quiet(), torch.set_grad_enabled(train):
+        exported = torch.export.export(view, tuple(example.values()), dynamic_shapes=(shapes,), strict=False)
+        return pack(exported)
+
+
+def trace_view(
+    module: nn.Module,
+    inputs: Tensors,
+    outputs: Sequence[str],
+    trained: Sequence[str],
+    varying: Mapping[str, Collection[int]],
+    precision: AbstractContextManager[Any],
+) -> bytes:
+    """The training view as a traced graph: parameters, buffers and inputs → outputs, gradients and new buffers.
+
+    Args:
+        module: A copy of the module that nothing else uses.
+        inputs: Inputs to trace it with.
+        outputs: Names of the outputs.
+        trained: Names of the parameters whose gradients are wanted; every one must have one.
+        varying: As for :func:`export_view`.
+        precision: Around the forward pass.
+    """
+    module.train()
+    parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+    counts = (len(parameters), len(buffers))
+
+    def step(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        given, rest = tensors[: counts[0]], tensors[counts[0] :]
+        leaves = {
+            name: value.detach().requires_grad_(parameters[name].requires_grad)
+            for name, value in zip(parameters, given, strict=True)
+        }
+        # Buffers are changed in place, and the originals must not be.
+        held = {name: value.clone() for name, value in zip(buffers, rest[: counts[1]], strict=True)}
+        named = dict(zip(inputs, rest[counts[1] :], strict=True))
+        with precision:
+            found = torch.func.functional_call(module, {**leaves, **held}, kwargs=named)
+        gradients = torch.autograd.grad(found[LOSS].mean(), [leaves[name] for name in trained])
+        return (*(found[name].detach() for name in outputs), *gradients, *held.values())
+
+    flat = [value.detach() for value in (*parameters.values(), *buffers.values(), *inputs.values())]
+    with _quiet():
+        graph = make_fx(step, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat)
+        fixed: tuple[Any, ...] = (None,) * sum(counts)
+        shapes = (*fixed, *(_sizes(varying.get(name, ())) for name in inputs))
+        exported = torch.export.export(_Traced(graph), tuple(flat), dynamic_shapes=(shapes,), strict=False)
+        return pack(exported)
+
+
+class _Traced(nn.Module):
+    """A traced graph as a module of its own."""
+
+    def __init__(self, graph: nn.Module) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        """What the graph computes."""
+        return self.graph(*tensors)
+
+
+def _sizes(varying: Collection[int]) -> dict[int, Any]:
+    return {0: Dim.DYNAMIC, **dict.fromkeys(varying, Dim.AUTO)}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporting warns of what only its developers can change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,101 @@
+"""The random numbers of a model: a sequence for training and another for evaluation, apart from everybody else's.
+
+PyTorch's dropout and the like draw from global generators. While a model works, these stand where the model's own
+sequence stands, and afterwards where they stood before. So neither an extra evaluation nor a hook that draws changes
+what a training draws, and what a state holds is all there is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+
+from emloop.errors import StateError
+from emloop.types import StateTree
+
+from ._arrays import to_plain, to_tensor
+
+__all__ = ["Generators"]
+
+logger = logging.getLogger(__name__)
+
+Purpose = Literal["training", "evaluation"]
+
+_OTHER_HALF = 1 << 63
+
+
+class Generators:
+    """Where the sequences of one model stand.
+
+    Args:
+        seed: Where they begin; ``None`` draws from PyTorch's global generator.
+        device: Device of the model, which has a generator of its own beside that of the host.
+    """
+
+    def __init__(self, seed: int | None, device: torch.device) -> None:
+        self._device = device
+        if seed is None:
+            seed = int(torch.randint(2**62, ()))
+        seed %= 2**64
+        self._states = {"training": self._begin(seed), "evaluation": self._begin(seed ^ _OTHER_HALF)}
+
+    @contextmanager
+    def use(self, purpose: Purpose) -> Iterator[None]:
+        """Let everything inside draw from one of the sequences."""
+        outer = self._read()
+        self._write(self._states[purpose])
+        try:
+            yield
+        finally:
+            self._states[purpose] = self._read()
+            self._write(outer)
+
+    def state_dict(self) -> StateTree:
+        """Purpose → kind of device → state of the generator, ``uint8``."""
+        return {
+            purpose: {name: to_plain(state) for name, state in states.items()}
+            for purpose, states in self._states.items()
+        }
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Go on from what :meth:`state_dict` returned, as far as it was for the same kind of device.
+
+        Raises:
+            StateError: If it is no such state.
+        """
+        for purpose, own in self._states.items():
+            try:
+                found = {name: to_tensor(state[purpose][name]) for name in own if name in state[purpose]}
+            except (KeyError, TypeError) as error:
+                raise StateError(f"no state of random generators: {error}") from error
+            missing = sorted(own.keys() - found.keys())
+            if missing:
+                logger.warning(
+                    "The state holds no random generator of %s; its %s draws anew", ", ".join(missing), purpose
+                )
+            own.update(found)
+
+    def _begin(self, seed: int) -> dict[str, torch.Tensor]:
+        states = {"cpu": torch.Generator().manual_seed(seed).get_state()}
+        if self._device.type != "cpu":
+            states[self._device.type] = torch.Generator(self._device).manual_seed(seed).get_state()
+        return states
+
+    def _read(self) -> dict[str, torch.Tensor]:
+        states = {"cpu": torch.get_rng_state()}
+        if self._device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self._device)
+        elif self._device.type == "mps":
+            states["mps"] = torch.mps.get_rng_state()
+        return states
+
+    def _write(self, states: dict[str, torch.Tensor]) -> None:
+        torch.set_rng_state(states["cpu"])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(states["cuda"], self._device)
+        elif self._device.type == "mps":
+            torch.mps.set_rng_state(states["mps"])

@@ -1,0 +1,249 @@
+"""Climbing as high as is correct: exported, traced, inference, weights.
+
+=============  =====================================================================================
+exported       trained further and evaluated without source
+traced         the same, with gradients as a graph of their own, for one precision and kind of device
+inference      evaluated without source; training needs it
+weights        nothing can be done without source
+=============  =====================================================================================
+
+Every rung is made of a copy of the module, stored, loaded again, and compared with another copy. So the module itself,
+what Python keeps in it included, is as it was before.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ._exporting import View, export_view, trace_view
+from ._parameters import load_values, tied_names, values_of
+from ._program import FORMAT, Program
+from ._program_module import LOSS, ProgramModule
+from ._verifying import Difference, Run, compare, sizes_of, with_examples
+
+__all__ = ["Request", "climb"]
+
+logger = logging.getLogger(__name__)
+
+_EXPORTED, _TRACED, _INFERENCE, _WEIGHTS = "exported", "traced", "inference", "weights"
+_REASON_LENGTH = 300
+_ADVICE = 'For more information, run with TORCH_LOGS="+dynamic".'
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a program is made for.
+
+    Args:
+        examples: Batches to make it with and to verify it by, at least one; they do not end up in it.
+        label_free: Method that can do without labels, and what it takes; ``None`` where there is none.
+        precision: Makes what goes around a forward pass.
+        needs_source: Why training needs the source whatever happens, e.g. an overridden training step.
+    """
+
+    examples: Sequence[Mapping[str, torch.Tensor]]
+    label_free: tuple[str, Sequence[str]] | None
+    precision: Callable[[], AbstractContextManager[Any]]
+    needs_source: str | None
+
+
+def climb(module: nn.Module, request: Request, known: Program | None = None) -> Program:
+    """The best program of a module that is correct.
+
+    Args:
+        module: The live module; it is not changed.
+        request: What the program shall do.
+        known: A program that was made earlier; if it still does what the module does, it is the one.
+    """
+    described: dict[str, Any] = {"format": FORMAT, "torch": torch.__version__, **_made_of(module)}
+    if known is not None and _Climber(module, request, described).confirms(known):
+        return known
+    climber = _Climber(module, request, described)
+    try:
+        climber.evaluate()
+    except Exception as error:  # noqa: BLE001 - exporting fails in any way it likes, and the reason is told
+        return climber.program(_WEIGHTS, _told("evaluation", error))
+    if request.needs_source is not None:
+        return climber.program(_INFERENCE, request.needs_source)
+    reasons: list[str] = []
+    for rung, attempt in ((_EXPORTED, climber.export_training), (_TRACED, climber.trace_training)):
+        try:
+            attempt()
+            return climber.program(rung, "; ".join(reasons) or None)
+        except Exception as error:  # noqa: BLE001 - as above
+            reasons.append(_told(rung, error))
+    return climber.program(_INFERENCE, "; ".join(reasons))
+
+
+class _Climber:
+    """The views that have been made so far."""
+
+    def __init__(self, module: nn.Module, request: Request, described: dict[str, Any]) -> None:
+        self._module = module
+        self._request = request
+        self._described = described
+        self._views: dict[str, dict[str, Any]] = {}
+        self._graphs: dict[str, bytes] = {}
+        self._exact = True
+        self._batches = [
+            with_examples(example, size)
+            for example in request.examples
+            for size in sizes_of(len(next(iter(example.values()))))
+        ]
+        self._varying = {
+            name: [axis for axis in range(1, tensor.ndim) if self._varies(name, axis)]
+            for name, tensor in self._batches[0].items()
+        }
+
+    def confirms(self, known: Program) -> bool:
+        """Whether a program is of this module, for all that is requested."""
+        own = {key: known.description.get(key) for key in self._described}
+        wanted = {"eval", "train"} | ({"predict"} if self._request.label_free else set())
+        if own != self._described or self._request.needs_source or known.description["views"].keys() != wanted:
+            return False
+        self._views, self._graphs = dict(known.description["views"]), dict(known.graphs)
+        method = self._request.label_free[0] if self._request.label_free else ""
+        try:
+            for view in self._views:
+                self._verify(view, method if view == "predict" else "forward")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the program has to be made anew
+            logger.info("The program in the run is made anew: %s", _told("verification", error))
+            return False
+        return True
+
+    def evaluate(self) -> None:
+        """Make and verify the views that need no gradients."""
+        self._make("eval", "forward", list(self._batches[0]))
+        self._verify("eval", "forward")
+        if self._request.label_free is not None:
+            method, names = self._request.label_free
+            self._make("predict", method, names)
+            self._verify("predict", method)
+
+    def export_training(self) -> None:
+        """Make and verify an exported training view."""
+        self._make("train", "forward", list(self._batches[0]), train=True)
+        self._verify("train", "forward")
+
+    def trace_training(self) -> None:
+        """Make and verify a traced training view."""
+        module, batch = _copy(self._module), self._batches[0]
+        outputs = self._views["eval"]["outputs"]
+        trained = self._trained(batch)
+        precision = self._request.precision()
+        self._graphs["train"] = trace_view(module, batch, outputs, trained, self._varying, precision)
+        self._views["train"] = {**self._views["eval"], "kind": "traced", "gradients": trained}
+        self._verify("train", "forward")
+
+    def program(self, rung: str, reason: str | None) -> Program:
+        """What has been made, for a rung."""
+        views = {} if rung == _WEIGHTS else {k: v for k, v in self._views.items() if k != "train" or rung != _INFERENCE}
+        description = {**self._described, "rung": rung, "reason": reason, "exact": self._exact, "views": views}
+        return Program(description, {view: self._graphs[view] for view in views})
+
+    def _make(self, view: str, method: str, names: Sequence[str], *, train: bool = False) -> None:
+        example = {name: self._batches[0][name] for name in names}
+        outputs = self._outputs(method, example)
+        maker = View(_copy(self._module), method, names, outputs)
+        self._graphs[view] = export_view(maker, example, self._varying, train=train)
+        inputs = {
+            name: {"dtype": _name(tensor.dtype), "shape": [None, *self._shape(name, tensor)]}
+            for name, tensor in example.items()
+        }
+        self._views[view] = {"kind": "exported", "inputs": inputs, "outputs": outputs}
+
+    def _verify(self, view: str, method: str) -> None:
+        live = _copy(self._module)
+        program = ProgramModule(self.program(_EXPORTED, None))
+        program.to(next(iter(self._batches[0].values())).device)
+        load_values(program, _bare_values(live))
+        own_method = view if view == "predict" else "forward"
+        described = self._views[view]
+        for batch in self._batches:
+            inputs = {name: batch[name] for name in described["inputs"]}
+            precision = self._request.precision
+            exact = compare(
+                Run(live, method, precision),
+                Run(program, own_method, precision),
+                inputs,
+                described["outputs"],
+                train=view == "train",
+            )
+            self._exact = self._exact and exact
+
+    def _outputs(self, method: str, batch: Mapping[str, torch.Tensor]) -> list[str]:
+        """Names of the outputs that have a value for every example."""
+        module = _copy(self._module).eval()
+        with torch.random.fork_rng(), torch.no_grad():
+            outputs = getattr(module, method)(**batch)
+        examples = len(next(iter(batch.values())))
+        return [
+            name
+            for name, value in outputs.items()
+            if isinstance(value, torch.Tensor) and value.shape[:1] == (examples,)
+        ]
+
+    def _trained(self, batch: Mapping[str, torch.Tensor]) -> list[str]:
+        """Names of the parameters that have a gradient."""
+        module = _copy(self._module).train()
+        with torch.random.fork_rng():
+            with self._request.precision():
+                loss = module(**batch)[LOSS]
+            loss.mean().backward()
+        return [name for name, parameter in module.named_parameters() if parameter.grad is not None]
+
+    def _shape(self, name: str, tensor: torch.Tensor) -> list[int | None]:
+        return [None if axis in self._varying[name] else size for axis, size in enumerate(tensor.shape) if axis > 0]
+
+    def _varies(self, name: str, axis: int) -> bool:
+        return len({example[name].shape[axis] for example in self._request.examples}) > 1
+
+
+def _bare_values(module: nn.Module) -> Any:
+    """The values of a module without what its class keeps of its own."""
+    values = values_of(module)
+    return {"parameters": values["parameters"], "buffers": values["buffers"]}
+
+
+def _made_of(module: nn.Module) -> dict[str, Any]:
+    persistent = set(module.state_dict(keep_vars=True))
+    parameters = dict(module.named_parameters())
+    device = next(iter(parameters.values()), torch.empty(0)).device
+    return {
+        "device": device.type,
+        "parameters": [
+            {"name": name, "shape": list(p.shape), "dtype": _name(p.dtype), "trainable": p.requires_grad}
+            for name, p in parameters.items()
+        ],
+        "buffers": [
+            {"name": name, "shape": list(b.shape), "dtype": _name(b.dtype), "persistent": name in persistent}
+            for name, b in module.named_buffers()
+        ],
+        "tied": tied_names(module),
+    }
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    """A deep copy; what a module has computed and kept, as hooks of old do, is copied without its history."""
+    kept = [value for part in module.modules() for value in vars(part).values() if isinstance(value, torch.Tensor)]
+    memo = {id(value): value.detach().clone() for value in kept if not value.is_leaf}
+    return copy.deepcopy(module, memo)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _told(rung: str, error: Exception) -> str:
+    """Why a rung was not reached, in one line."""
+    said = " ".join(str(error).replace(_ADVICE, "").split())
+    text = f"{rung}: {said}" if isinstance(error, Difference) else f"{rung}: {type(error).__name__}: {said}"
+    return text if len(text) <= _REASON_LENGTH else f"{text[: _REASON_LENGTH - 1]}…"

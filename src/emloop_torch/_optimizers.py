@@ -1,0 +1,253 @@
+r"""Optimizers: from the configuration, and their state by the names of the parameters.
+
+.. code-block:: yaml
+
+    optimizer:
+      class: AdamW
+      learning_rate: 1e-3
+      weight_decay: 0.01
+      groups:
+        - {match: 'backbone\..*', learning_rate: 1e-4}
+
+A parameter belongs to the first group that matches its whole name; those that no group matches come last, with the
+values of the optimizer itself. State by names is the state of any model with parameters of these names: of one built
+from source, and of one restored without.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn, optim
+
+from emloop.errors import ConfigError, MissingVariableError, StateError
+from emloop.types import StateTree
+
+from ._arrays import to_plain, to_tensor
+from ._classes import construct, find_class, require_mapping, split_class
+from ._parameters import matching
+
+__all__ = ["Rates", "build_optimizer", "load_optimizer", "optimizer_state", "rebuild_optimizer"]
+
+logger = logging.getLogger(__name__)
+
+_DEFAULT = {"class": "AdamW"}
+_RATE = "learning_rate"
+_RATE_KEY = "lr"
+_CALLED = {_RATE_KEY: _RATE}
+_EXAMPLE = r"{match: 'backbone\..*', learning_rate: 1e-4}"
+
+
+def build_optimizer(description: Any, module: nn.Module) -> optim.Optimizer:
+    """The optimizer of a configuration, for the parameters of a module that are not frozen.
+
+    Args:
+        description: The key ``optimizer``; ``None`` for AdamW with its own defaults.
+        module: The module.
+
+    Raises:
+        ConfigError: If the description is wrong.
+    """
+    cls, arguments = split_class("optimizer", description or _DEFAULT, optim, optim.Optimizer)
+    if cls is optim.LBFGS:
+        raise ConfigError("optimizer: LBFGS evaluates the model several times in a step, which emloop does not")
+    descriptions = arguments.pop("groups", [])
+    if not isinstance(descriptions, list):
+        raise ConfigError(f"optimizer: groups: expected a list of mappings such as {_EXAMPLE}, got {descriptions!r}")
+    groups = _grouped(descriptions, trainable(module))
+    for index, group in enumerate(groups[: len(descriptions)]):
+        # A parameter group would take any key; only the constructor knows which it means.
+        values = {key: value for key, value in group.items() if key != "params"}
+        construct(f"optimizer: groups[{index}]", cls, values, [nn.Parameter(torch.zeros(1))], called=_CALLED)
+        group.update({_RATE_KEY: group.pop(_RATE)} if _RATE in group else {})
+    optimizer: optim.Optimizer = construct("optimizer", cls, arguments, groups, called=_CALLED)
+    return optimizer
+
+
+def rebuild_optimizer(state: StateTree, module: nn.Module) -> optim.Optimizer:
+    """An optimizer like the one whose state this is, where nobody but the model's source could describe it.
+
+    Raises:
+        StateError: If it is of a class that PyTorch does not have, or the state is not one of the module's.
+    """
+    name, named = state["class"], trainable(module)
+    try:
+        cls = find_class("optimizer", name, optim, optim.Optimizer)
+        groups = [{**_plain_to_group(group), "params": [named[n] for n in group["names"]]} for group in state["groups"]]
+        return cls(groups)
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise StateError(f"the optimizer {name} cannot be made again: {error}") from error
+
+
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Name → parameter, for those that are not frozen, in the order of the module."""
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def optimizer_state(optimizer: optim.Optimizer, module: nn.Module) -> StateTree:
+    """All that an optimizer remembers, by the names of the parameters."""
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    cls = type(optimizer)
+    home = getattr(optim, cls.__name__, None)
+    return {
+        "class": cls.__name__ if home is cls else f"{cls.__module__}.{cls.__qualname__}",
+        "state": {
+            names[id(parameter)]: {key: _to_plain_value(value) for key, value in values.items()}
+            for parameter, values in optimizer.state.items()
+        },
+        "groups": [
+            {"names": [names[id(parameter)] for parameter in group["params"]], **_plain_hyperparameters(group)}
+            for group in optimizer.param_groups
+        ],
+    }
+
+
+def load_optimizer(
+    optimizer: optim.Optimizer, module: nn.Module, state: StateTree, before: list[Mapping[str, Any]]
+) -> None:
+    """Let an optimizer go on from what :func:`optimizer_state` returned.
+
+    Rates and the like follow the configuration where it has changed since; a learning rate that a schedule or a hook
+    has moved meanwhile moves on by the same factor.
+
+    Args:
+        optimizer: The optimizer, fresh from the configuration.
+        module: The module whose parameters it has.
+        state: The state.
+        before: The groups' hyperparameters as configured when the state was taken.
+
+    Raises:
+        StateError: If the state is of another optimizer, or of other parameters.
+    """
+    found = optimizer_state(optimizer, module)
+    if found["class"] != state["class"]:
+        raise StateError(
+            f"the state is of the optimizer {state['class']}, the configuration describes {found['class']}"
+        )
+    named = trainable(module)
+    strange = sorted(set(state["state"]) - set(named))
+    if strange:
+        raise StateError(f"the optimizer's state has parameters that are not trained here: {', '.join(strange[:4])}")
+    optimizer.state.clear()
+    counts_on_device = {
+        id(p) for g in optimizer.param_groups if g.get("capturable") or g.get("fused") for p in g["params"]
+    }
+    for name, values in state["state"].items():
+        parameter = named[name]
+        keep_counts = id(parameter) not in counts_on_device
+        optimizer.state[parameter] = {
+            key: _to_own_value(value, parameter.device, keep_counts=keep_counts) for key, value in values.items()
+        }
+    if [group["names"] for group in found["groups"]] != [group["names"] for group in state["groups"]]:
+        logger.warning("The parameter groups have changed, so their rates are those of the configuration")
+        return
+    for group, configured, saved, old in zip(
+        optimizer.param_groups, found["groups"], state["groups"], before, strict=True
+    ):
+        group.update(_plain_to_group(saved, like=group))
+        _follow(group, configured, old)
+
+
+class Rates:
+    """The learning rate of an optimizer, as hooks see it: that of its last group, which moves the others along.
+
+    Args:
+        optimizer: The optimizer.
+    """
+
+    def __init__(self, optimizer: optim.Optimizer) -> None:
+        self._groups = optimizer.param_groups
+
+    def get(self, name: str) -> float:
+        """The rate.
+
+        Raises:
+            MissingVariableError: If it is another name.
+        """
+        _require_rate(name)
+        return float(self._groups[-1][_RATE_KEY])
+
+    def set(self, name: str, value: float) -> float | None:
+        """Set the rate; those of other groups keep their ratio to it.
+
+        Returns:
+            The factor by which it has changed; ``None`` if it was zero.
+
+        Raises:
+            MissingVariableError: If it is another name.
+        """
+        _require_rate(name)
+        before = float(self._groups[-1][_RATE_KEY])
+        factor = float(value) / before if before else None
+        for group in self._groups:
+            group[_RATE_KEY] = float(value) if factor is None else group[_RATE_KEY] * factor
+        self._groups[-1][_RATE_KEY] = float(value)
+        return factor
+
+
+def _require_rate(name: str) -> None:
+    if name != _RATE:
+        raise MissingVariableError(f"there is no variable {name!r}; there is {_RATE!r}")
+
+
+def _grouped(descriptions: list[Any], named: Mapping[str, nn.Parameter]) -> list[dict[str, Any]]:
+    left = dict(named)
+    groups = []
+    for index, description in enumerate(descriptions):
+        where = f"optimizer: groups[{index}]"
+        values = require_mapping(where, description, _EXAMPLE)
+        if "match" not in values:
+            raise ConfigError(f"{where}: 'match' is missing, e.g. {_EXAMPLE}")
+        names = [name for name in matching(where, values.pop("match"), named) if name in left]
+        if not names:
+            raise ConfigError(f"{where}: the groups before it take all parameters that it matches")
+        groups.append({"params": [left.pop(name) for name in names], **values})
+    return [*groups, {"params": list(left.values())}] if left else groups
+
+
+def _plain_hyperparameters(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _to_plain_value(value) for key, value in group.items() if key != "params"}
+
+
+def _plain_to_group(saved: Mapping[str, Any], like: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    own = like or {}
+    return {
+        key: tuple(value) if isinstance(value, list) and not isinstance(own.get(key), list) else value
+        for key, value in saved.items()
+        if key != "names"
+    }
+
+
+def _follow(group: dict[str, Any], configured: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    for key, value in configured.items():
+        old = before.get(key, value)
+        if key in ("names", "initial_lr") or repr(value) == repr(old):
+            continue
+        new = group[key] * (value / old) if key == _RATE_KEY and old else value
+        logger.info("%s follows the configuration: %s instead of %s", _CALLED.get(key, key), new, group[key])
+        group.update(_plain_to_group({key: new}, like=group))
+        if key == _RATE_KEY and "initial_lr" in group:
+            group["initial_lr"] = value
+
+
+def _to_plain_value(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return to_plain(value)
+    if isinstance(value, (list, tuple)):
+        return [_to_plain_value(item) for item in value]
+    return value
+
+
+def _to_own_value(value: Any, device: torch.device, *, keep_counts: bool) -> Any:
+    """A value of a parameter's state; tensors lie where the parameter does, counts mostly on the host."""
+    if not _is_array(value):
+        return value
+    tensor = to_tensor(value)
+    return tensor if keep_counts and tensor.ndim == 0 else tensor.to(device)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Mapping) or hasattr(value, "dtype")

@@ -1,0 +1,133 @@
+"""A module's parameters and buffers by name: what they hold, which are one and the same, which a pattern means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from emloop.errors import ConfigError, Problem, StateError
+from emloop.suggest import did_you_mean
+from emloop.types import StateTree
+
+from ._arrays import to_plain, to_tensor
+
+__all__ = ["freeze", "load_values", "matching", "storages", "tied_names", "values_of"]
+
+_EXTRA = "extra"
+
+
+def values_of(module: nn.Module) -> dict[str, Any]:
+    """All that a module holds, as a part of a state tree; what is held under several names, under the first."""
+    values: dict[str, Any] = {
+        kind: {name: to_plain(tensor) for name, tensor in tensors.items()} for kind, tensors in _tensors(module).items()
+    }
+    extra = {name: part.get_extra_state() for name, part in _with_extra_state(module)}
+    return {**values, _EXTRA: extra} if extra else values
+
+
+def load_values(module: nn.Module, values: StateTree) -> None:
+    """Give a module what :func:`values_of` took from an equal one.
+
+    Raises:
+        StateError: If names, shapes or dtypes differ; says which. The module is then as it was.
+    """
+    pairs = [pair for kind, tensors in _tensors(module).items() for pair in _paired(kind, tensors, values)]
+    with torch.no_grad():
+        for own, new in pairs:
+            own.copy_(new)
+    for name, part in _with_extra_state(module):
+        if name in values.get(_EXTRA, {}):
+            part.set_extra_state(values[_EXTRA][name])
+
+
+def tied_names(module: nn.Module) -> list[list[str]]:
+    """Groups of names of one parameter or buffer, each in the order of the module; only those of several names."""
+    groups: dict[int, list[str]] = {}
+    for name, tensor in _every(module):
+        groups.setdefault(id(tensor), []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def matching(argument: str, pattern: Any, names: Iterable[str]) -> list[str]:
+    """The parameters that a regular expression means: those whose whole name it matches.
+
+    Raises:
+        ConfigError: If it is none, or matches nothing.
+    """
+    known = list(names)
+    try:
+        matches: Callable[[str], Any] = re.compile(pattern).fullmatch
+    except (re.error, TypeError) as error:
+        raise ConfigError(f"{argument}: expected a regular expression, got {pattern!r}: {error}") from error
+    found = [name for name in known if matches(name)]
+    if not found:
+        shown = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
+        hints = (*did_you_mean(pattern, known), f"parameters: {shown}")
+        raise ConfigError(Problem(f"{argument}: {pattern!r} matches the whole name of no parameter", hints=hints))
+    return found
+
+
+def freeze(module: nn.Module, patterns: Iterable[str]) -> None:
+    """Exclude the matching parameters from training.
+
+    Raises:
+        ConfigError: If a pattern matches nothing, or nothing would be left to train.
+    """
+    parameters = dict(module.named_parameters())
+    for pattern in patterns:
+        for name in matching("frozen", pattern, parameters):
+            parameters[name].requires_grad_(False)
+    if parameters and not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ConfigError("frozen: no parameter is left to train")
+
+
+def storages(module: nn.Module) -> frozenset[int]:
+    """Addresses of the memory that parameters and buffers lie in."""
+    return frozenset(tensor.untyped_storage().data_ptr() for _, tensor in _every(module))
+
+
+def _tensors(module: nn.Module) -> dict[str, dict[str, torch.Tensor]]:
+    return {"parameters": dict(module.named_parameters()), "buffers": dict(module.named_buffers())}
+
+
+def _every(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from module.named_parameters(remove_duplicate=False)
+    yield from module.named_buffers(remove_duplicate=False)
+
+
+def _with_extra_state(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, part in module.named_modules():
+        if type(part).get_extra_state is not nn.Module.get_extra_state:
+            yield name, part
+
+
+def _paired(
+    kind: str, own: Mapping[str, torch.Tensor], values: StateTree
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    found = values.get(kind) if isinstance(values, Mapping) else None
+    if not isinstance(found, Mapping):
+        raise StateError(f"the state has no {kind}")
+    missing, unknown = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
+    if missing or unknown:
+        differences = [f"it lacks {_shortened(missing)}"] * bool(missing)
+        differences += [f"the model lacks {_shortened(unknown)}"] * bool(unknown)
+        raise StateError(f"the state is of another model; {kind}: {', '.join(differences)}")
+    for name, tensor in own.items():
+        new = to_tensor(found[name])
+        if new.shape != tensor.shape or new.dtype != tensor.dtype:
+            raise StateError(
+                f"the state is of another model; {name}: {_described(new)} there, {_described(tensor)} in the model"
+            )
+        yield tensor, new
+
+
+def _described(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _shortened(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -1,0 +1,129 @@
+"""The files of a program: graphs and a description, as they lie in ``program/``.
+
+``program.json`` says what the model is made of (parameters and buffers by name, which are tied), what each view takes
+and returns, the rung that was reached and why not a higher one, and the hash of each graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emloop.errors import SavedModelError, UntrustedError
+
+from ._archive import check
+
+__all__ = ["FOLDER", "FORMAT", "Program"]
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "program"
+FORMAT = 1
+
+_DESCRIPTION = "program.json"
+_GRAPH_SUFFIX = ".pt2"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A model as data.
+
+    Args:
+        description: What ``program.json`` says.
+        graphs: View (``train``, ``eval``, ``predict``) → archive.
+    """
+
+    description: Mapping[str, Any]
+    graphs: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def rung(self) -> str:
+        """How much of the model needs no source: ``exported``, ``traced``, ``inference`` or ``weights``."""
+        return str(self.description["rung"])
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not more."""
+        reason: str | None = self.description["reason"]
+        return reason
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a saved model's manifest says of it: which names are tied, and whether it equals the original."""
+        return {"tied": self.description.get("tied", []), "exact": self.description.get("exact")}
+
+    @classmethod
+    def none(cls, reason: str) -> Program:
+        """Nothing but the reason why there is no program."""
+        return cls({"format": FORMAT, "rung": "weights", "reason": reason, "views": {}})
+
+    def write(self, directory: Path) -> None:
+        """Write the files, each in one step and the description last; those of another program are removed."""
+        directory.mkdir(parents=True, exist_ok=True)
+        contents = {f"{view}{_GRAPH_SUFFIX}": content for view, content in self.graphs.items()}
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        described = json.dumps({**self.description, "sha256": hashes}, indent=1).encode()
+        for name, content in [*contents.items(), (_DESCRIPTION, described)]:
+            _replace(directory / name, content)
+        for path in directory.glob(f"*{_GRAPH_SUFFIX}"):
+            if path.name not in contents:
+                path.unlink()
+
+    @classmethod
+    def read_if_sound(cls, directory: Path) -> Program | None:
+        """The program in a directory; ``None`` if there is none, or none that can be used."""
+        try:
+            return cls.read(directory) if directory.is_dir() else None
+        except (SavedModelError, UntrustedError) as error:
+            logger.warning("The program in the run is made anew: %s", error)
+            return None
+
+    @classmethod
+    def read(cls, directory: Path) -> Program:
+        """The program in a directory, all of it verified.
+
+        Raises:
+            SavedModelError: If a file is missing, damaged or of another format; names it.
+            UntrustedError: If a graph holds anything but data.
+        """
+        path = directory / _DESCRIPTION
+        try:
+            description = json.loads(path.read_bytes())
+            found, hashes = description["format"], description.pop("sha256")
+            names = {view: f"{view}{_GRAPH_SUFFIX}" for view in description["views"]}
+            expected = {view: hashes[name] for view, name in names.items()}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SavedModelError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+        if found != FORMAT:
+            raise SavedModelError(f"{path}: expected a program of format {FORMAT}, got {found}")
+        graphs = {}
+        for view, digest in expected.items():
+            file = directory / names[view]
+            try:
+                graphs[view] = file.read_bytes()
+            except OSError as error:
+                raise SavedModelError(f"{file} cannot be read: {error}") from error
+            if hashlib.sha256(graphs[view]).hexdigest() != digest:
+                raise SavedModelError(f"{file} is damaged: its content is not what {_DESCRIPTION} recorded")
+            check(graphs[view], str(file))
+        return cls(description, graphs)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file in one step; the saved model that it is copied into is what has to be durable."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

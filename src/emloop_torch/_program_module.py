@@ -1,0 +1,217 @@
+"""A module made from data: the parameters and buffers of the original, under their names, and graphs that use them.
+
+Each view (``train``, ``eval``, ``predict``) is a graph of its own; they share one set of parameters. An *exported*
+graph computes outputs, and gradients flow back through it as through any module. A *traced* graph computes outputs and
+gradients at once; what is back-propagated then is the batch's mean loss, which ``mean_loss`` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export.passes import move_to_device_pass
+
+from emloop.errors import BatchError, SavedModelError
+
+from ._archive import unpack
+from ._program import Program
+
+__all__ = ["LOSS", "PREFIX", "ProgramModule"]
+
+LOSS = "loss"
+PREFIX = "net"
+"""Name of the original inside of an exported graph."""
+
+_Graph = Callable[..., Any]
+
+
+class ProgramModule(nn.Module):
+    """What stands in for a module whose source is gone; not initialised until its state is loaded.
+
+    Args:
+        program: The program.
+    """
+
+    program: Program
+    _graphs: dict[str, _Graph]
+    _mean: torch.Tensor | None
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.__dict__["program"] = program
+        self.__dict__["_graphs"] = {}
+        self.__dict__["_mean"] = None
+        description = program.description
+        # Into the mappings themselves, since a name may be one that nn.Module has.
+        for entry in description["parameters"]:
+            owner, leaf = _owner(self, entry["name"])
+            owner._parameters[leaf] = nn.Parameter(_zeros(entry), requires_grad=entry["trainable"])
+        for entry in description["buffers"]:
+            owner, leaf = _owner(self, entry["name"])
+            owner._buffers[leaf] = _zeros(entry)
+
+    def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The outputs of a batch, in training or evaluation mode.
+
+        Raises:
+            BatchError: If the batch is not of the kind that the program was made for.
+            SavedModelError: If the program cannot do this.
+        """
+        view = "train" if self.training else "eval"
+        if self._view(view)["kind"] == "traced":
+            return self._run_traced(view, inputs)
+        return self._run(view, inputs)
+
+    def predict(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The outputs that need no labels.
+
+        Raises:
+            BatchError, SavedModelError: As :meth:`forward`.
+        """
+        return self._run("predict", inputs)
+
+    def mean_loss(self, loss: torch.Tensor) -> torch.Tensor:
+        """The mean of the losses that :meth:`forward` returned last; gradients flow back from it."""
+        return loss.mean() if self._mean is None else self._mean
+
+    def inputs_of(self, method: str) -> list[str] | None:
+        """Names of what ``forward`` or ``predict`` takes; ``None`` if there is no such view."""
+        views = self.program.description["views"]
+        view = views.get("eval" if method == "forward" else method)
+        return None if view is None else list(view["inputs"])
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
+        # Moving a module to a device replaces its buffers, and graphs hold constants that have to move along.
+        super()._apply(fn, recurse)
+        self._graphs.clear()
+        return self
+
+    def _run(self, view: str, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        described = self._view(view)
+        graph = self._graph(view)
+        outputs = graph(*_ordered(view, described["inputs"], inputs))
+        return dict(zip(described["outputs"], outputs, strict=True))
+
+    def _run_traced(self, view: str, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        described = self._view(view)
+        ordered = _ordered(view, described["inputs"], inputs)
+        named = dict(self.named_parameters())
+        trained = [named[name] for name in described["gradients"]]
+        graph, buffers = self._graph(view), list(self.buffers())
+        mean, *outputs = _Traced.apply(graph, described, list(named.values()), buffers, ordered, *trained)
+        self.__dict__["_mean"] = mean
+        return dict(zip(described["outputs"], outputs, strict=True))
+
+    def _view(self, view: str) -> Mapping[str, Any]:
+        views = self.program.description["views"]
+        if view not in views:
+            raise SavedModelError(
+                f"without its source this model has no {view!r} view, only {', '.join(map(repr, views)) or 'weights'}: "
+                f"{self.program.reason}"
+            )
+        described: Mapping[str, Any] = views[view]
+        return described
+
+    def _graph(self, view: str) -> _Graph:
+        if view not in self._graphs:
+            self._graphs[view] = self._load(view)
+        return self._graphs[view]
+
+    def _load(self, view: str) -> _Graph:
+        exported = unpack(self.program.graphs[view], f"{view}.pt2")
+        device = next(iter(self.parameters()), torch.empty(0)).device
+        if device.type != self.program.description["device"]:
+            exported = move_to_device_pass(exported, str(device))
+        graph = exported.module(check_guards=False)
+        if self._view(view)["kind"] == "exported":
+            self._share(graph)
+        return graph
+
+    def _share(self, graph: nn.Module) -> None:
+        """Let a graph use this module's parameters and buffers instead of its own hollow ones."""
+        alias = {name: names[0] for names in self.program.description["tied"] for name in names}
+        parameters, buffers = dict(self.named_parameters()), dict(self.named_buffers())
+        for own_name, part in graph.named_modules():
+            for leaf in part._parameters:
+                name = _original(own_name, leaf)
+                part._parameters[leaf] = parameters[alias.get(name, name)]
+            for leaf in part._buffers:
+                name = _original(own_name, leaf)
+                # What is not among the buffers is a constant, which the graph brings along.
+                part._buffers[leaf] = buffers.get(alias.get(name, name), part._buffers[leaf])
+
+
+class _Traced(torch.autograd.Function):
+    """A graph that computes gradients, as a node of autograd's own graph: what flows back is the mean loss."""
+
+    @staticmethod
+    def forward(ctx: Any, graph: _Graph, described: Mapping[str, Any], *rest: Any) -> Any:
+        parameters, buffers, inputs, *_ = rest
+        results = graph(*parameters, *buffers, *inputs)
+        outputs, results = _split(results, len(described["outputs"]))
+        gradients, changed = _split(results, len(described["gradients"]))
+        for buffer, new in zip(buffers, changed, strict=True):
+            buffer.copy_(new)
+        ctx.gradients = gradients
+        ctx.mark_non_differentiable(*outputs)
+        return outputs[described["outputs"].index(LOSS)].mean(), *outputs
+
+    @staticmethod
+    def backward(ctx: Any, scale: torch.Tensor, *_: Any) -> Any:
+        return None, None, None, None, None, *(gradient * scale for gradient in ctx.gradients)
+
+
+def _split(values: Iterable[Any], count: int) -> tuple[list[Any], list[Any]]:
+    listed = list(values)
+    return listed[:count], listed[count:]
+
+
+def _ordered(
+    view: str, described: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, torch.Tensor]
+) -> list[torch.Tensor]:
+    """The inputs in the order of the graph, each of the kind that it was made for."""
+    if inputs.keys() != described.keys():
+        raise BatchError(f"the {view} view takes {', '.join(described)}, got {', '.join(inputs)}")
+    sizes: dict[int, str] = {}
+    for name, expected in described.items():
+        tensor = inputs[name]
+        shape, found = expected["shape"], list(tensor.shape)
+        fits = len(shape) == len(found) and all(a is None or a == b for a, b in zip(shape, found, strict=True))
+        if not fits or str(tensor.dtype).removeprefix("torch.") != expected["dtype"]:
+            kind = f"{str(tensor.dtype).removeprefix('torch.')} {found}"
+            raise BatchError(f"{name}: the saved program was made for {expected['dtype']} {_shown(shape)}, got {kind}")
+        sizes[found[0]] = name
+    if len(sizes) > 1:
+        raise BatchError(f"the inputs hold different numbers of examples: {', '.join(map(str, sizes))}")
+    return [inputs[name] for name in described]
+
+
+def _shown(shape: list[int | None]) -> str:
+    return f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
+
+
+def _original(own_name: str, leaf: str) -> str:
+    """Name in the original of a parameter in a graph."""
+    return ".".join(filter(None, [own_name, leaf])).removeprefix(f"{PREFIX}.")
+
+
+def _zeros(entry: Mapping[str, Any]) -> torch.Tensor:
+    dtype = getattr(torch, entry["dtype"], None)
+    if not isinstance(dtype, torch.dtype):
+        raise SavedModelError(f"{entry['name']}: PyTorch {torch.__version__} has no dtype {entry['dtype']!r}")
+    return torch.zeros(entry["shape"], dtype=dtype)
+
+
+def _owner(root: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """Where a name leads to, made if need be, and its last part."""
+    *path, leaf = name.split(".")
+    owner = root
+    for part in path:
+        child = owner._modules.get(part)
+        if child is None:
+            child = owner._modules[part] = nn.Module()
+        owner = child
+    return owner, leaf

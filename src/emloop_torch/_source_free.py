@@ -1,0 +1,129 @@
+"""The program of a model, from the batches it is made with to the run directory it is kept in.
+
+A program does not depend on the weights: it is made once, at the first save, and copied into every saved model.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import nn
+
+from emloop.errors import SavedModelError
+from emloop.saved_models import describe_variables
+from emloop.types import Batch
+
+from ._feeding import tensors_of
+from ._ladder import Request, climb
+from ._program import FOLDER, Program
+from ._program_module import ProgramModule
+from ._settings import Settings
+from ._views import label_free_view
+
+__all__ = ["SourceFree"]
+
+logger = logging.getLogger(__name__)
+
+_EXAMPLES = 2
+"""Batches that are remembered: one, and one of another shape, if there is any."""
+
+_COMPLETE = ("exported", "traced")
+
+
+class SourceFree:
+    """What makes a model's saved models independent of its source.
+
+    Args:
+        name: Name of the model's class, for messages.
+        module: The module; one that is a program already stays it.
+        settings: The model's settings.
+    """
+
+    def __init__(self, name: str, module: nn.Module, settings: Settings) -> None:
+        self._name = name
+        self._module = module
+        self._settings = settings
+        self._program = module.program if isinstance(module, ProgramModule) else None
+        self._written: Program | None = None
+        self._examples: list[Batch] = []
+        self._shapes: list[torch.Size] = []
+        self.variables: dict[str, Any] = {}
+        """What is known of ``inputs`` and ``outputs``, for the manifest."""
+
+    @property
+    def has_examples(self) -> bool:
+        """Whether no more batches need to be remembered."""
+        return len(self._examples) >= _EXAMPLES
+
+    def remember(self, batch: Batch, inputs: Mapping[str, torch.Tensor], outputs: Batch) -> None:
+        """Keep a batch, in memory only, if it is the first or differs in shape from the first."""
+        shapes = [tensor.shape[1:] for tensor in inputs.values()]
+        if self._examples and shapes == self._shapes:
+            return
+        sources = {name: batch[name] for name in self._settings.inputs}
+        if not self._examples:
+            self.variables = {"inputs": describe_variables(sources), "outputs": describe_variables(outputs)}
+            self._shapes = shapes
+        self._examples.append(sources)
+
+    def program(self, log_dir: Path, training_needs_source: str | None, floating: torch.dtype) -> Program:
+        """The program; it is in the run directory then.
+
+        Args:
+            log_dir: The run directory.
+            training_needs_source: Why training needs the source, if it does.
+            floating: What 64-bit floats become.
+
+        Raises:
+            SavedModelError: If the source is needed and the configuration says that it must not be.
+        """
+        program, directory = self._program, log_dir / FOLDER
+        if program is None:
+            program = self._make(directory, training_needs_source, floating)
+            self._say(program)
+            if self._examples:
+                self._program = program
+        if program is not self._written:
+            program.write(directory)
+            self._written = program
+        return program
+
+    def _make(self, directory: Path, training_needs_source: str | None, floating: torch.dtype) -> Program:
+        settings = self._settings
+        if settings.source_free == "off":
+            return Program.none("saved_model.source_free is off")
+        if not self._examples:
+            return Program.none("the model has not seen a batch yet")
+        started = perf_counter()
+        request = Request(
+            examples=[tensors_of(batch, settings.inputs, settings.device, floating) for batch in self._examples],
+            label_free=label_free_view(self._module, settings.inputs, settings.inference_inputs),
+            precision=settings.precision.forward,
+            needs_source=training_needs_source,
+        )
+        program = climb(self._module, request, Program.read_if_sound(directory))
+        logger.info("The model's program is '%s', verified in %.1f s", program.rung, perf_counter() - started)
+        return program
+
+    def _say(self, program: Program) -> None:
+        """Tell once what cannot be done without source.
+
+        Raises:
+            SavedModelError: If the configuration says that it must be possible.
+        """
+        if program.rung in _COMPLETE:
+            if program.reason:
+                logger.info("It is not exported, since %s", program.reason)
+            return
+        if self._settings.source_free == "require":
+            raise SavedModelError(
+                f"saved_model.source_free is 'require', but {self._name} cannot do without its source "
+                f"(it is '{program.rung}'): {program.reason}"
+            )
+        undone = "trained further" if program.rung == "inference" else "restored"
+        logger.warning("Saved models of %s cannot be %s without its source: %s", self._name, undone, program.reason)

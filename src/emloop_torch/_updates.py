@@ -1,0 +1,165 @@
+"""From a loss to new parameters: backward pass, accumulation, clipping, the optimizer's step, the schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn, optim
+
+from emloop.errors import ConfigError, StateError
+from emloop.types import StateTree
+
+from ._arrays import to_plain, to_tensor
+from ._classes import argument_problems, require_mapping
+from ._optimizers import Rates, load_optimizer, optimizer_state, trainable
+from ._schedules import Schedule
+
+__all__ = ["Clip", "Updates", "clip_from", "positive_number"]
+
+Clip = Callable[[list[nn.Parameter]], Any]
+
+
+def clip_from(description: Any) -> Clip | None:
+    """What clips gradients, as the key ``clip_gradient`` says: a number, ``{value: 0.5}`` or ``{norm: 1.0}``.
+
+    Raises:
+        ConfigError: If it says something else.
+    """
+    if description is None:
+        return None
+    values = {"value": description} if not isinstance(description, Mapping) else dict(description)
+    values = require_mapping("clip_gradient", values, "{norm: 1.0}")
+    problems = argument_problems("clip_gradient: ", "clip_gradient", values, {"norm": False, "value": False})
+    if problems:
+        raise ConfigError(problems)
+    if len(values) != 1:
+        raise ConfigError("clip_gradient: expected either a value or a norm, e.g. {norm: 1.0}")
+    ((kind, limit),) = values.items()
+    limit = positive_number("clip_gradient", limit)
+    if kind == "norm":
+        return lambda parameters: nn.utils.clip_grad_norm_(parameters, limit)
+    return lambda parameters: nn.utils.clip_grad_value_(parameters, limit)
+
+
+def positive_number(argument: str, value: Any) -> float:
+    """A number above zero.
+
+    Raises:
+        ConfigError: If it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise ConfigError(f"{argument}: expected a number above 0, got {value!r}")
+    return value
+
+
+class Updates:
+    """Turns losses into steps of an optimizer.
+
+    Args:
+        module: The module that is trained.
+        optimizer: Its optimizer.
+        schedule: That of the learning rates.
+        clip: What clips the gradients, if anything.
+        accumulate: Number of batches whose gradients make one step.
+        scaler: Keeps the gradients of half-precision numbers from vanishing; ``None`` where there are none.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: optim.Optimizer,
+        schedule: Schedule,
+        clip: Clip | None,
+        accumulate: int,
+        scaler: torch.amp.GradScaler | None,
+    ) -> None:
+        self._module = module
+        self._parameters = list(trainable(module).values())
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self._rates = Rates(optimizer)
+        self._clip = clip
+        self._accumulate = accumulate
+        self._scaler = scaler
+        self._pending = 0
+        self._steps = 0
+        self._configured = optimizer_state(optimizer, module)["groups"]
+
+    def __call__(self, loss: torch.Tensor) -> None:
+        """Learn from one batch.
+
+        Args:
+            loss: The batch's mean loss.
+        """
+        loss = loss / self._accumulate if self._accumulate > 1 else loss
+        (loss if self._scaler is None else self._scaler.scale(loss)).backward()
+        self._pending += 1
+        if self._pending == self._accumulate:
+            self._step()
+            self._pending = 0
+            self._steps += 1
+
+    def get_rate(self, name: str) -> float:
+        """The learning rate, apart from its warm-up.
+
+        Raises:
+            MissingVariableError: If it is another name.
+        """
+        return self._rates.get(name)
+
+    def set_rate(self, name: str, value: float) -> None:
+        """Set the learning rate; other groups and the schedule go on in proportion.
+
+        Raises:
+            MissingVariableError: If it is another name.
+        """
+        self.schedule.scale(self._rates.set(name, value))
+
+    def state_dict(self) -> StateTree:
+        """Everything but the parameters themselves."""
+        named = trainable(self._module)
+        pending = {name: to_plain(p.grad) for name, p in named.items() if p.grad is not None} if self._pending else {}
+        return {
+            "optimizer": optimizer_state(self.optimizer, self._module),
+            "configured": self._configured,
+            "schedule": self.schedule.state_dict(),
+            "scaler": None if self._scaler is None else self._scaler.state_dict(),
+            "steps": self._steps,
+            "accumulated": {"batches": self._pending, "gradients": pending},
+        }
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Go on from what :meth:`state_dict` returned.
+
+        Raises:
+            StateError: If the state is of another optimizer or model.
+        """
+        named = trainable(self._module)
+        gradients = state["accumulated"]["gradients"]
+        if not gradients.keys() <= named.keys():
+            raise StateError("the state holds gradients of parameters that are not trained here")
+        load_optimizer(self.optimizer, self._module, state["optimizer"], state["configured"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self._scaler is not None and state["scaler"] is not None:
+            self._scaler.load_state_dict(state["scaler"])
+        self._steps = state["steps"]
+        self._pending = state["accumulated"]["batches"]
+        for name, parameter in named.items():
+            parameter.grad = to_tensor(gradients[name]).to(parameter.device) if name in gradients else None
+
+    def _step(self) -> None:
+        with self.schedule.warmed_up():
+            if self._scaler is None:
+                if self._clip is not None:
+                    self._clip(self._parameters)
+                self.optimizer.step()
+            else:
+                if self._clip is not None:
+                    self._scaler.unscale_(self.optimizer)
+                    self._clip(self._parameters)
+                self._scaler.step(self.optimizer)
+                self._scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.after_step()

@@ -1,0 +1,143 @@
+"""Comparing a program with the live module that it was made of.
+
+Outputs, gradients and buffers must agree, for batches of several sizes, with the same random numbers. What is not equal
+to the bit may differ by rounding only: in proportion to the largest number of the tensor, and a hundredth of that in
+proportion to the largest of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from ._program_module import LOSS, ProgramModule
+
+__all__ = ["Difference", "Run", "compare", "sizes_of", "with_examples"]
+
+Tensors = Mapping[str, torch.Tensor]
+Results = Mapping[str, torch.Tensor | None]
+
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
+
+
+class Difference(Exception):
+    """A program does something else than the live module; the message says what."""
+
+
+def sizes_of(examples: int) -> list[int]:
+    """Three sizes of batches to compare with, beginning with the given one, which may be too small for three."""
+    full = max(examples, 5)
+    return [full, full - 1, full // 2]
+
+
+def with_examples(batch: Tensors, count: int) -> dict[str, torch.Tensor]:
+    """A batch of as many examples, taken from the given ones in turn."""
+    return {name: tensor[torch.arange(count, device=tensor.device) % len(tensor)] for name, tensor in batch.items()}
+
+
+class Run(NamedTuple):
+    """What to run: a method of a module.
+
+    Args:
+        module: The module, which may go on changing.
+        method: ``forward`` or ``predict``.
+        precision: Makes what goes around a forward pass.
+    """
+
+    module: nn.Module
+    method: str
+    precision: Callable[[], AbstractContextManager[Any]]
+
+
+def compare(live: Run, program: Run, batch: Tensors, outputs: Sequence[str], *, train: bool) -> bool:
+    """Run both on a batch.
+
+    Args:
+        live: A copy of the live module.
+        program: The program; its values must be those of the module.
+        batch: The inputs.
+        outputs: Names of the outputs.
+        train: Whether in training mode, with gradients.
+
+    Returns:
+        Whether all numbers are equal to the bit.
+
+    Raises:
+        Difference: If there is one that rounding cannot explain.
+    """
+    devices = _devices(batch)
+    with torch.random.fork_rng(devices=devices):
+        host, others = torch.get_rng_state(), [torch.cuda.get_rng_state(device) for device in devices]
+        expected = _results(live, batch, outputs, train=train)
+        torch.set_rng_state(host)
+        for device, state in zip(devices, others, strict=True):
+            torch.cuda.set_rng_state(state, device)
+        found = _results(program, batch, outputs, train=train)
+    agreements = [_agree(kind, expected[kind], found[kind]) for kind in expected]
+    return all(agreements)
+
+
+def _results(run: Run, batch: Tensors, outputs: Sequence[str], *, train: bool) -> dict[str, Results]:
+    module = run.module.train(train)
+    module.zero_grad(set_to_none=True)
+    with torch.set_grad_enabled(train):
+        with run.precision():
+            computed = module(**batch) if run.method == "forward" else getattr(module, run.method)(**batch)
+        results: dict[str, Results] = {"output": {name: computed[name] for name in outputs}}
+        if train:
+            mean = module.mean_loss if isinstance(module, ProgramModule) else torch.mean
+            mean(computed[LOSS]).backward()
+            results["gradient"] = {name: parameter.grad for name, parameter in module.named_parameters()}
+    results["buffer"] = dict(module.named_buffers())
+    return {
+        kind: {name: None if value is None else value.detach().clone() for name, value in tensors.items()}
+        for kind, tensors in results.items()
+    }
+
+
+def _agree(kind: str, expected: Results, found: Results) -> bool:
+    largest = max((_largest(tensor) for tensor in expected.values() if tensor is not None), default=0.0)
+    exact = True
+    for name, tensor in expected.items():
+        other = found.get(name)
+        if tensor is None or other is None:
+            if tensor is not other:
+                raise Difference(f"the {kind} of {name!r} is {_shown(other)}, not {_shown(tensor)}")
+            continue
+        if tensor.shape != other.shape or tensor.dtype != other.dtype:
+            raise Difference(f"the {kind} {name!r} is {_shown(other)}, not {_shown(tensor)}")
+        if torch.equal(tensor, other):
+            continue
+        exact = False
+        allowed = _TOLERANCE.get(tensor.dtype, 0.0) * (_largest(tensor) + largest / 100)
+        off = _off(tensor, other)
+        if not off <= allowed:
+            raise Difference(f"the {kind} of {name!r} is off by {off:.2g}, where it is at most {_largest(tensor):.2g}")
+    return exact
+
+
+def _off(tensor: torch.Tensor, other: torch.Tensor) -> float:
+    """The largest difference; what is not finite must be the same on both sides."""
+    one, two = (
+        value.to(torch.float64) if not value.is_complex() else torch.view_as_real(value) for value in (tensor, other)
+    )
+    same = (one == two) | (one.isnan() & two.isnan())
+    return float((one - two).abs().masked_fill(same, 0.0).max())
+
+
+def _largest(tensor: torch.Tensor) -> float:
+    values = tensor.detach().abs().to(torch.float64)
+    finite: Any = values[values.isfinite()]
+    return float(finite.max()) if finite.numel() else 0.0
+
+
+def _shown(tensor: torch.Tensor | None) -> str:
+    return "missing" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _devices(batch: Tensors) -> list[torch.device]:
+    return sorted({tensor.device for tensor in batch.values() if tensor.is_cuda}, key=str)

@@ -1,0 +1,71 @@
+"""What of a module is run: ``forward``, or ``predict`` where the labels are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from emloop.errors import ConfigError, Problem
+from emloop.suggest import did_you_mean
+
+from ._classes import arguments_of
+
+__all__ = ["FORWARD", "PREDICT", "choose_view", "label_free_view"]
+
+FORWARD, PREDICT = "forward", "predict"
+
+
+def choose_view(module: nn.Module, inputs: Sequence[str], inference_inputs: Sequence[str] | None) -> str:
+    """The method that takes the configured inputs.
+
+    Args:
+        module: The module.
+        inputs: The key ``inputs``.
+        inference_inputs: The key of that name: what ``forward`` can do with, where there is no ``predict``.
+
+    Raises:
+        ConfigError: If neither takes them; says what they take.
+    """
+    taken = {method: _inputs_of(module, method, inputs) for method in (FORWARD, PREDICT)}
+    if inference_inputs is not None and taken[PREDICT] is None and set(inputs) == set(inference_inputs):
+        return FORWARD
+    for method, accepted in taken.items():
+        if accepted is not None and _fits(accepted, inputs):
+            return method
+    forward = taken[FORWARD] or {}
+    unknown = [name for name in inputs if name not in forward]
+    missing = [name for name, required in forward.items() if required and name not in inputs]
+    hints = [hint for name in unknown for hint in did_you_mean(name, forward)]
+    hints += [f"{method} takes: {', '.join(accepted)}" for method, accepted in taken.items() if accepted is not None]
+    what = [f"forward takes no {', '.join(map(repr, unknown))}"] * bool(unknown)
+    what += [f"forward needs {', '.join(map(repr, missing))} as well"] * bool(missing)
+    raise ConfigError(Problem(f"inputs: {', and '.join(what)}", hints=tuple(hints)))
+
+
+def label_free_view(
+    module: nn.Module, inputs: Sequence[str], inference_inputs: Sequence[str] | None
+) -> tuple[str, list[str]] | None:
+    """The method that can do without labels, and what it takes of the inputs; ``None`` where there is none."""
+    accepted = _inputs_of(module, PREDICT, ())
+    if inference_inputs is not None:
+        return (FORWARD if accepted is None else PREDICT), list(inference_inputs)
+    if accepted is None:
+        return None
+    names = [name for name in inputs if name in accepted]
+    return (PREDICT, names) if _fits(accepted, names) else None
+
+
+def _fits(accepted: dict[str, bool], inputs: Sequence[str]) -> bool:
+    return set(inputs) <= accepted.keys() and all(name in inputs for name, required in accepted.items() if required)
+
+
+def _inputs_of(module: nn.Module, method: str, given: Sequence[str]) -> dict[str, bool] | None:
+    """Names of what a method takes → whether it needs it; ``None`` if there is no such method."""
+    names_of: Callable[[str], list[str] | None] | None = getattr(module, "inputs_of", None)
+    if names_of is not None:
+        names = names_of(method)
+        return None if names is None else dict.fromkeys(names, True)
+    function: Any = getattr(module, method, None)
+    return arguments_of(function, given) if callable(function) else None

@@ -1,0 +1,396 @@
+"""The model of every PyTorch module.
+
+``B`` is the number of examples in a batch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import nn, optim
+
+from emloop.errors import BatchError, ConfigError, MissingVariableError, SavedModelError, StateError
+from emloop.models.abstract_model import AbstractModel
+from emloop.saved_models import find_saved, saved_model_path, write_saved_model
+from emloop.seeding import current_seed
+from emloop.types import Batch, StateTree
+
+from ._building import adopt_arguments, build_module, transfer
+from ._feeding import host_values, tensors_of
+from ._generators import Generators
+from ._monitor import SIGNALS, Monitor, listen_to
+from ._optimizers import build_optimizer, rebuild_optimizer
+from ._parameters import freeze, load_values, storages, values_of
+from ._program import FOLDER
+from ._program_module import ProgramModule
+from ._saved import BACKEND, FORMAT, overridden_methods, require_format, state_in, why_training_needs_source
+from ._schedules import Schedule
+from ._settings import Settings
+from ._source_free import SourceFree
+from ._updates import Updates
+from ._views import PREDICT, choose_view
+
+if TYPE_CHECKING:
+    from emloop.datasets.abstract_dataset import AbstractDataset
+    from emloop.datasets.stream_wrapper import StreamWrapper
+
+__all__ = ["BaseModel"]
+
+logger = logging.getLogger(__name__)
+
+Tensors = Mapping[str, torch.Tensor]
+
+_LOSS = "loss"
+
+
+class BaseModel(AbstractModel):
+    """Any module whose ``forward`` takes the sources of a batch and returns a mapping with a ``loss`` per example.
+
+    .. code-block:: python
+
+        class Net(nn.Module):
+            def __init__(self, hidden):
+                super().__init__()
+                self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+
+            def predict(self, images):
+                logits = self.layers(images)
+                return {"logits": logits, "predictions": logits.argmax(1)}
+
+            def forward(self, images, labels):
+                outputs = self.predict(images)
+                return {**outputs, "loss": F.cross_entropy(outputs["logits"], labels, reduction="none")}
+
+
+        class Network(emloop_torch.BaseModel):
+            def create_model(self, hidden=128):
+                return Net(hidden)
+
+    ``predict`` is what the model can do without labels; it is optional. The arguments of :meth:`create_model` are keys
+    of the section ``model``, beside the ones below; docs/reference/pytorch.md describes these in full.
+
+    A saved model can be evaluated, and mostly trained further, without your source. The first :meth:`save` of a run
+    finds out how much of that is possible, and says so.
+
+    Args:
+        dataset: The dataset; not needed.
+        log_dir: Run directory, where :meth:`save` writes; ``None`` for inference only.
+        restore_from: A saved model, a run directory or a checkpoint.
+        inputs: Names of the sources that the module takes.
+        outputs: Names of the module's outputs to return.
+        inference_inputs: Names of what ``forward`` can do with where there are no labels; instead of ``predict``.
+        optimizer: ``{class, learning_rate, …, groups}``.
+        lr_schedule: ``{class, …, interval, warmup_steps}``.
+        clip_gradient: A number (by value), ``{value: …}`` or ``{norm: …}``.
+        accumulate: Number of batches whose gradients make one step.
+        precision: ``fp32``, ``tf32``, ``bf16`` or ``fp16``.
+        compile: Whether, or how, to compile the module.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        deterministic: Whether to use only algorithms that give the same bits every time.
+        init_from: Where a fresh model takes the parameters that fit from.
+        frozen: Regular expressions; parameters whose whole name matches are not trained.
+        monitor: Type or name of modules whose signals become two more outputs.
+        profile: ``{keep, every}``: traces of single training batches.
+        saved_model: ``{source_free: auto | require | off}``.
+        distributed: Not there yet.
+        **kwargs: The arguments of :meth:`create_model`.
+
+    Raises:
+        ConfigError: If an argument is wrong or unknown.
+        SavedModelError: If there is nothing to restore from, or the source is needed for it.
+    """
+
+    forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
+
+    def __init__(
+        self,
+        dataset: AbstractDataset | None,
+        log_dir: str | None,
+        restore_from: str | None = None,
+        *,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        inference_inputs: Sequence[str] | None = None,
+        optimizer: Mapping[str, Any] | None = None,
+        lr_schedule: Mapping[str, Any] | None = None,
+        clip_gradient: float | Mapping[str, Any] | None = None,
+        accumulate: int = 1,
+        precision: str = "fp32",
+        compile: bool | Mapping[str, Any] = False,  # noqa: A002 - the key is called so
+        device: str = "auto",
+        deterministic: bool = False,
+        init_from: str | Mapping[str, Any] | None = None,
+        frozen: Sequence[str] = (),
+        monitor: str | None = None,
+        profile: Mapping[str, Any] | bool | None = None,
+        saved_model: Mapping[str, Any] | None = None,
+        distributed: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(dataset, log_dir, restore_from)
+        self._settings = settings = Settings.read(
+            inputs=inputs,
+            outputs=outputs,
+            inference_inputs=inference_inputs,
+            frozen=frozen,
+            device=device,
+            precision=precision,
+            clip_gradient=clip_gradient,
+            accumulate=accumulate,
+            compile=compile,
+            deterministic=deterministic,
+            profile=profile,
+            saved_model=saved_model,
+            distributed=distributed,
+            log_dir=log_dir,
+        )
+        self.seed = current_seed()
+        """The run's seed, with which PyTorch is seeded; ``None`` outside of a run."""
+        if self.seed is not None:
+            torch.manual_seed(self.seed)
+        self._generators = Generators(self.seed, settings.device)
+        self._log_dir = log_dir
+        self._monitor: Monitor | None = None
+        self._batches = 0
+        self._pass: int | None = None
+        saved = None if restore_from is None else find_saved(restore_from)
+        state = None if saved is None else state_in(saved)
+        with self._generators.use("training"):
+            made = build_module(self, BaseModel, kwargs, saved, state)
+        self.module: nn.Module = made
+        """The module that is trained: yours or, where its source is gone, what stands in for it."""
+        self._arguments = adopt_arguments(kwargs, state, restored=isinstance(made, ProgramModule))
+        if init_from is not None and state is None:
+            transfer(made, init_from)
+        freeze(made, settings.frozen)
+        made.to(settings.device)
+        self._view = choose_view(made, settings.inputs, settings.inference_inputs)
+        self._source_free = SourceFree(type(self).__name__, made, settings)
+        self._monitor = listen_to(made, monitor, compiled=settings.compile is not None)
+        self._held = storages(made)
+        floating = [parameter.dtype for parameter in made.parameters() if parameter.is_floating_point()]
+        self._floating = floating[0] if floating else torch.get_default_dtype()
+        self._optimizer_description = optimizer
+        self._updates = self._prepare_updates(lr_schedule, state)
+        self._call = made if settings.compile is None else torch.compile(made, **settings.compile)
+        if state is not None:
+            try:
+                self.load_state_dict(state)
+            except StateError as error:
+                raise SavedModelError(f"{restore_from}: {error}") from error
+            self._pass = None
+
+    def create_model(self, *_args: Any, **_kwargs: Any) -> nn.Module:
+        """The module, fresh; to be overridden, with arguments of your own, which then are keys of the configuration."""
+        raise ConfigError(
+            f"{type(self).__name__}: override create_model, or describe the network by emloop_torch.Supervised"
+        )
+
+    def create_optimizer(self) -> optim.Optimizer:
+        """The optimizer of ``self.module``; may be overridden."""
+        return build_optimizer(self._optimizer_description, self.module)
+
+    def training_step(self, batch: Tensors) -> Tensors:
+        """Learn from a batch; may be overridden, but then training needs the source.
+
+        Args:
+            batch: The inputs, on the device.
+
+        Returns:
+            The outputs, those that the parameters had before.
+        """
+        outputs = self.compute(batch)
+        if _LOSS not in outputs:
+            raise MissingVariableError(
+                f"forward gives no 'loss' to learn from; it gives {', '.join(map(repr, outputs))}"
+            )
+        self.update(outputs[_LOSS])
+        return outputs
+
+    def compute(self, batch: Tensors) -> Tensors:
+        """The module's outputs for a batch on the device, in the configured precision."""
+        with self._settings.precision.forward():
+            outputs: Tensors = getattr(self.module, PREDICT)(**batch) if self._view == PREDICT else self._call(**batch)
+        return outputs
+
+    def update(self, loss: torch.Tensor) -> None:
+        """Learn from the losses of a batch: backward pass and, every ``accumulate`` batches, a step of the optimizer.
+
+        Args:
+            loss: One value for every example, ``[B]``.
+
+        Raises:
+            BatchError: If it is something else.
+        """
+        if loss.ndim != 1 or not loss.is_floating_point():
+            raise BatchError(f"loss: expected a number for every example, got {loss.dtype} {list(loss.shape)}")
+        if self._updates is None:
+            raise ConfigError(f"{type(self).__name__} has no parameters to train")
+        mean = self.module.mean_loss(loss) if isinstance(self.module, ProgramModule) else loss.mean()
+        self._updates(mean)
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the sources that a batch must hold."""
+        return list(self._settings.inputs)
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the variables that ``run`` returns."""
+        return [*self._settings.outputs, *(SIGNALS if self._monitor is not None else ())]
+
+    @property
+    def restore_fallback(self) -> str:
+        """This class: it restores every saved model that does not say why it cannot."""
+        return "emloop_torch.BaseModel"
+
+    def run(self, batch: Batch, train: bool, stream: StreamWrapper | None = None) -> Batch:
+        """Compute the outputs for one batch; with ``train``, also take one training step.
+
+        Args:
+            batch: ``B`` examples for every name in ``input_names``.
+            train: Whether to learn.
+            stream: Source of the batch, which may be read ahead meanwhile.
+
+        Returns:
+            An array for every name in ``output_names``, first axis ``B``, maybe still on its way from the device.
+
+        Raises:
+            BatchError: If the inputs are no numbers, or an output has not ``B`` values.
+            MissingVariableError: If the module gives no such output.
+        """
+        inputs = tensors_of(batch, self._settings.inputs, self._settings.device, self._floating)
+        if self.module.training is not train:
+            self.module.train(train)
+        with ExitStack() as around:
+            around.enter_context(nullcontext() if stream is None else stream.allow_buffering)
+            around.enter_context(self._generators.use("training" if train else "evaluation"))
+            if self._monitor is not None:
+                around.enter_context(self._monitor.listening())
+            if train:
+                outputs = self._train(inputs, stream, around)
+            else:
+                with torch.no_grad():
+                    outputs = self.compute(inputs)
+            examples = len(next(iter(inputs.values())))
+            if self._monitor is not None:
+                outputs = {**outputs, **self._monitor.signals(examples)}
+            arrays = host_values(outputs, self.output_names, examples, self._held)
+        if self._view != PREDICT and not self._source_free.has_examples:
+            self._source_free.remember(batch, inputs, arrays)
+        return arrays
+
+    def get_variable(self, name: str) -> float:
+        """The value of ``learning_rate``: that of the last parameter group, apart from a warm-up.
+
+        Raises:
+            MissingVariableError: If there is no such variable.
+        """
+        return self._trained_by(name).get_rate(name)
+
+    def set_variable(self, name: str, value: float) -> None:
+        """Set ``learning_rate`` for all batches to come; other parameter groups keep their ratio to it.
+
+        Raises:
+            MissingVariableError: If there is no such variable.
+        """
+        self._trained_by(name).set_rate(name, value)
+
+    def save(self, name_suffix: str) -> str:
+        """Save the model, durably, as ``model_<name_suffix>`` in the run directory, and return its path.
+
+        Raises:
+            SavedModelError: If the model was created without a run directory, or would need its source where
+                ``source_free: require`` says that it must not.
+        """
+        if self._log_dir is None:
+            raise SavedModelError(f"{type(self).__name__} has no log_dir, so it cannot be saved")
+        program = self._source_free.program(Path(self._log_dir), self._why_training_needs_source(), self._floating)
+        return write_saved_model(
+            saved_model_path(self._log_dir, name_suffix),
+            backend=BACKEND,
+            restore_fallback=self.restore_fallback,
+            inputs=self._source_free.variables.get("inputs", dict.fromkeys(self.input_names)),
+            outputs=self._source_free.variables.get("outputs", dict.fromkeys(self.output_names)),
+            tree=self.state_dict(),
+            program=Path(self._log_dir, FOLDER),
+            rung=program.rung,
+            reason=program.reason,
+            extra={"versions": {"torch": torch.__version__}, **program.summary},
+        )
+
+    def state_dict(self) -> StateTree:
+        """All that the training depends on; optimizer and gradients by the names of the parameters."""
+        return {
+            "format": FORMAT,
+            **values_of(self.module),
+            "training": None if self._updates is None else self._updates.state_dict(),
+            "generators": self._generators.state_dict(),
+            "batches": self._batches,
+            "pass": self._pass,
+            "arguments": self._arguments,
+            "overrides": overridden_methods(type(self), BaseModel),
+        }
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Take up what :meth:`state_dict` of an equal model returned.
+
+        Raises:
+            StateError: If the state is not one of this backend, or of another model.
+        """
+        require_format(state)
+        load_values(self.module, state)
+        if self._updates is not None and state["training"] is not None:
+            self._updates.load_state_dict(state["training"])
+        self._generators.load_state_dict(state["generators"])
+        self._batches, self._pass = state["batches"], state["pass"]
+
+    def _train(self, inputs: Tensors, stream: StreamWrapper | None, around: ExitStack) -> Tensors:
+        if self._view == PREDICT:
+            raise ConfigError(f"inputs: {self.input_names} are enough to predict, not to train; add the labels")
+        if stream is not None and self._updates is not None:
+            self._pass = self._updates.schedule.enter_pass(self._pass, stream.cursor.pass_index)
+        self._batches += 1
+        profiling = self._settings.profiling
+        if profiling is not None and profiling.due(self._batches):
+            around.enter_context(profiling.of(self._batches))
+        return self.training_step(inputs)
+
+    def _why_training_needs_source(self) -> str | None:
+        updates = self._updates
+        return None if updates is None else why_training_needs_source(type(self), BaseModel, updates.optimizer)
+
+    def _prepare_updates(self, lr_schedule: Mapping[str, Any] | None, state: StateTree | None) -> Updates | None:
+        if not any(parameter.requires_grad for parameter in self.module.parameters()):
+            return None
+        settings = self._settings
+        unknown_here = isinstance(self.module, ProgramModule) and self._optimizer_description is None
+        if unknown_here and state is not None and state["training"] is not None:
+            optimizer = self._rebuilt(state["training"]["optimizer"])
+        else:
+            optimizer = self.create_optimizer()
+        return Updates(
+            self.module,
+            optimizer,
+            Schedule(lr_schedule, optimizer),
+            settings.clip,
+            settings.accumulate,
+            settings.precision.scaler(),
+        )
+
+    def _rebuilt(self, state: StateTree) -> optim.Optimizer:
+        try:
+            return rebuild_optimizer(state, self.module)
+        except StateError as error:
+            logger.warning("%s; it can be evaluated, not trained as before", error)
+            return self.create_optimizer()
+
+    def _trained_by(self, name: str) -> Updates:
+        if self._updates is None:
+            raise MissingVariableError(f"there is no variable {name!r}: the model has no parameters to train")
+        return self._updates
