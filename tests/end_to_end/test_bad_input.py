@@ -170,9 +170,28 @@ def test_an_error_in_a_stream_shows_the_users_line(emloop, project, buffer):
     assert "ZeroDivisionError" in said
 
 
-def test_a_hook_that_nothing_feeds_names_hook_and_variable(emloop):
-    """And what there is instead."""
-    code, said = emloop("train", "config.yaml", "hooks=[SaveBest: {variable: lss}]")
+def test_a_hook_that_nothing_feeds_is_told_before_anything_begins(emloop, project):
+    """With the variables that are there instead, and how to compute the one that is not."""
+    code, said = emloop(
+        "train",
+        "config.yaml",
+        "hooks=[ComputeStats: {variables: [loss]}, Check: {variable: lss, required_min_value: 1, max_epoch: 1, stream: train}]",
+    )
+
+    assert 2 == code
+    assert "hooks[1].Check.variable: no hook computes 'lss' of stream 'train'" in said
+    assert "did you mean 'loss'?" in said
+    assert not (project.path / "log").exists()
+
+
+def test_a_hook_that_found_nothing_to_read_names_hook_and_variable(emloop, project):
+    """Where a hook of the user's stands before it, which might have written anything."""
+    (project.path / "silent.py").write_text(
+        "import emloop as el\nclass Silent(el.AbstractHook):\n    stateless = True\n"
+        "    def after_epoch(self, epoch_id, epoch_data): pass\n"
+    )
+
+    code, said = emloop("train", "config.yaml", "hooks=[silent.Silent, SaveBest: {variable: lss, stream: train}]")
 
     assert 1 == code
     assert "Traceback" not in said

@@ -7,6 +7,8 @@ import random
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
+from time import monotonic
 
 import pytest
 
@@ -127,33 +129,56 @@ def test_the_second_signal_stops_at_once(project):
     assert 130 == code
 
 
-def test_killed_again_and_again_the_run_ends_as_if_untouched(project):
-    """SIGKILL at random instants, resumed each time: nothing committed is lost, nothing else differs."""
-    project.emloop("train", "config.yaml", "--output_dir", "whole", "main_loop.epochs_count=6")
-    instants = random.Random(3)
-    arguments = ["train", "config.yaml", "--output_dir", "cut", "--auto-resume", "main_loop.epochs_count=6"]
+@pytest.mark.parametrize("kills", [12, pytest.param(200, marks=pytest.mark.torture)])
+def test_killed_again_and_again_the_run_ends_as_if_untouched(project, kills):
+    """SIGKILL at random instants, also while the run is created: nothing committed is lost, nothing else differs."""
+    instants, run = random.Random(3), project.run("cut")
+    train = ("train", "config.yaml", "--output_dir", "cut", "main_loop.epochs_count=99999", "model.pause=0.002")
+    process = project.start(*train, "--auto-resume")
+    started = monotonic()
+    wait_for(process, run / "checkpoints" / "00000002")
+    reach = 2 * (monotonic() - started)
     committed = 0
-    killed = 0
-    for _ in range(12):
-        process = project.start(*arguments, "model.pause=0.01")
-        arguments = ["resume", "cut", "main_loop.epochs_count=6"]
-        try:
-            process.wait(instants.uniform(0.1, 1.2))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            killed += 1
+    for _ in range(kills):
+        process.kill()
         process.communicate()
-        if not (project.run("cut") / "run.json").exists():
-            shutil.rmtree(project.run("cut"), ignore_errors=True)
-            arguments = ["train", "config.yaml", "--output_dir", "cut", "main_loop.epochs_count=6"]
-            continue
-        newest = max(project.commits("cut"), default=0)
+        newest = max(project.commits("cut"))
         assert newest >= committed
         committed = newest
-    project.emloop(*arguments, "model.pause=0.0")
+        process = project.start("resume", "cut")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(instants.uniform(0.01, reach))
+    process.kill()
+    process.communicate()
 
-    assert killed >= 3
+    limit = f"main_loop.epochs_count={max(project.commits('cut')) + 2}"
+    project.emloop("resume", "cut", limit)
+    project.emloop("train", "config.yaml", "--output_dir", "whole", "model.pause=0.0", limit)
+
     assert project.result("whole") == project.result("cut")
+
+
+def test_a_kill_while_the_run_is_created_leaves_nothing_that_is_in_the_way(project):
+    """Whatever the instant: the same command line, with --auto-resume, gets the run done."""
+    project.emloop("train", "config.yaml", "--output_dir", "whole")
+    arguments = ("train", "config.yaml", "--output_dir", "cut", "--auto-resume")
+    process = project.start(*arguments)
+    started = monotonic()
+    wait_for(process, project.run("cut"))
+    birth = monotonic() - started
+    process.kill()
+    process.communicate()
+    for step in range(6):
+        shutil.rmtree(project.run("cut"))
+        process = project.start(*arguments)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(birth * (0.9 + 0.04 * step))
+        process.kill()
+        process.communicate()
+
+        project.emloop(*arguments)
+
+        assert project.result("whole") == project.result("cut")
 
 
 def test_a_run_killed_before_its_first_commit_starts_again(project):
