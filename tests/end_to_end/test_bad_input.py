@@ -175,11 +175,11 @@ def test_a_hook_that_nothing_feeds_is_told_before_anything_begins(emloop, projec
     code, said = emloop(
         "train",
         "config.yaml",
-        "hooks=[ComputeStats: {variables: [loss]}, Check: {variable: lss, required_min_value: 1, max_epoch: 1, stream: train}]",
+        "hooks=[ComputeStats: {variables: [loss]}, SaveBest: {variable: lss, stream: train}]",
     )
 
     assert 2 == code
-    assert "hooks[1].Check.variable: no hook computes 'lss' of stream 'train'" in said
+    assert "hooks[1].SaveBest.variable: no hook computes 'lss' of stream 'train'" in said
     assert "did you mean 'loss'?" in said
     assert not (project.path / "log").exists()
 

@@ -13,11 +13,12 @@ from typing import Any
 
 from emloop.errors import ConfigError, Problem
 
-from .arguments import problems
+from .arguments import Placer, problems
 from .cache import FileCache, cache_directory
 from .class_names import find_source
 from .compose import compose
 from .entries import Entry, dataset_entry, hook_entry, main_loop_entry, model_entry, placer, policy
+from .hook_order import Observer, observer, order_problems, steps_aside
 from .kinds import DATASET, MODEL
 from .library import ClassSource, Library
 from .module_finder import ModuleFinder
@@ -84,14 +85,15 @@ def check_config(
     config, found = compose(config_file, additional_args, target)
     found = [*found, *_Checker(library, config, target, restoring=restoring).check()]
     if target is None:
-        known = {_identity(problem) for problem in found}
+        known = {_where(problem) for problem in found}
         for name in _evaluations(config):
             evaluation, wrong = compose(config_file, additional_args, name)
             # What the command line changes about the training need not fit the evaluation.
             in_text = [problem for problem in wrong if problem.place is not None and problem.place.line]
             wrong = [*in_text, *_Checker(library, evaluation, name, restoring=True).check()]
-            new = [problem for problem in wrong if _identity(problem) not in known]
-            known.update(map(_identity, new))
+            # What is wrong in the training already need not be said again.
+            new = [problem for problem in wrong if _where(problem) not in known]
+            known.update(map(_where, new))
             found += [_in_evaluation(problem, name) for problem in new]
     return config, sorted(found, key=_position)
 
@@ -112,17 +114,21 @@ class _Checker:
         self._restoring = restoring
         self._is_strict = policy(config) == "error"
         self._epoch: Epoch = epoch_of(config, target)
+        # Hooks that save, steer or stop step aside in an evaluation that names no hooks.
+        self._leaves_out = target is not None and not _names_hooks(config, target)
         self._found: list[Problem] = []
 
     def check(self) -> list[Problem]:
         self._found += section_problems(self._config)
         dataset = self._section(dataset_entry)
         self._section(model_entry)
-        for entry in self._hooks():
-            self._class(entry)
+        observers = self._hooks()
         self._main_loop()
-        if dataset is not None:
-            self._streams(dataset)
+        there = None if dataset is None else streams_of(Ancestry(self._library, dataset))
+        if dataset is not None and there is not None:
+            self._found += stream_problems(self._config, self._epoch, dataset.name, there)
+        if self._epoch.streams is not None and not self._has_misread_streams(there):
+            self._found += order_problems(observers, self._epoch.streams, self._placer)
         return self._found
 
     def check_dataset(self) -> list[Problem]:
@@ -138,7 +144,23 @@ class _Checker:
             return None  # its form has been complained about
         return self._class(entry)
 
-    def _hooks(self) -> Iterable[Entry]:
+    def _has_misread_streams(self, there: list[str] | None) -> bool:
+        """Whether streams are named that are not there, so that hooks may well mean others."""
+        return there is not None and not set(self._epoch.streams or ()) <= set(there)
+
+    def _placer(self, entry: Entry) -> Placer:
+        return placer(self._config, entry)
+
+    def _hooks(self) -> list[Observer]:
+        """Look over all hooks that the epoch has."""
+        observers = []
+        for entry in self._hook_entries():
+            cls = self._class(entry)
+            if not (self._leaves_out and steps_aside(self._library, cls)):
+                observers.append(observer(self._library, entry, cls))
+        return observers
+
+    def _hook_entries(self) -> Iterable[Entry]:
         section = self._config.get("hooks")
         for index, item in enumerate(section if isinstance(section, list) else ()):
             try:
@@ -181,13 +203,8 @@ class _Checker:
             given,
             injected=entry.kind.injected,
             path=entry.label,
-            place=placer(self._config, entry),
+            place=self._placer(entry),
         )
-
-    def _streams(self, dataset: ClassSource) -> None:
-        there = streams_of(Ancestry(self._library, dataset))
-        if there is not None:
-            self._found += stream_problems(self._config, self._epoch, dataset.name, there)
 
 
 def _evaluations(config: Config) -> list[str]:
@@ -197,8 +214,14 @@ def _evaluations(config: Config) -> list[str]:
     return [name for name, content in section.items() if isinstance(name, str) and isinstance(content or {}, Mapping)]
 
 
-def _identity(problem: Problem) -> tuple[object, ...]:
-    return problem.place, problem.message
+def _names_hooks(config: Config, target: str) -> bool:
+    section = config.get("eval")
+    evaluation = section.get(target) if isinstance(section, Mapping) else None
+    return isinstance(evaluation, Mapping) and "hooks" in evaluation
+
+
+def _where(problem: Problem) -> object:
+    return problem.place or problem.message
 
 
 def _in_evaluation(problem: Problem, name: str) -> Problem:
