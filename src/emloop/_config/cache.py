@@ -98,7 +98,6 @@ class FileCache:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
 
-
     def _make_room(self) -> None:
         """Remove the older half where there are too many."""
         if self._directory is not None and len(found := list(self._directory.iterdir())) > _MOST:
