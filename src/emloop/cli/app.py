@@ -100,6 +100,13 @@ def _dataset(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     return code
 
 
+def _check(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    overrides = split_rest(rest, arguments.parser)
+    module = importlib.import_module("emloop.cli.check")
+    code: int = module.check(arguments.config_file, overrides, as_json=arguments.json)
+    return code
+
+
 def _config(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     words = split_rest(rest, arguments.parser, positionals=1)
     section = words.pop(0) if words and not is_override(words[0]) else None
@@ -146,6 +153,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
     "resume": _resume,
     "eval": _eval,
     "dataset": _dataset,
+    "check": _check,
     "config": _config,
     "diff": _diff,
     "ls": _ls,

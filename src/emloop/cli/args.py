@@ -40,6 +40,7 @@ def get_emloop_arg_parser(add_common_arguments: bool = False) -> argparse.Argume
     _add_resume(commands)
     _add_eval(commands)
     _add_dataset(commands)
+    _add_check(commands)
     for add in (add_config, add_diff):
         add(partial(_command, commands))
     add_ls(partial(_command, commands))
@@ -196,6 +197,20 @@ emloop dataset download config.yaml dataset.data_root=/data""",
     command.add_argument("method", metavar="METHOD", help="name of the method")
     command.add_argument("config_file", metavar="CONFIG", help="config file, or a directory with a config.yaml")
     _add_common(command)
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "check",
+        "say all that is wrong with a config, without running any of it",
+        """
+emloop check config.yaml
+emloop check config.yaml model.hidden=64 hooks.StopAfter.epochs=20
+emloop check config.yaml --json""",
+    )
+    command.add_argument("config_file", metavar="CONFIG", help="config file, or a directory with a config.yaml")
+    command.add_argument("--json", action="store_true", help="as JSON: a list with one object for each mistake")
 
 
 def _positive(text: str) -> int:
