@@ -130,6 +130,13 @@ def _diff(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     return code
 
 
+def _schema(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    refuse_words(rest, arguments.parser)
+    module = importlib.import_module("emloop.cli.schema")
+    code: int = module.schema(arguments.config_file, arguments.output_root)
+    return code
+
+
 def _ls(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     module = importlib.import_module("emloop.cli.ls")
     directory, filters = module.split_words([*arguments.words, *refuse_options(rest, arguments.parser)])
@@ -156,6 +163,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
     "check": _check,
     "config": _config,
     "diff": _diff,
+    "schema": _schema,
     "ls": _ls,
 }
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TypeAlias
 
-__all__ = ["add_config", "add_diff"]
+__all__ = ["add_config", "add_diff", "add_schema"]
 
 MakeCommand: TypeAlias = Callable[[str, str, str], argparse.ArgumentParser]
 """Makes the parser of a command from its name, what it does, and examples."""
@@ -45,3 +45,15 @@ emloop diff config.yaml @ --json""",
     command.add_argument("first", metavar="A", help=_CONFIG_OR_RUN)
     command.add_argument("second", metavar="B", help="the same")
     command.add_argument("--json", action="store_true", help="as JSON")
+
+
+def add_schema(make: MakeCommand) -> None:
+    """``emloop schema``."""
+    command = make(
+        "schema",
+        "write a JSON Schema of configs, for completion and checks in an editor",
+        """
+emloop schema > .vscode/emloop.schema.json
+emloop schema config.yaml > .vscode/emloop.schema.json     (covers the classes that the config names, too)""",
+    )
+    command.add_argument("config_file", metavar="CONFIG", nargs="?", help=_CONFIG_OR_RUN)

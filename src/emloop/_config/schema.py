@@ -1,0 +1,268 @@
+"""A JSON Schema of configurations, so that an editor completes keys, explains them and marks mistakes.
+
+It covers the built-in hooks, the arguments of the main loop, and the classes that a given configuration names. What
+their source does not tell is left open. A file that extends others need not be complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from emloop import __version__
+
+from .arguments import Accepted
+from .changes import parts
+from .check import new_library
+from .defaults import class_of, value_of
+from .docstrings import Described, described
+from .entries import policy
+from .extends import EXTENDS
+from .hints import Hint
+from .kinds import DATASET, HOOK, MAIN_LOOP, MODEL, Kind
+from .library import Library
+from .sections import EVALUATION_KEYS
+from .signatures import Ancestry, Parameter, accepted_by_source, parameters_of
+
+__all__ = ["config_schema"]
+
+Schema: TypeAlias = dict[str, Any]
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_REFERENCE = {"type": "string", "pattern": r"\$\{"}
+"""A value that is taken from elsewhere, which may stand in place of any other."""
+
+_OBJECTS = {"dataset": DATASET, "model": MODEL}
+_PLAIN = {"null": "null", "bool": "boolean", "int": "integer", "float": "number", "str": "string", "path": "string"}
+_TEXTS = {
+    EXTENDS: "Configs that this one builds upon, relative to this file; later ones win, this file over all.",
+    "dataset": "The data: a class, and the arguments of its _configure_dataset.",
+    "model": "The model: a class, and the arguments of its constructor.",
+    "hooks": "Observers of the training, in the order in which events reach them.",
+    "main_loop": "Arguments of the main loop.",
+    "eval": "What is different in an evaluation: name of the stream, or of the target → what to lay over.",
+    "class": "Full name of the class: package.module.Class.",
+    "name": "What it is called: in the name of the run directory, in overrides, in the state.",
+    "restore_fallback": "Class that restores saved models without the model's source.",
+    "stream_names": "Streams to evaluate; by default the one that is called like the target.",
+}
+
+
+class _Class(NamedTuple):
+    """A class of which the schema tells.
+
+    Args:
+        accepted: Its arguments.
+        parameters: The same with their defaults.
+        words: What is said about them.
+    """
+
+    accepted: Accepted
+    parameters: Mapping[str, Parameter]
+    words: Described
+
+
+def config_schema(config: Mapping[str, Any]) -> Schema:
+    """The schema of a configuration.
+
+    Args:
+        config: The configuration whose classes to cover; may be empty.
+
+    Returns:
+        A schema of draft 2020-12, as plain data.
+    """
+    return _Writer(new_library(), config).whole()
+
+
+class _Writer:
+    def __init__(self, library: Library, config: Mapping[str, Any]) -> None:
+        self._library = library
+        self._is_strict = policy(config) == "error"
+        self._names: dict[str, list[str]] = {section: [] for section in ("dataset", "model", "hooks", "main_loop")}
+        for part in parts(config):
+            if part.cls and part.cls not in self._names.setdefault(part.section, []):
+                self._names[part.section].append(part.cls)
+
+    def whole(self) -> Schema:
+        sections = {name: {"$ref": f"#/$defs/{name}"} for name in self._names if name in _TEXTS}
+        laid_over = {
+            **sections,
+            **{name: _optional(_described({"type": "object"}, name)) for name in _OBJECTS},
+            "stream_names": _described(_optional(_list_of({"type": "string"})), "stream_names"),
+        }
+        evaluation = _optional(_object({name: laid_over[name] for name in EVALUATION_KEYS}))
+        bases = {"anyOf": [{"type": "string"}, {**_list_of({"type": "string"}), "minItems": 1}]}
+        return {
+            "$schema": _DIALECT,
+            "title": f"Configuration of emloop {__version__}",
+            "type": "object",
+            "properties": {
+                EXTENDS: _described(bases, EXTENDS),
+                **sections,
+                "eval": _described(_optional({"type": "object", "additionalProperties": evaluation}), "eval"),
+            },
+            "if": {"required": [EXTENDS]},
+            "else": {"required": list(_OBJECTS), "properties": {name: self._complete(name) for name in _OBJECTS}},
+            "$defs": {
+                **{name: self._section(name, kind) for name, kind in _OBJECTS.items()},
+                "hooks": _described(_optional(_list_of(self._hook())), "hooks"),
+                "main_loop": _described(_optional(self._arguments("", MAIN_LOOP) or {"type": "object"}), "main_loop"),
+            },
+        }
+
+    def _section(self, name: str, kind: Kind) -> Schema:
+        """The section ``dataset`` or ``model``: of a class that is known, only the arguments that it takes."""
+        names = self._names[name]
+        cls = _described({"type": "string", **({"examples": names} if names else {})}, "class")
+        schema = _described(_or_reference({"type": "object", "properties": {"class": cls}}), name)
+        arguments = {cls_name: self._arguments(cls_name, kind) for cls_name in names}
+        conditions = [
+            {"if": _is_class(cls_name), "then": {key: value for key, value in then.items() if key != "required"}}
+            for cls_name, then in arguments.items()
+            if then is not None
+        ]
+        return {**schema, **({"allOf": conditions} if conditions else {})}
+
+    def _complete(self, name: str) -> Schema:
+        """What a section needs where nothing is extended."""
+        arguments = {cls_name: self._arguments(cls_name, _OBJECTS[name]) for cls_name in self._names[name]}
+        conditions = [
+            {"if": _is_class(cls_name), "then": {"required": then["required"]}}
+            for cls_name, then in arguments.items()
+            if then is not None and "required" in then
+        ]
+        return {"required": ["class"], **({"allOf": conditions} if conditions else {})}
+
+    def _hook(self) -> Schema:
+        """One entry of the section ``hooks``."""
+        known = {}
+        for name in dict.fromkeys([*self._built_in_hooks(), *self._names["hooks"]]):
+            arguments = self._arguments(name, HOOK)
+            if arguments is not None:
+                known[name] = arguments
+        bare = [
+            {"const": name, "description": schema["description"]} if "description" in schema else {"const": name}
+            for name, schema in known.items()
+            if "required" not in schema
+        ]
+        named = {
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 1,
+            "properties": {name: s if "required" in s else _optional(s) for name, s in known.items()},
+            "patternProperties": {r"\.": {}},
+            "additionalProperties": False,
+        }
+        return {"anyOf": [*bare, {"type": "string", "pattern": r"\."}, _REFERENCE, named]}
+
+    def _built_in_hooks(self) -> list[str]:
+        room = self._library.module(HOOK.package)
+        names = self._library.names(room)[0] - HOOK.not_meant if room else set()
+        return sorted(name for name in names if class_of(self._library, name, HOOK) is not None)
+
+    def _arguments(self, name: str, kind: Kind) -> Schema | None:
+        """What may be written about an object of a class; ``None`` if that cannot be told."""
+        found = self._class(name, kind)
+        if found is None:
+            return None
+        properties = {key: _described({"type": "string"}, key) for key in kind.reserved}
+        for argument, hint in found.accepted.hints.items():
+            if argument not in kind.injected:
+                schema = _schema_of(hint)
+                if argument in found.words.arguments:
+                    schema["description"] = found.words.arguments[argument]
+                properties[argument] = schema | self._default(found.parameters.get(argument))
+        schema = _object(properties, is_open=found.accepted.open or not self._is_strict)
+        required = sorted(found.accepted.required - set(kind.injected))
+        if found.words.summary:
+            schema["description"] = found.words.summary
+        return schema | ({"required": required} if required else {})
+
+    def _class(self, name: str, kind: Kind) -> _Class | None:
+        cls = class_of(self._library, name, kind)
+        if cls is None:
+            return None
+        ancestry = Ancestry(self._library, cls)
+        accepted = accepted_by_source(ancestry, constructor=kind is not DATASET)
+        read = parameters_of(ancestry, constructor=kind is not DATASET)
+        if accepted is None or read is None:
+            return None
+        return _Class(accepted, read[0], described(self._library, cls))
+
+    def _default(self, parameter: Parameter | None) -> Schema:
+        if parameter is None or parameter.default is None:
+            return {}
+        value = value_of(self._library, parameter.module, parameter.default)
+        return {} if value is None else {"default": value[0]}
+
+
+def _schema_of(hint: Hint) -> Schema:
+    """What fits a hint, or is a reference to it."""
+    schema = _plain_schema(hint)
+    if "anyOf" in schema:
+        takes_text = any(option == {"type": "string"} or not option for option in schema["anyOf"])
+        return schema if takes_text else {"anyOf": [*schema["anyOf"], _REFERENCE]}
+    return _or_reference(schema) if schema.get("type", "string") != "string" else schema
+
+
+def _plain_schema(hint: Hint) -> Schema:
+    if hint.kind in _PLAIN:
+        return {"type": _PLAIN[hint.kind]}
+    write = _CONTAINERS.get(hint.kind)
+    return write(hint) if write else {}
+
+
+def _tuple_schema(hint: Hint) -> Schema:
+    items = [_schema_of(part) for part in hint.parts]
+    return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+
+
+def _fields_schema(hint: Hint) -> Schema:
+    fields = _object({field.name: _schema_of(field.hint) for field in hint.fields})
+    return {**fields, "required": [field.name for field in hint.fields if field.required]}
+
+
+def _choice_schema(hint: Hint) -> Schema:
+    return {"anyOf": [{"enum": list(dict.fromkeys(filter(_is_plain, hint.values)))}]}
+
+
+_CONTAINERS: dict[str, Callable[[Hint], Schema]] = {
+    "list": lambda hint: _list_of(_schema_of(hint.parts[0])),
+    "tuple": _tuple_schema,
+    "mapping": lambda hint: {"type": "object", "additionalProperties": _schema_of(hint.parts[1])},
+    "fields": _fields_schema,
+    "union": lambda hint: {"anyOf": list(map(_plain_schema, hint.parts))},
+    "literal": _choice_schema,
+    "enum": _choice_schema,
+}
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _or_reference(schema: Schema) -> Schema:
+    """The schema of something that is no text, or a reference to it."""
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return {**schema, "type": [*kinds, "string"], "pattern": _REFERENCE["pattern"]}
+
+
+def _optional(schema: Schema) -> Schema:
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return {**schema, "type": [*kinds, "null"]}
+
+
+def _object(properties: Mapping[str, Schema], *, is_open: bool = False) -> Schema:
+    return {"type": "object", "properties": dict(properties), **({} if is_open else {"additionalProperties": False})}
+
+
+def _list_of(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema}
+
+
+def _is_class(name: str) -> Schema:
+    return {"properties": {"class": {"const": name}}, "required": ["class"]}
+
+
+def _described(schema: Schema, key: str) -> Schema:
+    return {**schema, "description": _TEXTS[key]} if key in _TEXTS else schema
