@@ -1,8 +1,8 @@
 """How much CPU does ``emloop ls`` take with many runs?
 
 Trains one small run, copies it with another id and learning rate as often as asked (1,000 times), and measures whole
-processes: the interpreter alone, ``emloop --help``, and ``emloop ls`` in several forms. A figure is user and system time,
-the least of several tries, since everything else that the machine does can only add to it.
+processes: the interpreter alone, ``emloop --help``, and several forms of ``emloop ls``. A figure is user and system
+time, the least of several tries, since everything else that the machine does can only add to it.
 
     python benchmarks/ls.py [--runs 1000] [--tries 5]
 
@@ -29,6 +29,9 @@ import emloop as el
 
 
 class Numbers(el.BaseDataset):
+    def _configure_dataset(self):
+        pass
+
     def train_stream(self):
         yield from ({"x": np.arange(4.0)} for _ in range(2))
 

@@ -158,10 +158,19 @@ def find_run(spec: str, root: Path | str) -> Path:
     raise RunDirError(f"{spec!r} is neither a run directory nor the beginning of a run's name in {root}{hint}; {there}")
 
 
-def current_config(directory: Path) -> Path:
-    """The newest configuration of a run: ``config.attempt-N.yaml`` with the largest ``N``, else ``config.yaml``."""
+def current_config(directory: Path, attempt: int | None = None) -> Path:
+    """The configuration that a run is in: ``config.attempt-N.yaml`` with the largest ``N``, else ``config.yaml``.
+
+    Args:
+        directory: The run directory.
+        attempt: Which attempt's configuration is meant instead; later ones do not count.
+    """
     with os.scandir(directory) as entries:
-        attempts = [match for entry in entries if (match := _ATTEMPT_CONFIG.fullmatch(entry.name))]
+        # Most names are none, and a pattern takes longer to say so.
+        names = [entry.name for entry in entries if entry.name.startswith("config.attempt-")]
+    attempts = [match for name in names if (match := _ATTEMPT_CONFIG.fullmatch(name))]
+    if attempt is not None:
+        attempts = [match for match in attempts if int(match[1]) <= attempt]
     return directory / (max(attempts, key=lambda match: int(match[1]))[0] if attempts else EL_CONFIG_FILE)
 
 

@@ -21,9 +21,12 @@ def read_small(path: Path) -> bytes:
     Raises:
         OSError: If there is no such file, or it is no regular file, or larger than :data:`MAX_BYTES`.
     """
-    with os.fdopen(open_inside(path.parent, path.name), "rb", buffering=0) as file:
+    descriptor = open_inside(path.parent, path.name)
+    try:
         # Asking for as much as is allowed would reserve that much for every file.
-        size = os.fstat(file.fileno()).st_size
+        size = os.fstat(descriptor).st_size
         if size > MAX_BYTES:
             raise OSError(f"larger than {MAX_BYTES} bytes")
-        return file.read(size)
+        return os.read(descriptor, size)
+    finally:
+        os.close(descriptor)

@@ -91,7 +91,7 @@ class RunSummary:
         """Training epochs done, as far as the trace knows."""
         return self.trace.epochs_done
 
-    @property
+    @cached_property
     def begin(self) -> datetime | None:
         """When it began, with its offset; ``None`` if nothing says so."""
         return self.trace.begin or (self.info.created if self.info else None)

@@ -78,6 +78,10 @@ class RunLock:
             self.release()
             raise RunDirError(f"{self._directory}: cannot be written to: {error}") from error
 
+    def follow(self, directory: Path) -> None:
+        """Know the run directory, which was moved with the lock in it, by its new path."""
+        self._directory = Path(directory)
+
     def release(self) -> None:
         """Give the lock back; does nothing if it is not held."""
         if self._descriptor < 0:

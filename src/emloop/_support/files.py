@@ -137,21 +137,26 @@ def open_inside(directory: Path | str, name: str, flags: int = os.O_RDONLY) -> i
     *folders, last = name.split("/")
     if "\0" in name or not {"", ".", ".."}.isdisjoint([*folders, last]):
         raise ValueError(f"{name!r} is no name of a file inside {directory}")
-    with _naming(Path(directory, name)):
-        folder = os.open(directory, _FOLDER)
-        try:
-            for part in folders:
-                outer = folder
-                folder = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=outer)
-                os.close(outer)
-            # Without O_NONBLOCK a pipe would wait for its writer.
-            descriptor = os.open(last, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
-        finally:
-            os.close(folder)
+    flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # without the last, a pipe would wait for its writer
+    path = Path(directory, name)
+    with _naming(path):
+        descriptor = _open_below(directory, folders, last, flags) if folders else os.open(path, flags)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file")
     return descriptor
+
+
+def _open_below(directory: Path | str, folders: list[str], last: str, flags: int) -> int:
+    folder = os.open(directory, _FOLDER)
+    try:
+        for part in folders:
+            outer = folder
+            folder = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=outer)
+            os.close(outer)
+        return os.open(last, flags, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def sha256_of(path: Path | str) -> str:

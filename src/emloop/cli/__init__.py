@@ -1,14 +1,16 @@
 """The command line: one lazily imported module per command."""
 
-from emloop._support.lazy import lazy_names
+from emloop._support.lazy import keep_names, lazy_names
 
 __all__ = [
     "evaluate",
     "fallback",
     "find_config",
     "get_emloop_arg_parser",
+    "grid_search",
     "invoke_dataset_method",
     "list_train_dirs",
+    "prune_train_dirs",
     "resume",
     "train",
     "validate_config",
@@ -21,10 +23,13 @@ __getattr__, __dir__ = lazy_names(
         "fallback": ".util",
         "find_config": ".util",
         "get_emloop_arg_parser": ".args",
+        "grid_search": ".grid_search",
         "invoke_dataset_method": ".dataset",
         "list_train_dirs": ".ls",
+        "prune_train_dirs": ".prune",
         "resume": ".resume_fn",
         "train": ".train_fn",
         "validate_config": ".util",
     },
 )
+keep_names(__name__, {"grid_search"})

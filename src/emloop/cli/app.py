@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from emloop.constants import EL_LOG_DATE_FORMAT, EL_LOG_FORMAT, EXIT_USAGE
-from emloop.errors import EmloopError
+from emloop.errors import EmloopError, UsageError
 
 from .args import get_emloop_arg_parser, is_override, refuse_options, refuse_words, split_rest
 
@@ -130,13 +130,6 @@ def _diff(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     return code
 
 
-def _schema(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
-    refuse_words(rest, arguments.parser)
-    module = importlib.import_module("emloop.cli.schema")
-    code: int = module.schema(arguments.config_file, arguments.output_root)
-    return code
-
-
 def _ls(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     module = importlib.import_module("emloop.cli.ls")
     directory, filters = module.split_words([*arguments.words, *refuse_options(rest, arguments.parser)])
@@ -155,6 +148,42 @@ def _ls(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     return code
 
 
+def _schema(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    refuse_words(rest, arguments.parser)
+    module = importlib.import_module("emloop.cli.schema")
+    code: int = module.schema(arguments.config_file, arguments.output_root)
+    return code
+
+
+def _prune(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    refuse_words(rest, arguments.parser)
+    module = importlib.import_module("emloop.cli.prune")
+    directory = arguments.dir or arguments.output_root
+    confirm = None if arguments.yes else module.ask
+    if arguments.empty_trash:
+        if arguments.subdirs or arguments.evaluations or arguments.keep_best is not None:
+            raise UsageError("--empty-trash prunes nothing; prune first, then empty the trash")
+        code: int = module.empty_trash(directory, dry_run=arguments.dry_run, confirm=confirm)
+    else:
+        code = module.prune_train_dirs(
+            directory,
+            arguments.epochs,
+            arguments.subdirs,
+            keep_best=arguments.keep_best,
+            evaluations=arguments.evaluations,
+            dry_run=arguments.dry_run,
+            confirm=confirm,
+        )
+    return code
+
+
+def _gridsearch(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    params = [*arguments.params, *refuse_options(rest, arguments.parser)]
+    module = importlib.import_module("emloop.cli.grid_search")
+    code: int = module.grid_search(arguments.script, params, arguments.dry_run)
+    return code
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
     "train": _train,
     "resume": _resume,
@@ -165,6 +194,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
     "diff": _diff,
     "schema": _schema,
     "ls": _ls,
+    "prune": _prune,
+    "gridsearch": _gridsearch,
 }
 
 

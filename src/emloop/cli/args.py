@@ -16,7 +16,7 @@ from emloop.constants import EL_DEFAULT_LOG_DIR
 from emloop.errors import UsageError
 
 from .args_configs import add_config, add_diff, add_schema
-from .args_runs import add_ls
+from .args_runs import add_grid_search, add_ls, add_prune
 
 __all__ = ["get_emloop_arg_parser", "is_override", "refuse_options", "refuse_words", "split_rest"]
 
@@ -43,7 +43,8 @@ def get_emloop_arg_parser(add_common_arguments: bool = False) -> argparse.Argume
     _add_check(commands)
     for add in (add_config, add_diff, add_schema):
         add(partial(_command, commands))
-    add_ls(partial(_command, commands))
+    for add in (add_ls, add_prune, add_grid_search):
+        add(partial(_command, commands))
     return parser
 
 

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -109,17 +110,17 @@ def config_field(key: str) -> Field:
 
 
 def differing_keys(runs: Sequence[RunSummary]) -> list[str]:
-    """The keys in which the configurations of runs differ; one that is missing differs from any that is there.
+    """The keys in which the configurations of runs differ, in their order; a missing one differs from any other.
 
     What cannot be read is left out of the comparison.
     """
     configs = [run.config for run in runs if run.config]
-    differing: dict[str, None] = {}
+    differing: set[str] = set()
     for config in configs[1:]:
         if config != (first := configs[0]):
-            differing.update(dict.fromkeys(key for key in first if key not in config or config[key] != first[key]))
-            differing.update(dict.fromkeys(key for key in config if key not in first))
-    return list(differing)
+            differing.update(key for key in first if key not in config or config[key] != first[key])
+            differing.update(key for key in config if key not in first)
+    return [key for key in dict.fromkeys(chain.from_iterable(configs)) if key in differing] if differing else []
 
 
 def sort_runs(runs: Sequence[RunSummary], field: Field, *, reverse: bool) -> list[RunSummary]:
