@@ -11,7 +11,7 @@ from emloop._run_dir.run import delete_run, runs_created
 from emloop.api import EmloopTraining
 from emloop.constants import EXIT_FAILED
 from emloop.errors import EmloopError
-from emloop.main_loop.record import log_failure, was_logged
+from emloop.main_loop.run_record import log_failure, was_logged
 
 __all__ = ["fallback", "find_config", "run", "validate_config"]
 

@@ -1,8 +1,9 @@
 """The main loop, and what belongs to it."""
 
-from .commits import CommitPolicy
+from .commit_policy import CommitPolicy
 from .interrupts import CaughtInterrupts, TrainingInterrupted
 from .loop import MainLoop
-from .record import Record, RunRecord, log_failure
+from .record import Record
+from .run_record import RunRecord, log_failure
 
 __all__ = ["CaughtInterrupts", "CommitPolicy", "MainLoop", "Record", "RunRecord", "TrainingInterrupted", "log_failure"]

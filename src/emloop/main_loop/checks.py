@@ -13,7 +13,7 @@ from emloop._support.suggest import check_choice, did_you_mean
 from emloop.errors import BatchError
 from emloop.types import Batch
 
-__all__ = ["POLICIES", "StreamChecks", "policy"]
+__all__ = ["POLICIES", "Policy", "StreamChecks", "policy"]
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,8 @@
 
 Read :meth:`MainLoop.run_training`, then :meth:`MainLoop._run_epoch` and :meth:`MainLoop._run_stream`: they are the
 pseudocode of the documentation. What else belongs to a training lives beside them: ``checks`` (batches and policies),
-``events`` (hooks), ``streams`` (wrappers and cursors), ``interrupts`` (signals) and ``commits`` (durable state).
+``events`` (hooks), ``streams`` (wrappers and cursors), ``interrupts`` (signals), ``run_record`` and ``commits`` (durable
+state).
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EXIT_STOPPED
 from emloop.errors import ConfigError, Problem
 from emloop.types import EpochData, TrainingTerminated
 
-from .checks import POLICIES, StreamChecks, policy
-from .commits import CommitPolicy
+from .checks import POLICIES, Policy, StreamChecks, policy
+from .commit_policy import CommitPolicy
 from .events import HookEvents
 from .interrupts import CaughtInterrupts, TrainingInterrupted
 from .record import Record
@@ -76,19 +77,19 @@ class MainLoop(CaughtInterrupts):
         train_stream_name: str = EL_DEFAULT_TRAIN_STREAM,
         extra_streams: Sequence[str] = (),
         buffer: int = 0,
-        on_empty_batch: str = "error",
-        on_empty_stream: str = "error",
-        on_unused_sources: str = "warn",
-        on_incorrect_config: str = "error",
+        on_empty_batch: Policy = "error",
+        on_empty_stream: Policy = "error",
+        on_unused_sources: Policy = "warn",
+        on_incorrect_config: Policy = "error",
         epochs_count: int | None = None,
         fixed_batch_size: int | None = None,
         fixed_epoch_size: int | None = None,
         skip_zeroth_epoch: bool = False,
         *,
-        on_unequal_lengths: str = "error",
+        on_unequal_lengths: Policy = "error",
         seed: int | None = None,
         commit: Mapping[str, Any] | None = None,
-        on_inexact_resume: str = "error",
+        on_inexact_resume: Policy = "error",
         **kwargs: Any,
     ) -> None:
         super().__init__()

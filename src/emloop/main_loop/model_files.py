@@ -15,7 +15,7 @@ from emloop._support.files import fsync_dir, sha256_of, sync
 from emloop.errors import CannotResumeError
 from emloop.types import StateTree
 
-__all__ = ["save_by_model", "saved_path"]
+__all__ = ["save_by_model", "saved_files", "saved_path"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def saved_path(state: StateTree, directory: Path) -> Path | None:
     Raises:
         CannotResumeError: If it saved nothing, or a file has changed since.
     """
-    if not isinstance(state, dict) or set(state) != {"saved", "files"}:
+    if not _is_saved(state):
         return None
     if state["saved"] is None:
         raise CannotResumeError(
@@ -71,6 +71,15 @@ def saved_path(state: StateTree, directory: Path) -> Path | None:
         if not file.is_file() or sha256_of(file) != digest:
             raise CannotResumeError(f"{file} is not what the commit recorded; the model cannot be restored from it")
     return directory / str(state["saved"])
+
+
+def saved_files(state: StateTree) -> list[str]:
+    """Names of the files that a model saved for a commit, relative to the run directory; none if it holds a tree."""
+    return list(state["files"]) if _is_saved(state) else []
+
+
+def _is_saved(state: StateTree) -> bool:
+    return isinstance(state, dict) and set(state) == {"saved", "files"}
 
 
 def _files(path: Path) -> list[Path]:

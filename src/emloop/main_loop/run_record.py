@@ -1,0 +1,219 @@
+"""Following a loop in a run directory: what becomes durable of it, and when.
+
+:class:`RunRecord` writes the metrics of every epoch, commits, keeps the trace up to date and ends the attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+from emloop._contracts import declares_state, has_state
+from emloop._run_dir.provenance import environment
+from emloop._run_dir.run import EndStatus, Run
+from emloop._state.commit import Commit, write_commit
+from emloop._state.retention import retain
+from emloop._streams import StreamWrapper
+from emloop.constants import EXIT_FAILED, EXIT_STOPPED
+from emloop.errors import EmloopError, ProducerError, SaveError
+from emloop.types import EpochData, TrainingTerminated
+
+from .commits import collect, restore, restore_streams
+from .interrupts import TrainingInterrupted
+from .loop import MainLoop
+from .record import Record
+
+__all__ = ["RunRecord", "log_failure", "was_logged"]
+
+logger = logging.getLogger(__name__)
+
+_TRACE_EVERY = 1.0
+"""Seconds between two updates of the trace while epochs pass; the end of an attempt is always written."""
+
+_LEVELS = {
+    "exact": "exact",
+    "replay": "exact by replay (assumed): a resume re-reads the batches of the pass in progress",
+    "epoch": "between epochs: a resume goes back to the last epoch's end",
+}
+
+
+class RunRecord(Record):
+    """Writes what happens in a loop into a run directory.
+
+    Args:
+        run: The run.
+        loop: The loop that does its work.
+        commit: Where to go on from; ``None`` at the beginning of a run.
+        only_finish: Whether the training had ended with that commit, so that only its end is missing.
+    """
+
+    def __init__(self, run: Run, loop: MainLoop, commit: Commit | None = None, *, only_finish: bool = False) -> None:
+        self._run = run
+        self._only_finish = only_finish
+        self._loop = loop
+        self._commit = commit
+        self._seq = commit.seq if commit else 0
+        self._committed_epochs = 0
+        self._committed_at = monotonic()
+        self._traced_at = -_TRACE_EVERY
+        self._stall = 0.0
+        self._ended = False
+        if commit is not None:
+            _say_what_changed(commit.info.get("environment", {}))
+            restore(loop, commit)
+            self._committed_epochs = loop.training_epochs_done
+
+    def begin(self) -> None:
+        """Go on with the run in a new attempt, if an attempt of this process has ended already."""
+        if self._ended:
+            self._run = Run.reopen(self._run.directory, config_text=None, command=self._run.info.command)
+            self._ended = False
+        self._committed_at = monotonic()
+
+    def start(self, streams: Mapping[str, StreamWrapper]) -> None:
+        """Put the streams where the last commit saw them, and say how exactly each part can be resumed."""
+        if self._only_finish:
+            raise TrainingTerminated("it had ended before, only its end was missing")
+        if self._commit is not None:
+            logger.info("Going on after epoch %s, from commit %s", self._loop.training_epochs_done, self._commit.seq)
+            restore_streams(self._loop, self._commit, streams)
+            self._commit = None
+        levels = {name: _LEVELS[stream.level] for name, stream in streams.items()}
+        for name, level in levels.items():
+            logger.info("Resume of stream %s: %s", name, level)
+        if not has_state(self._loop.model):
+            logger.warning(
+                "Resume of the model: weights only, since %s has no state_dict", type(self._loop.model).__name__
+            )
+        for name, hook in self._loop.events.by_name.items():
+            if not declares_state(hook):
+                logger.warning(
+                    "Hook %s does not say what it remembers: give it state_dict and load_state_dict, "
+                    "or `stateless = True`",
+                    name,
+                )
+        self._run.update_trace(streams=levels)
+
+    def epoch_done(self, epoch_data: EpochData, *, complete: bool) -> None:
+        """Write the epoch's line of metrics; commit, if it is time."""
+        loop = self._loop
+        self._run.log_metrics({"epoch_id": loop.training_epochs_done, **_scalars(epoch_data)})
+        if self._run.info.kind == "training":
+            epochs = max(loop.training_epochs_done - self._committed_epochs, 1)
+            seconds = monotonic() - self._committed_at
+            due = loop.commit_policy.due(
+                epochs=epochs, batches=loop.batches_since_commit, seconds=seconds, stall=self._stall
+            )
+            if complete or due:
+                self._write(complete=complete)
+        self._run.trace = replace(self._run.trace, epochs_done=loop.training_epochs_done)
+        if monotonic() - self._traced_at >= _TRACE_EVERY:
+            self._run.update_trace()
+            self._traced_at = monotonic()
+
+    def finish(
+        self,
+        kind: type[BaseException] | None,  # noqa: ARG002 - the signature of __exit__
+        error: BaseException | None,
+        trace: TracebackType | None,  # noqa: ARG002
+    ) -> None:
+        """End the attempt: say how it ended in trace and attempts, close the log, release the lock."""
+        status, reason, code = _outcome(error)
+        if status == "stopped" and self._run.info.kind == "training":
+            logger.warning(
+                "Stopped after commit %s (epoch %s); a resume repeats what came after it: %s batches",
+                self._seq,
+                self._committed_epochs,
+                self._loop.batches_since_commit,
+            )
+        self._ended = True
+        if status == "failed" and error is not None:
+            log_failure(error)
+        self._run.end(status, reason, exit_status=code)
+
+    def _write(self, *, complete: bool) -> None:
+        started = monotonic()
+        seq = self._seq + 1
+        components = collect(self._loop, self._run.directory, seq, complete=complete)
+        info = {
+            "run_id": self._run.info.run_id,
+            "attempt": self._run.attempt,
+            "epoch": self._loop.training_epochs_done,
+            "complete": complete,
+            "appended": self._run.appends.committed(),
+            "environment": environment(),
+        }
+        write_commit(self._run.checkpoints, seq, components, info)
+        self._seq = seq
+        self._committed_epochs = self._loop.training_epochs_done
+        self._loop.batches_since_commit = 0
+        retain(self._run.checkpoints, self._loop.commit_policy.keep)
+        self._committed_at = monotonic()
+        self._stall = self._committed_at - started
+        logger.debug("Commit %s, after epoch %s, is durable", seq, self._committed_epochs)
+
+
+def log_failure(error: BaseException) -> None:
+    """Log why a run failed, once: what the user's code raised with its traceback, an error of ours without."""
+    if was_logged(error):
+        return
+    error.__dict__[_LOGGED] = True
+    if isinstance(error, EmloopError):
+        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
+        # What the user's own stream or model raised, and ours only wraps, has a traceback that its author wants to see.
+        cause = error.__cause__ if isinstance(error, (ProducerError, SaveError)) else None
+        logger.error("%s%s", error, notes, exc_info=cause)
+    elif isinstance(error, Exception):
+        logger.error("The run failed", exc_info=error)
+
+
+def was_logged(error: BaseException) -> bool:
+    """Whether :func:`log_failure` has seen an error."""
+    return _LOGGED in error.__dict__
+
+
+_LOGGED = "_emloop_logged"
+
+
+def _outcome(error: BaseException | None) -> tuple[EndStatus, str, int]:
+    if error is None:
+        return "done", "", 0
+    if isinstance(error, TrainingInterrupted):
+        return "stopped", str(error), EXIT_STOPPED
+    if isinstance(error, TrainingTerminated):
+        return "done", str(error), 0
+    if isinstance(error, SystemExit):
+        return "stopped", "stopped at once", error.code if isinstance(error.code, int) else EXIT_FAILED
+    code = error.exit_code if isinstance(error, EmloopError) else EXIT_FAILED
+    return "failed", f"{type(error).__name__}: {error}", code
+
+
+def _scalars(epoch_data: EpochData) -> dict[str, Any]:
+    """All scalars of an epoch, and mappings of them."""
+    return {
+        stream: {name: plain for name, value in variables.items() if (plain := _plain(value)) is not _SKIPPED}
+        for stream, variables in epoch_data.items()
+    }
+
+
+_SKIPPED = object()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        plain = {str(key): item for key, entry in value.items() if (item := _plain(entry)) is not _SKIPPED}
+        return plain or _SKIPPED
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    return value if value is None or isinstance(value, (bool, int, float, str)) else _SKIPPED
+
+
+def _say_what_changed(before: Mapping[str, Any]) -> None:
+    now = environment()
+    changed = [f"{name}: {before.get(name)} → {now.get(name)}" for name in now if before.get(name) != now.get(name)]
+    if before and changed:
+        logger.warning("The environment has changed, so this resume may not be exact: %s", "; ".join(changed))
