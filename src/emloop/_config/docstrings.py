@@ -57,8 +57,11 @@ def _docstrings(library: Library, cls: ClassSource) -> list[str]:
         body = found.body if found else []
     if found is None:
         return []
-    methods = [node for node in found.body if isinstance(node, ast.FunctionDef)]
-    return [text for node in (found, *methods) if (text := ast.get_docstring(node))]
+    owners: list[ast.ClassDef | ast.FunctionDef] = [
+        found,
+        *(node for node in found.body if isinstance(node, ast.FunctionDef)),
+    ]
+    return [text for owner in owners if (text := ast.get_docstring(owner))]
 
 
 def _parsed(docstring: str) -> tuple[str, dict[str, str]]:
