@@ -138,13 +138,13 @@ def same(old: Any, new: Any) -> bool:
 
 def _change_of_order(before: Mapping[str, Part], after: Mapping[str, Part], new: Mapping[str, Any]) -> Iterator[Change]:
     """The change of the order in which the hooks stand that both have."""
-    orders = [
+    old_order, new_order = (
         [name.partition(".")[2] for name, part in these.items() if part.section == "hooks" and name in those]
         for these, those in ((before, after), (after, before))
-    ]
-    if orders[0] != orders[1]:
-        place = _place(new, ("hooks",))
-        yield Change("hooks", *orders, Part("hooks", "hooks", "", {}, ("hooks",)), "order", place)
+    )
+    if old_order != new_order:
+        part = Part("hooks", "hooks", "", {}, ("hooks",))
+        yield Change("hooks", old_order, new_order, part, "order", _place(new, ("hooks",)))
 
 
 class _Side(NamedTuple):
