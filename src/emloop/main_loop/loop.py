@@ -2,7 +2,7 @@
 
 Read :meth:`MainLoop.run_training`, then :meth:`MainLoop._run_epoch` and :meth:`MainLoop._run_stream`: they are the
 pseudocode of the documentation. What else belongs to a training lives beside them: ``checks`` (batches and policies),
-``events`` (hooks), ``streams`` (wrappers and cursors), ``interrupts`` (signals), ``run_record`` and ``commits`` (durable
+``events`` (hooks), ``streams`` (wrappers and cursors), ``interrupts`` (signals), ``run_record``, ``commits`` (durable
 state).
 """
 
