@@ -149,12 +149,19 @@ def _stop_on_nan(arguments: Arguments) -> Facts:
     return _all_streams(arguments) if arguments.get("after_epoch") is True else Facts()
 
 
+def _save_confusion_matrix(arguments: Arguments) -> Facts:
+    if arguments.get("figure_action") != "store":
+        return Facts()
+    return Facts((Provided("confusion_heatmap", _streams(arguments)),))
+
+
 _RULES: dict[str, Callable[[Arguments], Facts]] = {
     "emloop.hooks.check.Check": _check,
     "emloop.hooks.classification_metrics.ClassificationMetrics": _classification_metrics,
     "emloop.hooks.compute_stats.ComputeStats": _compute_stats,
     "emloop.hooks.log_variables.LogVariables": _all_streams,
     "emloop.hooks.save.SaveBest": _save_best,
+    "emloop.hooks.save_cm.SaveConfusionMatrix": _save_confusion_matrix,
     "emloop.hooks.stop_on_nan.StopOnNaN": _stop_on_nan,
     "emloop.hooks.stop_on_plateau.StopOnPlateau": _on_plateau,
     "emloop.hooks.write_csv.WriteCSV": _write_csv,

@@ -6,7 +6,7 @@ import importlib
 import math
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,8 @@ from .accumulate_variables import AccumulateVariables
 
 __all__ = ["ClassificationMetrics"]
 
-_AVERAGES = ("binary", "micro", "macro", "weighted", "samples")
+_Average: TypeAlias = Literal["binary", "micro", "macro", "weighted", "samples"]
+_AVERAGES: tuple[str, ...] = get_args(_Average)
 
 
 class ClassificationMetrics(AccumulateVariables):
@@ -54,7 +55,7 @@ class ClassificationMetrics(AccumulateVariables):
         self,
         predicted_variable: str,
         gt_variable: str,
-        f1_average: str | None = None,
+        f1_average: _Average | None = None,
         var_prefix: str = "",
         streams: Iterable[str] | None = None,
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -41,7 +41,11 @@ class LogVariables(AbstractHook):
 
     UNKNOWN_TYPE_ACTIONS: ClassVar[list[str]] = ["error", "warn", "str", "ignore"]
 
-    def __init__(self, variables: Iterable[str] | None = None, on_unknown_type: str = "ignore") -> None:
+    def __init__(
+        self,
+        variables: Iterable[str] | None = None,
+        on_unknown_type: Literal["error", "warn", "str", "ignore"] = "ignore",
+    ) -> None:
         super().__init__()
         self._variables = optional_name_list("variables", variables)
         self._on_unknown_type = check_choice("on_unknown_type", on_unknown_type, self.UNKNOWN_TYPE_ACTIONS)

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from .hook_state import check_keys
 __all__ = ["SaveBest", "SaveEvery", "SaveLatest"]
 
 _LOGGER = logging.getLogger(__name__)
+
+_Action: TypeAlias = Literal["error", "warn", "ignore"]
 
 _BETTER: dict[str, Callable[[Any, Any], bool]] = {
     "min": lambda value, best: bool(value < best),
@@ -54,10 +56,10 @@ class SaveEvery(EveryNEpoch):
     def __init__(
         self,
         model: AbstractModel,
-        on_failure: str | None = None,
+        on_failure: _Action | None = None,
         n_epochs: int = 1,
         *,
-        on_save_failure: str = "error",
+        on_save_failure: _Action = "error",
     ) -> None:
         super().__init__(n_epochs=n_epochs)
         self._model = model
@@ -106,7 +108,9 @@ class SaveLatest(AbstractHook):
     stateless = True
     steers_training = True
 
-    def __init__(self, model: AbstractModel, on_save_failure: str = "error", *, on_failure: str | None = None) -> None:
+    def __init__(
+        self, model: AbstractModel, on_save_failure: _Action = "error", *, on_failure: _Action | None = None
+    ) -> None:
         super().__init__()
         self._model = model
         self._on_save_failure = _failure_action(on_save_failure, on_failure)
@@ -160,8 +164,8 @@ class SaveBest(AbstractHook):
         stream: str = "valid",
         *,
         aggregation: str | None = "mean",
-        on_save_failure: str = "error",
-        on_failure: str | None = None,
+        on_save_failure: _Action = "error",
+        on_failure: _Action | None = None,
     ) -> None:
         super().__init__()
         self._model = model

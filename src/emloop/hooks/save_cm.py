@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +71,7 @@ class SaveConfusionMatrix(AccumulateVariables):
         classes_names: Sequence[str] | None = None,
         *,
         figsize: Sequence[float] | None = None,
-        figure_action: str = "save",
+        figure_action: Literal["save", "store"] = "save",
         num_classes_method_name: str = "num_classes",
         classes_names_method_name: str = "classes_names",
         mask_name: str | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class StopOnNaN(AbstractHook):
     def __init__(
         self,
         variables: Iterable[str] | None = None,
-        on_unknown_type: str = "ignore",
+        on_unknown_type: Literal["error", "warn", "ignore"] = "ignore",
         stop_on_inf: bool = False,
         after_batch: bool = False,
         after_epoch: bool = True,

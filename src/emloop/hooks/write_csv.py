@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from emloop._contracts import SAFE, AbstractHook, ResumeChanges
 from emloop._run_dir.append import AppendFile, open_append
@@ -25,6 +25,8 @@ from .hook_state import check_keys
 __all__ = ["WriteCSV"]
 
 _LOGGER = logging.getLogger(__name__)
+
+_Action: TypeAlias = Literal["error", "warn", "default", "ignore"]
 
 # ``ignore`` is what other hooks call it.
 _ACTIONS = {"error": "error", "warn": "warn", "default": "default", "ignore": "default"}
@@ -69,8 +71,8 @@ class WriteCSV(AbstractHook):
         default_value: Any = "",
         variables: Iterable[str] | None = None,
         *,
-        on_unknown_type: str = "default",
-        on_missing_variable: str = "error",
+        on_unknown_type: _Action = "default",
+        on_missing_variable: _Action = "error",
     ) -> None:
         super().__init__()
         if not isinstance(delimiter, str) or not delimiter or set(delimiter) & set('"\r\n'):
