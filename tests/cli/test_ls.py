@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from emloop._run_dir.summary import list_runs
 from emloop._state.lock import RunLock
 from emloop.cli.ls import list_train_dirs
 from emloop.cli.render import aligned, duration, file_size, grid
+from emloop.cli.run_details import artifacts, as_data
 from emloop.errors import UsageError
 
 
@@ -361,6 +364,18 @@ def test_broken_runs_never_spoil_a_listing(broken, ls):
     assert sorted(line.split()[0] for line in table[1:]) == everyone
     assert len(json.loads(ls(all_=True, as_json=True, long=True))) == len(everyone)
     assert "sound" in ls(None, "valid.loss == 0.5", "model.class == nets.toy.Net", "status == done").split()
+
+
+def test_a_run_that_vanishes_while_it_is_listed_hides_nothing(log):
+    """Somebody may delete or prune runs at any moment."""
+    gone, stays = log.run("gone", hours=2, epochs_done=1), log.run("stays", hours=1, epochs_done=1)
+    listed = list_runs(log.root)
+    shutil.rmtree(gone)
+
+    assert [run.status for run in listed] == ["done", "done"]
+    assert [as_data(run, [])["model_name"] for run in listed] == [None, "Toy"]
+    assert artifacts(listed[0]) == []
+    assert [run.path for run in listed] == [gone, stays]
 
 
 def test_a_listing_reads_no_more_than_it_shows(log):

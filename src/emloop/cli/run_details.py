@@ -53,10 +53,14 @@ def show_details(run: RunSummary) -> None:
 
 
 def artifacts(run: RunSummary) -> list[Artifact]:
-    """What a run has produced, by name; not what only describes it."""
+    """What a run has produced, by name, as far as it can be read; not what only describes it."""
+    try:
+        entries = sorted(run.path.iterdir())
+    except OSError:
+        return []
     return [
         Artifact(entry.name, entry.is_dir() and not entry.is_symlink(), size_of(entry))
-        for entry in sorted(run.path.iterdir())
+        for entry in entries
         if not entry.name.startswith((".", "config.")) and entry.name not in DESCRIPTIONS
     ]
 
