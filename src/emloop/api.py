@@ -36,7 +36,7 @@ from emloop._support.files import atomic_write
 from emloop.constants import EL_CHECKPOINTS_DIR, EL_CONFIG_FILE, EL_RUN_FILE, EXIT_FAILED
 from emloop.errors import EmloopError, MissingStreamError
 from emloop.main_loop import MainLoop, RunRecord, log_failure
-from emloop.main_loop.model_files import saved_path
+from emloop.main_loop.model_files import restoring_from, saved_files, saved_path
 
 __all__ = [
     "EmloopTraining",
@@ -246,7 +246,7 @@ def fork_emloop_training(
         seed=info.seed,
         command=sys.argv,
         parent={"run_id": info.run_id, "path": str(origin), "commit": commit.seq},
-        prepare=lambda: copy_commit(commit, origin, directory),
+        prepare=lambda: copy_commit(commit, origin, directory, saved_files(commit.load("model"))),
     )
     with _failing(run):
         return _assemble(config, run, None, commit)
@@ -282,11 +282,12 @@ def _assemble(
     seed_everything(seed)
     with use_seed(seed):
         dataset = _build.build_dataset(config, output_dir)
-        state_from = None
+        own = state_from = None
         if commit is not None:
             own = saved_path(commit.load("model"), run.directory)
             restore_from, state_from = (str(own), None) if own is not None else (None, str(commit.path))
-        model = _build.build_model(config, output_dir, dataset, restore_from, state_from)
+        with restoring_from(own):
+            model = _build.build_model(config, output_dir, dataset, restore_from, state_from)
         _write_fallback(config, run, model)
         hooks = create_hooks(config, model, dataset, output_dir)
         arguments = {**(config.get("main_loop") or {}), "seed": seed}

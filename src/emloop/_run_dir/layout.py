@@ -61,7 +61,8 @@ def create_run_dir(root: Path | str, *, name: str | None, model_name: str) -> Pa
 
     Args:
         root: Where run directories live; made with its parents if it is missing.
-        name: Its name under the root, which may have several parts; an empty directory of that name is taken as it is.
+        name: Its name under the root, which may have several parts; an empty directory of that name is taken as it is,
+            and so is one where a process was killed that had just begun to create a run.
             ``None``: a name after ``EMLOOP_OUTPUT_DIR_FORMAT``; if taken, with ``_1``, ``_2``, … appended.
         model_name: What the template's ``{model_name}`` stands for; made fit for a file name.
 
@@ -203,7 +204,7 @@ def _make_named(directory: Path) -> Path:
     except FileExistsError:
         if not directory.is_dir():
             raise RunDirError(f"{directory} exists and is not a directory; choose another name") from None
-        if any(directory.iterdir()):
+        if not only_locked(directory):
             way_out = f"or go on with it: emloop resume {directory}" if is_run_dir(directory) else "or empty it"
             raise RunDirError(f"{directory} exists and is not empty; choose another name, {way_out}") from None
     return directory

@@ -19,7 +19,7 @@ from emloop.constants import EL_CHECKPOINTS_DIR, EL_RUN_FILE, EXIT_DONE
 from emloop.errors import CannotResumeError, UsageError
 from emloop.main_loop import MainLoop
 
-from .review import review
+from .review import differences, review
 from .util import run
 
 __all__ = ["go_on", "resume"]
@@ -65,7 +65,9 @@ def resume(
     commit = _named_commit(config_path)
     run_dir = find_run(config_path, output_root) if commit is None else commit.path.parent.parent
     if not (run_dir / EL_RUN_FILE).exists():
-        return resume(config_path, str(run_dir), cl_arguments, output_root, delete_dir, output_dir)
+        # emloop 0.2 made it, so there is nothing but the model to go on with.
+        config_file = str(current_config(run_dir))
+        return resume(config_file, str(run_dir), cl_arguments, output_root, delete_dir, output_dir)
     config = checked_config(current_config(run_dir), cl_arguments, restoring=True)
     if fork:
         review(load_config(str(current_config(run_dir))), config, seed=read_info(run_dir).seed, fork=True)
@@ -95,9 +97,9 @@ def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False) ->
         CannotResumeError: If ``guarded`` and the attempts died.
     """
     commit, _ = newest_commit(run_dir / EL_CHECKPOINTS_DIR, set_aside=False)
-    complete = commit is not None and bool(commit.info["complete"])
-    changed = review(load_config(str(current_config(run_dir))), config, seed=read_info(run_dir).seed)
-    only_finish = complete and not changed
+    info = read_info(run_dir)
+    review(load_config(str(current_config(run_dir))), config, seed=info.seed)
+    only_finish = commit is not None and _has_ended(run_dir, commit, info.run_id, config)
     trace = read_trace(run_dir)
     if only_finish and trace.status == "done":
         logger.info(
@@ -115,6 +117,17 @@ def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False) ->
         lambda: resume_emloop_training(config, run_dir, only_finish=only_finish),
         MainLoop.run_training,
     )
+
+
+def _has_ended(run_dir: Path, commit: Commit, run_id: str, config: Mapping[str, Any]) -> bool:
+    """Whether a commit is the end of the training that a configuration describes.
+
+    It is not if it was copied from another run, nor if the configuration was another one when it was made: an attempt
+    with a raised limit may have failed since.
+    """
+    if not commit.info["complete"] or commit.info["run_id"] != run_id:
+        return False
+    return not differences(load_config(str(current_config(run_dir, commit.info["attempt"]))), config)
 
 
 def _fork(

@@ -14,7 +14,7 @@ from emloop._support.yaml_flow import one_line
 from emloop.errors import ConfigError, Problem, UnknownClassError
 from emloop.main_loop import MainLoop
 
-__all__ = ["review"]
+__all__ = ["differences", "review"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _OTHER_RUN = {
 }
 
 
-def review(old: Mapping[str, Any], new: Mapping[str, Any], *, seed: int, fork: bool = False) -> Sequence[Change]:
+def review(old: Mapping[str, Any], new: Mapping[str, Any], *, seed: int, fork: bool = False) -> None:
     """Log every change of a run's configuration with what it means.
 
     Args:
@@ -36,15 +36,11 @@ def review(old: Mapping[str, Any], new: Mapping[str, Any], *, seed: int, fork: b
         seed: The run's seed.
         fork: Whether the run itself stays as it is, so that another class may take its state.
 
-    Returns:
-        The changes.
-
     Raises:
         ConfigError: With every change that is refused.
     """
-    found = [change for change in changes(old, new) if change.key != _WRITTEN_BY_US]
     refused: list[Problem] = []
-    for change in found:
+    for change in differences(old, new):
         word = _meaning(change, seed, fork=fork)
         if word == REFUSED:
             hint = _OTHER_RUN.get(str(change.argument))
@@ -54,7 +50,11 @@ def review(old: Mapping[str, Any], new: Mapping[str, Any], *, seed: int, fork: b
             logger.info("Changed: %s: %s (%s)", change.key, _shown(change), word)
     if refused:
         raise ConfigError(refused)
-    return found
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[Change]:
+    """The changes between two configurations of a run, without what we have written ourselves."""
+    return [change for change in changes(old, new) if change.key != _WRITTEN_BY_US]
 
 
 def _meaning(change: Change, seed: int, *, fork: bool) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 from emloop import _build
 from emloop._config import find_config
 from emloop._config.check import checked_config
-from emloop._run_dir.layout import is_run_dir
 from emloop._state.random import seed_everything, use_seed
 from emloop.api import create_emloop_training
+from emloop.constants import EL_RUN_FILE
 from emloop.errors import UsageError
 from emloop.main_loop import MainLoop
 from emloop.types import Batch
@@ -52,7 +52,8 @@ def train(
     if auto_resume and output_dir is None:
         raise UsageError("--auto-resume needs --output_dir: the name that tells which run to go on with")
     config = checked_config(find_config(config_path), cl_arguments)
-    if auto_resume and is_run_dir(Path(output_root, str(output_dir))):
+    # Where there is no run.json yet, a process was killed that had just begun to create the run: nothing is lost.
+    if auto_resume and Path(output_root, str(output_dir), EL_RUN_FILE).exists():
         return go_on(config, Path(output_root, str(output_dir)), guarded=True)
     return run(
         lambda: create_emloop_training(config, output_root, None, output_dir),

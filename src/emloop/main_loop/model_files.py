@@ -8,6 +8,8 @@ recorded.
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from emloop._support.files import fsync_dir, sha256_of, sync
 from emloop.errors import CannotResumeError
 from emloop.types import StateTree
 
-__all__ = ["save_by_model", "saved_files", "saved_path"]
+__all__ = ["restoring_from", "save_by_model", "saved_files", "saved_path"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +78,20 @@ def saved_path(state: StateTree, directory: Path) -> Path | None:
 def saved_files(state: StateTree) -> list[str]:
     """Names of the files that a model saved for a commit, relative to the run directory; none if it holds a tree."""
     return list(state["files"]) if _is_saved(state) else []
+
+
+@contextmanager
+def restoring_from(saved: Path | None) -> Generator[None]:
+    """Add to an exception of a model's constructor that it was given what the model's own ``save`` had returned."""
+    try:
+        yield
+    except Exception as error:
+        if saved is not None:
+            error.add_note(
+                f"to go on with the run, the model was given as restore_from what its save had returned: {saved}; "
+                "it has to take that, or to offer state_dict and load_state_dict"
+            )
+        raise
 
 
 def _is_saved(state: StateTree) -> bool:
