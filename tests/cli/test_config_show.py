@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -180,3 +182,22 @@ def test_values_that_json_and_flow_style_lack_are_shown_all_the_same(shown, tmp_
         "empty: {}        # odd.yaml:3\nlist: []         # odd.yaml:4\n"
     )
     assert json.loads(shown(config="odd.yaml", as_json=True))[0]["value"] == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["config", "show", "config.yaml", "--defaults"], ["diff", "base.yaml", "config.yaml"], ["schema", "config.yaml"]],
+    ids=" ".join,
+)
+def test_looking_at_configs_imports_nothing_that_they_name(shown, tmp_path, command):
+    """No framework, no NumPy, and none of the user's modules."""
+    (tmp_path / "model.py").write_text(f"import torch\n{MODEL}")
+    program = (
+        "import sys; from emloop.cli.app import main; main(sys.argv[1:]); "
+        "print({'numpy', 'torch', 'sklearn', 'rich', 'model', 'data'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert done.stderr.splitlines()[-1] == "set()"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,11 +99,11 @@ def check_config(
     return config, sorted(found, key=_position)
 
 
-def new_library() -> Library:
-    """What reads modules along ``sys.path``."""
+def new_library(more: Sequence[str] = ()) -> Library:
+    """What reads modules along ``sys.path``, and then in ``more`` directories."""
     table = json.loads(_BUILT_IN.read_bytes())
     cache = FileCache(cache_directory(), "syntax")
-    return Library(ModuleFinder(), cache, table["modules"], frozenset(table["packages"]))
+    return Library(ModuleFinder([*sys.path, *more]), cache, table["modules"], frozenset(table["packages"]))
 
 
 class _Checker:

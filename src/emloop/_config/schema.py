@@ -6,7 +6,7 @@ their source does not tell is left open. A file that extends others need not be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from emloop import __version__
@@ -62,16 +62,17 @@ class _Class(NamedTuple):
     words: Described
 
 
-def config_schema(config: Mapping[str, Any]) -> Schema:
+def config_schema(config: Mapping[str, Any], more: Sequence[str] = ()) -> Schema:
     """The schema of a configuration.
 
     Args:
         config: The configuration whose classes to cover; may be empty.
+        more: Directories to look for classes in, beside ``sys.path``.
 
     Returns:
         A schema of draft 2020-12, as plain data.
     """
-    return _Writer(new_library(), config).whole()
+    return _Writer(new_library(more), config).whole()
 
 
 class _Writer:

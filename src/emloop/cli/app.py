@@ -155,6 +155,13 @@ def _schema(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     return code
 
 
+def _new(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    refuse_words(rest, arguments.parser)
+    module = importlib.import_module("emloop.cli.new")
+    code: int = module.new(arguments.directory, arguments.backend)
+    return code
+
+
 def _prune(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     refuse_words(rest, arguments.parser)
     module = importlib.import_module("emloop.cli.prune")
@@ -193,6 +200,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
     "config": _config,
     "diff": _diff,
     "schema": _schema,
+    "new": _new,
     "ls": _ls,
     "prune": _prune,
     "gridsearch": _gridsearch,

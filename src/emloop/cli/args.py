@@ -15,7 +15,7 @@ from emloop._support.suggest import did_you_mean
 from emloop.constants import EL_DEFAULT_LOG_DIR
 from emloop.errors import UsageError
 
-from .args_configs import add_config, add_diff, add_schema
+from .args_configs import add_config, add_diff, add_new, add_schema
 from .args_runs import add_grid_search, add_ls, add_prune
 
 __all__ = ["get_emloop_arg_parser", "is_override", "refuse_options", "refuse_words", "split_rest"]
@@ -41,7 +41,7 @@ def get_emloop_arg_parser(add_common_arguments: bool = False) -> argparse.Argume
     _add_eval(commands)
     _add_dataset(commands)
     _add_check(commands)
-    for add in (add_config, add_diff, add_schema):
+    for add in (add_config, add_diff, add_schema, add_new):
         add(partial(_command, commands))
     for add in (add_ls, add_prune, add_grid_search):
         add(partial(_command, commands))

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TypeAlias
 
-__all__ = ["add_config", "add_diff", "add_schema"]
+__all__ = ["add_config", "add_diff", "add_new", "add_schema"]
 
 MakeCommand: TypeAlias = Callable[[str, str, str], argparse.ArgumentParser]
 """Makes the parser of a command from its name, what it does, and examples."""
@@ -57,3 +57,16 @@ emloop schema > .vscode/emloop.schema.json
 emloop schema config.yaml > .vscode/emloop.schema.json     (covers the classes that the config names, too)""",
     )
     command.add_argument("config_file", metavar="CONFIG", nargs="?", help=_CONFIG_OR_RUN)
+
+
+def add_new(make: MakeCommand) -> None:
+    """``emloop new``."""
+    command = make(
+        "new",
+        "start a project: config, dataset, model and test that work, to be changed",
+        """
+emloop new spirals
+emloop new spirals --backend sklearn""",
+    )
+    command.add_argument("directory", metavar="NAME", help="directory to make; its name is the project's")
+    command.add_argument("--backend", metavar="NAME", help="backend to use, where several are installed")
