@@ -19,6 +19,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "_build_grid_search_commands": ".grid_search",
         "evaluate": ".eval_fn",
         "fallback": ".util",
         "find_config": ".util",
@@ -30,6 +31,10 @@ __getattr__, __dir__ = lazy_names(
         "resume": ".resume_fn",
         "train": ".train_fn",
         "validate_config": ".util",
+        **{
+            module: f".{module}"
+            for module in ("args", "dataset", "eval_fn", "ls", "prune", "resume_fn", "train_fn", "util")
+        },
     },
 )
 keep_names(__name__, {"grid_search"})

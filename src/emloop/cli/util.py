@@ -13,7 +13,7 @@ from emloop.constants import EXIT_FAILED
 from emloop.errors import EmloopError
 from emloop.main_loop.run_record import log_failure, was_logged
 
-__all__ = ["fallback", "find_config", "run", "validate_config"]
+__all__ = ["fallback", "find_config", "print_delete_warning", "run", "validate_config"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def run(create: Callable[[], EmloopTraining], work: Callable[[Any], None], *, de
         EmloopError: If not even a run was created.
     """
     if delete:
-        logger.warning("--rm: the run directory will be deleted in the end")
+        print_delete_warning()
     before = len(runs_created())
     training: Any = None
     try:
@@ -54,6 +54,11 @@ def run(create: Callable[[], EmloopTraining], work: Callable[[Any], None], *, de
                 delete_run(ended)
     code: int = training.main_loop.exit_status
     return code
+
+
+def print_delete_warning() -> None:
+    """Say what ``--rm`` is going to do."""
+    logger.warning("--rm: the run directory will be deleted in the end")
 
 
 def fallback(message: str, error: Exception) -> None:

@@ -6,11 +6,7 @@ them where they live.
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
-from typing import Any
-
-from emloop._support.lazy import lazy_names
+from emloop._support.lazy import keep_names, lazy_names
 
 __all__ = [
     "CaughtInterrupts",
@@ -59,18 +55,4 @@ __getattr__, __dir__ = lazy_names(
         **{module: f".{module}" for module in ("config", "download", "misc", "names", "profile", "reflection", "yaml")},
     },
 )
-
-
-class _Utils(ModuleType):
-    """This package, in which ``confusion_matrix`` always is the function.
-
-    The module of the same name can be imported from, but the import does not put it into the function's place.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "confusion_matrix" and isinstance(value, ModuleType):
-            return
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Utils
+keep_names(__name__, {"confusion_matrix"})
