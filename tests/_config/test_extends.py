@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emloop._config import load_config
+from emloop._support import yaml
 from emloop.errors import ConfigError, ConfigFileError
 
 BASE = """\
@@ -85,6 +88,31 @@ def test_a_value_that_replaces_a_mapping_ends_what_came_before(files):
     )
 
     assert load_config("config.yaml")["model"]["optimizer"] == {"name": "sgd"}
+
+
+KEYS = st.sampled_from(["a", "b", "c"])
+TREES = st.dictionaries(
+    KEYS,
+    st.recursive(st.integers() | st.lists(st.integers()), lambda inner: st.dictionaries(KEYS, inner), max_leaves=8),
+)
+
+
+def laid_over(base, over):
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return {**base, **{key: laid_over(base.get(key), value) for key, value in over.items()}}
+
+
+@given(TREES, TREES, TREES)
+def test_any_files_are_merged_like_plain_data(tmp_path_factory, lowest, middle, highest):
+    """Key by key, however deep they are, and whatever stands in place of what."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "lowest.yaml").write_text(yaml.dump(lowest or {"a": {}}))
+    (folder / "middle.yaml").write_text(yaml.dump({"extends": "lowest.yaml", **middle}))
+    (folder / "highest.yaml").write_text(yaml.dump({"extends": "middle.yaml", **highest}))
+    expected = laid_over(laid_over(lowest or {"a": {}}, middle), highest)
+
+    assert load_config(folder / "highest.yaml") == expected
 
 
 def test_every_key_is_found_in_the_file_that_says_it(files):

@@ -181,7 +181,12 @@ def test_values_that_json_and_flow_style_lack_are_shown_all_the_same(shown, tmp_
         "a: !!set {b, c}  # odd.yaml:1\n1:\n  2: .nan        # odd.yaml:2\n"
         "empty: {}        # odd.yaml:3\nlist: []         # odd.yaml:4\n"
     )
-    assert json.loads(shown(config="odd.yaml", as_json=True))[0]["value"] == ["b", "c"]
+    assert [value["value"] for value in json.loads(shown(config="odd.yaml", as_json=True))] == [
+        ["b", "c"],
+        "nan",
+        {},
+        [],
+    ]
 
 
 @pytest.mark.parametrize(

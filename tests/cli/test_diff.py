@@ -97,7 +97,7 @@ def test_keys_that_were_added_removed_and_changed_are_listed(compared, project):
             "  -  dataset.batch           32\n"
             "  ~  model.rate              0.1 → 0.3\n"
             "  +  model.name              b\n"
-            "  -  hooks.SaveLatest        {}\n"
+            "  -  hooks.SaveLatest\n"
             "  ~  hooks.StopAfter.epochs  3 → 5\n"
             "  +  hooks.SaveBest          {stream: test}\n"
         ),

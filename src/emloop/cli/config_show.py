@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
 from typing import Any, NamedTuple, TypeAlias
 
 from emloop._config import Config, load_config, written
@@ -18,6 +17,7 @@ from emloop.errors import Place, UsageError
 
 from . import render
 from .named_config import named_config
+from .run_details import plain
 
 __all__ = ["show"]
 
@@ -90,9 +90,9 @@ def show(
         return EXIT_DONE
     lines = list(_Lines(config, added).of(path))
     if as_json and resolved:
-        render.say(json.dumps(_inside(_with_defaults(config, added, ()), path), indent=2, default=_as_json))
+        render.say(_json(_inside(_with_defaults(config, added, ()), path)))
     elif as_json:
-        render.say(json.dumps([_described(line) for line in lines if line.path], indent=2, default=_as_json))
+        render.say(_json([_described(line) for line in lines if line.path]))
     else:
         _write(lines)
     return EXIT_DONE
@@ -250,9 +250,5 @@ def _flow(value: Any) -> str:
         return repr(value)
 
 
-def _as_json(value: Any) -> Any:
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, set):
-        return sorted(value, key=str)
-    raise TypeError(f"{value!r} cannot be written as JSON")
+def _json(data: Any) -> str:
+    return json.dumps(plain(data), indent=2, allow_nan=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from emloop.constants import EXIT_DONE, EXIT_FAILED
 
 from . import render
 from .named_config import Named, named_config
+from .run_details import plain
 
 __all__ = ["diff"]
 
@@ -75,7 +75,7 @@ def diff(first: str, second: str, output_root: str, *, as_json: bool = False) ->
         for about, facts in _ABOUT_RUNS.items():
             found += _in_facts(about, facts(old.run), facts(new.run))
     if as_json:
-        render.say(json.dumps([_described(difference) for difference in found], indent=2, default=_as_json))
+        render.say(json.dumps(plain([_described(difference) for difference in found]), indent=2, allow_nan=False))
     else:
         _write(found)
     return EXIT_FAILED if found else EXIT_DONE
@@ -124,6 +124,8 @@ def _values(difference: Difference) -> str:
         for side, value in (("old", difference.old), ("new", difference.new))
         if value is not ABSENT
     ]
+    if difference.kind != "changed" and words == ["{}"]:
+        return ""  # a hook without arguments
     return " → ".join(words)
 
 
@@ -143,9 +145,3 @@ def _described(difference: Difference) -> dict[str, Any]:
         **{side: value for side, value in sides.items() if value is not ABSENT},
         "defaults": list(difference.defaults),
     }
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, date):
-        return value.isoformat()
-    return sorted(value, key=str)  # a set: nothing else in a configuration is no JSON
