@@ -91,7 +91,7 @@ def check_config(
             evaluation, wrong = compose(config_file, additional_args, name)
             # What the command line changes about the training need not fit the evaluation.
             in_text = [problem for problem in wrong if problem.place is not None and problem.place.line]
-            wrong = [*in_text, *_Checker(library, evaluation, name, restoring=True).check()]
+            wrong = [*in_text, *_Checker(library, evaluation, name, restoring=restoring).check()]
             # What is wrong in the training already need not be said again.
             new = [problem for problem in wrong if _where(problem) not in known]
             known.update(map(_where, new))
@@ -115,6 +115,7 @@ class _Checker:
         self._restoring = restoring
         self._is_strict = policy(config) == "error"
         self._epoch: Epoch = epoch_of(config, target)
+        self._more_streams = "main_loop.extra_streams" if target is None else f"eval.{target}.stream_names"
         # Hooks that save, steer or stop step aside in an evaluation that names no hooks.
         self._leaves_out = target is not None and not _names_hooks(config, target)
         self._found: list[Problem] = []
@@ -129,7 +130,7 @@ class _Checker:
         if dataset is not None and there is not None:
             self._found += stream_problems(self._config, self._epoch, dataset.name, there)
         if self._epoch.streams is not None and not self._has_misread_streams(there):
-            self._found += order_problems(observers, self._epoch.streams, self._placer)
+            self._found += order_problems(observers, self._epoch.streams, self._placer, self._more_streams)
         return self._found
 
     def check_dataset(self) -> list[Problem]:

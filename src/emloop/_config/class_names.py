@@ -40,8 +40,8 @@ def _by_path(library: Library, name: str) -> Module | ClassSource | Value | Prob
     first, *rest = name.split(".")
     module = library.module(first)
     if module is None:
-        there = library.finder.modules_in(None)
-        return no_module(name, first, there) if library.finder.knows_all else None
+        there = sorted(library.finder.modules_in(None))
+        return no_module(name, first, there) if library.finder.is_missing(first) else None
     thing: Thing | Problem = module
     for number, part in enumerate(rest, start=1):
         container = thing
@@ -61,7 +61,9 @@ def _by_path(library: Library, name: str) -> Module | ClassSource | Value | Prob
 def _member(library: Library, container: Module | ClassSource, name: str) -> Thing:
     if isinstance(container, Module):
         return library.lookup(container, name)
-    return library.lookup(container.module, f"{container.name}.{name}")
+    found = library.lookup(container.module, f"{container.name}.{name}")
+    ancestry = Ancestry(library, container)
+    return MISSING if ancestry.is_plain and not ancestry.has(name) else found
 
 
 def _missing(
@@ -70,8 +72,10 @@ def _missing(
     if isinstance(container, ClassSource):
         inner = container.summary.get("classes", {})
         return no_attribute(path, part, list(inner), list(inner))
+    if not is_last:
+        return no_module(name, f"{path}.{part}", library.submodules(container))
     names, classes = library.names(container)
-    return no_attribute(path, part, names, classes) if is_last else no_module(name, f"{path}.{part}", names)
+    return no_attribute(path, part, sorted(names), classes)
 
 
 def _by_short_name(library: Library, name: str, kind: Kind) -> ClassSource | Problem | None:
@@ -93,9 +97,9 @@ def _by_short_name(library: Library, name: str, kind: Kind) -> ClassSource | Pro
 
 def _failing_import(library: Library, module: Thing) -> Problem | None:
     """What to say if a module imports, always, a package that is not there."""
-    if not isinstance(module, Module) or module.summary is None or not library.finder.knows_all:
+    if not isinstance(module, Module) or module.summary is None:
         return None
-    gone = next((package for package in module.summary["needs"] if library.finder.find(package) is None), None)
+    gone = next((package for package in module.summary["needs"] if library.finder.is_missing(package)), None)
     return None if gone is None else Problem(f"importing {module.name} failed: No module named {gone!r}")
 
 

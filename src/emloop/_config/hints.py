@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias
 
-from emloop._support.suggest import did_you_mean
+from emloop._support.suggest import did_you_mean, nearest
 from emloop._support.yaml_nodes import brief
 
 __all__ = ["ANYTHING", "CONTAINERS", "NOTHING", "PLAIN", "Field", "Hint", "Misfit", "describe", "fits", "misfits"]
@@ -140,9 +140,13 @@ def describe(hint: Hint) -> str:
     if hint.kind in ("literal", "enum"):
         return f"one of {', '.join(map(repr, _choices(hint)))}"
     word = _WORDS.get(hint.kind, hint.name or "anything")
-    if hint.kind in ("list", "tuple", "mapping") and any(part.kind != "any" for part in hint.parts):
-        return f"{word} of {(' to ' if hint.kind == 'mapping' else ', ').join(map(describe, hint.parts))}"
+    if hint.kind in ("list", "tuple", "mapping") and hint.parts[-1:] != (ANYTHING,):
+        return f"{word} of {(' to ' if hint.kind == 'mapping' else ', ').join(map(_describe_part, hint.parts))}"
     return word
+
+
+def _describe_part(hint: Hint) -> str:
+    return f"({describe(hint)})" if hint.kind == "union" else describe(hint)
 
 
 def _misfits(value: Any, hint: Hint, path: Path) -> Iterator[Misfit]:
@@ -186,14 +190,16 @@ def _of_list(value: Iterable[Any], hint: Hint, path: Path) -> Iterator[Misfit]:
 
 def _of_fields(value: Mapping[Any, Any], hint: Hint, path: Path) -> Iterator[Misfit]:
     fields = {field.name: field for field in hint.fields}
+    meant = set()
     for key, item in value.items():
         if key in fields:
             yield from _misfits(item, fields[key].hint, (*path, key))
         else:
+            meant.add(nearest(str(key), fields))
             hints = (*did_you_mean(str(key), fields), f"{hint.name} takes: {', '.join(fields)}")
             yield Misfit((*path, key), f"unknown argument {brief(key)}", hints, is_key=True)
     for field in hint.fields:
-        if field.required and field.name not in value:
+        if field.required and field.name not in value and field.name not in meant:
             yield Misfit(path, f"{hint.name} needs the argument {field.name!r}")
 
 

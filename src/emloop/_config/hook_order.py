@@ -50,7 +50,7 @@ def steps_aside(library: Library, cls: ClassSource | None) -> bool:
 
 
 def order_problems(
-    observers: Sequence[Observer], streams: Sequence[str], place: Callable[[Entry], Placer]
+    observers: Sequence[Observer], streams: Sequence[str], place: Callable[[Entry], Placer], more: str
 ) -> list[Problem]:
     """What hooks read and will not find.
 
@@ -58,6 +58,7 @@ def order_problems(
         observers: The hooks, in order.
         streams: The streams that every epoch reads.
         place: Where the arguments of a hook stand.
+        more: Where a configuration names further streams.
     """
     found: list[Problem] = []
     written: list[Provided] = []
@@ -66,7 +67,7 @@ def order_problems(
             break  # it may write anything, so nothing is certain from here on
         written += facts.provided
         for needed in facts.needed:
-            problem = _missing(needed, written, streams, observers[index + 1 :])
+            problem = _missing(needed, written, streams, observers[index + 1 :], more)
             if problem is not None:
                 path = needed.stream_path if problem.path == "stream" else needed.path
                 where = place(entry)(path, True) or place(entry)((), False)
@@ -75,11 +76,11 @@ def order_problems(
 
 
 def _missing(
-    needed: Needed, written: Sequence[Provided], streams: Sequence[str], later: Sequence[Observer]
+    needed: Needed, written: Sequence[Provided], streams: Sequence[str], later: Sequence[Observer], more: str
 ) -> Problem | None:
     """What to say about something that is read; ``None`` if it will be there."""
     if needed.stream is not None and needed.stream not in streams:
-        listed = f"streams of every epoch: {', '.join(streams)}; others can be named in main_loop.extra_streams"
+        listed = f"every epoch has the streams {', '.join(streams)}; name others in {more}"
         hints = (*did_you_mean(needed.stream, streams), listed)
         return Problem(f"stream {needed.stream!r} is not evaluated", "stream", hints=hints)
     lacking = [
@@ -96,10 +97,15 @@ def _missing(
     plain = [item for item in written if item.variable == needed.variable and _covers(item, lacking)]
     if plain:
         return _other_aggregation(needed, plain[-1])
+    elsewhere = [name for item in written if item.variable == needed.variable for name in item.streams or ()]
+    if elsewhere:
+        hint = f"it is computed for {', '.join(map(repr, elsewhere))} only"
+        return Problem(f"no hook computes {what}", hints=(hint,))
     names = list(dict.fromkeys(item.variable for item in written))
     there = f"computed before: {', '.join(names)}" if names else "no hook before it computes anything"
     example = f"to compute it, write before: - ComputeStats: {{variables: [{needed.variable}]}}"
-    return Problem(f"no hook computes {what}", hints=(*did_you_mean(needed.variable, names), there, example))
+    similar = did_you_mean(needed.variable, names)
+    return Problem(f"no hook computes {what}", hints=(*similar, there) if similar else (there, example))
 
 
 def _other_aggregation(needed: Needed, item: Provided) -> Problem:

@@ -117,10 +117,13 @@ class Library:
         if summary is not None:
             classes = {name for name in summary["classes"] if not name.startswith("_")}
             names = {*classes, *summary["functions"], *summary["imports"], *summary["values"]}
-        location = self.finder.find(module.name) if module.is_package else None
-        if location is not None and location.folders:
-            names |= self.finder.modules_in(location.folders)
+        names.update(self.submodules(module))
         return {name for name in names if not name.startswith("_")}, classes
+
+    def submodules(self, module: Module) -> list[str]:
+        """Names of the modules in a package, sorted."""
+        location = self.finder.find(module.name) if module.is_package else None
+        return sorted(self.finder.modules_in(location.folders)) if location is not None and location.folders else []
 
     def lookup(self, module: Module, path: str, *, depth: int = 0) -> Thing:
         """What a name, maybe dotted, stands for in a module."""
@@ -200,7 +203,8 @@ class Library:
             found = self._imported(module, summary["imports"][name], depth)
         elif not name.startswith("_"):
             for level, source, _ in reversed(summary["stars"]):
-                found = self._imported(module, (level, source, name), depth)
+                if self._exports(module, (level, source, None), name):
+                    found = self._imported(module, (level, source, name), depth)
                 if found is not MISSING:
                     break
         return found
@@ -216,6 +220,14 @@ class Library:
         if target.name == module.name:
             return self.module(f"{target.name}.{name}") or UNKNOWN
         return self._attribute(target, name, depth + 1)
+
+    def _exports(self, module: Module, entry: Import, name: str) -> bool:
+        """Whether a star import may bring a name, as far as an ``__all__`` tells."""
+        target = self.module(self._target(module, entry))
+        listed = target.summary["values"].get("__all__") if target is not None and target.summary else None
+        if not isinstance(listed, list) or listed[0] not in ("list", "tuple"):
+            return True
+        return ["value", name] in listed or any(item[0] != "value" for item in listed[1:])
 
     def _target(self, module: Module, entry: Import) -> str:
         """The full name of what an import names."""

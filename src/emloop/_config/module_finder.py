@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import NamedTuple
 
 __all__ = ["Location", "ModuleFinder"]
-
-_STANDARD = ("BuiltinImporter", "FrozenImporter", "PathFinder", "DistutilsMetaFinder", "_SixMetaPathImporter")
 
 
 class Location(NamedTuple):
@@ -43,17 +42,19 @@ class ModuleFinder:
         self._listings: dict[Path, frozenset[str]] = {}
         self._found: dict[str, Location | None] = {}
 
-    @property
-    def knows_all(self) -> bool:
-        """Whether a module that is not found here cannot be imported in another way, such as out of an archive."""
-        own = {getattr(finder, "__name__", type(finder).__name__) for finder in sys.meta_path}
-        return own <= set(_STANDARD) and not any(map(Path.is_file, self._path))
-
     def find(self, name: str) -> Location | None:
         """Where a module is; ``None`` if it is not there."""
         if name not in self._found:
             self._found[name] = self._find(name)
         return self._found[name]
+
+    def is_missing(self, package: str) -> bool:
+        """Whether a package or module at the top can be imported in no way at all, be it out of an archive."""
+        if self.find(package) is not None or package in sys.modules:
+            return False
+        with suppress(Exception):  # whatever somebody has installed there
+            return all(finder.find_spec(package, None) is None for finder in sys.meta_path)
+        return False
 
     def modules_in(self, folders: Sequence[Path] | None) -> set[str]:
         """Names of the modules that some folders hold; of the path's, if none are given."""

@@ -47,7 +47,8 @@ def no_attribute(path: str, attribute: str, there: Collection[str], classes: Col
 
 def no_class(name: str, found: str) -> Problem:
     """A name leads to something that is no class."""
-    return Problem(f"{name} is no class but a {found}")
+    article = "an" if found[0] in "aeiou" else "a"
+    return Problem(f"{name} is no class but {article} {found}")
 
 
 def lacks_methods(name: str, kind: Kind, missing: Iterable[str]) -> Problem:
