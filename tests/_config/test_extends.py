@@ -296,11 +296,12 @@ def test_aliases_of_two_files_cannot_form_a_circle(files):
         config="extends: first.yaml\np: &x {k: 1}\nq: {s: *x}\n",
         merging="q: &q {x: 1}\np: {<<: *q}\nz: {<<: *q}",
         merger="extends: merging.yaml\np: &p {}\nq: {<<: *p}\n",
+        twins="q: &b {x: 1}\np: {k: *b}\nz: *b\n",
+        others="extends: twins.yaml\np: &x {j: 1}\nq: {k: *x}\nz: *x\n",
     )
-    with pytest.raises(ConfigError, match="refers to a part that contains it"):
-        load_config("config.yaml")
-    with pytest.raises(ConfigError, match="refers to a part that contains it"):
-        load_config("merger.yaml")
+    for name in ("config", "merger", "others"):
+        with pytest.raises(ConfigError, match="refers to a part that contains it"):
+            load_config(f"{name}.yaml")
 
 
 def test_bases_cannot_grow_without_bounds_together(files):

@@ -49,18 +49,20 @@ class Composed(NamedTuple):
     bases: tuple[tuple[str, bytes], ...]
 
 
-def read_composed(path: str | os.PathLike[str]) -> Composed:
+def read_composed(path: str | os.PathLike[str], problems: list[Problem] | None = None) -> Composed:
     """Read a config file and all that it extends.
+
+    Args:
+        path: The file, or its directory.
+        problems: Where mistakes are noted that it can be gone on after; by default, the first mistake is an error.
 
     Raises:
         ConfigFileError: If a file cannot be read; of a base, says where it is named.
         ConfigError: If a file is no YAML, extends itself, or names bases where it must not.
     """
-    root, origin, source = read_config(path)
-    reader = _Reader()
+    root, origin, source = read_config(path, problems)
+    reader = _Reader(problems)
     reader.add_bases(root, (origin,))
-    if reader.read:
-        check_expansion(root)
     return Composed(root, origin, source, tuple(reader.read))
 
 
@@ -73,7 +75,8 @@ def is_in_run(file: str | os.PathLike[str]) -> bool:
 class _Reader:
     """Reads bases; ``read`` holds path and text of those read so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, problems: list[Problem] | None) -> None:
+        self._problems = problems
         self.read: list[tuple[str, bytes]] = []
 
     def add_bases(self, root: MappingNode, chain: tuple[str, ...]) -> None:
@@ -93,10 +96,10 @@ class _Reader:
         for name, node in _names(value):
             base = self._base(name, node, chain)
             if below is not None:
-                lay_over(below, base)
+                _lay(below, base)
             below = base
         if below is not None:
-            lay_over(below, root)
+            _lay(below, root)
 
     def _base(self, name: str, node: Node, chain: tuple[str, ...]) -> MappingNode:
         """The nodes of a base, its own bases included."""
@@ -106,7 +109,7 @@ class _Reader:
         if len(self.read) >= MAX_FILES:
             raise _error(node, f"too many files are extended; at most {MAX_FILES} are read")
         try:
-            root, origin, source = read_config(path)
+            root, origin, source = read_config(path, self._problems)
         except ConfigError as error:
             hints = ("'${…}' is not replaced here",) if "${" in name else ()
             problems = [p._replace(place=p.place or node.place, hints=(*p.hints, *hints)) for p in error.problems]
@@ -116,6 +119,11 @@ class _Reader:
         self.read.append((origin, source))
         self.add_bases(root, (*chain, origin))
         return root
+
+
+def _lay(base: MappingNode, over: MappingNode) -> None:
+    lay_over(base, over)
+    check_expansion(over)
 
 
 def _names(value: Node) -> Iterator[tuple[str, Node]]:

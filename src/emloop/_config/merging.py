@@ -10,12 +10,25 @@ from __future__ import annotations
 from typing import TypeGuard
 
 from emloop._support.yaml_nodes import AliasNode, Entry, Key, MappingNode, Node, SequenceNode, entries, resolve
+from emloop.errors import ConfigError, Problem
 
 __all__ = ["lay_over", "merged", "referred"]
 
 
 def merged(base: MappingNode, over: MappingNode) -> MappingNode:
-    """A mapping like ``base``, with everything from ``over`` merged in deeply; neither is changed."""
+    """A mapping like ``base``, with everything from ``over`` merged in deeply; neither is changed.
+
+    Raises:
+        ConfigError: If both contain themselves.
+    """
+    return _merged(base, over, frozenset())
+
+
+def _merged(base: MappingNode, over: MappingNode, around: frozenset[tuple[int, int]]) -> MappingNode:
+    """``around`` are the pairs of mappings that these two are parts of."""
+    pair = id(base), id(over)
+    if pair in around:
+        raise ConfigError(Problem("refers to a part that contains it", place=over.place))
     result = MappingNode(base.text, base.start, base.end)
     result.own, result.merge, result.dropped = dict(base.own), base.merge, base.dropped
     below = entries(base)
@@ -23,7 +36,7 @@ def merged(base: MappingNode, over: MappingNode) -> MappingNode:
         old = resolve(below[key][1]) if key in below else None
         new = resolve(value)
         if _is_mapping(old) and _is_mapping(new):
-            result.own[key] = written, merged(old, new)
+            result.own[key] = written, _merged(old, new, around | {pair})
         else:
             result.own[key] = written, referred(value)
         result.dropped -= {key}
