@@ -49,6 +49,10 @@ class View(nn.Module):
         outputs = getattr(net, self._method)(**dict(zip(self._inputs, tensors, strict=True)))
         return tuple(outputs[name] for name in self._outputs)
 
+    def loss_of(self, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The loss among the outputs."""
+        return outputs[self._outputs.index(LOSS)]
+
 
 def export_view(view: View, example: Tensors, varying: Mapping[str, Collection[int]], *, train: bool) -> bytes:
     """A view as an exported graph.
@@ -67,25 +71,27 @@ def export_view(view: View, example: Tensors, varying: Mapping[str, Collection[i
 
 
 def trace_view(
-    module: nn.Module,
-    inputs: Tensors,
-    outputs: Sequence[str],
-    trained: Sequence[str],
+    view: View,
+    example: Tensors,
     varying: Mapping[str, Collection[int]],
     precision: AbstractContextManager[Any],
+    *,
+    gradients: Sequence[str],
+    train: bool,
 ) -> bytes:
-    """The training view as a traced graph: parameters, buffers and inputs → outputs, gradients and new buffers.
+    """A view as a traced graph: parameters, buffers and inputs → outputs, gradients and new buffers.
 
     Args:
-        module: A copy of the module that nothing else uses.
-        inputs: Inputs to trace it with.
-        outputs: Names of the outputs.
-        trained: Names of the parameters whose gradients are wanted; every one must have one.
+        view: The view, of a copy of the module that nothing else uses.
+        example: As for :func:`export_view`.
         varying: As for :func:`export_view`.
         precision: Around the forward pass.
+        gradients: Names of the parameters whose gradients are wanted; every one must have one.
+        train: Whether in training mode.
     """
-    module.train()
-    parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+    view.train(train)
+    parameters, buffers = dict(view.named_parameters()), dict(view.named_buffers())
+    trained = [f"{PREFIX}.{name}" for name in gradients]
     counts = (len(parameters), len(buffers))
 
     def step(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -96,17 +102,16 @@ def trace_view(
         }
         # Buffers are changed in place, and the originals must not be.
         held = {name: value.clone() for name, value in zip(buffers, rest[: counts[1]], strict=True)}
-        named = dict(zip(inputs, rest[counts[1] :], strict=True))
         with precision:
-            found = torch.func.functional_call(module, {**leaves, **held}, kwargs=named)
-        gradients = torch.autograd.grad(found[LOSS].mean(), [leaves[name] for name in trained])
-        return (*(found[name].detach() for name in outputs), *gradients, *held.values())
+            found = torch.func.functional_call(view, {**leaves, **held}, tuple(rest[counts[1] :]))
+        ways = torch.autograd.grad(view.loss_of(found).mean(), [leaves[name] for name in trained]) if trained else ()
+        return (*(output.detach() for output in found), *ways, *held.values())
 
-    flat = [value.detach() for value in (*parameters.values(), *buffers.values(), *inputs.values())]
-    with _quiet():
+    flat = [value.detach() for value in (*parameters.values(), *buffers.values(), *example.values())]
+    with _quiet(), torch.set_grad_enabled(train):
         graph = make_fx(step, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat)
         fixed: tuple[Any, ...] = (None,) * sum(counts)
-        shapes = (*fixed, *(_sizes(varying.get(name, ())) for name in inputs))
+        shapes = (*fixed, *(_sizes(varying.get(name, ())) for name in example))
         exported = torch.export.export(_Traced(graph), tuple(flat), dynamic_shapes=(shapes,), strict=False)
         return pack(exported)
 

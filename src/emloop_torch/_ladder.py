@@ -70,17 +70,21 @@ def climb(module: nn.Module, request: Request, known: Program | None = None) -> 
     try:
         climber.evaluate()
     except Exception as error:  # noqa: BLE001 - exporting fails in any way it likes, and the reason is told
-        return climber.program(_WEIGHTS, _told("evaluation", error))
+        return climber.program(_WEIGHTS, str(error) if isinstance(error, _Unreached) else _told("evaluation", error))
     if request.needs_source is not None:
         return climber.program(_INFERENCE, request.needs_source)
     reasons: list[str] = []
-    for rung, attempt in ((_EXPORTED, climber.export_training), (_TRACED, climber.trace_training)):
+    for rung in (_EXPORTED, _TRACED):
         try:
-            attempt()
+            climber.train(rung)
             return climber.program(rung, "; ".join(reasons) or None)
         except Exception as error:  # noqa: BLE001 - as above
             reasons.append(_told(rung, error))
     return climber.program(_INFERENCE, "; ".join(reasons))
+
+
+class _Unreached(Exception):
+    """A view can be made in no way; the message says why."""
 
 
 class _Climber:
@@ -121,27 +125,13 @@ class _Climber:
 
     def evaluate(self) -> None:
         """Make and verify the views that need no gradients."""
-        self._make("eval", "forward", list(self._batches[0]))
-        self._verify("eval", "forward")
+        self._make_somehow("eval", "forward", list(self._batches[0]))
         if self._request.label_free is not None:
-            method, names = self._request.label_free
-            self._make("predict", method, names)
-            self._verify("predict", method)
+            self._make_somehow("predict", *self._request.label_free)
 
-    def export_training(self) -> None:
-        """Make and verify an exported training view."""
-        self._make("train", "forward", list(self._batches[0]), train=True)
-        self._verify("train", "forward")
-
-    def trace_training(self) -> None:
-        """Make and verify a traced training view."""
-        module, batch = _copy(self._module), self._batches[0]
-        outputs = self._views["eval"]["outputs"]
-        trained = self._trained(batch)
-        precision = self._request.precision()
-        self._graphs["train"] = trace_view(module, batch, outputs, trained, self._varying, precision)
-        self._views["train"] = {**self._views["eval"], "kind": "traced", "gradients": trained}
-        self._verify("train", "forward")
+    def train(self, kind: str) -> None:
+        """Make and verify the training view, exported or traced."""
+        self._make("train", "forward", list(self._batches[0]), kind)
 
     def program(self, rung: str, reason: str | None) -> Program:
         """What has been made, for a rung."""
@@ -149,16 +139,31 @@ class _Climber:
         description = {**self._described, "rung": rung, "reason": reason, "exact": self._exact, "views": views}
         return Program(description, {view: self._graphs[view] for view in views})
 
-    def _make(self, view: str, method: str, names: Sequence[str], *, train: bool = False) -> None:
+    def _make_somehow(self, view: str, method: str, names: Sequence[str]) -> None:
+        try:
+            self._make(view, method, names, _EXPORTED)
+        except Exception as reason:  # noqa: BLE001 - as in climb
+            try:
+                self._make(view, method, names, _TRACED)
+            except Exception as error:
+                raise _Unreached(f"{_told(_EXPORTED, reason)}; {_told(_TRACED, error)}") from error
+
+    def _make(self, view: str, method: str, names: Sequence[str], kind: str) -> None:
         example = {name: self._batches[0][name] for name in names}
-        outputs = self._outputs(method, example)
+        outputs, train = self._outputs(method, example), view == "train"
         maker = View(_copy(self._module), method, names, outputs)
-        self._graphs[view] = export_view(maker, example, self._varying, train=train)
+        gradients = self._trained(example) if train else []
+        if kind == _EXPORTED:
+            self._graphs[view] = export_view(maker, example, self._varying, train=train)
+        else:
+            precision = self._request.precision()
+            self._graphs[view] = trace_view(maker, example, self._varying, precision, gradients=gradients, train=train)
         inputs = {
             name: {"dtype": _name(tensor.dtype), "shape": [None, *self._shape(name, tensor)]}
             for name, tensor in example.items()
         }
-        self._views[view] = {"kind": "exported", "inputs": inputs, "outputs": outputs}
+        self._views[view] = {"kind": kind, "inputs": inputs, "outputs": outputs, "gradients": gradients}
+        self._verify(view, method)
 
     def _verify(self, view: str, method: str) -> None:
         live = _copy(self._module)

@@ -17,7 +17,7 @@ from source, and of one restored without.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 _DEFAULT = {"class": "AdamW"}
 _RATE = "learning_rate"
 _RATE_KEY = "lr"
+_FIRST_RATE = ("initial_lr", "max_lr", "min_lr")
+"""What schedules note in a group about its rate."""
 _CALLED = {_RATE_KEY: _RATE}
 _EXAMPLE = r"{match: 'backbone\..*', learning_rate: 1e-4}"
 
@@ -106,7 +108,11 @@ def optimizer_state(optimizer: optim.Optimizer, module: nn.Module) -> StateTree:
 
 
 def load_optimizer(
-    optimizer: optim.Optimizer, module: nn.Module, state: StateTree, before: list[Mapping[str, Any]]
+    optimizer: optim.Optimizer,
+    module: nn.Module,
+    state: StateTree,
+    configured: Sequence[Mapping[str, Any]],
+    before: Sequence[Mapping[str, Any]],
 ) -> None:
     """Let an optimizer go on from what :func:`optimizer_state` returned.
 
@@ -114,10 +120,11 @@ def load_optimizer(
     has moved meanwhile moves on by the same factor.
 
     Args:
-        optimizer: The optimizer, fresh from the configuration.
+        optimizer: The optimizer.
         module: The module whose parameters it has.
         state: The state.
-        before: The groups' hyperparameters as configured when the state was taken.
+        configured: The groups as the configuration made them.
+        before: The groups as the configuration made them that was valid when the state was taken.
 
     Raises:
         StateError: If the state is of another optimizer, or of other parameters.
@@ -144,11 +151,9 @@ def load_optimizer(
     if [group["names"] for group in found["groups"]] != [group["names"] for group in state["groups"]]:
         logger.warning("The parameter groups have changed, so their rates are those of the configuration")
         return
-    for group, configured, saved, old in zip(
-        optimizer.param_groups, found["groups"], state["groups"], before, strict=True
-    ):
+    for group, wanted, saved, old in zip(optimizer.param_groups, configured, state["groups"], before, strict=True):
         group.update(_plain_to_group(saved, like=group))
-        _follow(group, configured, old)
+        _follow(group, wanted, old)
 
 
 class Rates:
@@ -224,13 +229,14 @@ def _plain_to_group(saved: Mapping[str, Any], like: Mapping[str, Any] | None = N
 def _follow(group: dict[str, Any], configured: Mapping[str, Any], before: Mapping[str, Any]) -> None:
     for key, value in configured.items():
         old = before.get(key, value)
-        if key in ("names", "initial_lr") or repr(value) == repr(old):
+        if key == "names" or repr(value) == repr(old):
             continue
-        new = group[key] * (value / old) if key == _RATE_KEY and old else value
+        new = value
+        if key == _RATE_KEY and old:
+            new = group[key] * (value / old)
+            group.update({first: group[first] * (value / old) for first in _FIRST_RATE if first in group})
         logger.info("%s follows the configuration: %s instead of %s", _CALLED.get(key, key), new, group[key])
         group.update(_plain_to_group({key: new}, like=group))
-        if key == _RATE_KEY and "initial_lr" in group:
-            group["initial_lr"] = value
 
 
 def _to_plain_value(value: Any) -> Any:

@@ -60,10 +60,7 @@ class ProgramModule(nn.Module):
             BatchError: If the batch is not of the kind that the program was made for.
             SavedModelError: If the program cannot do this.
         """
-        view = "train" if self.training else "eval"
-        if self._view(view)["kind"] == "traced":
-            return self._run_traced(view, inputs)
-        return self._run(view, inputs)
+        return self._run("train" if self.training else "eval", inputs)
 
     def predict(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """The outputs that need no labels.
@@ -91,19 +88,22 @@ class ProgramModule(nn.Module):
 
     def _run(self, view: str, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         described = self._view(view)
-        graph = self._graph(view)
-        outputs = graph(*_ordered(view, described["inputs"], inputs))
+        ordered = _ordered(view, described["inputs"], inputs)
+        if described["kind"] == "exported":
+            outputs = self._graph(view)(*ordered)
+        else:
+            outputs = self._run_traced(view, described, ordered)
         return dict(zip(described["outputs"], outputs, strict=True))
 
-    def _run_traced(self, view: str, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        described = self._view(view)
-        ordered = _ordered(view, described["inputs"], inputs)
+    def _run_traced(self, view: str, described: Mapping[str, Any], ordered: list[torch.Tensor]) -> Iterable[Any]:
         named = dict(self.named_parameters())
+        held: tuple[list[torch.Tensor], list[torch.Tensor]] = (list(named.values()), list(self.buffers()))
+        if view != "train":
+            return _run_graph(self._graph(view), described, *held, ordered)[0]
         trained = [named[name] for name in described["gradients"]]
-        graph, buffers = self._graph(view), list(self.buffers())
-        mean, *outputs = _Traced.apply(graph, described, list(named.values()), buffers, ordered, *trained)
+        mean, *outputs = _Traced.apply(self._graph(view), described, *held, ordered, *trained)
         self.__dict__["_mean"] = mean
-        return dict(zip(described["outputs"], outputs, strict=True))
+        return outputs
 
     def _view(self, view: str) -> Mapping[str, Any]:
         views = self.program.description["views"]
@@ -149,19 +149,28 @@ class _Traced(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, graph: _Graph, described: Mapping[str, Any], *rest: Any) -> Any:
-        parameters, buffers, inputs, *_ = rest
-        results = graph(*parameters, *buffers, *inputs)
-        outputs, results = _split(results, len(described["outputs"]))
-        gradients, changed = _split(results, len(described["gradients"]))
-        for buffer, new in zip(buffers, changed, strict=True):
-            buffer.copy_(new)
-        ctx.gradients = gradients
+        outputs, ctx.gradients = _run_graph(graph, described, *rest[:3])
         ctx.mark_non_differentiable(*outputs)
         return outputs[described["outputs"].index(LOSS)].mean(), *outputs
 
     @staticmethod
     def backward(ctx: Any, scale: torch.Tensor, *_: Any) -> Any:
         return None, None, None, None, None, *(gradient * scale for gradient in ctx.gradients)
+
+
+def _run_graph(
+    graph: _Graph,
+    described: Mapping[str, Any],
+    parameters: list[torch.Tensor],
+    buffers: list[torch.Tensor],
+    inputs: list[torch.Tensor],
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Outputs and gradients of a traced graph; the buffers are changed as the original would change them."""
+    outputs, rest = _split(graph(*parameters, *buffers, *inputs), len(described["outputs"]))
+    gradients, changed = _split(rest, len(described["gradients"]))
+    for buffer, new in zip(buffers, changed, strict=True):
+        buffer.copy_(new)
+    return outputs, gradients
 
 
 def _split(values: Iterable[Any], count: int) -> tuple[list[Any], list[Any]]:

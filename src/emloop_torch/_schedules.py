@@ -118,7 +118,7 @@ class Schedule:
     def state_dict(self) -> StateTree:
         """Where the schedule stands."""
         now = _changing(self._scheduler)
-        changed = {key: value for key, value in now.items() if key in _RATES or value != self._fresh.get(key)}
+        changed = {key: value for key, value in sorted(now.items()) if key in _RATES or value != self._fresh.get(key)}
         kind = type(self._scheduler).__name__ if self._scheduler is not None else None
         return {"class": kind, "steps": self._steps, "scheduler": changed}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -59,33 +59,39 @@ class Updates:
 
     Args:
         module: The module that is trained.
-        optimizer: Its optimizer.
-        schedule: That of the learning rates.
+        optimizer: Its optimizer, fresh.
+        lr_schedule: The key of that name.
         clip: What clips the gradients, if anything.
         accumulate: Number of batches whose gradients make one step.
         scaler: Keeps the gradients of half-precision numbers from vanishing; ``None`` where there are none.
+        configured: The optimizer's groups as configured, where the optimizer does not come from there.
+
+    Raises:
+        ConfigError: If the schedule is described wrongly.
     """
 
     def __init__(
         self,
         module: nn.Module,
         optimizer: optim.Optimizer,
-        schedule: Schedule,
+        lr_schedule: Any,
         clip: Clip | None,
         accumulate: int,
         scaler: torch.amp.GradScaler | None,
+        configured: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         self._module = module
         self._parameters = list(trainable(module).values())
         self.optimizer = optimizer
-        self.schedule = schedule
+        # Before the schedule, which may begin by changing the rates.
+        self._configured = optimizer_state(optimizer, module)["groups"] if configured is None else configured
+        self.schedule = Schedule(lr_schedule, optimizer)
         self._rates = Rates(optimizer)
         self._clip = clip
         self._accumulate = accumulate
         self._scaler = scaler
         self._pending = 0
         self._steps = 0
-        self._configured = optimizer_state(optimizer, module)["groups"]
 
     def __call__(self, loss: torch.Tensor) -> None:
         """Learn from one batch.
@@ -140,7 +146,7 @@ class Updates:
         gradients = state["accumulated"]["gradients"]
         if not gradients.keys() <= named.keys():
             raise StateError("the state holds gradients of parameters that are not trained here")
-        load_optimizer(self.optimizer, self._module, state["optimizer"], state["configured"])
+        load_optimizer(self.optimizer, self._module, state["optimizer"], self._configured, state["configured"])
         self.schedule.load_state_dict(state["schedule"])
         if self._scaler is not None and state["scaler"] is not None:
             self._scaler.load_state_dict(state["scaler"])

@@ -29,7 +29,6 @@ from ._parameters import freeze, load_values, storages, values_of
 from ._program import FOLDER
 from ._program_module import ProgramModule
 from ._saved import BACKEND, FORMAT, overridden_methods, require_format, state_in, why_training_needs_source
-from ._schedules import Schedule
 from ._settings import Settings
 from ._source_free import SourceFree
 from ._updates import Updates
@@ -368,20 +367,14 @@ class BaseModel(AbstractModel):
     def _prepare_updates(self, lr_schedule: Mapping[str, Any] | None, state: StateTree | None) -> Updates | None:
         if not any(parameter.requires_grad for parameter in self.module.parameters()):
             return None
-        settings = self._settings
-        unknown_here = isinstance(self.module, ProgramModule) and self._optimizer_description is None
-        if unknown_here and state is not None and state["training"] is not None:
-            optimizer = self._rebuilt(state["training"]["optimizer"])
+        settings, configured = self._settings, None
+        if state is not None and isinstance(self.module, ProgramModule) and self._optimizer_description is None:
+            # Only the source, or its defaults, described the optimizer.
+            optimizer, configured = self._rebuilt(state["training"]["optimizer"]), state["training"]["configured"]
         else:
             optimizer = self.create_optimizer()
-        return Updates(
-            self.module,
-            optimizer,
-            Schedule(lr_schedule, optimizer),
-            settings.clip,
-            settings.accumulate,
-            settings.precision.scaler(),
-        )
+        scaler = settings.precision.scaler()
+        return Updates(self.module, optimizer, lr_schedule, settings.clip, settings.accumulate, scaler, configured)
 
     def _rebuilt(self, state: StateTree) -> optim.Optimizer:
         try:

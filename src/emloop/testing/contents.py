@@ -1,0 +1,54 @@
+"""Looking into files, and into the archives among them."""
+
+from __future__ import annotations
+
+import io
+import pickletools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile, is_zipfile
+
+import numpy as np
+
+__all__ = ["copies_in", "members_of", "pickles_in"]
+
+_PROTOCOLS = {bytes([0x80, protocol]) for protocol in range(1, 6)}
+
+
+def members_of(directory: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file below a directory, and every member of every archive in it, with its name."""
+    for path in sorted(directory.rglob("*")):
+        if path.is_file():
+            yield from _unpacked(str(path.relative_to(directory)), path.read_bytes())
+
+
+def pickles_in(directory: Path) -> list[str]:
+    """Names of all files and members that are pickles, or begin like one."""
+    return [name for name, content in members_of(directory) if _is_pickle(content)]
+
+
+def copies_in(directory: Path, values: Sequence[np.ndarray]) -> list[str]:
+    """Names of all files and members that contain the bytes of one of some arrays."""
+    needles = [np.ascontiguousarray(value).tobytes() for value in values]
+    return [name for name, content in members_of(directory) if any(needle in content for needle in needles)]
+
+
+def _unpacked(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
+    yield name, content
+    if is_zipfile(io.BytesIO(content)):
+        try:
+            with ZipFile(io.BytesIO(content)) as file:
+                for member in file.namelist():
+                    yield from _unpacked(f"{name}!{member}", file.read(member))
+        except BadZipFile:
+            return
+
+
+def _is_pickle(content: bytes) -> bool:
+    if content[:2] in _PROTOCOLS:
+        return True
+    try:
+        operations = sum(1 for _ in pickletools.genops(content))
+    except (ValueError, IndexError, KeyError, UnicodeDecodeError):
+        return False
+    return operations > 1

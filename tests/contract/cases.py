@@ -1,0 +1,93 @@
+"""What the promises are tried on, for each of our own backends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from emloop.testing import Case
+
+TEXTS = Path(__file__).parent / "texts"
+DATA = (TEXTS / "data.py").read_text(encoding="utf-8")
+TORCH = (TEXTS / "torch_models.py").read_text(encoding="utf-8")
+SKLEARN = (TEXTS / "sklearn_models.py").read_text(encoding="utf-8")
+
+OPTIMIZER = {"class": "AdamW", "learning_rate": 0.01}
+
+
+def torch_case(class_name: str, rung: str, **options: Any) -> Case:
+    """A network of ``torch_models.py``."""
+    model = {
+        "class": class_name,
+        "inputs": ["signals", "labels"],
+        "outputs": ["loss", "predictions", "accuracy"],
+        "optimizer": OPTIMIZER,
+        "device": "cpu",
+        **options.pop("model", {}),
+    }
+    own_process = class_name in ("Mlp", "ConvNet", "Transformer", "StraightThrough")
+    return Case(class_name, model=model, dataset=DATA, source=TORCH, rung=rung, own_process=own_process, **options)
+
+
+TORCH_CASES = [
+    torch_case("Mlp", "exported", model={"clip_gradient": {"norm": 1.0}}),
+    torch_case(
+        "ConvNet", "exported", model={"lr_schedule": {"class": "CosineAnnealingLR", "T_max": 8, "interval": "batch"}}
+    ),
+    torch_case(
+        "Transformer", "exported", model={"inputs": ["tokens"], "outputs": ["predictions", "loss"], "accumulate": 2}
+    ),
+    torch_case("Lstm", "exported"),
+    torch_case("Gru", "exported"),
+    torch_case("Spectral", "exported"),
+    torch_case("OldSpectral", "exported"),
+    torch_case("FrozenBackbone", "exported", model={"frozen": [r"body\.1\..*"]}),
+    torch_case("StraightThrough", "traced"),
+    torch_case("GradientPenalty", "traced"),
+    torch_case("ControlFlow", "weights", trains_without_source=False, runs_without_source=False),
+    torch_case("PartlyCompiled", "exported"),
+    Case(
+        "Supervised",
+        model={
+            "class": "emloop_torch.Supervised",
+            "net": ["Flatten", {"class": "Linear", "in_features": 48, "out_features": 4}],
+            "metrics": ["accuracy"],
+            "inputs": ["signals", "labels"],
+            "outputs": ["loss", "predictions", "accuracy"],
+            "optimizer": OPTIMIZER,
+            "device": "cpu",
+        },
+        dataset=DATA,
+        rung="exported",
+        own_process=False,
+    ),
+]
+
+SKLEARN_CASES = [
+    Case(
+        "Network",
+        model={
+            "class": "Network",
+            "classes": 4,
+            "inputs": ["signals", "labels"],
+            "outputs": ["loss", "predictions", "probabilities"],
+        },
+        dataset=DATA,
+        source=SKLEARN,
+        rung="estimator",
+    ),
+    Case(
+        "NaiveBayes",
+        model={
+            "class": "emloop_sklearn.BaseModel",
+            "estimator": {"class": "sklearn.naive_bayes.GaussianNB"},
+            "classes": 4,
+            "inputs": ["signals", "labels"],
+            "outputs": ["loss", "accuracy"],
+        },
+        dataset=DATA,
+        rung="estimator",
+        variable=None,
+        own_process=False,
+    ),
+]

@@ -1,0 +1,47 @@
+"""Every installed backend keeps every promise."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from emloop.errors import MissingExtraError
+from emloop.testing import BackendContract, installed_backends
+
+_SPEC = importlib.util.spec_from_file_location("contract_cases", Path(__file__).with_name("cases.py"))
+CASES = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(CASES)
+
+
+@pytest.fixture(scope="class")
+def _installed(request):
+    """Skip what needs a framework that is not there."""
+    try:
+        installed_backends()[request.cls.backend].load()
+    except MissingExtraError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.mark.usefixtures("_installed")
+class TestScikitLearn(BackendContract):
+    """Estimators: what they are is what they have learned."""
+
+    backend = "sklearn"
+    cases = CASES.SKLEARN_CASES
+
+
+@pytest.mark.usefixtures("_installed")
+class TestPyTorch(BackendContract):
+    """Networks of every kind, each on the highest rung that is correct."""
+
+    backend = "torch"
+    cases = CASES.TORCH_CASES
+
+
+def test_every_registered_backend_is_tried():
+    """None is offered that this file does not know."""
+    tried = {cls.backend for cls in (TestScikitLearn, TestPyTorch)}
+
+    assert set(installed_backends()) == tried
