@@ -57,7 +57,7 @@ def checked_config(
     """
     if only_dataset:
         config, found = compose(config_file, additional_args)
-        found += _Checker(new_library(), config, None, restoring=False).check_dataset()
+        found += _Checker(new_library(), config, None, restoring=False, is_whole=not found).check_dataset()
     else:
         config, found = check_config(config_file, additional_args, override_stream, restoring=restoring)
     if found:
@@ -84,14 +84,15 @@ def check_config(
     """
     library = new_library()
     config, found = compose(config_file, additional_args, target)
-    found = [*found, *_Checker(library, config, target, restoring=restoring).check()]
+    found = _with_checks(found, _Checker(library, config, target, restoring=restoring, is_whole=not found))
     if target is None:
         known = {_where(problem) for problem in found}
         for name in _evaluations(config):
             evaluation, wrong = compose(config_file, additional_args, name)
             # What the command line changes about the training need not fit the evaluation.
             in_text = [problem for problem in wrong if problem.place is not None and problem.place.line]
-            wrong = [*in_text, *_Checker(library, evaluation, name, restoring=restoring).check()]
+            checker = _Checker(library, evaluation, name, restoring=restoring, is_whole=not in_text)
+            wrong = _with_checks(in_text, checker)
             # What is wrong in the training already need not be said again.
             new = [problem for problem in wrong if _where(problem) not in known]
             known.update(map(_where, new))
@@ -107,9 +108,20 @@ def new_library(more: Sequence[str] = ()) -> Library:
 
 
 class _Checker:
-    """Looks at one configuration, for a training or for one evaluation."""
+    """Looks at one configuration, for a training or for one evaluation.
 
-    def __init__(self, library: Library, config: Config, target: str | None, *, restoring: bool) -> None:
+    Args:
+        library: Where modules are read.
+        config: The configuration.
+        target: The evaluation that it is for, if it is for one.
+        restoring: Whether a model class that cannot be found may be replaced.
+        is_whole: Whether it could be read without mistakes, so that what is not there has not been written.
+    """
+
+    def __init__(
+        self, library: Library, config: Config, target: str | None, *, restoring: bool, is_whole: bool
+    ) -> None:
+        self._is_whole = is_whole
         self._library = library
         self._config = config
         self._restoring = restoring
@@ -197,6 +209,8 @@ class _Checker:
             return
         if not self._is_strict:
             accepted = accepted._replace(open=True)
+        if not self._is_whole:
+            accepted = accepted._replace(required=frozenset())
         # What must not be given at all has been complained about.
         given = {name: value for name, value in entry.arguments.items() if name not in entry.kind.injected}
         self._found += problems(
@@ -220,6 +234,12 @@ def _names_hooks(config: Config, target: str) -> bool:
     section = config.get("eval")
     evaluation = section.get(target) if isinstance(section, Mapping) else None
     return isinstance(evaluation, Mapping) and "hooks" in evaluation
+
+
+def _with_checks(found: list[Problem], checker: _Checker) -> list[Problem]:
+    """What was wrong with the text, and all else that is not about the same part of it."""
+    starts = {problem.place[:3] for problem in found if problem.place is not None}
+    return found + [p for p in checker.check() if p.place is None or not p.place.line or p.place[:3] not in starts]
 
 
 def _where(problem: Problem) -> object:

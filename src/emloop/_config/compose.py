@@ -56,10 +56,10 @@ def compose(
         ConfigFileError: If a file cannot be read.
         ConfigError: If there is no configuration to go on with.
     """
-    root, origin, source, bases = read_composed(config_file)
+    others: list[Problem] = []
+    root, origin, source, bases = read_composed(config_file, others)
     wrong: dict[int, Sequence[Problem]] = {}
     overrides = _read(additional_args, wrong)
-    others: list[Problem] = []
     if override_stream is not None:
         _apply(root, [override for override in overrides if override.path[0] == "eval"], wrong)
         try:

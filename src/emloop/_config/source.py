@@ -114,8 +114,12 @@ def _similar_files(missing: Path) -> tuple[str, ...]:
     return did_you_mean(missing.name, names)
 
 
-def read_config(path: str | os.PathLike[str]) -> tuple[MappingNode, str, bytes]:
+def read_config(path: str | os.PathLike[str], problems: list[Problem] | None = None) -> tuple[MappingNode, str, bytes]:
     """A config file's nodes, its path and its text.
+
+    Args:
+        path: The file, or its directory.
+        problems: Where mistakes are noted that it can be gone on after; by default, the first mistake is an error.
 
     Raises:
         ConfigFileError: If the file cannot be read.
@@ -123,7 +127,7 @@ def read_config(path: str | os.PathLike[str]) -> tuple[MappingNode, str, bytes]:
     """
     file = find_config(path)
     source = read_file(file)
-    root = parse(source, file)
+    root = parse(source, file, problems=problems)
     if isinstance(root, MappingNode) and not root.is_set:
         return root, file, source
     if isinstance(root, ScalarNode) and root.value is None:

@@ -65,13 +65,15 @@ def load(text: str | bytes, origin: str = "<text>") -> Any:
     return construct(parse(text, origin))
 
 
-def parse(text: str | bytes, origin: str, argument: str | None = None) -> Node:
+def parse(text: str | bytes, origin: str, argument: str | None = None, problems: list[Problem] | None = None) -> Node:
     """Read a document into nodes.
 
     Args:
         text: The document, in UTF-8.
         origin: What to call it in messages.
         argument: The command-line argument that the text is a part of; it is what messages will show.
+        problems: Where mistakes are noted that it can be gone on after, such as a key given twice; by default, the
+            first mistake is an error.
 
     Returns:
         The root; an empty document is the scalar ``None``.
@@ -84,7 +86,7 @@ def parse(text: str | bytes, origin: str, argument: str | None = None) -> Node:
     source = Text(origin, _decoded(text, origin), argument)
     if source.text.count("\n%") > _MAX_DIRECTIVES:
         raise ConfigError(Problem("has too many lines that start with '%'", place=source.place(0, 1)))
-    composer = Composer(source)
+    composer = Composer(source, problems)
     try:
         for event in yaml.parse(source.text, Loader=_LOADER):
             composer.take(event)

@@ -38,6 +38,7 @@ from .yaml_scalars import CORE, Scalar, plain_value, tagged_value
 __all__ = ["Composer"]
 
 _MAX_ALIASES = 1000
+_MAX_PROBLEMS = 100
 _LONGEST_GUESS = 100
 _SCALAR_TAGS = {f"{CORE}{kind}": kind for kind in ("str", "int", "float", "bool", "null")}
 _TAGS = "!!str, !!int, !!float, !!bool, !!null; !!seq, !!omap; !!map, !!set"
@@ -62,9 +63,14 @@ class Composer:
     """Takes the events of one document, one by one.
 
     ``root`` is the document's node, once all events were taken.
+
+    Args:
+        text: The document.
+        problems: Where mistakes are noted that it can be gone on after; ``None`` raises an error for the first.
     """
 
-    def __init__(self, text: Text) -> None:
+    def __init__(self, text: Text, problems: list[Problem] | None = None) -> None:
+        self._problems = problems
         self.root: Node = ScalarNode(text, 0, 0, None)
         self._text = text
         self._open: list[_Open] = []
@@ -103,11 +109,12 @@ class Composer:
             raise _error(self._place(), f"too many aliases; at most {_MAX_ALIASES:,} are read")
         name = str(event.anchor)
         anchor = self._anchors.get(name)
-        if anchor is None:
-            raise _error(
-                self._place(), f"there is no anchor {brief(name)}", *did_you_mean(name[:_LONGEST_GUESS], self._anchors)
-            )
         self._count()
+        if anchor is None:
+            similar = did_you_mean(name[:_LONGEST_GUESS], self._anchors)
+            self._complain(_error(self._place(), f"there is no anchor {brief(name)}", *similar))
+            self._attach(self._stand_in())
+            return
         alias = AliasNode(self._text, self._start, self._end, anchor)
         if anchor.node is None:
             raise _error(alias.place, "an alias cannot refer to a part that contains it")
@@ -128,23 +135,25 @@ class Composer:
         if event.tag in (None, "!") and not _is_plain(event):
             return event.value
         if event.tag is not None and event.tag not in _SCALAR_TAGS:
-            raise self._bad_tag(event)
+            self._complain(self._bad_tag(event))
+            return event.value
         try:
             if event.tag is None:
                 return plain_value(event.value)
             return tagged_value(event.value, _SCALAR_TAGS[event.tag])
         except ValueError as error:
-            raise _error(self._place(), str(error), "if it is meant as text, put it into quotes") from error
+            self._complain(_error(self._place(), str(error), "if it is meant as text, put it into quotes"), error)
+            return event.value
 
     def _start_sequence(self, event: SequenceStartEvent) -> None:
         if event.tag not in (None, "!", f"{CORE}seq", f"{CORE}omap"):
-            raise self._bad_tag(event)
+            self._complain(self._bad_tag(event))
         node = SequenceNode(self._text, self._start, self._end)
         self._open_container(event, node)
 
     def _start_mapping(self, event: MappingStartEvent) -> None:
         if event.tag not in (None, "!", f"{CORE}map", f"{CORE}set"):
-            raise self._bad_tag(event)
+            self._complain(self._bad_tag(event))
         node = MappingNode(self._text, self._start, self._end)
         node.is_set = event.tag == f"{CORE}set"
         self._open_container(event, node)
@@ -198,7 +207,8 @@ class Composer:
             raise _error(key_node.place, "a key must be a single value")
         earlier = mapping.merge is not None if named.value is _MERGE else named.value in mapping.own
         if earlier:
-            raise self._twice(mapping, key_node, named.value)
+            self._complain(self._twice(mapping, key_node, named.value))
+            return
         if mapping.is_set and not (isinstance(value, ScalarNode) and value.value is None):
             raise _error(key_node.place, "'!!set' holds keys without values")
         if named.value is _MERGE:
@@ -214,6 +224,24 @@ class Composer:
         return _error(
             key_node.place, f"the key {brief(key)} is given twice", *((f"first in line {first}",) if first else ())
         )
+
+    def _complain(self, error: ConfigError, cause: Exception | None = None) -> None:
+        """Note a mistake that it can be gone on after.
+
+        Raises:
+            ConfigError: If the first mistake is to be the last, or there are too many.
+        """
+        if self._problems is None or len(self._problems) >= _MAX_PROBLEMS:
+            raise error from cause
+        self._problems += error.problems
+
+    def _stand_in(self) -> Node:
+        """What takes the place of an alias that leads nowhere."""
+        key = self._open[-1].key if self._open else None
+        if isinstance(key, ScalarNode) and key.value is _MERGE:
+            return MappingNode(self._text, self._start, self._end)
+        word = self._text.text[self._start : self._end] if self._expects_key() else None
+        return ScalarNode(self._text, self._start, self._end, word)
 
     def _expects_key(self) -> bool:
         return bool(self._open) and isinstance(self._open[-1].node, MappingNode) and self._open[-1].key is None
