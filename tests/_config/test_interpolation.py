@@ -216,6 +216,18 @@ def test_a_reference_that_leads_nowhere_is_located(load, monkeypatch, text, mess
     assert len(error.value.problems) == 1
 
 
+def test_an_override_cannot_reach_into_a_reference(load):
+    """It comes first; the message says what to change instead."""
+    with pytest.raises(ConfigError) as error:
+        load(CONFIG, "model.optimizer.beta=1")
+
+    assert str(error.value) == (
+        "argument 1: model.optimizer.beta=1: 'model.optimizer' is '${optimizer}', which has no keys\n"
+        "  change what it refers to"
+    )
+    assert load(CONFIG, "optimizer.beta=1")["model"]["optimizer"]["beta"] == 1
+
+
 def test_all_wrong_references_come_at_once(load):
     """Nobody has to run the command once per mistake."""
     with pytest.raises(ConfigError) as error:

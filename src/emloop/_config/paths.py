@@ -250,8 +250,10 @@ def _opened(spot: Spot, text: Text) -> MappingNode | SequenceNode:
 
 
 def _no_keys(node: Node, where: Where) -> ConfigError:
-    found = brief(node.value) if isinstance(node, ScalarNode) else "a set"
-    return _error(f"{dotted(where)!r} is {found}, which has no keys")
+    value = node.value if isinstance(node, ScalarNode) else None
+    hints = ("change what it refers to",) if isinstance(value, str) and value.startswith("${") else ()
+    found = brief(value) if isinstance(node, ScalarNode) else "a set"
+    return _error(f"{dotted(where)!r} is {found}, which has no keys", *hints)
 
 
 def _error(message: str, *hints: str) -> ConfigError:
