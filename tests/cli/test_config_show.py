@@ -126,6 +126,9 @@ def test_defaults_of_classes_can_be_added(shown):
     assert "bias: true          # default of model.Model" in lines
     assert not any(line.startswith(("dataset", "log_dir")) for line in lines)
     assert shown("hooks.ComputeStats", defaults=True).splitlines()[1] == "streams: null      # default of ComputeStats"
+    assert "on_save_failure: error  # default of SaveLatest" in shown(
+        "hooks.SaveLatest", "hooks+=SaveLatest", defaults=True
+    )
     lines = shown("hooks", "hooks+=SaveBest", defaults=True).splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("- SaveBest:"))
     assert lines[first].endswith("# argument 1")

@@ -85,13 +85,12 @@ def show(
     config = load_config(named_config(config_path, output_root).file, cl_arguments)
     added = _defaults(config) if defaults else {}
     path = _path_of(config, section)
-    if resolved and not as_json:
-        render.say(written(_inside(_with_defaults(config, added, ()), path)).rstrip("\n"))
+    if resolved:
+        data = _inside(_with_defaults(config, added, ()), path)
+        render.say(_json(data) if as_json else written(data).rstrip("\n"))
         return EXIT_DONE
     lines = list(_Lines(config, added).of(path))
-    if as_json and resolved:
-        render.say(_json(_inside(_with_defaults(config, added, ()), path)))
-    elif as_json:
+    if as_json:
         render.say(_json([_described(line) for line in lines if line.path]))
     else:
         _write(lines)
@@ -114,6 +113,8 @@ class _Lines:
         value = _inside(self._config, path)
         if isinstance(value, Mapping | list) and (value or path in self._added):
             yield from self._content(value, path, "")
+        elif isinstance(value, str) and (*path, value) in self._added:
+            yield from self._content({}, (*path, value), "")
         else:
             yield self._line(_flow(value), path, value)
 
@@ -225,7 +226,7 @@ def _unknown(name: str, there: Mapping[str, Any], owner: str = "the configuratio
 
 def _inside(config: Any, path: _Path) -> Any:
     for key in path:
-        config = (config or {}) if isinstance(config, str) else config[key]
+        config = config[key]
     return config
 
 
