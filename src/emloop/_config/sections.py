@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
-from emloop._support.suggest import did_you_mean
+from emloop._support.suggest import did_you_mean, nearest
 from emloop._support.yaml_nodes import brief, dotted
 from emloop.errors import ConfigError, Place, Problem
 
@@ -106,6 +106,8 @@ class _Checker:
         section = section or {}
         if "class" in section:
             self._text((*path, "class"), section["class"], "name a class: my_package.MyClass")
+        elif is_whole and (misspelt := nearest("class", [key for key in section if isinstance(key, str)])):
+            self._add((*path, misspelt), f"there is no 'class', but {misspelt!r}", "did you mean 'class'?")
         elif is_whole:
             self._add(path, "there is no 'class'", f"name the {name}'s class: my_package.MyClass")
         if name == "model" and section.get("name") is not None:
