@@ -11,6 +11,7 @@ import inspect
 import json
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,17 @@ def trimmed_class(cls: ClassSummary) -> ClassSummary:
     """A class with its public methods and those to be overridden; only constants keep their values."""
     kept: ClassSummary = {"bases": cls["bases"], "methods": {}}
     for name, method in cls["methods"].items():
-        if name == "__init__" or not name.startswith("_") or "abstractmethod" in method.get("decorators", ()):
+        if name == "__init__" or not name.startswith("_") or name in to_be_overridden():
             kept["methods"][name] = method
     values = cls.get("values", {}).items()
     kept["values"] = {name: value if value[0] in ("value", "tuple") else ["?"] for name, value in values}
     return kept
+
+
+@cache
+def to_be_overridden() -> set[str]:
+    """Names of the methods that a public class leaves to its subclasses."""
+    return {name for cls in public_classes() for name in getattr(cls, "__abstractmethods__", ())}
 
 
 def vocabulary(summary: ModuleSummary) -> ModuleSummary:

@@ -167,22 +167,35 @@ def _known(cls: type, entry: Entry, config: Mapping[str, Any]) -> dict[str, Any]
 
 def _mistakes(cls: type, entry: Entry, config: Mapping[str, Any], *, strict: bool) -> list[Problem]:
     accepted = _accepted(cls, entry.kind)
-    if entry.kind is DATASET and not hasattr(cls, "forwards_config_to"):
-        return []  # it parses its own text
     if not strict:
         accepted = accepted._replace(open=True)
-    return problems(
+    place = placer(config, entry)
+    reserved = [
+        Problem(
+            f"{name!r} is reserved; emloop itself gives it to the {entry.kind.word}",
+            f"{entry.label}.{name}",
+            place((name,), False),
+            ("remove it",),
+        )
+        for name in entry.kind.injected
+        if name in entry.arguments
+    ]
+    return reserved + problems(
         "main_loop" if entry.kind is MAIN_LOOP else cls.__name__,
         accepted,
-        entry.arguments,
+        {name: value for name, value in entry.arguments.items() if name not in entry.kind.injected},
         injected=entry.kind.injected,
         path=entry.label,
-        place=placer(config, entry),
+        place=place,
     )
 
 
 def _accepted(cls: type, kind: Kind) -> Accepted:
-    return accepted_by(cls, constructor=kind is not DATASET)
+    accepted = accepted_by(cls, constructor=kind is not DATASET)
+    if kind is DATASET and not hasattr(cls, "forwards_config_to"):
+        # It gets the text and looks for what it needs itself.
+        return accepted._replace(open=True)
+    return accepted
 
 
 def _call(build: Callable[[], Any], entry: Entry, config: Mapping[str, Any]) -> Any:
