@@ -102,6 +102,8 @@ class Library:
         self._known = known
         self._packages = packages
         self._modules: dict[str, Module | None] = {}
+        self.orders: dict[str, list[ClassSource] | None] = {}
+        """Method resolution orders that have been worked out, by the class's full name."""
 
     def module(self, name: str) -> Module | None:
         """A module; ``None`` if it is not to be found."""

@@ -261,8 +261,12 @@ def _same(one: ClassSource, other: ClassSource) -> bool:
 
 def _linearised(library: Library, cls: ClassSource, depth: int) -> list[ClassSource] | None:
     """The method resolution order without ``object``; ``None`` if it cannot be told."""
-    if depth > _DEEPEST:
-        return None
+    if cls.full_name not in library.orders:
+        library.orders[cls.full_name] = _worked_out(library, cls, depth) if depth < _DEEPEST else None
+    return library.orders[cls.full_name]
+
+
+def _worked_out(library: Library, cls: ClassSource, depth: int) -> list[ClassSource] | None:
     bases: list[ClassSource] = []
     for base in cls.summary["bases"]:
         name = base[1] if isinstance(base, list) and base[0] == "of" else base
