@@ -30,7 +30,7 @@ _MEMBER = re.compile(
     r"|\.storage_alignment|version)"
 )
 _OPERATOR = re.compile(
-    r"torch\.ops\.(aten|prims|higher_order)\.(?!from_file)[a-z_]\w*(\.\w+)?|torch\.sym_\w+"
+    r"torch\.ops\.(aten|prims|higher_order)\.(?!from_file|__)[a-z_]\w*(\.\w+)?|torch\.sym_\w+"
     r"|_operator\.(add|sub|mul|truediv|floordiv|mod|pow|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|xor|not_|getitem)"
     r"|math\.[a-z]\w*"
 )
@@ -44,7 +44,6 @@ _SYMBOLIC = re.compile(
     r"|[a-z]+\d+|-?\d+|True|False|int_oo|[-+*/%(),<>=\s])*"
 )
 _SPECS = re.compile(r'"type": ("builtins\.(tuple|list|dict)"|null)')
-_UNREADABLE = (BadZipFile, EOFError, KeyError, ValueError, TypeError, NotImplementedError, RuntimeError)
 
 
 def pack(program: ExportedProgram) -> bytes:
@@ -86,7 +85,7 @@ def unpack(content: bytes, name: str) -> ExportedProgram:
         warnings.simplefilter("ignore")
         try:
             return torch.export.load(io.BytesIO(content))
-        except _UNREADABLE as error:
+        except Exception as error:  # what a damaged or foreign file breaks in PyTorch can be anything
             raise SavedModelError(
                 f"{name} cannot be read by PyTorch {torch.__version__}: {type(error).__name__}: {error}"
             ) from error

@@ -1,7 +1,7 @@
 """The files of a program: graphs and a description, as they lie in ``program/``.
 
 ``program.json`` says what the model is made of (parameters and buffers by name, which are tied), what each view takes
-and returns, the rung that was reached and why not a higher one, and the hash of each graph.
+and returns, the rung that was reached and why not a higher one, and the hashes of each graph and of itself.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ class Program:
         directory.mkdir(parents=True, exist_ok=True)
         contents = {f"{view}{_GRAPH_SUFFIX}": content for view, content in self.graphs.items()}
         hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-        described = json.dumps({**self.description, "sha256": hashes}, indent=1).encode()
-        for name, content in [*contents.items(), (_DESCRIPTION, described)]:
+        described = {**self.description, "graphs": hashes}
+        described = {**described, "sha256": _digest(described)}
+        for name, content in [*contents.items(), (_DESCRIPTION, json.dumps(described, indent=1).encode())]:
             _replace(directory / name, content)
         for path in directory.glob(f"*{_GRAPH_SUFFIX}"):
             if path.name not in contents:
@@ -96,11 +97,13 @@ class Program:
         path = directory / _DESCRIPTION
         try:
             description = json.loads(path.read_bytes())
-            found, hashes = description["format"], description.pop("sha256")
+            digest, found, hashes = description.pop("sha256"), description["format"], description.pop("graphs")
             names = {view: f"{view}{_GRAPH_SUFFIX}" for view in description["views"]}
             expected = {view: hashes[name] for view, name in names.items()}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SavedModelError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+        if digest != _digest({**description, "graphs": hashes}):
+            raise SavedModelError(f"{path} is damaged: its content is not what was written")
         if found != FORMAT:
             raise SavedModelError(f"{path}: expected a program of format {FORMAT}, got {found}")
         graphs = {}
@@ -114,6 +117,10 @@ class Program:
                 raise SavedModelError(f"{file} is damaged: its content is not what {_DESCRIPTION} recorded")
             check(graphs[view], str(file))
         return cls(description, graphs)
+
+
+def _digest(description: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
 def _replace(path: Path, content: bytes) -> None:

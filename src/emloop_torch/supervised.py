@@ -156,13 +156,14 @@ def build_net(description: Any) -> nn.Module:
 
 
 def _build(description: Any, where: str, problems: list[Problem]) -> Any:
+    before = len(problems)
     if isinstance(description, list):
         layers = [_build(part, f"{where}[{index}]", problems) for index, part in enumerate(description)]
-        return None if problems else nn.Sequential(*layers)
+        return None if len(problems) > before else nn.Sequential(*layers)
     try:
         cls, arguments = split_class(where, description, nn, nn.Module)
         made = {name: _argument(value, f"{where}.{name}", problems) for name, value in arguments.items()}
-        return None if problems else construct(where, cls, made)
+        return None if len(problems) > before else construct(where, cls, made)
     except ConfigError as error:
         # Told as ``net: [2].Conv2d: …``, so that the place in the configuration can be found.
         inner = [problem.message.removeprefix("net").removeprefix(": ") for problem in error.problems]

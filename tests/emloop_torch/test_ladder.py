@@ -1,0 +1,344 @@
+"""How much of a model needs no source: the highest rung that is correct, and never a higher one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+import emloop_torch  # noqa: E402
+from emloop._state.commit import write_commit  # noqa: E402
+from emloop._state.tree import copy_tree, equal_trees  # noqa: E402
+from emloop.errors import BatchError, SavedModelError  # noqa: E402
+
+from .nets import Net, deep  # noqa: E402
+
+
+def layer(function, *, parameters=True):
+    """A module that is one function, behind a linear layer."""
+
+    class Layer(nn.Module):
+        def forward(self, values):
+            return function(self, values)
+
+    return Net(nn.Sequential(nn.Linear(3, 4), Layer(), nn.Linear(4, 2) if parameters else nn.Identity()))
+
+
+class Reversed(torch.autograd.Function):
+    """Turns gradients around; the way in does not show it."""
+
+    @staticmethod
+    def forward(ctx, values):
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -gradient
+
+
+class NearlyRight(torch.autograd.Function):
+    """A gradient that is off by a thousandth."""
+
+    @staticmethod
+    def forward(ctx, values):
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * 1.001
+
+
+class Moody(torch.autograd.Function):
+    """A gradient that no graph can hold: every other one is another."""
+
+    calls = 0
+
+    @staticmethod
+    def forward(ctx, values):
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        Moody.calls += 1
+        return gradient * (1 + Moody.calls % 2)
+
+
+def counting(self, values):
+    self.count = getattr(self, "count", 0) + 1
+    return values * self.count
+
+
+def looping(_self, values):
+    return torch.stack([value.tanh() for value in values])
+
+
+def packed(_self, values):
+    return torch.from_numpy(values.detach().numpy().copy()) + values
+
+
+class Tracking(nn.Module):
+    """A buffer that training changes, and one that is not saved by PyTorch itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("scale", torch.ones(3), persistent=False)
+        self.offset = torch.tensor([0.5])
+        self.linear = nn.Linear(3, 2)
+
+    def forward(self, values):
+        if self.training:
+            self.mean.mul_(0.9).add_(values.detach().mean(0), alpha=0.1)
+            self.scale.mul_(0.99)
+        return self.linear((values - self.mean) * self.scale + self.offset)
+
+
+def normed():
+    return nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
+
+
+ZOO = {
+    "reversed": (lambda: layer(lambda _, v: Reversed.apply(v)), "traced"),
+    "nearly-right": (lambda: layer(lambda _, v: NearlyRight.apply(v)), "traced"),
+    "moody": (lambda: layer(lambda _, v: Moody.apply(v)), "inference"),
+    "counter": (lambda: layer(counting), "weights"),
+    "loop-over-batch": (lambda: layer(looping), "weights"),
+    "numpy": (lambda: layer(packed), "weights"),
+    "branch": (lambda: layer(lambda _, v: v if v.mean() > 0 else -v), "weights"),
+    "noise": (lambda: layer(lambda self, v: v + torch.randn_like(v) * self.training), "exported"),
+    "no-grad-part": (lambda: layer(lambda _, v: v + v.detach().sign()), "exported"),
+    "einsum": (lambda: layer(lambda _, v: torch.einsum("bi,bj->bi", v, v)), "exported"),
+    "checkpointing": (
+        lambda: layer(lambda _, v: torch.utils.checkpoint.checkpoint(torch.tanh, v, use_reentrant=False)),
+        "exported",
+    ),
+    "buffers": (lambda: Net(Tracking()), "exported"),
+    "weight-norm": (lambda: Net(nn.Sequential(normed(), nn.Linear(4, 2))), "exported"),
+    "group-norm": (lambda: Net(nn.Sequential(nn.Linear(3, 4), nn.GroupNorm(2, 4), nn.Linear(4, 2))), "exported"),
+    "unused": (lambda: Net(nn.ModuleDict({"a": nn.Linear(3, 2), "b": nn.Linear(3, 2)})["a"]), "exported"),
+}
+
+
+@pytest.mark.parametrize(("make", "rung"), ZOO.values(), ids=ZOO)
+def test_a_module_ends_on_the_highest_rung_that_is_correct(create, batches, manifest, make, rung):
+    """What is restored there does to the bit what the original does; nothing wrong is ever accepted."""
+    model = create(make, outputs=["loss", "logits"])
+    for batch in batches[:3]:
+        model.run(batch, train=True)
+    path = model.save("best")
+
+    described = manifest(path)
+    assert described["rung"] == rung, described["reason"]
+    assert bool(described["reason"]) == (rung != "exported")
+    if rung in ("exported", "traced"):
+        restored = create(restore_from=path, outputs=["loss", "logits"])
+        for batch in batches[3:]:
+            assert equal_trees(model.run(batch, train=True), restored.run(batch, train=True))
+            assert equal_trees(model.run(batch, train=False), restored.run(batch, train=False))
+        assert equal_trees(model.state_dict(), restored.state_dict())
+
+
+def test_what_cannot_be_done_is_said_once_and_loudly_with_the_cause(create, batches, caplog):
+    """In the log when it is saved, in the manifest, and in the error of whoever restores it."""
+    model = create(lambda: layer(lambda _, v: Moody.apply(v)))
+    model.run(batches[0], train=True)
+    path = model.save("best")
+    model.save("latest")
+
+    (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert said.startswith("Saved models of Model cannot be trained further without its source: exported: the gradient")
+    restored = create(restore_from=path)
+    assert equal_trees(model.run(batches[1], train=False), restored.run(batches[1], train=False))
+    with pytest.raises(SavedModelError, match=r"has no 'train' view, only 'eval', 'predict': exported: the gradient"):
+        restored.run(batches[1], train=True)
+
+
+def test_saving_leaves_the_module_as_it_was(create, batches):
+    """Parameters, buffers, gradients, mode, and what Python keeps in it."""
+    model = create(lambda: layer(counting))
+    model.run(batches[0], train=True)
+    before = copy_tree(model.state_dict())
+    model.save("best")
+
+    assert equal_trees(before, model.state_dict())
+    assert model.module.body[1].count == 1
+    assert model.module.training
+
+
+def test_an_overridden_training_step_needs_the_source_for_training_only(create, batches, manifest):
+    """Evaluation and prediction do not."""
+
+    class Halved(emloop_torch.BaseModel):
+        def training_step(self, batch):
+            outputs = self.compute(batch)
+            self.update(outputs["loss"] / 2)
+            return outputs
+
+    model = create(deep, cls=Halved)
+    model.run(batches[0], train=True)
+    path = model.save("best")
+
+    described = manifest(path)
+    assert described["rung"] == "inference"
+    assert described["reason"].endswith("Model overrides training_step")
+    restored = create(restore_from=path)
+    assert equal_trees(model.run(batches[1], train=False), restored.run(batches[1], train=False))
+
+
+def test_without_labels_the_restored_model_predicts(create, batches):
+    """By ``predict``, or by what ``inference_inputs`` says of ``forward``."""
+    model = create(deep)
+    model.run(batches[0], train=True)
+    expected = model.run(batches[1], train=False)
+    assert "loss" in expected
+    predicting = create(restore_from=model.save("best"), inputs=["points"], outputs=["logits"])
+    whole = create(deep, restore_from=model.save("best"), outputs=["logits"])
+    assert equal_trees(
+        predicting.run({"points": batches[1]["points"]}, train=False), whole.run(batches[1], train=False)
+    )
+
+    class Optional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Linear(3, 2)
+
+        def forward(self, points, labels=None):
+            logits = self.body(points)
+            if labels is None:
+                return {"logits": logits}
+            return {"logits": logits, "loss": functional.cross_entropy(logits, labels, reduction="none")}
+
+    model = create(Optional, inference_inputs=["points"])
+    model.run(batches[0], train=True)
+    restored = create(restore_from=model.save("best"), inputs=["points"], outputs=["logits"])
+    fresh = create(Optional, restore_from=model.save("best"), inputs=["points"], outputs=["logits"])
+    assert equal_trees(restored.run(batches[1], train=False), fresh.run(batches[1], train=False))
+
+
+def test_axes_that_vary_stay_free(create):
+    """Batches of other lengths than those seen before are fine; of other widths they are not."""
+    rng = np.random.default_rng(0)
+
+    def batch(examples, length, width=3):
+        values = rng.normal(size=(examples, length, width)).astype(np.float32)
+        return {"points": values, "labels": rng.integers(0, 2, examples)}
+
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 2)
+
+        def forward(self, values):
+            return self.linear(values.tanh()).mean(1)
+
+    model = create(lambda: Net(Pooled()), outputs=["logits"])
+    for length in (7, 5):
+        model.run(batch(4, length), train=True)
+    restored = create(restore_from=model.save("best"), outputs=["logits"])
+    for examples, length in ((9, 11), (1, 2), (4, 7)):
+        other = batch(examples, length)
+        assert equal_trees(model.run(other, train=False), restored.run(other, train=False))
+
+    with pytest.raises(BatchError, match=r"points: the saved program was made for float32 \[any, any, 3\], got .* 2\]"):
+        restored.run(batch(4, 5, width=2), train=False)
+
+
+def test_the_program_is_made_once_in_a_run_and_copied(create, batches, tmp_path, monkeypatch):
+    """A second model of the run, as after a resume, verifies what is there instead of making it anew."""
+    model = create(deep)
+    model.run(batches[0], train=True)
+    model.save("0")
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "program").iterdir()}
+    exports = []
+    original = torch.export.export
+    monkeypatch.setattr(torch.export, "export", lambda *args, **kw: exports.append(1) or original(*args, **kw))
+    resumed = create(deep)
+    resumed.load_state_dict(model.state_dict())
+    resumed.run(batches[1], train=True)
+    path = resumed.save("1")
+
+    assert exports == []
+    assert kept == {file.name: file.read_bytes() for file in Path(path, "program").iterdir()}
+    changed = create(lambda: Net(nn.Sequential(*list(deep().body)[:3], nn.Tanh(), nn.Linear(6, 2))))
+    changed.run(batches[1], train=True)
+    changed.save("2")
+    assert exports != []
+
+
+def test_a_program_holds_no_weights(create, batches):
+    """Models of one run share it, however long they have trained."""
+    model = create(lambda: Net(nn.Sequential(nn.Linear(3, 4000), nn.ReLU(), nn.Linear(4000, 2))))
+    model.run(batches[0], train=True)
+    path = Path(model.save("best"))
+
+    assert sum(file.stat().st_size for file in (path / "program").iterdir()) < 50_000
+
+
+def test_tied_weights_are_named_in_the_manifest_and_stay_tied(create, batches, manifest):
+    """Whoever trains one trains the other."""
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.into, self.out = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+            self.out.weight = self.into.weight
+
+        def forward(self, values):
+            return self.out(self.into(values).tanh())[:, :2]
+
+    model = create(lambda: Net(Tied()))
+    model.run(batches[0], train=True)
+    path = model.save("best")
+    assert manifest(path)["extra"]["tied"] == [["body.into.weight", "body.out.weight"]]
+    restored = create(restore_from=path)
+    for batch in batches[1:]:
+        assert equal_trees(model.run(batch, train=True), restored.run(batch, train=True))
+    assert list(restored.state_dict()["parameters"]) == ["body.into.weight"]
+
+
+def test_a_checkpoint_of_a_run_that_never_saved_says_so(create, batches, tmp_path):
+    """There is a state but no program; with the source it is enough."""
+    model = create(deep)
+    model.run(batches[0], train=True)
+    commit = write_commit(tmp_path / "checkpoints", 1, {"model": model.state_dict()}, {})
+
+    assert equal_trees(model.state_dict(), create(deep, restore_from=commit.path).state_dict())
+    with pytest.raises(SavedModelError, match="its run has never saved a model, so there is no program of it"):
+        create(restore_from=commit.path)
+
+
+@pytest.mark.parametrize("damaged", ["program.json", "train.pt2", "eval.pt2"])
+def test_a_damaged_program_of_a_run_is_refused_by_name(create, batches, tmp_path, damaged):
+    """That of a checkpoint too, which no manifest vouches for."""
+    model = create(deep)
+    model.run(batches[0], train=True)
+    model.save("0")
+    model.save("1")
+    commit = write_commit(tmp_path / "checkpoints", 1, {"model": model.state_dict()}, {})
+    file = tmp_path / "program" / damaged
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+    with pytest.raises(SavedModelError, match=damaged):
+        create(restore_from=commit.path)
+
+
+def test_the_manifest_holds_what_others_need(create, batches, manifest):
+    """The version of PyTorch, and whether the program equals the model to the bit."""
+    model = create(deep)
+    model.run(batches[0], train=True)
+    path = model.save("best")
+
+    described = manifest(path)
+    assert described["extra"]["versions"]["torch"] == torch.__version__
+    assert described["extra"]["exact"] is True
+    assert json.loads(Path(path, "program", "program.json").read_text())["rung"] == "exported"
