@@ -6,6 +6,7 @@ to be read before they are kept.
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import subprocess
@@ -30,13 +31,16 @@ def check(monkeypatch, capsys):
     """Runs the command of a case; returns the exit code and what was said on both outputs."""
     monkeypatch.chdir(CORPUS)
     monkeypatch.setattr(sys, "path", [str(CORPUS / "modules"), *sys.path])
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
 
     def run(case):
         code = main(command_of(case))
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
-    return run
+    yield run
+    root.handlers[:], root.level = before
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
