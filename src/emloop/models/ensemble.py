@@ -36,7 +36,8 @@ def major_vote(all_votes: Iterable[Iterable[Hashable]]) -> list[Hashable]:
 
 def _vote(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
     winners = major_vote([value.ravel().tolist() for value in values])
-    return np.array(winners, dtype=values[0].dtype).reshape(values[0].shape)
+    # Members may differ in how long their texts, or how wide their numbers are.
+    return np.array(winners, dtype=np.result_type(*(value.dtype for value in values))).reshape(values[0].shape)
 
 
 def _mean(values: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,15 @@ from typing import Any
 from emloop import saved_models
 from emloop._build import build_model
 from emloop._config import load_config
+from emloop._config.kinds import MODEL
+from emloop._config.live import accepted_by
 from emloop._contracts import AbstractModel, bind_run
-from emloop._run_dir.layout import current_config, is_run_dir
+from emloop._registry import find_class
+from emloop._run_dir.layout import current_config
 from emloop._state.manifest import MANIFEST
 from emloop._streams import StreamWrapper
-from emloop.errors import ConfigError, SavedModelError
+from emloop.constants import EL_CONFIG_FILE
+from emloop.errors import ConfigError, SavedModelError, UnknownClassError
 from emloop.types import Batch
 
 __all__ = ["Members"]
@@ -25,11 +28,11 @@ class Members:
 
     Args:
         owner: What they are the members of, for messages.
-        model_paths: Runs, saved models or configs of runs; repeating one gives it more weight. ``None``: all runs and
-            saved models right below ``models_root``, sorted by name.
+        model_paths: Runs, saved models, or configs in the directories to restore from; repeating one gives it more
+            weight. ``None``: all runs and saved models right below ``models_root``, sorted by name.
         models_root: Put in front of each path.
         dataset: Given to every member.
-        overrides: Keys to replace in the members' section ``model``.
+        overrides: Keys of the section ``model`` to set for every member that takes them.
 
     Raises:
         ConfigError: If there are no paths.
@@ -43,11 +46,16 @@ class Members:
         dataset: object,
         overrides: Mapping[str, Any],
     ) -> None:
-        if model_paths is None and models_root is None:
+        if isinstance(model_paths, str):
+            raise ConfigError(f"model_paths: expected a list of paths, got {model_paths!r}; write [{model_paths}]")
+        if model_paths is not None:
+            self.paths = [Path(models_root or "", path) for path in model_paths]
+        elif models_root is not None:
+            self.paths = _below(Path(models_root))
+        else:
             raise ConfigError(f"{owner} needs model_paths, models_root, or both")
-        self.paths = _below(Path(str(models_root))) if model_paths is None else _joined(models_root, model_paths)
         if not self.paths:
-            raise ConfigError(f"{owner} has no members: there is neither a run nor a saved model in {models_root}")
+            raise ConfigError(f"{owner} has no members: model_paths is empty")
         self.loaded: list[AbstractModel] | None = None
         self._runs: list[Callable[..., Batch]] = []
         self._dataset = dataset
@@ -60,8 +68,9 @@ class Members:
             SavedModelError: If a path holds no model.
         """
         if self.loaded is None:
-            self.loaded = [self._load_one(path) for path in self.paths]
-            self._runs = [bind_run(model) for model in self.loaded]
+            loaded = [self._load_one(path) for path in self.paths]
+            self._runs = [bind_run(model) for model in loaded]
+            self.loaded = loaded
         return self.loaded
 
     def run_one(self, index: int, batch: Batch, stream: StreamWrapper | None) -> Batch:
@@ -70,17 +79,28 @@ class Members:
         return self._runs[index](batch=batch, train=False, stream=stream)
 
     def _load_one(self, path: Path) -> AbstractModel:
-        if path.is_file() and path.suffix in (".yaml", ".yml"):
-            path = path.parent
-        config = copy.deepcopy(dict(_config_of(path)))
-        config["model"] = {**config["model"], **self._overrides}
-        return build_model(config, None, self._dataset, str(path))
+        config: Mapping[str, Any] = load_config(str(path)) if path.is_file() else _config_of(path)
+        section = config.get("model")
+        if not isinstance(section, Mapping):
+            raise SavedModelError(f"{path}: its config has no section 'model'")
+        taken = {key: value for key, value in self._overrides.items() if key in section or _takes(section, key)}
+        directory = path.parent if path.is_file() else path
+        return build_model({**config, "model": {**section, **taken}}, None, self._dataset, str(directory))
+
+
+def _takes(section: Mapping[str, Any], argument: str) -> bool:
+    """Whether the class of a section may be given an argument; nobody knows of one that is gone."""
+    try:
+        accepted = accepted_by(find_class(str(section.get("class")), MODEL))
+    except UnknownClassError:
+        return True
+    return argument in accepted.hints or accepted.open
 
 
 def _config_of(path: Path) -> Mapping[str, Any]:
     """The configuration of a run, or of the run that a saved model lies in; else what the saved model itself tells."""
     for directory in (path, path.parent):
-        if is_run_dir(directory):
+        if (directory / EL_CONFIG_FILE).is_file():
             return load_config(str(current_config(directory)))
     saved = saved_models.find_saved(path)
     fallback = saved.manifest.get("restore_fallback")
@@ -90,13 +110,13 @@ def _config_of(path: Path) -> Mapping[str, Any]:
     return {"model": {"class": fallback, **{key: list(value) for key, value in names.items()}}}
 
 
-def _joined(root: str | None, paths: Sequence[str]) -> list[Path]:
-    return [Path(root or "", path) for path in paths]
-
-
 def _below(root: Path) -> list[Path]:
     if not root.is_dir():
         raise ConfigError(f"models_root: {root} is not a directory")
-    return [
-        path for path in sorted(root.iterdir()) if path.is_dir() and (is_run_dir(path) or (path / MANIFEST).is_file())
-    ]
+    paths = [path for path in sorted(root.iterdir()) if any((path / name).is_file() for name in _MARKS)]
+    if not paths:
+        raise ConfigError(f"models_root: there is neither a run nor a saved model in {root}")
+    return paths
+
+
+_MARKS = (EL_CONFIG_FILE, MANIFEST)
