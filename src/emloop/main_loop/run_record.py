@@ -62,6 +62,7 @@ class RunRecord(Record):
         self._traced_at = -_TRACE_EVERY
         self._stall = 0.0
         self._ended = False
+        self._trains = False
         if commit is not None:
             _say_what_changed(commit.info.get("environment", {}))
             restore(loop, commit)
@@ -72,10 +73,12 @@ class RunRecord(Record):
         if self._ended:
             self._run = Run.reopen(self._run.directory, config_text=None, command=self._run.info.command)
             self._ended = False
+        self._trains = False
         self._committed_at = monotonic()
 
     def start(self, streams: Mapping[str, StreamWrapper]) -> None:
         """Put the streams where the last commit saw them, and say how exactly each part can be resumed."""
+        self._trains = True
         if self._only_finish:
             raise TrainingTerminated("it had ended before, only its end was missing")
         if self._commit is not None:
@@ -102,7 +105,8 @@ class RunRecord(Record):
         """Write the epoch's line of metrics; commit, if it is time."""
         loop = self._loop
         self._run.log_metrics({"epoch_id": loop.training_epochs_done, **_scalars(epoch_data)})
-        if self._run.info.kind == "training":
+        # An evaluation that a program asks for changes nothing that would have to be committed.
+        if self._run.info.kind == "training" and (self._trains or loop.batches_since_commit):
             epochs = max(loop.training_epochs_done - self._committed_epochs, 1)
             seconds = monotonic() - self._committed_at
             due = loop.commit_policy.due(
