@@ -26,7 +26,7 @@ from .module_finder import ModuleFinder
 from .sections import section_problems, validate_config
 from .signatures import Ancestry, accepted_by_source
 from .source import Config
-from .stream_names import Epoch, epoch_of, stream_problems, streams_of
+from .stream_names import Epoch, epoch_of, stream_problems, streams_of, unknown_streams
 
 __all__ = ["check_config", "checked_config", "new_library"]
 
@@ -135,12 +135,16 @@ class _Checker:
     def check(self) -> list[Problem]:
         self._found += section_problems(self._config)
         dataset = self._section(dataset_entry)
-        self._section(model_entry)
+        model = self._section(model_entry)
+        if model is not None:
+            self._outputs(model)
         observers = self._hooks()
         self._main_loop()
         there = None if dataset is None else streams_of(Ancestry(self._library, dataset))
         if dataset is not None and there is not None:
             self._found += stream_problems(self._config, self._epoch, dataset.name, there)
+            for entry in (item.entry for item in observers if item.is_built_in):
+                self._found += unknown_streams(entry, self._placer(entry), dataset.name, there)
         if self._epoch.streams is not None and not self._has_misread_streams(there):
             self._found += order_problems(observers, self._epoch.streams, self._placer, self._more_streams)
         return self._found
@@ -157,6 +161,18 @@ class _Checker:
         except ConfigError:
             return None  # its form has been complained about
         return self._class(entry)
+
+    def _outputs(self, model: ClassSource) -> None:
+        """Outputs that are named like inputs, where the class's outputs are those of the configuration."""
+        entry, owner = model_entry(self._config), Ancestry(self._library, model).owner("output_names")
+        inputs, outputs = entry.arguments.get("inputs"), entry.arguments.get("outputs")
+        if owner is None or not owner.module.name.startswith("emloop"):
+            return
+        for index, name in enumerate(outputs if isinstance(outputs, list) and isinstance(inputs, list) else ()):
+            if name in (inputs or ()):
+                message = f"{name!r} is an input as well; an output needs a name of its own"
+                place = self._placer(entry)(("outputs", index), True)
+                self._found.append(Problem(message, f"model.outputs[{index}]", place))
 
     def _has_misread_streams(self, there: list[str] | None) -> bool:
         """Whether streams are named that are not there, so that hooks may well mean others."""

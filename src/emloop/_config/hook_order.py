@@ -26,10 +26,12 @@ class Observer(NamedTuple):
     Args:
         entry: The hook.
         facts: What it writes and reads; ``None`` if that cannot be told.
+        is_built_in: Whether it is one of emloop's own.
     """
 
     entry: Entry
     facts: Facts | None
+    is_built_in: bool = False
 
 
 def observer(library: Library, entry: Entry, cls: ClassSource | None) -> Observer:
@@ -38,7 +40,7 @@ def observer(library: Library, entry: Entry, cls: ClassSource | None) -> Observe
         return Observer(entry, None)
     ancestry = Ancestry(library, cls)
     if cls.full_name.startswith("emloop."):
-        return Observer(entry, facts_of(cls.full_name, {**_defaults(ancestry), **entry.arguments}))
+        return Observer(entry, facts_of(cls.full_name, {**_defaults(ancestry), **entry.arguments}), is_built_in=True)
     # The last class is the base of all hooks, whose methods do nothing.
     is_blind = ancestry.is_plain and not any(OBSERVES_EPOCHS & set(c.summary["methods"]) for c in ancestry.order[:-1])
     return Observer(entry, Facts() if is_blind else None)
@@ -62,7 +64,7 @@ def order_problems(
     """
     found: list[Problem] = []
     written: list[Provided] = []
-    for index, (entry, facts) in enumerate(observers):
+    for index, (entry, facts, _) in enumerate(observers):
         if facts is None:
             break  # it may write anything, so nothing is certain from here on
         written += facts.provided

@@ -25,6 +25,9 @@ _HARMLESS = frozenset({"typing.final", "typing.override", "typing.no_type_check"
 
 _HARMLESS_FOR_METHODS = frozenset({*_HARMLESS, "abc.abstractmethod", "builtins.classmethod", "builtins.staticmethod"})
 
+_MAGIC = frozenset({"__getattr__", "__getattribute__", "__init_subclass__"})
+"""Methods that can give objects, or classes, names that cannot be seen."""
+
 _DEEPEST = 50
 
 
@@ -76,9 +79,13 @@ class Ancestry:
                 return cls.summary["values"][name]
         return None
 
+    def owner(self, name: str) -> ClassSource | None:
+        """The first class of the order that binds a name, or whose methods give it to objects."""
+        return next((cls for cls in self.order if name in _names(cls)), None)
+
     def has(self, name: str) -> bool:
         """Whether a class of the order binds a name, or a method of one gives it to objects."""
-        return any(name in _names(cls) for cls in self.order)
+        return self.owner(name) is not None
 
     def names(self) -> set[str]:
         """All names that the classes bind, or that methods give to objects."""
@@ -87,9 +94,11 @@ class Ancestry:
     @property
     def is_plain(self) -> bool:
         """Whether objects have nothing but what can be seen here."""
-        magic = {"__getattr__", "__getattribute__"}
         return self.is_complete and not any(
-            cls.summary.get("dynamic") or magic & set(cls.summary["methods"]) or _is_remade(self.library, cls)
+            cls.summary.get("dynamic")
+            or (cls.module.summary is not None and cls.module.summary["dynamic"])
+            or _MAGIC & set(cls.summary["methods"])
+            or _is_remade(self.library, cls)
             for cls in self.order
         )
 

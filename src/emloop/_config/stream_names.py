@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM
 from emloop.errors import Problem
 
+from .arguments import Placer
+from .entries import Entry
 from .signatures import Ancestry
 from .source import Config
 from .unknown import no_stream
 
-__all__ = ["Epoch", "epoch_of", "stream_problems", "streams_of"]
+__all__ = ["Epoch", "epoch_of", "stream_problems", "streams_of", "unknown_streams"]
 
 _ENDING = "_stream"
 
@@ -89,6 +91,16 @@ def stream_problems(config: Config, epoch: Epoch, owner: str, there: list[str]) 
                 place = config.place(("main_loop", "extra_streams", index), value=True)
                 found.append(Problem(message, f"main_loop.extra_streams[{index}]", place))
     return found
+
+
+def unknown_streams(entry: Entry, place: Placer, owner: str, there: list[str]) -> list[Problem]:
+    """The streams that a hook is restricted to and that the dataset does not have."""
+    names = entry.arguments.get("streams")
+    return [
+        no_stream(owner, name, there, f"{entry.label}.streams", place(("streams", index), True))
+        for index, name in enumerate(names if isinstance(names, list) else ())
+        if isinstance(name, str) and name not in there
+    ]
 
 
 def _is_name_list(names: object) -> bool:
