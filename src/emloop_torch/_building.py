@@ -46,8 +46,7 @@ def build_module(
     cls = type(model)
     has_source = cls.create_model is not base.create_model
     if has_source or state is None:
-        accepted = arguments_of(cls.create_model, arguments)
-        accepted.pop("self", None)
+        accepted = arguments_of(model.create_model, arguments)
     else:
         accepted = dict.fromkeys(state["arguments"], False)  # of the class whose source is gone
     others = [name for name in arguments_of(base) if name not in ("dataset", "log_dir", "restore_from")]

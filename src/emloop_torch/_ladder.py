@@ -47,12 +47,14 @@ class Request:
         label_free: Method that can do without labels, and what it takes; ``None`` where there is none.
         precision: Makes what goes around a forward pass.
         needs_source: Why training needs the source whatever happens, e.g. an overridden training step.
+        frozen: Names of the parameters that only the configuration keeps from being trained.
     """
 
     examples: Sequence[Mapping[str, torch.Tensor]]
     label_free: tuple[str, Sequence[str]] | None
     precision: Callable[[], AbstractContextManager[Any]]
     needs_source: str | None
+    frozen: Sequence[str]
 
 
 def climb(module: nn.Module, request: Request, known: Program | None = None) -> Program:
@@ -63,7 +65,7 @@ def climb(module: nn.Module, request: Request, known: Program | None = None) -> 
         request: What the program shall do.
         known: A program that was made earlier; if it still does what the module does, it is the one.
     """
-    described: dict[str, Any] = {"format": FORMAT, "torch": torch.__version__, **_made_of(module)}
+    described: dict[str, Any] = {"format": FORMAT, "torch": torch.__version__, **_made_of(module, request.frozen)}
     if known is not None and _Climber(module, request, described).confirms(known):
         return known
     climber = _Climber(module, request, described)
@@ -170,6 +172,8 @@ class _Climber:
         program = ProgramModule(self.program(_EXPORTED, None))
         program.to(next(iter(self._batches[0].values())).device)
         load_values(program, _bare_values(live))
+        for name in self._request.frozen:
+            program.get_parameter(name).requires_grad_(False)
         own_method = view if view == "predict" else "forward"
         described = self._views[view]
         for batch in self._batches:
@@ -218,14 +222,19 @@ def _bare_values(module: nn.Module) -> Any:
     return {"parameters": values["parameters"], "buffers": values["buffers"]}
 
 
-def _made_of(module: nn.Module) -> dict[str, Any]:
+def _made_of(module: nn.Module, frozen: Sequence[str]) -> dict[str, Any]:
     persistent = set(module.state_dict(keep_vars=True))
     parameters = dict(module.named_parameters())
     device = next(iter(parameters.values()), torch.empty(0)).device
     return {
         "device": device.type,
         "parameters": [
-            {"name": name, "shape": list(p.shape), "dtype": _name(p.dtype), "trainable": p.requires_grad}
+            {
+                "name": name,
+                "shape": list(p.shape),
+                "dtype": _name(p.dtype),
+                "trainable": p.requires_grad or name in frozen,
+            }
             for name, p in parameters.items()
         ],
         "buffers": [

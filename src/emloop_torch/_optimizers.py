@@ -78,7 +78,8 @@ def rebuild_optimizer(state: StateTree, module: nn.Module) -> optim.Optimizer:
     name, named = state["class"], trainable(module)
     try:
         cls = find_class("optimizer", name, optim, optim.Optimizer)
-        groups = [{**_plain_to_group(group), "params": [named[n] for n in group["names"]]} for group in state["groups"]]
+        groups = [{**_plain_to_group(g), "params": [named.pop(n) for n in g["names"]]} for g in state["groups"]]
+        groups[-1]["params"] += named.values()  # those that were frozen then
         return cls(groups)
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise StateError(f"the optimizer {name} cannot be made again: {error}") from error

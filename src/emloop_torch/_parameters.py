@@ -71,18 +71,23 @@ def matching(argument: str, pattern: Any, names: Iterable[str]) -> list[str]:
     return found
 
 
-def freeze(module: nn.Module, patterns: Iterable[str]) -> None:
+def freeze(module: nn.Module, patterns: Iterable[str]) -> list[str]:
     """Exclude the matching parameters from training.
+
+    Returns:
+        Names of those that would be trained otherwise.
 
     Raises:
         ConfigError: If a pattern matches nothing, or nothing would be left to train.
     """
     parameters = dict(module.named_parameters())
-    for pattern in patterns:
-        for name in matching("frozen", pattern, parameters):
-            parameters[name].requires_grad_(False)
+    names = [name for pattern in patterns for name in matching("frozen", pattern, parameters)]
+    frozen = [name for name in dict.fromkeys(names) if parameters[name].requires_grad]
+    for name in frozen:
+        parameters[name].requires_grad_(False)
     if parameters and not any(parameter.requires_grad for parameter in parameters.values()):
         raise ConfigError("frozen: no parameter is left to train")
+    return frozen
 
 
 def storages(module: nn.Module) -> frozenset[int]:

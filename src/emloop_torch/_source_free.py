@@ -6,7 +6,7 @@ A program does not depend on the weights: it is made once, at the first save, an
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -42,12 +42,14 @@ class SourceFree:
         name: Name of the model's class, for messages.
         module: The module; one that is a program already stays it.
         settings: The model's settings.
+        frozen: Names of the parameters that only the configuration keeps from being trained.
     """
 
-    def __init__(self, name: str, module: nn.Module, settings: Settings) -> None:
+    def __init__(self, name: str, module: nn.Module, settings: Settings, frozen: Sequence[str]) -> None:
         self._name = name
         self._module = module
         self._settings = settings
+        self._frozen = frozen
         self._program = module.program if isinstance(module, ProgramModule) else None
         self._written: Program | None = None
         self._examples: list[Batch] = []
@@ -105,6 +107,7 @@ class SourceFree:
             label_free=label_free_view(self._module, settings.inputs, settings.inference_inputs),
             precision=settings.precision.forward,
             needs_source=training_needs_source,
+            frozen=self._frozen,
         )
         program = climb(self._module, request, Program.read_if_sound(directory))
         logger.info("The model's program is '%s', verified in %.1f s", program.rung, perf_counter() - started)

@@ -166,10 +166,10 @@ class BaseModel(AbstractModel):
         self._arguments = adopt_arguments(kwargs, state, restored=isinstance(made, ProgramModule))
         if init_from is not None and state is None:
             transfer(made, init_from)
-        freeze(made, settings.frozen)
+        frozen = freeze(made, settings.frozen)
         made.to(settings.device)
         self._view = choose_view(made, settings.inputs, settings.inference_inputs)
-        self._source_free = SourceFree(type(self).__name__, made, settings)
+        self._source_free = SourceFree(type(self).__name__, made, settings, frozen)
         self._monitor = listen_to(made, monitor, compiled=settings.compile is not None)
         self._held = storages(made)
         floating = [parameter.dtype for parameter in made.parameters() if parameter.is_floating_point()]

@@ -18,6 +18,7 @@ import emloop_torch  # noqa: E402
 from emloop._state.commit import write_commit  # noqa: E402
 from emloop._state.tree import copy_tree, equal_trees  # noqa: E402
 from emloop.errors import BatchError, SavedModelError  # noqa: E402
+from emloop.models import Ensemble  # noqa: E402
 
 from .nets import Net, deep  # noqa: E402
 
@@ -342,3 +343,30 @@ def test_the_manifest_holds_what_others_need(create, batches, manifest):
     assert described["extra"]["versions"]["torch"] == torch.__version__
     assert described["extra"]["exact"] is True
     assert json.loads(Path(path, "program", "program.json").read_text())["rung"] == "exported"
+
+
+def test_what_the_configuration_froze_it_can_thaw_without_source(create, batches):
+    """A backbone, for a fine-tuning: as with the source."""
+    model = create(deep, frozen=[r"body\.0\..*"])
+    model.run(batches[0], train=True)
+    path = model.save("best")
+    thawed, expected = create(restore_from=path), create(deep, restore_from=path)
+
+    for batch in batches[1:]:
+        assert equal_trees(expected.run(batch, train=True), thawed.run(batch, train=True))
+    weights = [one.state_dict()["parameters"]["body.0.weight"] for one in (model, thawed, expected)]
+    assert equal_trees(weights[1], weights[2])
+    assert not equal_trees(weights[0], weights[1])
+
+
+def test_saved_models_form_an_ensemble_without_their_source(create, batches, tmp_path):
+    """Each is restored by the class that its manifest names."""
+    members = [create(deep, seed=seed, outputs=["logits"], log_dir=tmp_path) for seed in (1, 2)]
+    for number, member in enumerate(members):
+        member.run(batches[0], train=True)
+        member.save(str(number))
+    paths = [str(tmp_path / f"model_{number}") for number in (0, 1)]
+    ensemble = Ensemble(["points", "labels"], ["logits"], aggregation="mean", model_paths=paths)
+
+    expected = np.mean([member.run(batches[1], train=False)["logits"] for member in members], axis=0)
+    np.testing.assert_array_equal(ensemble.run(batches[1])["logits"], expected)
