@@ -17,7 +17,7 @@ from source, and of one restored without.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -69,8 +69,13 @@ def build_optimizer(description: Any, module: nn.Module) -> optim.Optimizer:
     return optimizer
 
 
-def rebuild_optimizer(state: StateTree, module: nn.Module) -> optim.Optimizer:
+def rebuild_optimizer(state: StateTree, module: nn.Module, thawed: Iterable[str]) -> optim.Optimizer:
     """An optimizer like the one whose state this is, where nobody but the model's source could describe it.
+
+    Args:
+        state: The state.
+        module: The module.
+        thawed: Names of parameters that it did not have because they were frozen.
 
     Raises:
         StateError: If it is of a class that PyTorch does not have, or the state is not one of the module's.
@@ -79,7 +84,7 @@ def rebuild_optimizer(state: StateTree, module: nn.Module) -> optim.Optimizer:
     try:
         cls = find_class("optimizer", name, optim, optim.Optimizer)
         groups = [{**_plain_to_group(g), "params": [named.pop(n) for n in g["names"]]} for g in state["groups"]]
-        groups[-1]["params"] += named.values()  # those that were frozen then
+        groups[-1]["params"] += [named[name] for name in thawed if name in named]
         return cls(groups)
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise StateError(f"the optimizer {name} cannot be made again: {error}") from error

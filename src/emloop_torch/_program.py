@@ -55,6 +55,11 @@ class Program:
         return reason
 
     @property
+    def frozen(self) -> list[str]:
+        """Names of the parameters that only a configuration kept from being trained."""
+        return [entry["name"] for entry in self.description.get("parameters", ()) if entry["frozen"]]
+
+    @property
     def summary(self) -> dict[str, Any]:
         """What a saved model's manifest says of it: which names are tied, and whether it equals the original."""
         return {"tied": self.description.get("tied", []), "exact": self.description.get("exact")}
