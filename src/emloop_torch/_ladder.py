@@ -234,6 +234,7 @@ def _made_of(module: nn.Module, frozen: Sequence[str]) -> dict[str, Any]:
                 "shape": list(p.shape),
                 "dtype": _name(p.dtype),
                 "trainable": p.requires_grad or name in frozen,
+                "frozen": name in frozen,
             }
             for name, p in parameters.items()
         ],

@@ -26,7 +26,7 @@ from ._generators import Generators
 from ._monitor import SIGNALS, Monitor, listen_to
 from ._optimizers import build_optimizer, rebuild_optimizer
 from ._parameters import freeze, load_values, storages, values_of
-from ._program import FOLDER
+from ._program import FOLDER, Program
 from ._program_module import ProgramModule
 from ._saved import BACKEND, FORMAT, overridden_methods, require_format, state_in, why_training_needs_source
 from ._settings import Settings
@@ -370,15 +370,16 @@ class BaseModel(AbstractModel):
         settings, configured = self._settings, None
         if state is not None and isinstance(self.module, ProgramModule) and self._optimizer_description is None:
             # Only the source, or its defaults, described the optimizer.
-            optimizer, configured = self._rebuilt(state["training"]["optimizer"]), state["training"]["configured"]
+            optimizer = self._rebuilt(self.module.program, state["training"]["optimizer"])
+            configured = state["training"]["configured"]
         else:
             optimizer = self.create_optimizer()
         scaler = settings.precision.scaler()
         return Updates(self.module, optimizer, lr_schedule, settings.clip, settings.accumulate, scaler, configured)
 
-    def _rebuilt(self, state: StateTree) -> optim.Optimizer:
+    def _rebuilt(self, program: Program, state: StateTree) -> optim.Optimizer:
         try:
-            return rebuild_optimizer(state, self.module)
+            return rebuild_optimizer(state, self.module, program.frozen)
         except StateError as error:
             logger.warning("%s; it can be evaluated, not trained as before", error)
             return self.create_optimizer()
