@@ -42,6 +42,9 @@ class Dataset(el.BaseDataset):
         yield {"input": []}
         yield {"input": [1]}
 
+    def hollows_stream(self):
+        yield from [{"input": [1]}, {"input": []}] * 2
+
     def empty_stream(self):
         return []
 
@@ -94,6 +97,17 @@ def test_empty_batches_and_streams_are_warned_about(log):
         "WARNING Stream `empty` appears to be empty. "
         "Set `main_loop.on_empty_stream` to `ignore` in order to suppress this warning."
     ) in log()
+
+
+def test_empty_batches_are_counted(log):
+    """Each by its place in the stream and among the empty ones."""
+    loop(on_empty_batch="warn").run_evaluation("hollows")
+    told = [line.partition(" Set ")[0] for line in log() if "appears to be empty" in line]
+
+    assert told == [
+        "WARNING 1-th batch in stream `hollows` appears to be empty (0-th empty batch in total).",
+        "WARNING 3-th batch in stream `hollows` appears to be empty (1-th empty batch in total).",
+    ]
 
 
 def test_batches_of_another_size_are_told_in_detail(log):
@@ -153,8 +167,8 @@ def test_the_streams_of_a_dataset_are_listed_and_drawn(log):
     """Candidates first, then each with a table."""
     Dataset(None).stream_info()
 
-    names = ["empty_stream", "hollow_stream", "predict_stream", "ragged_stream", "train_stream"]
-    assert log()[0] == f"INFO Found 5 stream candidates: {names}"
+    names = ["empty_stream", "hollow_stream", "hollows_stream", "predict_stream", "ragged_stream", "train_stream"]
+    assert log()[0] == f"INFO Found 6 stream candidates: {names}"
     assert [line for line in log() if line.removeprefix("INFO ") in names] == [f"INFO {name}" for name in names]
     assert "WARNING *** stream source `ragged` appears to be ragged (non-rectangular) ***" in log()
 

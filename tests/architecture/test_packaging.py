@@ -1,0 +1,45 @@
+"""A clean installation can import everything."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MODULES = {"PyYAML": "yaml", "scikit-learn": "sklearn", "pillow": "PIL", "nvidia-ml-py": "pynvml"}
+"""Distributions whose modules have other names."""
+
+OURS = {path.name for path in (ROOT / "src").iterdir()}
+
+
+def modules_of(requirements):
+    names = (re.match(r"[\w.-]+", requirement)[0] for requirement in requirements)
+    return {MODULES.get(name, name.replace("-", "_")) for name in names if name != "emloop"}
+
+
+REQUIRED = modules_of(PROJECT["dependencies"])
+EXTRAS = {name for extra in PROJECT["optional-dependencies"].values() for name in modules_of(extra)}
+
+
+def test_every_package_that_is_imported_is_declared(module):
+    """What the core imports at once is a dependency; the rest, and what backends need, is in an extra."""
+    # Who tests a backend has what it is tested with.
+    is_core = module.name.partition(".")[0] == "emloop" and module.room != "emloop.testing"
+    known = OURS | set(sys.stdlib_module_names) | REQUIRED
+    undeclared = [
+        f"{module.where(entry.line)} imports {package}"
+        for entry in module.imports
+        if (package := entry.target.partition(".")[0]) not in known
+        and not (package in EXTRAS and not (is_core and entry.eager))
+    ]
+
+    assert undeclared == []
+
+
+def test_the_project_is_described_in_one_place():
+    """``pyproject.toml`` says it all; the supported versions of Python are current ones."""
+    assert not (ROOT / "setup.py").exists()
+    assert PROJECT["requires-python"] == ">=3.11"
