@@ -128,7 +128,7 @@ def fallback_name(model: object) -> str | None:
     fallback = getattr(model, "restore_fallback", None)
     if callable(fallback) and not isinstance(fallback, type):
         fallback = fallback()
-    return full_name(fallback) if isinstance(fallback, type) else fallback
+    return full_name(fallback) if isinstance(fallback, type) else fallback or None
 
 
 def _find(entry: Entry, config: Mapping[str, Any]) -> type[Any]:
@@ -210,12 +210,12 @@ def _fallback(
     entry: Entry, missing: UnknownClassError, configured: str | None, restore_from: str
 ) -> tuple[type[Any], Entry]:
     name = configured
-    if name is None:
+    if not name:
         try:
             name = saved_models.find_saved(restore_from).manifest.get("restore_fallback")
         except SavedModelError:
             name = None
-    if name is None:
+    if not name:
         raise UnknownClassError(
             [
                 *missing.problems,
