@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 import emloop as el
-from emloop.api import create_dataset, create_hooks, create_model, create_output_dir, delete_output_dir
+from emloop.api import (
+    create_dataset,
+    create_emloop_training,
+    create_hooks,
+    create_model,
+    create_output_dir,
+    delete_output_dir,
+)
 from emloop.cli import find_config, validate_config
 from emloop.hooks import StopAfter, TrainingTrace
 from emloop.hooks.training_trace import TrainingTraceKeys
@@ -251,6 +258,24 @@ def test_a_config_needs_dataset_and_model(missing):
 
     with pytest.raises(ValueError, match=f"the section '{missing}' is missing"):
         validate_config(config)
+
+
+def test_a_whole_training_leaves_its_config_alone(tmp_path):
+    """Whatever models and hooks do to what they are given; the run directory has it as it was."""
+    config = {
+        "dataset": {"class": "written_for_02.Dataset", "list": [1]},
+        "model": {"class": "written_for_02.Model", "name": "x", "io": {"in": ["a"]}},
+        "hooks": [{"written_for_02.Hook": {"parameters": {"a": 1}}}, {"StopAfter": {"epochs": 1}}],
+        "main_loop": {"extra_streams": []},
+    }
+    before = copy.deepcopy(config)
+    training = create_emloop_training(config, tmp_path)
+    training.main_loop.run_training()
+    written = load_yaml(Path(training.output_dir, "config.yaml"))
+
+    assert config == before
+    assert written == before
+    assert training._fields == ("output_dir", "dataset", "model", "hooks", "main_loop")
 
 
 # -- config -----------------------------------------------------------------------------------------------------------
