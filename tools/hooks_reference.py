@@ -33,6 +33,7 @@ GROUPS = {
         "TrainingTrace",
     ],
     "Saving the model": ["SaveBest", "SaveEvery", "SaveLatest"],
+    "Steering the learning rate": ["InitLR", "DecayLR", "DecayLROnPlateau", "LogLR"],
     "Stopping": ["StopAfter", "StopOnPlateau", "StopOnNaN", "Check"],
     "To build your own upon": ["EveryNEpoch", "OnPlateau"],
 }

@@ -105,6 +105,12 @@ class BaseModel(AbstractModel):
     """
 
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
+    resume_changes: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("name", "profile", "saved_model", "init_from"), "safe"),
+        **dict.fromkeys(("device", "precision", "compile"), "counts from here on; other bits, so no longer exact"),
+        "optimizer": "counts from here on; a rate that was moved meanwhile moves by the same factor",
+        "*": "counts from here on; the model's state must fit",
+    }
 
     def __init__(
         self,

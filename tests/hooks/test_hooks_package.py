@@ -18,9 +18,13 @@ MODULES = {
     "Check": "check",
     "ClassificationMetrics": "classification_metrics",
     "ComputeStats": "compute_stats",
+    "DecayLR": "learning_rate",
+    "DecayLROnPlateau": "learning_rate",
     "EveryNEpoch": "every_n_epoch",
     "Flatten": "flatten",
+    "InitLR": "learning_rate",
     "LogDir": "log_dir",
+    "LogLR": "learning_rate",
     "LogProfile": "log_profile",
     "LogVariables": "log_variables",
     "LogitsToCsv": "logits_to_csv",
@@ -42,7 +46,8 @@ MODULES = {
     "WriteCSV": "write_csv",
 }
 TO_EXTEND = {"AccumulateVariables", "ComputeStats", "EveryNEpoch", "OnPlateau"}
-STEERS = {"Check", "OnPlateau", "SaveBest", "SaveEvery", "SaveLatest", "StopAfter", "StopOnNaN", "StopOnPlateau"}
+STEERS = {"Check", "DecayLR", "DecayLROnPlateau", "InitLR", "OnPlateau", "SaveBest", "SaveEvery", "SaveLatest"}
+STEERS |= {"StopAfter", "StopOnNaN", "StopOnPlateau"}
 
 every_hook = pytest.mark.parametrize("name", sorted(MODULES))
 

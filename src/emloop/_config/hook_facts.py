@@ -159,6 +159,7 @@ _RULES: dict[str, Callable[[Arguments], Facts]] = {
     "emloop.hooks.check.Check": _check,
     "emloop.hooks.classification_metrics.ClassificationMetrics": _classification_metrics,
     "emloop.hooks.compute_stats.ComputeStats": _compute_stats,
+    "emloop.hooks.learning_rate.DecayLROnPlateau": _on_plateau,
     "emloop.hooks.log_variables.LogVariables": _all_streams,
     "emloop.hooks.save.SaveBest": _save_best,
     "emloop.hooks.save_cm.SaveConfusionMatrix": _save_confusion_matrix,
