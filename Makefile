@@ -4,20 +4,29 @@
 BIN = .venv/bin
 
 help:
-	@echo "make demo      install emloop and train a classifier of handwritten digits"
-	@echo "make test      lint, type-check and test"
-	@echo "make torture   the slow tests: random kills, full disks, damaged files"
-	@echo "make bench     measure what the loop costs"
-	@echo "make clean     remove .venv and caches, but no run"
+	@echo "make demo          install emloop and train a classifier of handwritten digits"
+	@echo "make demo-torch    the same with PyTorch: a convolutional network"
+	@echo "make test          lint, type-check and test"
+	@echo "make torture       the slow tests: random kills, full disks, damaged files"
+	@echo "make bench         measure what the loop costs"
+	@echo "make clean         remove .venv and caches, but no run"
+
+# Train the digits; $(1) is the extra to install, $(2) the config, $(3) a number of epochs to go on to.
+define train_digits
+@PYTHON="$(PYTHON)" tools/environment $(1)
+$(BIN)/emloop train examples/digits/$(2)
+@echo
+@echo "The run is a directory under log/. Try next, '@' being the latest training:"
+@echo "  $(BIN)/emloop resume @ main_loop.epochs_count=$(3)    train on, as if it had never ended"
+@echo "  $(BIN)/emloop eval test @                           evaluate the best model on unseen digits"
+@echo "  $(BIN)/emloop eval predict @                        write its predictions to a CSV file"
+endef
 
 demo:
-	@PYTHON="$(PYTHON)" tools/environment demo
-	$(BIN)/emloop train examples/digits/config.yaml
-	@echo
-	@echo "The run is a directory under log/. Try next, '@' being the latest training:"
-	@echo "  $(BIN)/emloop resume @ main_loop.epochs_count=20    train on, as if it had never ended"
-	@echo "  $(BIN)/emloop eval test @                           evaluate the best model on unseen digits"
-	@echo "  $(BIN)/emloop eval predict @                        write its predictions to a CSV file"
+	$(call train_digits,demo,config.yaml,20)
+
+demo-torch:
+	$(call train_digits,torch-demo,config_torch.yaml,25)
 
 test:
 	@PYTHON="$(PYTHON)" tools/environment dev
@@ -38,4 +47,4 @@ clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test torture bench clean
+.PHONY: help demo demo-torch test torture bench clean
