@@ -1,4 +1,4 @@
-"""Where a model's module comes from: its class, or what a saved model holds of it."""
+"""Where a model's module and its optimizer come from: its class, or what a saved model holds of them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import nn, optim
 
-from emloop.errors import ConfigError, Problem, SavedModelError
+from emloop.errors import ConfigError, Problem, SavedModelError, StateError
 from emloop.saved_models import Saved, find_saved
 from emloop.types import StateTree
 
 from ._arrays import to_tensor
 from ._classes import argument_problems, arguments_of, require_mapping
+from ._optimizers import rebuild_optimizer
 from ._program import Program
 from ._program_module import ProgramModule
 from ._saved import overridden_methods, state_in
+from ._settings import Settings
+from ._updates import Updates
 
-__all__ = ["adopt_arguments", "build_module", "transfer"]
+__all__ = ["adopt_arguments", "build_module", "build_updates", "transfer"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +70,35 @@ def build_module(
 def adopt_arguments(arguments: Mapping[str, Any], state: StateTree | None, *, restored: bool) -> list[str]:
     """Names of the arguments of the class that had the source."""
     return list(state["arguments"]) if restored and state is not None else sorted(arguments)
+
+
+def build_updates(
+    model: Any, settings: Settings, optimizer: Any, lr_schedule: Any, state: StateTree | None
+) -> Updates | None:
+    """What trains a model's module; ``None`` where there is nothing to train.
+
+    Args:
+        model: The model, with its module, and ``create_optimizer``.
+        settings: Its settings.
+        optimizer: The key of that name.
+        lr_schedule: The key of that name.
+        state: The state that it will go on from.
+
+    Raises:
+        ConfigError: If optimizer or schedule are described wrongly.
+    """
+    module: nn.Module = model.module
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        return None
+    made, configured = None, None
+    if state is not None and isinstance(module, ProgramModule) and optimizer is None:
+        # Only the source, or its defaults, described the optimizer.
+        made = _rebuilt(module, state["training"]["optimizer"])
+        configured = state["training"]["configured"]
+    if made is None:
+        made = model.create_optimizer()
+    scaler = settings.precision.scaler()
+    return Updates(module, made, lr_schedule, settings.clip, settings.accumulate, scaler, configured)
 
 
 def transfer(module: nn.Module, description: Any) -> None:
@@ -116,6 +148,14 @@ def transfer(module: nn.Module, description: Any) -> None:
         _some(name for name in own if name not in there),
         _some(name for name in there if name not in own),
     )
+
+
+def _rebuilt(module: ProgramModule, state: StateTree) -> optim.Optimizer | None:
+    try:
+        return rebuild_optimizer(state, module, module.program.frozen)
+    except StateError as error:
+        logger.warning("%s; it can be evaluated, not trained as before", error)
+        return None
 
 
 def _restored(model: Any, base: type[Any], saved: Saved, state: StateTree) -> ProgramModule:

@@ -1,73 +1,108 @@
-"""What goes into a module and what comes out: from batches to tensors, and back.
+"""What goes into a module and what comes out: from batches to tensors on a device, and back.
 
 ``B`` is the number of examples in a batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from emloop.errors import BatchError, MissingVariableError
 from emloop.suggest import did_you_mean
 from emloop.types import Batch
 
-__all__ = ["LazyArray", "host_values", "tensors_of"]
+from ._transfers import LazyArray, Transfers, Upload
+
+if TYPE_CHECKING:
+    from emloop.datasets.stream_wrapper import StreamWrapper
+
+__all__ = ["Feed", "tensors_of"]
 
 _NUMERIC = "biufc"
 _WITHOUT_NUMPY = {torch.bfloat16}
 
 
-class LazyArray:
-    """An output on its way from the device: its shape is known at once, its values are waited for when asked for.
-
-    Anything that takes an array takes it; ``numpy.asarray`` gives the values.
+class Feed:
+    """The way of batches into a module, and of its outputs back.
 
     Args:
-        tensor: The output on its device.
+        names: The sources that the module takes.
+        device: Where it is.
+        floating: What 64-bit floats become.
+        held: Addresses of memory that a later step changes; outputs that lie there are copied.
     """
 
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.shape = tuple(tensor.shape)
-        self.ndim = tensor.ndim
-        self._arrived: torch.cuda.Event | None = None
-        if tensor.is_cuda:
-            self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-            self._host.copy_(tensor, non_blocking=True)
-            self._arrived = torch.cuda.Event()
-            self._arrived.record(torch.cuda.current_stream(tensor.device))
-        else:
-            self._host = tensor.to("cpu")
+    def __init__(self, names: Sequence[str], device: torch.device, floating: torch.dtype, held: frozenset[int]) -> None:
+        self._names = names
+        self._device = device
+        self._floating = floating
+        self._held = held
+        self._transfers = Transfers(device) if device.type == "cuda" else None
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return self._host.numpy().dtype
+    def prefetch(self, batch: Batch) -> Upload | None:
+        """Make a batch ready for the device, in the thread that reads ahead; on the CPU there is nothing to do."""
+        if self._transfers is None:
+            return None
+        try:
+            return self._transfers.pin(batch, _host_tensors(batch, self._names, self._floating))
+        except (BatchError, KeyError, TypeError):
+            return None  # what is wrong with it is said when it is run, if it ever is
 
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        if self._arrived is not None:
-            self._arrived.synchronize()
-            self._arrived = None
-        values = self._host.numpy()
-        if dtype is not None:
-            values = values.astype(dtype, copy=False)
-        return values.copy() if copy else values
+    def inputs(self, batch: Batch, stream: StreamWrapper | None) -> dict[str, torch.Tensor]:
+        """A batch as tensors on the device; see :func:`tensors_of`.
 
-    def __len__(self) -> int:
-        return self.shape[0]
+        Args:
+            batch: The batch.
+            stream: Where it comes from, and where what was prefetched of it is found.
+        """
+        if self._transfers is not None and stream is not None:
+            upload = stream.prefetched
+            if isinstance(upload, Upload) and upload.is_of(batch):
+                return upload.tensors()
+        return tensors_of(batch, self._names, self._device, self._floating)
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(np.asarray(self))
+    def send_next(self, stream: StreamWrapper | None) -> None:
+        """Start moving the next batch to the device, if it is there already, while this one is computed."""
+        if self._transfers is not None and stream is not None:
+            upload = stream.upcoming
+            if isinstance(upload, Upload):
+                upload.start()
 
-    def __getitem__(self, index: Any) -> Any:
-        return np.asarray(self)[index]
+    def outputs(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        names: Iterable[str],
+        examples: int,
+        waiting: AbstractContextManager[Any] | None,
+    ) -> dict[str, Any]:
+        """The named outputs as arrays on the host, or on their way there.
 
-    def __repr__(self) -> str:
-        return f"LazyArray(shape={self.shape}, dtype={self.dtype})"
+        Args:
+            outputs: What a module returned.
+            names: Which of them.
+            examples: ``B``.
+            waiting: Entered around the wait for one that is on its way.
+
+        Raises:
+            MissingVariableError: If an output is not there.
+            BatchError: If an output is no tensor, or its first axis is not ``B``.
+        """
+        return {name: self._output(_checked(outputs, name, examples), waiting) for name in names}
+
+    def _output(self, tensor: torch.Tensor, waiting: AbstractContextManager[Any] | None) -> Any:
+        tensor = tensor.detach()
+        if tensor.dtype in _WITHOUT_NUMPY:
+            tensor = tensor.float()
+        if tensor.untyped_storage().data_ptr() in self._held:
+            tensor = tensor.clone()
+        if self._transfers is not None:
+            return self._transfers.receive(tensor, waiting)
+        return tensor.numpy() if tensor.device.type == "cpu" else LazyArray(tensor.to("cpu"))
 
 
 def tensors_of(
@@ -84,33 +119,19 @@ def tensors_of(
     Raises:
         BatchError: If examples differ in shape or are no numbers.
     """
-    return {name: _tensor_of(batch[name], name, device, floating) for name in names}
+    tensors = _host_tensors(batch, names, floating)
+    if device.type == "cpu":
+        return tensors
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
 
 
-def host_values(
-    outputs: Mapping[str, torch.Tensor], names: Iterable[str], examples: int, held: frozenset[int]
-) -> dict[str, Any]:
-    """The named outputs as arrays on the host, or on their way there.
-
-    Args:
-        outputs: What a module returned.
-        names: Which of them.
-        examples: ``B``.
-        held: Addresses of memory that a later step changes; outputs that lie there are copied.
-
-    Raises:
-        MissingVariableError: If an output is not there.
-        BatchError: If an output is no tensor, or its first axis is not ``B``.
-    """
-    return {name: _host_value(outputs, name, examples, held) for name in names}
+def _host_tensors(batch: Batch, names: Iterable[str], floating: torch.dtype) -> dict[str, torch.Tensor]:
+    return {name: _tensor_of(batch[name], name, floating) for name in names}
 
 
-def _tensor_of(values: Any, name: str, device: torch.device, floating: torch.dtype) -> torch.Tensor:
-    if not isinstance(values, torch.Tensor):
-        values = _from_array(values, name)
-    if values.dtype is torch.float64:
-        values = values.to(floating)
-    return values if device.type == "cpu" else values.to(device, non_blocking=True)
+def _tensor_of(values: Any, name: str, floating: torch.dtype) -> torch.Tensor:
+    tensor = values if isinstance(values, torch.Tensor) else _from_array(values, name)
+    return tensor.to(floating) if tensor.dtype is torch.float64 else tensor
 
 
 def _from_array(values: Any, name: str) -> torch.Tensor:
@@ -128,7 +149,7 @@ def _from_array(values: Any, name: str) -> torch.Tensor:
         raise BatchError(f"{name}: {error}") from error
 
 
-def _host_value(outputs: Mapping[str, torch.Tensor], name: str, examples: int, held: frozenset[int]) -> Any:
+def _checked(outputs: Mapping[str, torch.Tensor], name: str, examples: int) -> torch.Tensor:
     tensor = outputs.get(name)
     if tensor is None:
         hints = "".join(f"; {hint}" for hint in did_you_mean(name, outputs))
@@ -139,11 +160,4 @@ def _host_value(outputs: Mapping[str, torch.Tensor], name: str, examples: int, h
         raise BatchError(
             f"output {name!r}: expected {examples} values, one for every example, got shape {tuple(tensor.shape)}"
         )
-    tensor = tensor.detach()
-    if tensor.dtype in _WITHOUT_NUMPY:
-        tensor = tensor.float()
-    if tensor.device.type != "cpu":
-        return LazyArray(tensor)
-    if tensor.untyped_storage().data_ptr() in held:
-        tensor = tensor.clone()
-    return tensor.numpy()
+    return tensor

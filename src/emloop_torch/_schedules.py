@@ -50,6 +50,7 @@ class Schedule:
         if isinstance(self._warmup_steps, bool) or not isinstance(self._warmup_steps, int) or self._warmup_steps < 0:
             raise ConfigError(f"lr_schedule: warmup_steps: expected a number of steps, got {self._warmup_steps!r}")
         self._steps = 0
+        self._epoch_ended = False
         self._scheduler = self._build(values) if values else None
         self._fresh = _changing(self._scheduler)
 
@@ -93,16 +94,15 @@ class Schedule:
         if self._scheduler is not None and self.interval == _BATCH:
             self._scheduler.step()
 
-    def enter_pass(self, before: int | None, now: int) -> int:
-        """Called with every batch: an epoch of the schedule ends where a new pass over the training data begins.
-
-        Args:
-            before: Number of the pass of the batch before; ``None`` for the first batch.
-            now: Number of the pass of this batch, which is returned.
-        """
-        if self._scheduler is not None and self.interval == _EPOCH and before is not None and now != before:
+    def before_batch(self) -> None:
+        """Called before every training batch. Only here an epoch moves the rates: until then, they are those it had."""
+        if self._epoch_ended and self._scheduler is not None and self.interval == _EPOCH:
             self._scheduler.step()
-        return now
+        self._epoch_ended = False
+
+    def end_epoch(self) -> None:
+        """Called after the last batch of a training epoch."""
+        self._epoch_ended = True
 
     def scale(self, factor: float | None) -> None:
         """Let the schedule go on from rates that somebody has changed by a factor."""
@@ -120,7 +120,7 @@ class Schedule:
         now = _changing(self._scheduler)
         changed = {key: value for key, value in sorted(now.items()) if key in _RATES or value != self._fresh.get(key)}
         kind = type(self._scheduler).__name__ if self._scheduler is not None else None
-        return {"class": kind, "steps": self._steps, "scheduler": changed}
+        return {"class": kind, "steps": self._steps, "epoch_ended": self._epoch_ended, "scheduler": changed}
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on from what :meth:`state_dict` returned; a schedule of another class begins anew.
@@ -128,9 +128,9 @@ class Schedule:
         Raises:
             StateError: If it is no such state.
         """
-        if not isinstance(state, Mapping) or not {"class", "steps", "scheduler"} <= state.keys():
+        if not isinstance(state, Mapping) or not {"class", "steps", "epoch_ended", "scheduler"} <= state.keys():
             raise StateError("no state of a learning-rate schedule")
-        self._steps = state["steps"]
+        self._steps, self._epoch_ended = state["steps"], state["epoch_ended"]
         if self._scheduler is not None and state["class"] == type(self._scheduler).__name__:
             self._scheduler.load_state_dict({**self._fresh, **state["scheduler"]})
             self._scheduler.base_lrs = [group["initial_lr"] for group in self._optimizer.param_groups]

@@ -104,8 +104,12 @@ class Updates:
         self._pending += 1
         if self._pending == self._accumulate:
             self._step()
-            self._pending = 0
-            self._steps += 1
+
+    def end_epoch(self) -> None:
+        """Learn from what is left of the batches that would have made one step."""
+        if self._pending:
+            self._step()
+        self.schedule.end_epoch()
 
     def get_rate(self, name: str) -> float:
         """The learning rate, apart from its warm-up.
@@ -169,3 +173,5 @@ class Updates:
                 self._scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.after_step()
+        self._pending = 0
+        self._steps += 1

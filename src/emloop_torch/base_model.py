@@ -20,13 +20,13 @@ from emloop.saved_models import find_saved, saved_model_path, write_saved_model
 from emloop.seeding import current_seed
 from emloop.types import Batch, StateTree
 
-from ._building import adopt_arguments, build_module, transfer
-from ._feeding import host_values, tensors_of
+from ._building import adopt_arguments, build_module, build_updates, transfer
+from ._feeding import Feed
 from ._generators import Generators
 from ._monitor import SIGNALS, Monitor, listen_to
-from ._optimizers import build_optimizer, rebuild_optimizer
+from ._optimizers import build_optimizer
 from ._parameters import freeze, load_values, storages, values_of
-from ._program import FOLDER, Program
+from ._program import FOLDER
 from ._program_module import ProgramModule
 from ._saved import BACKEND, FORMAT, overridden_methods, require_format, state_in, why_training_needs_source
 from ._settings import Settings
@@ -162,7 +162,6 @@ class BaseModel(AbstractModel):
         self._log_dir = log_dir
         self._monitor: Monitor | None = None
         self._batches = 0
-        self._pass: int | None = None
         saved = None if restore_from is None else find_saved(restore_from)
         state = None if saved is None else state_in(saved)
         with self._generators.use("training"):
@@ -177,18 +176,17 @@ class BaseModel(AbstractModel):
         self._view = choose_view(made, settings.inputs, settings.inference_inputs)
         self._source_free = SourceFree(type(self).__name__, made, settings, frozen)
         self._monitor = listen_to(made, monitor, compiled=settings.compile is not None)
-        self._held = storages(made)
         floating = [parameter.dtype for parameter in made.parameters() if parameter.is_floating_point()]
         self._floating = floating[0] if floating else torch.get_default_dtype()
-        self._optimizer_description = optimizer
-        self._updates = self._prepare_updates(lr_schedule, state)
+        self._feed = Feed(settings.inputs, settings.device, self._floating, storages(made))
+        self._optimizer_description = optimizer  # for create_optimizer, which may be overridden
+        self._updates = build_updates(self, settings, optimizer, lr_schedule, state)
         self._call = made if settings.compile is None else torch.compile(made, **settings.compile)
         if state is not None:
             try:
                 self.load_state_dict(state)
             except StateError as error:
                 raise SavedModelError(f"{restore_from}: {error}") from error
-            self._pass = None
 
     def create_model(self, *_args: Any, **_kwargs: Any) -> nn.Module:
         """The module, fresh; to be overridden, with arguments of your own, which then are keys of the configuration."""
@@ -269,26 +267,40 @@ class BaseModel(AbstractModel):
             BatchError: If the inputs are no numbers, or an output has not ``B`` values.
             MissingVariableError: If the module gives no such output.
         """
-        inputs = tensors_of(batch, self._settings.inputs, self._settings.device, self._floating)
+        inputs = self._feed.inputs(batch, stream)
         if self.module.training is not train:
             self.module.train(train)
+        others_may_work = None if stream is None else stream.allow_buffering
         with ExitStack() as around:
-            around.enter_context(nullcontext() if stream is None else stream.allow_buffering)
+            around.enter_context(others_may_work or nullcontext())
             around.enter_context(self._generators.use("training" if train else "evaluation"))
             if self._monitor is not None:
                 around.enter_context(self._monitor.listening())
             if train:
-                outputs = self._train(inputs, stream, around)
+                outputs = self._train(inputs, around)
             else:
                 with torch.no_grad():
                     outputs = self.compute(inputs)
             examples = len(next(iter(inputs.values())))
             if self._monitor is not None:
                 outputs = {**outputs, **self._monitor.signals(examples)}
-            arrays = host_values(outputs, self.output_names, examples, self._held)
+            arrays = self._feed.outputs(outputs, self.output_names, examples, others_may_work)
+            self._feed.send_next(stream)
         if self._view != PREDICT and not self._source_free.has_examples:
             self._source_free.remember(batch, inputs, arrays)
         return arrays
+
+    def prefetch(self, batch: Batch) -> object:
+        """Begin to move a batch to the device, in the thread that reads ahead; :meth:`run` finds it in the stream."""
+        return self._feed.prefetch(batch)
+
+    def end_epoch(self) -> None:
+        """Take what is left of ``accumulate`` batches for a step, and count the epoch for the schedule.
+
+        The main loop calls this after the last batch of every training epoch; a loop of your own has to.
+        """
+        if self._updates is not None:
+            self._updates.end_epoch()
 
     def get_variable(self, name: str) -> float:
         """The value of ``learning_rate``: that of the last parameter group, apart from a warm-up.
@@ -337,7 +349,6 @@ class BaseModel(AbstractModel):
             "training": None if self._updates is None else self._updates.state_dict(),
             "generators": self._generators.state_dict(),
             "batches": self._batches,
-            "pass": self._pass,
             "arguments": self._arguments,
             "overrides": overridden_methods(type(self), BaseModel),
         }
@@ -353,13 +364,13 @@ class BaseModel(AbstractModel):
         if self._updates is not None and state["training"] is not None:
             self._updates.load_state_dict(state["training"])
         self._generators.load_state_dict(state["generators"])
-        self._batches, self._pass = state["batches"], state["pass"]
+        self._batches = state["batches"]
 
-    def _train(self, inputs: Tensors, stream: StreamWrapper | None, around: ExitStack) -> Tensors:
+    def _train(self, inputs: Tensors, around: ExitStack) -> Tensors:
         if self._view == PREDICT:
             raise ConfigError(f"inputs: {self.input_names} are enough to predict, not to train; add the labels")
-        if stream is not None and self._updates is not None:
-            self._pass = self._updates.schedule.enter_pass(self._pass, stream.cursor.pass_index)
+        if self._updates is not None:
+            self._updates.schedule.before_batch()
         self._batches += 1
         profiling = self._settings.profiling
         if profiling is not None and profiling.due(self._batches):
@@ -369,26 +380,6 @@ class BaseModel(AbstractModel):
     def _why_training_needs_source(self) -> str | None:
         updates = self._updates
         return None if updates is None else why_training_needs_source(type(self), BaseModel, updates.optimizer)
-
-    def _prepare_updates(self, lr_schedule: Mapping[str, Any] | None, state: StateTree | None) -> Updates | None:
-        if not any(parameter.requires_grad for parameter in self.module.parameters()):
-            return None
-        settings, configured = self._settings, None
-        if state is not None and isinstance(self.module, ProgramModule) and self._optimizer_description is None:
-            # Only the source, or its defaults, described the optimizer.
-            optimizer = self._rebuilt(self.module.program, state["training"]["optimizer"])
-            configured = state["training"]["configured"]
-        else:
-            optimizer = self.create_optimizer()
-        scaler = settings.precision.scaler()
-        return Updates(self.module, optimizer, lr_schedule, settings.clip, settings.accumulate, scaler, configured)
-
-    def _rebuilt(self, program: Program, state: StateTree) -> optim.Optimizer:
-        try:
-            return rebuild_optimizer(state, self.module, program.frozen)
-        except StateError as error:
-            logger.warning("%s; it can be evaluated, not trained as before", error)
-            return self.create_optimizer()
 
     def _trained_by(self, name: str) -> Updates:
         if self._updates is None:

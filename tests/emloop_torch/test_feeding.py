@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
@@ -11,7 +14,7 @@ from torch import nn  # noqa: E402
 
 from emloop._state.tree import equal_trees  # noqa: E402
 from emloop.errors import BatchError, ConfigError, MissingVariableError  # noqa: E402
-from emloop_torch._feeding import LazyArray  # noqa: E402
+from emloop_torch._transfers import LazyArray  # noqa: E402
 
 from .nets import Net, deep  # noqa: E402
 
@@ -131,6 +134,56 @@ def test_a_lazy_array_is_an_array_for_everybody():
     copied[:] = 0
     np.testing.assert_array_equal(lazy, values)
     assert repr(lazy) == "LazyArray(shape=(4, 3), dtype=float64)"
+
+
+class Delivery:
+    """A copy that somebody else makes at some time."""
+
+    def __init__(self):
+        self._made = threading.Event()
+        self.waited = []
+        self.others_may_work = False
+
+    def query(self):
+        return self._made.is_set()
+
+    def synchronize(self):
+        self.waited.append(self.others_may_work)
+        assert self._made.wait(30)
+
+    @contextmanager
+    def allow(self):
+        self.others_may_work = True
+        yield
+        self.others_may_work = False
+
+    def make(self, host, values):
+        host.copy_(torch.tensor(values))
+        self._made.set()
+
+
+def test_an_output_on_its_way_is_waited_for_once_and_lets_others_work_meanwhile():
+    """Its shape and type are known at once; only whoever asks for a value waits, and the stream may read ahead then."""
+    host, delivery = torch.zeros(3), Delivery()
+    lazy = LazyArray(host, delivery, delivery.allow())
+
+    assert (lazy.shape, lazy.dtype, len(lazy), lazy.is_ready()) == ((3,), np.float32, 3, False)
+    assert delivery.waited == []
+
+    threading.Thread(target=delivery.make, args=(host, [1.0, 2.0, 3.0])).start()
+
+    assert [float(value) for value in lazy] == [1.0, 2.0, 3.0]
+    np.testing.assert_array_equal(lazy, [1.0, 2.0, 3.0])
+    assert lazy.is_ready()
+    assert delivery.waited == [True]
+
+
+def test_on_the_cpu_there_is_nothing_to_prefetch(create, batches):
+    """Inputs are the batch's own memory, outputs are plain arrays."""
+    model = create(deep)
+
+    assert model.prefetch(batches[0]) is None
+    assert type(model.run(batches[0], train=True)["loss"]) is np.ndarray
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,41 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from emloop import AbstractHook  # noqa: E402
 from emloop._state.tree import equal_trees  # noqa: E402
-from emloop.datasets import StreamWrapper  # noqa: E402
 from emloop.errors import ConfigError, MissingVariableError, SavedModelError  # noqa: E402
+from emloop.main_loop import MainLoop  # noqa: E402
 
 from .nets import Net, constant, deep  # noqa: E402
 
 SGD = {"class": "SGD", "learning_rate": 0.5}
+
+
+class Splits:
+    """A dataset whose streams are lists of batches."""
+
+    def __init__(self, train, valid=()):
+        self.train_stream = lambda: train
+        self.valid_stream = lambda: valid
+
+
+class Rates(AbstractHook):
+    """Writes down the learning rate after every training batch and every epoch."""
+
+    stateless = True
+
+    def __init__(self, model):
+        super().__init__()
+        self._model = model
+        self.of_batches = []
+        self.of_epochs = []
+
+    def after_batch(self, stream_name, batch_data):
+        if self._main_loop.is_training:
+            self.of_batches.append(self._model.get_variable("learning_rate"))
+
+    def after_epoch(self, epoch_id, epoch_data):
+        self.of_epochs.append(self._model.get_variable("learning_rate"))
 
 
 def train(model, batches, **options):
@@ -156,17 +184,29 @@ def test_a_schedule_per_batch_is_that_of_pytorch(create, batches):
     assert found == pytest.approx(expected)
 
 
-def test_a_schedule_per_epoch_counts_passes_over_the_training_stream(create, batches):
-    """Whatever their length; evaluations do not count."""
+@pytest.mark.parametrize("epoch_size", [None, 2], ids=["of-a-pass", "of-two-batches"])
+def test_a_schedule_per_epoch_counts_epochs(create, batches, epoch_size):
+    """Whatever their length, and whatever a pass is; a hook at the end of an epoch sees the rate that the epoch had."""
     model = create(deep, optimizer=SGD, lr_schedule={"class": "ExponentialLR", "gamma": 0.5})
-    stream, found = StreamWrapper(lambda: batches[:3], name="train"), []
-    for _ in range(3):
-        for batch in stream:
-            train(model, [batch], stream=stream)
-            found.append(model.get_variable("learning_rate"))
-        model.run(batches[0], train=False)
+    rates = Rates(model)
+    dataset = Splits(train=batches[:3], valid=batches[3:])
+    MainLoop(
+        model, dataset, [rates], extra_streams=["valid"], epochs_count=3, fixed_epoch_size=epoch_size
+    ).run_training()
 
-    assert found == [0.5] * 3 + [0.25] * 3 + [0.125] * 3
+    assert rates.of_batches == [0.5] * (epoch_size or 3) + [0.25] * (epoch_size or 3) + [0.125] * (epoch_size or 3)
+    assert rates.of_epochs == [0.5, 0.5, 0.25, 0.125]
+
+
+def test_what_is_left_of_an_accumulation_makes_a_step_at_the_end_of_the_epoch(create, batches):
+    """It weighs as much as the same batches within a full one."""
+    model = create(constant, optimizer=SGD, accumulate=4)
+    before = weights(model)
+    MainLoop(model, Splits(train=batches[:3]), epochs_count=1, skip_zeroth_epoch=True).run_training()
+
+    each = [gradients(batch)["body.weight"] for batch in batches[:3]]
+    torch.testing.assert_close(weights(model)["body.weight"], before["body.weight"] - 0.5 * sum(each) / 4)
+    assert model.state_dict()["training"]["accumulated"]["batches"] == 0
 
 
 def test_a_warm_up_scales_single_steps(create, batches):

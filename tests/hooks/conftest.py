@@ -90,6 +90,22 @@ def device_array():
     return type("DeviceArray", (DeviceArray,), {"fetches": 0})
 
 
+class ArrivingArray(DeviceArray):
+    """An array in NumPy's memory, still being written until somebody says that it is there."""
+
+    is_there = False
+    __dlpack_device__ = None
+
+    def is_ready(self):
+        return self.is_there
+
+
+@pytest.fixture
+def arriving_array():
+    """The class of arrays on their way to the host, its count of fetches at 0."""
+    return type("ArrivingArray", (ArrivingArray,), {"fetches": 0})
+
+
 @pytest.fixture(scope="session")
 def hand_over():
     """Let a new hook go on where another stopped, through the bytes that a commit writes."""

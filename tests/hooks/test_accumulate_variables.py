@@ -87,6 +87,18 @@ def test_arrays_on_a_device_are_fetched_in_groups_and_never_by_element(device_ar
     assert np.asarray(hook._accumulator["train"]["loss"]).shape == (260,)
 
 
+def test_arrays_on_their_way_to_the_host_are_left_to_arrive(arriving_array):
+    """The same for memory that is the host's, but not written yet; one that has arrived meanwhile is taken as it is."""
+    hook = AccumulateVariables(variables=["loss"])
+    arrays = [arriving_array([number]) for number in range(8)]
+    for array in arrays:
+        hook.after_batch("train", {"loss": array})
+    assert arriving_array.fetches == 0
+    arrays[3].is_there = True
+
+    assert list(range(8)) == hook._accumulator["train"]["loss"]
+
+
 def test_a_missing_variable_is_named_with_what_is_there():
     """The error says stream, variable, what the batch has, and the likely name."""
     hook = AccumulateVariables(variables=["acuracy"])

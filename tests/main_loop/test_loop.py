@@ -283,6 +283,52 @@ def test_the_stream_reaches_a_model_that_wants_it(make_loop):
     assert ["train", "train", "valid"] == seen
 
 
+class Ahead(CountingModel):
+    """A model that prepares batches in advance, and writes down how it goes on."""
+
+    def __init__(self, events):
+        super().__init__()
+        self._events = events
+
+    def prefetch(self, batch):
+        return [-value for value in batch["x"]]
+
+    def run(self, batch, train, stream):
+        self._events.append(("model", "run", stream.name, stream.prefetched))
+        return super().run(batch, train)
+
+    def end_epoch(self):
+        self._events.append(("model", "end_epoch"))
+
+
+@pytest.mark.parametrize("buffer", [0, 4])
+def test_a_model_may_prepare_batches_that_are_read_ahead(make_loop, buffer):
+    """What it made of a batch comes with that batch; without a buffer there is nothing to come."""
+    events = []
+    make_loop(model=Ahead(events), buffer=buffer, epochs_count=1).run_training()
+
+    made = [event[-1] for event in events if event[:3] == ("model", "run", "train")]
+    assert made == ([[-1], [-2]] * 2 if buffer else [None] * 4)
+
+
+def test_a_model_hears_of_the_end_of_every_training_epoch(make_loop):
+    """After its last training batch, before anything else: evaluations, and hooks, which may save it."""
+    events = []
+    loop = make_loop([Diary(shared=events)], model=Ahead(events), extra_streams=["valid"], epochs_count=2)
+    loop.run_training()
+    loop.run_evaluation("valid")
+
+    told = [event[1:3] if event[1] == "run" else event[1] for event in events]
+    train, valid = ("run", "train"), ("run", "valid")
+    epoch = [train, train, "end_epoch", valid, "after_epoch"]
+    assert [entry for entry in told if entry in epoch] == [
+        *(train, train, valid, "after_epoch"),
+        *epoch,
+        *epoch,
+        *(valid, "after_epoch"),
+    ]
+
+
 def test_a_hook_belongs_to_one_loop(make_loop):
     """Registering it with a second loop is an error."""
     diary = Diary()

@@ -2,7 +2,7 @@
 
 from .dataset import AbstractDataset
 from .hook import AbstractHook, Loop, declares_state
-from .model import AbstractModel, bind_run, has_state
+from .model import AbstractModel, bind_run, has_state, optional_method
 from .resume_changes import REFUSED, SAFE, ResumeChanges
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "bind_run",
     "declares_state",
     "has_state",
+    "optional_method",
 ]

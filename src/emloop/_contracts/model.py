@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 
     from .dataset import AbstractDataset
 
-__all__ = ["AbstractModel", "bind_run", "has_state"]
+__all__ = ["AbstractModel", "bind_run", "has_state", "optional_method"]
 
 
 class AbstractModel(ABC):
     """Something that can be run on batches, trained by them, and saved.
+
+    Beside the methods below a model may have: ``state_dict`` and ``load_state_dict``, all that its training depends on;
+    ``get_variable(name)`` and ``set_variable(name, value)`` for hooks that steer; ``prefetch(batch)``, called with each
+    batch that is read ahead, in the thread that reads, whose result ``run`` finds as ``stream.prefetched``; and
+    ``end_epoch()``, called after the last batch of every training epoch.
 
     Args:
         dataset: The dataset of the run.
@@ -101,6 +106,12 @@ def bind_run(model: AbstractModel) -> Callable[..., Batch]:
     if any(parameter.name == "stream" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return run
     return lambda batch, train, stream: run(batch=batch, train=train)  # noqa: ARG005 - the model does not want it
+
+
+def optional_method(model: object, name: str) -> Callable[..., Any] | None:
+    """A method that a model may have or not, see :class:`AbstractModel`; ``None`` if it has none."""
+    method = getattr(model, name, None)
+    return method if callable(method) else None
 
 
 def has_state(model: object) -> bool:

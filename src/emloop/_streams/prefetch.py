@@ -11,7 +11,7 @@ token that ends the next wait too early, and who was woken looks again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
 from queue import SimpleQueue
@@ -25,8 +25,9 @@ from .reader import Reader, Snapshot
 
 __all__ = ["Gate", "Prefetch"]
 
-_Item = tuple[Batch, int, int, Snapshot | None]
-"""A batch, its pass, how many batches of the pass were read with it, and what it takes to jump behind it."""
+_Item = tuple[Batch, int, int, Snapshot | None, Any]
+"""A batch, its pass, how many batches of the pass were read with it, what it takes to jump behind it, and what was
+prepared of it."""
 
 
 class Prefetch:
@@ -37,15 +38,18 @@ class Prefetch:
     Args:
         reader: Where the batches come from; used by nobody else.
         size: Most batches to hold.
+        prepare: Called with every batch that is read, by whom it is read.
     """
 
-    def __init__(self, reader: Reader, size: int) -> None:
+    def __init__(self, reader: Reader, size: int, prepare: Callable[[Batch], Any] | None = None) -> None:
         self.pass_index = 0
         self.batches = 0
         self.last: Batch | None = None
+        self.prepared: Any = None
         self.gate = Gate(self)
         self._snapshot: Snapshot | None = None
         self._reader = reader
+        self._prepare = prepare
         self._size = size
         self._items: deque[_Item] = deque()
         self._entered = False
@@ -73,8 +77,13 @@ class Prefetch:
             item = self._take() if self._items else None
         if item is None:
             item = self._wait()
-        self.last, self.pass_index, self.batches, self._snapshot = item
+        self.last, self.pass_index, self.batches, self._snapshot, self.prepared = item
         return item[0]
+
+    def upcoming(self) -> Any:
+        """What was prepared of the next batch; ``None`` while that is not in the buffer."""
+        with self._lock:
+            return self._items[0][-1] if self._items else None
 
     def open(self) -> None:
         """As :meth:`Reader.open`."""
@@ -159,7 +168,7 @@ class Prefetch:
         self._idle = True
         self._ended = False
         self.pass_index, self.batches = self._reader.pass_index, self._reader.batches
-        self.last = self._snapshot = None
+        self.last = self._snapshot = self.prepared = None
 
     def _settle(self) -> None:
         """Go to a loaded position in the caller's thread, so that an error arrives as it is."""
@@ -175,7 +184,7 @@ class Prefetch:
                 if self._ended:
                     self._ended = False
                     self.pass_index, self.batches = self._reader.pass_index, 0
-                    self.last = self._snapshot = None
+                    self.last = self._snapshot = self.prepared = None
                     raise StopIteration
                 if self._reader.failure is not None:
                     raise self._producer_error(self._reader.failure) from self._reader.failure
@@ -236,7 +245,8 @@ class Prefetch:
             batch = reader.read()
         except StopIteration:
             return None
-        return batch, reader.pass_index, reader.batches, reader.snapshot()
+        prepared = None if self._prepare is None else self._prepare(batch)
+        return batch, reader.pass_index, reader.batches, reader.snapshot(), prepared
 
     def _producer_error(self, failure: BaseException) -> ProducerError:
         reader = self._reader

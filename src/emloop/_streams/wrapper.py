@@ -49,6 +49,7 @@ class StreamWrapper:
         name: Name of the stream.
         profile: Where to note the seconds that each batch took, under ``read_batch_<name>``.
         training: Whether the batches train the model; an evaluation draws the same random numbers in every pass.
+        prefetch: Called with every batch that is read ahead, in the thread that reads: the model's ``prefetch``.
     """
 
     def __init__(
@@ -60,10 +61,11 @@ class StreamWrapper:
         profile: MutableMapping[str, Any] | None = None,
         *,
         training: bool = True,
+        prefetch: Callable[[Batch], Any] | None = None,
     ) -> None:
         self._epoch_size = epoch_size if epoch_size > 0 else -1
         self._reader = Reader(stream_fn, name, training=training, endless=epoch_size > 0, ahead=buffer_size > 0)
-        self._prefetch = Prefetch(self._reader, buffer_size) if buffer_size > 0 else None
+        self._prefetch = Prefetch(self._reader, buffer_size, prefetch) if buffer_size > 0 else None
         self._position: Reader | Prefetch = self._prefetch or self._reader
         self._read = self._position.read
         self._epoch_batches = 0
@@ -90,6 +92,16 @@ class StreamWrapper:
     def allow_buffering(self) -> AbstractContextManager[None]:
         """Enter this around code that frees the interpreter lock: the stream may be read ahead meanwhile."""
         return _OPEN_GATE if self._prefetch is None else self._prefetch.gate
+
+    @property
+    def prefetched(self) -> Any:
+        """What ``prefetch`` has made of the batch handed out last; ``None`` if that was not read ahead."""
+        return None if self._prefetch is None else self._prefetch.prepared
+
+    @property
+    def upcoming(self) -> Any:
+        """What ``prefetch`` has made of the next batch; ``None`` while that is not read."""
+        return None if self._prefetch is None else self._prefetch.upcoming()
 
     @property
     def cursor(self) -> Cursor:

@@ -32,11 +32,14 @@ def read_variable(batch_data: Batch, stream_name: str, variable: str) -> Any:
 
 
 def lives_on_device(value: Any) -> bool:
-    """Whether a value is an array outside the memory that NumPy reads, by DLPack's protocol.
+    """Whether a value is not in memory that NumPy reads: outside of it by DLPack's protocol, or on its way there.
 
     Such an array may still be computed, so that looking at it would wait. A hook may keep it for a while instead: it
     must not change once the model has returned it.
     """
+    is_ready = getattr(value, "is_ready", None)
+    if is_ready is not None and not is_ready():
+        return True
     device = getattr(value, "__dlpack_device__", None)
     return device is not None and device()[0] != _CPU
 

@@ -76,7 +76,7 @@ class Examples(Sequence[Any]):
 
     def _fetch(self) -> None:
         if self._waiting:
-            self._parts = [_rows_of(part) if lives_on_device(part) else part for part in self._parts]
+            self._parts = [part if isinstance(part, (np.ndarray, list)) else _rows_of(part) for part in self._parts]
             self._waiting = 0
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from emloop._contracts import AbstractHook, AbstractModel, ResumeChanges, bind_run
+from emloop._contracts import AbstractHook, AbstractModel, ResumeChanges, bind_run, optional_method
 from emloop._state.random import use_seed
 from emloop._streams import StreamWrapper
 from emloop._support.suggest import did_you_mean
@@ -120,10 +120,15 @@ class MainLoop(CaughtInterrupts):
         self._epoch_profile: dict[str, list[float]] = {}
         self.events = HookEvents(hooks)
         self.events.register(self)
-        self.streams = Streams(
-            dataset, buffer, self._epoch_size, self._epoch_profile if self.events.wants_profile else None
-        )
         self._run_model = bind_run(model)
+        self._end_epoch = optional_method(model, "end_epoch")
+        self.streams = Streams(
+            dataset,
+            buffer,
+            self._epoch_size,
+            self._epoch_profile if self.events.wants_profile else None,
+            optional_method(model, "prefetch"),
+        )
         self._record = Record()
         self.exit_status = 0
         self._exit = ExitStack()
@@ -194,6 +199,8 @@ class MainLoop(CaughtInterrupts):
         self._epoch_profile.clear()
         for stream in train.values():
             self._run_stream(stream, train=True)
+        if train and self._end_epoch is not None:
+            self._end_epoch()
         for stream in evaluate.values():
             if not stream.training:
                 stream.restart()

@@ -27,15 +27,22 @@ class Streams:
         buffer: Number of batches to read ahead.
         epoch_size: Stream → number of batches of an epoch, where that is fixed.
         profile: Where the wrappers write their times, or ``None``.
+        prefetch: Called with every batch that is read ahead.
     """
 
     def __init__(
-        self, dataset: object, buffer: int, epoch_size: Callable[[str], int], profile: dict[str, list[float]] | None
+        self,
+        dataset: object,
+        buffer: int,
+        epoch_size: Callable[[str], int],
+        profile: dict[str, list[float]] | None,
+        prefetch: Callable[[Batch], Any] | None = None,
     ) -> None:
         self._dataset = dataset
         self._buffer = buffer
         self._epoch_size = epoch_size
         self._profile = profile
+        self._prefetch = prefetch
         self._wrappers: dict[tuple[str, bool], StreamWrapper] = {}
 
     def get(self, name: str, *, training: bool) -> StreamWrapper:
@@ -90,6 +97,7 @@ class Streams:
             name=name,
             profile=self._profile,
             training=training,
+            prefetch=self._prefetch,
         )
 
     def _find(self, name: str) -> Callable[[], Iterable[Batch]]:
