@@ -1,0 +1,151 @@
+"""A model that was exported, as a model for evaluations.
+
+``B`` is the number of examples in a batch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from emloop.errors import BatchError, ConfigError, MissingVariableError, SavedModelError, UsageError
+from emloop.models.abstract_model import AbstractModel
+from emloop.saved_models import find_saved
+from emloop.types import Batch
+
+from ._names import Names
+from ._session import Session
+from ._values import checked_output, fitted
+
+if TYPE_CHECKING:
+    from emloop.datasets.stream_wrapper import StreamWrapper
+
+__all__ = ["OnnxModel"]
+
+logger = logging.getLogger(__name__)
+
+_BACKEND = "onnx"
+_SUFFIX = ".onnx"
+
+
+class OnnxModel(AbstractModel):
+    """Runs an ONNX file by ONNX Runtime; for evaluation only.
+
+    ``emloop export`` makes such files of trained models, which are then restored like any saved model. A file from
+    elsewhere is named by its path:
+
+    .. code-block:: yaml
+
+        model:
+          class: emloop_onnx.OnnxModel
+          path: resnet50.onnx
+          inputs: [images]
+          outputs: [scores]
+          rename: {images: input.1, scores: "495"}
+
+    Args:
+        dataset: Not used.
+        log_dir: Not used, since nothing is saved.
+        restore_from: An exported model, or an ONNX file.
+        path: An ONNX file; what the model is restored from does not count then.
+        inputs: Names of the sources that it takes: all of its inputs.
+        outputs: Names of the outputs to compute; left out, all.
+        rename: What inputs and outputs are called here → what the file calls them.
+        providers: What of ONNX Runtime to run it by, in order of preference; left out, CUDA where it is there, and the
+            CPU.
+        threads: Threads of one run on the CPU; left out, as many as ONNX Runtime likes.
+
+    Raises:
+        ConfigError: If an argument is wrong, or names what the file does not have.
+        SavedModelError: If there is no such file, or it is damaged, or cannot be run.
+    """
+
+    def __init__(
+        self,
+        dataset: object = None,
+        log_dir: str | None = None,
+        restore_from: str | None = None,
+        *,
+        path: str | None = None,
+        inputs: Sequence[str] | None = None,
+        outputs: Sequence[str] | None = None,
+        rename: Mapping[str, str] | None = None,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        del dataset, log_dir
+        content, name = _file(path, restore_from)
+        self._session = Session(content, name, providers, threads)
+        names = Names(self._session.inputs, self._session.outputs, rename)
+        self._inputs = names.inputs(inputs)
+        self._outputs = names.outputs(outputs)
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the sources that a batch must hold."""
+        return list(self._inputs)
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the variables that ``run`` returns."""
+        return list(self._outputs)
+
+    def run(self, batch: Batch, train: bool = False, stream: StreamWrapper | None = None) -> Batch:
+        """Compute the outputs for one batch.
+
+        Args:
+            batch: ``B`` examples for every name in ``input_names``.
+            train: Must not be set.
+            stream: Source of the batch, which may read ahead meanwhile.
+
+        Returns:
+            An array for every name in ``output_names``, first axis ``B``.
+
+        Raises:
+            UsageError: If ``train`` is set.
+            MissingVariableError: If the batch lacks a source.
+            BatchError: If a source is not what the file takes, or an output has not ``B`` values.
+        """
+        if train:
+            raise UsageError("an OnnxModel cannot be trained; train the model that it was exported from")
+        missing = [name for name in self._inputs if name not in batch]
+        if missing:
+            raise MissingVariableError(f"the batch has no {missing[0]!r}; it has {', '.join(map(repr, batch))}")
+        feeds = {inner: fitted(batch[name], name, self._session.inputs[inner]) for name, inner in self._inputs.items()}
+        sizes = {len(array) for array in feeds.values()}
+        if len(sizes) > 1:
+            raise BatchError(f"the inputs hold different numbers of examples: {', '.join(map(str, sorted(sizes)))}")
+        with nullcontext() if stream is None else stream.allow_buffering:
+            arrays = self._session.run(feeds, list(self._outputs.values()))
+        (examples,) = sizes
+        return {name: checked_output(array, name, examples) for name, array in zip(self._outputs, arrays, strict=True)}
+
+    def save(self, name_suffix: str) -> NoReturn:
+        """
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError("an OnnxModel is not saved; it is a file that can be copied")
+
+
+def _file(path: str | None, restore_from: str | None) -> tuple[str | bytes, str]:
+    """An ONNX file, or what it holds, and what to call it."""
+    if path is not None and restore_from is not None:
+        logger.info("The file is %s, as configured; %s is left aside", path, restore_from)
+    chosen = path if path is not None else restore_from
+    if chosen is None:
+        raise ConfigError("path: name an ONNX file, or restore the model from what `emloop export` has made")
+    if path is not None or Path(chosen).suffix == _SUFFIX:
+        if not Path(chosen).is_file():
+            raise SavedModelError(f"there is no file {chosen}")
+        return str(chosen), str(chosen)
+    saved = find_saved(chosen)
+    saved.require_backend(_BACKEND)
+    saved.tree()
+    names = [name for name in saved.manifest.get("exported", ()) if name.endswith(_SUFFIX)]
+    if len(names) != 1:
+        raise SavedModelError(f"{saved.path}: expected one {_SUFFIX} file, got {', '.join(names) or 'none'}")
+    return saved.exported(names[0]), str(saved.path / names[0])
