@@ -1,7 +1,8 @@
 """From a section of the configuration to an object.
 
 :func:`check` looks at everything before anything is built, so that all mistakes come at once; the ``build_*``
-functions build. A class that cannot be found while restoring is replaced by the backend's fallback.
+functions build. A class that cannot be found while restoring is replaced by the backend's fallback, and one that could
+not read what was exported by the class that can.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from emloop._support import yaml
 from emloop.errors import ConfigError, Problem, SavedModelError, UnknownClassError
 
 logger = logging.getLogger(__name__)
+
+_NAMES = ("inputs", "outputs")
+"""Arguments of all models that take them: what an exported one obeys of a configuration made for another class."""
 
 
 def check(config: Mapping[str, Any], main_loop: type, *, restoring: bool = False) -> None:
@@ -83,13 +87,16 @@ def build_model(
         ConfigError: If the section is wrong.
     """
     entry = model_entry(config)
+    runtime = None if restore_from is None else saved_models.class_of_export(restore_from)
     try:
-        cls = _find(entry, config)
+        cls = _find(entry, config) if runtime is None else find_class(runtime, MODEL)
     except UnknownClassError as missing:
         restore_from = restore_from or state_from
-        if restore_from is None:
+        if restore_from is None or runtime is not None:
             raise
         cls, entry = _fallback(entry, missing, config["model"].get("restore_fallback"), restore_from)
+    if runtime is not None and runtime != entry.name:
+        entry = _for_export(entry, runtime)
     injected = {"dataset": dataset, "log_dir": output_dir, "restore_from": restore_from}
     model: AbstractModel = _construct(cls, injected, entry, config)
     return model
@@ -235,6 +242,12 @@ def _fallback(
     if dropped:
         logger.info("Arguments that only the missing class takes are left out: %s", ", ".join(dropped))
     return cls, entry._replace(arguments=kept)
+
+
+def _for_export(entry: Entry, runtime: str) -> Entry:
+    """What a configuration that was made for the class of the original says to the one that runs an exported model."""
+    logger.info("It was exported from %s, and is run by %s", entry.name, runtime)
+    return entry._replace(arguments={name: entry.arguments[name] for name in _NAMES if name in entry.arguments})
 
 
 def _placed(error: ConfigError, config: Mapping[str, Any], entry: Entry) -> Sequence[Problem]:

@@ -7,6 +7,7 @@
       model-3fa1c2d4.json       the model's state tree …
       model-3fa1c2d4.safetensors    … and its arrays
       program/                  optional: the model as data, without weights
+      model.onnx                an exported model: what other runtimes read
 
 The manifest is replaced last, in one step, and names every file by its hash. So a model can be saved over an older one
 at any time: whoever reads, also after a crash, finds the old or the new one, complete. A saved model depends on nothing
@@ -44,7 +45,7 @@ from emloop.constants import EL_CHECKPOINTS_DIR
 from emloop.errors import CheckpointError, ConfigError, SavedModelError, StateError
 from emloop.types import Batch, StateTree
 
-__all__ = ["Saved", "describe_variables", "find_saved", "saved_model_path", "write_saved_model"]
+__all__ = ["Saved", "class_of_export", "describe_variables", "find_saved", "saved_model_path", "write_saved_model"]
 
 T = TypeVar("T")
 
@@ -91,6 +92,7 @@ def write_saved_model(
     rung: str,
     reason: str | None = None,
     extra: Mapping[str, Any] | None = None,
+    exported: Mapping[str, bytes] | None = None,
 ) -> str:
     """Save a model, durably; one that was saved there before counts until the very last moment.
 
@@ -105,15 +107,22 @@ def write_saved_model(
         rung: How much of the model can do without its source; the backend's own word.
         reason: Why it is not more.
         extra: What else the backend wants to know when it restores the model, as JSON values.
+        exported: Name → content of the files that another runtime reads. The names do not change with the content, so
+            this needs a directory without a saved model. ``restore_fallback`` restores it then, and no other class.
 
     Returns:
         The directory.
 
     Raises:
+        SavedModelError: If an exported model would be written over a saved one. Nothing was written.
         StateError: If the tree cannot be stored. Nothing was written.
         OSError: If it cannot be written. What was saved there before is untouched.
     """
     directory = Path(directory)
+    if exported and os.path.lexists(directory / MANIFEST):
+        raise SavedModelError(
+            f"{directory}: there is a saved model already; an exported one needs a directory of its own"
+        )
     skeleton, arrays = dump_tree(tree)
     stem = f"model-{_hash8(skeleton, arrays or b'')}"
     contents = {f"{stem}.json": skeleton}
@@ -125,6 +134,7 @@ def write_saved_model(
     if program is not None:
         folder, copied = _program_files(program, directory)
         contents |= copied
+    contents |= exported or {}
     records = [_put(directory, name, content) for name, content in contents.items()]
     description = {
         "format": _FORMAT,
@@ -138,6 +148,7 @@ def write_saved_model(
         "outputs": outputs,
         "state": [f"{stem}.json", f"{stem}.safetensors" if arrays is not None else None],
         "program": folder,
+        "exported": sorted(exported or ()),
         "extra": extra or {},
     }
     write_manifest(directory, description, records)
@@ -179,6 +190,14 @@ class Saved:
             return of_the_run if of_the_run.is_dir() else None
         return _reading(self.path, self._verified_program)
 
+    def exported(self, name: str) -> bytes:
+        """Content of a file of an exported model, verified.
+
+        Raises:
+            SavedModelError: If there is no such file, or it is damaged.
+        """
+        return _reading(self.path, lambda: self._read_exported(name))
+
     def require_backend(self, backend: str) -> None:
         """Make sure that a saved model is of a backend's own; a checkpoint does not say whose it is.
 
@@ -201,6 +220,12 @@ class Saved:
             read_verified(self.path, records[skeleton]),
             None if arrays is None else read_verified(self.path, records[arrays]),
         )
+
+    def _read_exported(self, name: str) -> bytes:
+        self.manifest = read_manifest(self.path)
+        if name not in self.manifest.get("exported", ()):
+            raise CheckpointError(f"{self.path / MANIFEST}: exports no {name!r}")
+        return read_verified(self.path, file_records(self.manifest)[name])
 
     def _verified_program(self) -> Path | None:
         self.manifest = read_manifest(self.path)
@@ -237,6 +262,17 @@ def find_saved(restore_from: str | Path) -> Saved:
     if not os.path.lexists(path / MANIFEST):
         path = _choose(path)
     return _reading(path, lambda: _understand(path, read_manifest(path)))
+
+
+def class_of_export(restore_from: str | Path) -> str | None:
+    """Full name of the class that alone restores what lies there, if that is an exported model; else ``None``."""
+    if not os.path.lexists(Path(restore_from, MANIFEST)):
+        return None
+    try:
+        manifest = find_saved(restore_from).manifest
+    except SavedModelError:
+        return None  # whoever is to restore it says what is wrong
+    return manifest.get("restore_fallback") if manifest.get("exported") else None
 
 
 def _choose(run: Path) -> Path:
