@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import re
+import shutil
 import threading
 import warnings
 import zlib
@@ -71,6 +72,16 @@ def test_a_row_is_one_write(run, path, monkeypatch):
     file.write("")
 
     assert seen == [b"1,0.5\n"]
+
+
+def test_bytes_are_written_as_they_are(run, path):
+    """Records of other programs' formats; they may stand beside text."""
+    file = open_append(path)
+
+    assert file.write(b"\x00\xff\r\n") == 4
+    assert file.write(memoryview(b"end")) == 3
+    assert path.read_bytes() == b"\x00\xff\r\nend"
+    assert run.committed() == [{"name": "training.csv", "bytes": 7, "crc32": zlib.crc32(b"\x00\xff\r\nend")}]
 
 
 def test_a_file_grows_from_where_it_is(tmp_path):
@@ -531,3 +542,116 @@ def test_an_ended_run_closes_its_files_and_lets_go_of_its_directory(run, path):
     after.close()
     file.close()
     assert path.read_text() == "1\n2\n"
+
+
+# Mirrors
+
+
+@pytest.fixture
+def mirror(run):
+    """What another program reads of the run, with one row that is committed and one that is not."""
+    (run.directory / "shown").mkdir()
+    path = run.directory / "shown" / "rows"
+    file = open_append(path, mirror=True)
+    file.write(b"committed\n")
+    run.records = run.committed()
+    file.write(b"more\n")
+    return path
+
+
+def test_a_mirror_is_committed_and_cut_back_but_its_rest_is_not_kept(run, mirror):
+    """Whatever watches the directory finds no second file with the same rows."""
+    assert run.records == [{"name": "shown/rows", "bytes": 10, "crc32": zlib.crc32(b"committed\n"), "mirror": True}]
+
+    resumed = again(run)
+    resumed.restore(run.records)
+    open_append(mirror, mirror=True).write(b"more\n")
+
+    assert mirror.read_bytes() == b"committed\nmore\n"
+    assert discarded(resumed) == {}
+    assert [record["bytes"] for record in resumed.committed()] == [15]
+    resumed.close()
+
+
+def test_a_mirror_begun_after_the_commit_begins_anew(run, mirror):
+    """Without a trace of what it was."""
+    resumed = again(run)
+    resumed.restore([])
+    open_append(mirror, mirror=True).write(b"anew\n")
+
+    assert mirror.read_bytes() == b"anew\n"
+    assert discarded(resumed) == {}
+    resumed.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        pytest.param(lambda path: path.unlink(), "10 bytes are committed, but", id="removed"),
+        pytest.param(lambda path: shutil.rmtree(path.parent), "10 bytes are committed, but", id="with-its-folder"),
+        pytest.param(lambda path: os.truncate(path, 3), "3 bytes, but 10 are committed", id="shorter"),
+        pytest.param(lambda path: path.write_bytes(b"x" * 20), "its first 10 bytes are not those", id="another"),
+    ],
+)
+def test_a_damaged_mirror_is_no_reason_not_to_resume(run, mirror, damage, reason, caplog):
+    """It begins anew, and a line says so."""
+    resumed = again(run)
+    damage(mirror)
+    resumed.restore(run.records)
+    (message,) = caplog.messages
+    assert reason in message
+    assert message.endswith("; it begins anew")
+    mirror.parent.mkdir(exist_ok=True)
+    open_append(mirror, mirror=True).write(b"anew\n")
+
+    assert mirror.read_bytes() == b"anew\n"
+    assert [record["bytes"] for record in resumed.committed()] == [5]
+    resumed.close()
+
+
+def test_a_mirror_removed_in_use_is_no_reason_not_to_commit(run, mirror, caplog):
+    """Nor is its folder; opened again it begins anew, and later commits hold it."""
+    shutil.rmtree(mirror.parent)
+    assert run.committed() == []
+    assert caplog.messages == [f"{mirror}: was removed or replaced while in use; a resume begins it anew"]
+
+    with pytest.raises(RunDirError, match="was removed or replaced"):
+        open_append(mirror).shut()
+    mirror.parent.mkdir()
+    open_append(mirror, mirror=True).write(b"anew\n")
+
+    assert run.committed() == [{"name": "shown/rows", "bytes": 5, "crc32": zlib.crc32(b"anew\n"), "mirror": True}]
+
+
+def test_a_mirror_removed_while_closed_begins_anew(run, mirror):
+    """As if it had never been."""
+    open_append(mirror).shut()
+    mirror.unlink()
+    open_append(mirror, mirror=True).write(b"anew\n")
+
+    assert run.committed() == [{"name": "shown/rows", "bytes": 5, "crc32": zlib.crc32(b"anew\n"), "mirror": True}]
+
+
+def test_a_mirror_that_cannot_be_synced_is_no_reason_not_to_commit(run, mirror, monkeypatch, caplog):
+    """Nobody vouches for it then; the next commit, which can, does."""
+    fsync, watched = os.fsync, mirror.stat().st_ino
+
+    def failing(descriptor):
+        if os.fstat(descriptor).st_ino == watched:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing)
+        assert run.committed() == [{"name": "shown/rows", "bytes": 0, "crc32": 0, "mirror": True}]
+    assert "[Errno 5]" in caplog.text
+
+    assert [record["bytes"] for record in run.committed()] == [15]
+
+
+def test_a_stranger_s_mirror_cannot_cut_files_elsewhere(run, tmp_path):
+    """Its record is passed over like one of a mirror that is gone."""
+    (tmp_path / "outside").write_text("precious")
+    run.restore([{"name": "../outside", "bytes": 0, "crc32": 0, "mirror": True}])
+
+    assert (tmp_path / "outside").read_text() == "precious"

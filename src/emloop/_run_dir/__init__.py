@@ -12,6 +12,7 @@ metrics     ``metrics.jsonl``, a line of numbers per epoch
 provenance  ``environment.txt`` and ``code.patch``
 log         ``train.log``
 append      the one way to write files that only grow
+beginnings  what a commit knows of them, and cutting back to it
 ours        what is certainly ours, and may be pruned
 trash       where pruned runs go
 =========== =========================================================================

@@ -6,28 +6,28 @@ same call gives a plain append-only file.
 
 A path has one :class:`AppendFile`, however often it is opened. Files below the directory of an :class:`AppendFiles`
 belong to it and are part of what it commits, also after they are closed.
+
+A *mirror* is a file that shows to another program what the run holds anyway. It is committed and cut back like the
+others, but no commit and no resume fails because of it: where it is gone or damaged, it begins anew. What is cut off it
+is not kept.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import operator
 import os
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from emloop._support.files import fsync_dir, open_inside, sync, write_all
+from emloop._support.files import fsync_dir, sync
 from emloop.errors import CheckpointError, RunDirError
 
-__all__ = ["AppendFile", "AppendFiles", "open_append"]
+from .beginnings import APPEND, NOTHING, Prefix, checked, cut, explained, extend, is_mirror
 
-_DISCARDED = "discarded"
-_CHUNK = 1 << 20  # bytes
-_APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+__all__ = ["AppendFile", "AppendFiles", "open_append"]
 
 _logger = logging.getLogger(__name__)
 
@@ -36,18 +36,12 @@ _files: dict[Path, AppendFile] = {}  # every open one, by its path with links re
 _runs: list[AppendFiles] = []
 
 
-class _Prefix(NamedTuple):
-    """The beginning of a file whose content is known."""
-
-    length: int  # bytes
-    crc32: int
-
-
-_NOTHING = _Prefix(0, 0)
-
-
-def open_append(path: Path | str) -> AppendFile:
+def open_append(path: Path | str, *, mirror: bool = False) -> AppendFile:
     """Open a file for adding to its end; it is created if need be, its directory is not.
+
+    Args:
+        path: The file.
+        mirror: Whether the run can do without it; whoever opens it first decides.
 
     Raises:
         RunDirError: If it cannot be opened, is a link, or is reached through a link that leads out of the run.
@@ -55,11 +49,11 @@ def open_append(path: Path | str) -> AppendFile:
     path = Path(path)
     # Only the way there is resolved: a link in the place of the file itself is refused.
     real = Path(os.path.realpath(path.parent), path.name)
-    with _guard, _explained(path):
+    with _guard, explained(path):
         run = _run_of(path, real)
         file = _files.get(real)
         if file is None or (run is None and not file.is_in_place()):
-            file = _files[real] = AppendFile(real, run, run.adopt(real) if run else _NOTHING)
+            file = _files[real] = AppendFile(real, run, run.adopt(real, mirror=mirror) if run else NOTHING)
         file.users += 1
     return file
 
@@ -75,24 +69,24 @@ class AppendFile:
         known: The part of it that earlier commits hold.
     """
 
-    def __init__(self, path: Path, run: AppendFiles | None, known: _Prefix) -> None:
+    def __init__(self, path: Path, run: AppendFiles | None, known: Prefix) -> None:
         self.path = path
         self.run = run
         self.users = 0
         self._known = known
-        self._descriptor = os.open(path, _APPEND, 0o666)
+        self._descriptor = os.open(path, APPEND, 0o666)
         self._identity = _identity(os.fstat(self._descriptor))
 
-    def write(self, text: str) -> int:
-        """Add text, as a rule whole lines, in one piece; it is durable after the next commit.
+    def write(self, content: str | bytes) -> int:
+        """Add text, as a rule whole lines, or bytes, in one piece; it is durable after the next commit.
 
         Returns:
-            Number of characters, like any text stream.
+            Number of characters or bytes, like any stream.
 
         Raises:
-            RunDirError: If it is closed, was removed, or cannot be written; then no part of the text remains.
+            RunDirError: If it is closed, was removed, or cannot be written; then no part of the content remains.
         """
-        data = memoryview(text.encode("utf-8", "backslashreplace"))
+        data = memoryview(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
         with self._in_use():
             rest = data
             try:
@@ -101,7 +95,7 @@ class AppendFile:
             except BaseException:
                 self._take_back(len(data) - len(rest))
                 raise
-        return len(text)
+        return len(content)
 
     def flush(self) -> None:
         """Do nothing: nothing is held back."""
@@ -143,10 +137,10 @@ class AppendFile:
                 descriptor, self._descriptor = self._descriptor, -1
                 if _files.get(self.path) is self:
                     del _files[self.path]
-                with _explained(self.path):
+                with explained(self.path):
                     os.close(descriptor)
 
-    def settle(self) -> _Prefix:
+    def settle(self) -> Prefix:
         """Make durable what was written so far, and say how much that is.
 
         Raises:
@@ -157,7 +151,7 @@ class AppendFile:
             if end < self._known.length:
                 raise RunDirError(f"{self.path}: another program cut it from {self._known.length} to {end} bytes")
             # Read from the file, because workers may have written to it too.
-            self._known = _extend(self._known, self._descriptor, end)
+            self._known = extend(self._known, self._descriptor, end)
             sync(self._descriptor)
         return self._known
 
@@ -170,7 +164,7 @@ class AppendFile:
 
     @contextlib.contextmanager
     def _in_use(self) -> Iterator[None]:
-        with _explained(self.path):
+        with explained(self.path):
             if self._descriptor < 0:
                 raise RunDirError(f"{self.path}: is closed; open it again with open_append")
             if not self.is_in_place():
@@ -194,7 +188,8 @@ class AppendFiles:
     def __init__(self, directory: Path) -> None:
         self.named = _as_named(directory)
         self.directory = Path(os.path.realpath(directory))
-        self._known: dict[str, _Prefix] = {}
+        self._known: dict[str, Prefix] = {}
+        self._mirrors: set[str] = set()
         self._restored = False
         self._unsynced: set[Path] = set()  # directories with names that may not be durable yet
         with _guard:
@@ -211,22 +206,37 @@ class AppendFiles:
             records: What :meth:`committed` returned for that commit.
 
         Raises:
-            CheckpointError: If a file is missing, shorter than committed or different; names it.
+            CheckpointError: If a file that is no mirror is missing, shorter than committed or different; names it.
             RunDirError: If a file cannot be cut.
         """
-        known = dict(_checked(self.directory, record) for record in records)
+        known: dict[str, Prefix] = {}
+        for record in records:
+            try:
+                name, prefix = checked(self.directory, record)
+            except CheckpointError as error:
+                if not is_mirror(record):
+                    raise
+                _logger.warning("%s; it begins anew", error)
+                continue
+            known[name] = prefix
+            if is_mirror(record):
+                self._mirrors.add(name)
         for name, prefix in known.items():
-            _cut(self.directory, name, prefix.length)
+            cut(self.directory, name, prefix.length, keeps=name not in self._mirrors)
         self._known = known
         self._restored = True
 
-    def adopt(self, path: Path) -> _Prefix:
+    def adopt(self, path: Path, *, mirror: bool) -> Prefix:
         """Take in a file that is about to be opened; returns what commits hold of it."""
         name = path.relative_to(self.directory).as_posix()
+        if mirror and not os.path.lexists(path):
+            self._known.pop(name, None)
         if name not in self._known:
+            if mirror:
+                self._mirrors.add(name)
             if self._restored and os.path.lexists(path):
-                _cut(self.directory, name, 0)
-            self._known[name] = _NOTHING
+                cut(self.directory, name, 0, keeps=not mirror)
+            self._known[name] = NOTHING
             self._unsynced.update(parent for parent in path.parents if parent.is_relative_to(self.directory))
         return self._known[name]
 
@@ -236,22 +246,35 @@ class AppendFiles:
         Raises:
             RunDirError: As :meth:`AppendFile.settle`.
         """
-        self._known[file.path.relative_to(self.directory).as_posix()] = file.settle()
+        name = file.path.relative_to(self.directory).as_posix()
+        try:
+            self._known[name] = file.settle()
+        except RunDirError:
+            if name in self._mirrors:
+                self._known[name] = NOTHING  # nobody knows what is left of it
+            raise
 
     def committed(self) -> list[dict[str, Any]]:
         """Make all files durable, and say what they hold, for the commit that is about to be written.
 
         Returns:
-            ``name``, ``bytes`` and ``crc32`` of every file, by name; without those that were closed and then removed.
+            ``name``, ``bytes`` and ``crc32`` of every file, and whether it is a ``mirror``, by name; without those that
+            were closed and then removed.
 
         Raises:
-            RunDirError: If one cannot be synced or was removed while open; names it.
+            RunDirError: If one that is no mirror cannot be synced or was removed while open; names it.
         """
         with _guard:
             for file in [file for file in _files.values() if file.run is self]:
-                self.settle(file)
+                try:
+                    self.settle(file)
+                except RunDirError as error:
+                    if file.path.relative_to(self.directory).as_posix() not in self._mirrors:
+                        raise
+                    _logger.warning("%s; a resume begins it anew", error)
             while self._unsynced:
-                with _explained(self.directory):
+                # A directory that is gone holds no names.
+                with explained(self.directory), contextlib.suppress(FileNotFoundError):
                     fsync_dir(next(iter(self._unsynced)))
                 self._unsynced.pop()
             self._known = {
@@ -259,6 +282,7 @@ class AppendFiles:
             }
             return [
                 {"name": name, "bytes": prefix.length, "crc32": prefix.crc32}
+                | ({"mirror": True} if name in self._mirrors else {})
                 for name, prefix in sorted(self._known.items())
             ]
 
@@ -292,87 +316,5 @@ def _as_named(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
-def _checked(directory: Path, record: Mapping[str, Any]) -> tuple[str, _Prefix]:
-    """What a record says of a file, if the file agrees."""
-    try:
-        name, prefix = record["name"], _Prefix(operator.index(record["bytes"]), operator.index(record["crc32"]))
-        descriptor = open_inside(directory, name)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{directory}: {dict(record)} describes no file of the run: {error}") from error
-    except OSError as error:
-        raise CheckpointError(f"{directory / name}: {prefix.length} bytes are committed, but {error}") from error
-    try:
-        size = os.fstat(descriptor).st_size
-        if size < prefix.length:
-            raise CheckpointError(
-                f"{directory / name}: {size} bytes, but {prefix.length} are committed; was it cut or replaced?"
-            )
-        if _extend(_NOTHING, descriptor, prefix.length) != prefix:
-            raise CheckpointError(
-                f"{directory / name}: its first {prefix.length} bytes are not those committed; was it edited?"
-            )
-    finally:
-        os.close(descriptor)
-    return name, prefix
-
-
-def _cut(directory: Path, name: str, length: int) -> None:
-    """Shorten a file, after adding the rest to what was discarded of it before."""
-    with _explained(directory / name):
-        descriptor = open_inside(directory, name, os.O_RDWR)
-        try:
-            size = os.fstat(descriptor).st_size
-            if size > length:
-                _keep(directory, directory / _DISCARDED / name, descriptor, length, size)
-                os.ftruncate(descriptor, length)
-                sync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _keep(directory: Path, path: Path, source: int, start: int, end: int) -> None:
-    """Add a part of a file to another one inside the run."""
-    # The run may come from a stranger, and a link in it lead anywhere.
-    if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(directory)):
-        raise RunDirError(f"{path}: a link leads out of the run; remove the link")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, _APPEND, 0o666)
-    try:
-        for chunk in _chunks(source, start, end):
-            write_all(descriptor, chunk)
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
-    fsync_dir(path.parent)
-
-
-def _extend(prefix: _Prefix, descriptor: int, end: int) -> _Prefix:
-    """A longer prefix of the same file."""
-    crc32 = prefix.crc32
-    for chunk in _chunks(descriptor, prefix.length, end):
-        crc32 = zlib.crc32(chunk, crc32)
-    return _Prefix(end, crc32)
-
-
-def _chunks(descriptor: int, start: int, end: int) -> Iterator[bytes]:
-    while start < end:
-        chunk = os.pread(descriptor, min(_CHUNK, end - start), start)
-        if not chunk:
-            raise OSError(f"ends at {start} bytes instead of {end}")
-        start += len(chunk)
-        yield chunk
-
-
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Let every error of the system be one of ours that names the file."""
-    try:
-        yield
-    except RunDirError:
-        raise
-    except OSError as error:
-        raise RunDirError(f"{path}: cannot be written: {error}") from error

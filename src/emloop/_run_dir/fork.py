@@ -12,6 +12,8 @@ from emloop._state.commit import Commit, write_commit
 from emloop._support.files import open_inside, sync, write_new
 from emloop.errors import RunDirError
 
+from .beginnings import is_mirror
+
 __all__ = ["copy_commit"]
 
 
@@ -35,7 +37,11 @@ def copy_commit(
         CheckpointError: If the commit is damaged.
     """
     for record in commit.info["appended"]:
-        _copy_beginning(origin, directory, record["name"], record["bytes"])
+        try:
+            _copy_beginning(origin, directory, record["name"], record["bytes"])
+        except RunDirError:
+            if not is_mirror(record):  # the new run says what it lacks when it begins
+                raise
     for path in sorted(origin.iterdir()):
         if path.is_dir() and not path.is_symlink() and (path.name.startswith("model_") or path.name == "program"):
             shutil.copytree(path, directory / path.name, symlinks=True)
