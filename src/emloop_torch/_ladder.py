@@ -13,7 +13,6 @@ what Python keeps in it included, is as it was before.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -24,7 +23,7 @@ import torch
 from torch import nn
 
 from ._exporting import View, export_view, trace_view
-from ._parameters import load_values, tied_names, values_of
+from ._parameters import copy_of, load_values, tied_names, values_of
 from ._program import FORMAT, Program
 from ._program_module import LOSS, ProgramModule
 from ._verifying import Difference, Run, compare, sizes_of, with_examples
@@ -153,7 +152,7 @@ class _Climber:
     def _make(self, view: str, method: str, names: Sequence[str], kind: str) -> None:
         example = {name: self._batches[0][name] for name in names}
         outputs, train = self._outputs(method, example), view == "train"
-        maker = View(_copy(self._module), method, names, outputs)
+        maker = View(copy_of(self._module), method, names, outputs)
         gradients = self._trained(example) if train else []
         if kind == _EXPORTED:
             self._graphs[view] = export_view(maker, example, self._varying, train=train)
@@ -168,7 +167,7 @@ class _Climber:
         self._verify(view, method)
 
     def _verify(self, view: str, method: str) -> None:
-        live = _copy(self._module)
+        live = copy_of(self._module)
         program = ProgramModule(self.program(_EXPORTED, None))
         program.to(next(iter(self._batches[0].values())).device)
         load_values(program, _bare_values(live))
@@ -190,7 +189,7 @@ class _Climber:
 
     def _outputs(self, method: str, batch: Mapping[str, torch.Tensor]) -> list[str]:
         """Names of the outputs that have a value for every example."""
-        module = _copy(self._module).eval()
+        module = copy_of(self._module).eval()
         with torch.random.fork_rng(), torch.no_grad():
             outputs = getattr(module, method)(**batch)
         examples = len(next(iter(batch.values())))
@@ -202,7 +201,7 @@ class _Climber:
 
     def _trained(self, batch: Mapping[str, torch.Tensor]) -> list[str]:
         """Names of the parameters that have a gradient."""
-        module = _copy(self._module).train()
+        module = copy_of(self._module).train()
         with torch.random.fork_rng():
             with self._request.precision():
                 loss = module(**batch)[LOSS]
@@ -244,13 +243,6 @@ def _made_of(module: nn.Module, frozen: Sequence[str]) -> dict[str, Any]:
         ],
         "tied": tied_names(module),
     }
-
-
-def _copy(module: nn.Module) -> nn.Module:
-    """A deep copy; what a module has computed and kept, as hooks of old do, is copied without its history."""
-    kept = [value for part in module.modules() for value in vars(part).values() if isinstance(value, torch.Tensor)]
-    memo = {id(value): value.detach().clone() for value in kept if not value.is_leaf}
-    return copy.deepcopy(module, memo)
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -15,9 +16,16 @@ from emloop.types import StateTree
 
 from ._arrays import to_plain, to_tensor
 
-__all__ = ["freeze", "load_values", "matching", "storages", "tied_names", "values_of"]
+__all__ = ["copy_of", "freeze", "load_values", "matching", "storages", "tied_names", "values_of"]
 
 _EXTRA = "extra"
+
+
+def copy_of(module: nn.Module) -> nn.Module:
+    """A deep copy; what a module has computed and kept, as hooks of old do, is copied without its history."""
+    kept = [value for part in module.modules() for value in vars(part).values() if isinstance(value, torch.Tensor)]
+    memo = {id(value): value.detach().clone() for value in kept if not value.is_leaf}
+    return copy.deepcopy(module, memo)
 
 
 def values_of(module: nn.Module) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class ProgramModule(nn.Module):
     """
 
     program: Program
-    _graphs: dict[str, _Graph]
+    _graphs: dict[str, nn.Module]
     _mean: torch.Tensor | None
 
     def __init__(self, program: Program) -> None:
@@ -80,6 +80,16 @@ class ProgramModule(nn.Module):
         view = views.get("eval" if method == "forward" else method)
         return None if view is None else list(view["inputs"])
 
+    def graph(self, view: str) -> nn.Module:
+        """The graph of a view; it uses this module's parameters and buffers, or, if it is traced, is given them.
+
+        Raises:
+            SavedModelError: If there is no such view.
+        """
+        if view not in self._graphs:
+            self._graphs[view] = self._load(view)
+        return self._graphs[view]
+
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
         # Moving a module to a device replaces its buffers, and graphs hold constants that have to move along.
         super()._apply(fn, recurse)
@@ -90,7 +100,7 @@ class ProgramModule(nn.Module):
         described = self._view(view)
         ordered = _ordered(view, described["inputs"], inputs)
         if described["kind"] == "exported":
-            outputs = self._graph(view)(*ordered)
+            outputs = self.graph(view)(*ordered)
         else:
             outputs = self._run_traced(view, described, ordered)
         return dict(zip(described["outputs"], outputs, strict=True))
@@ -99,9 +109,9 @@ class ProgramModule(nn.Module):
         named = dict(self.named_parameters())
         held: tuple[list[torch.Tensor], list[torch.Tensor]] = (list(named.values()), list(self.buffers()))
         if view != "train":
-            return _run_graph(self._graph(view), described, *held, ordered)[0]
+            return _run_graph(self.graph(view), described, *held, ordered)[0]
         trained = [named[name] for name in described["gradients"]]
-        mean, *outputs = _Traced.apply(self._graph(view), described, *held, ordered, *trained)
+        mean, *outputs = _Traced.apply(self.graph(view), described, *held, ordered, *trained)
         self.__dict__["_mean"] = mean
         return outputs
 
@@ -115,18 +125,14 @@ class ProgramModule(nn.Module):
         described: Mapping[str, Any] = views[view]
         return described
 
-    def _graph(self, view: str) -> _Graph:
-        if view not in self._graphs:
-            self._graphs[view] = self._load(view)
-        return self._graphs[view]
-
-    def _load(self, view: str) -> _Graph:
+    def _load(self, view: str) -> nn.Module:
+        described = self._view(view)
         exported = unpack(self.program.graphs[view], f"{view}.pt2")
         device = next(iter(self.parameters()), torch.empty(0)).device
         if device.type != self.program.description["device"]:
             exported = move_to_device_pass(exported, str(device))
         graph = exported.module(check_guards=False)
-        if self._view(view)["kind"] == "exported":
+        if described["kind"] == "exported":
             self._share(graph)
         return graph
 

@@ -18,12 +18,14 @@ from emloop.errors import BatchError, ConfigError, MissingVariableError, SavedMo
 from emloop.models.abstract_model import AbstractModel
 from emloop.saved_models import find_saved, saved_model_path, write_saved_model
 from emloop.seeding import current_seed
+from emloop.suggest import check_choice
 from emloop.types import Batch, StateTree
 
 from ._building import adopt_arguments, build_module, build_updates, transfer
 from ._feeding import Feed
 from ._generators import Generators
 from ._monitor import SIGNALS, Monitor, listen_to
+from ._onnx import FORMATS, export
 from ._optimizers import build_optimizer
 from ._parameters import freeze, load_values, storages, values_of
 from ._program import FOLDER
@@ -104,6 +106,7 @@ class BaseModel(AbstractModel):
         SavedModelError: If there is nothing to restore from, or the source is needed for it.
     """
 
+    exports_to: ClassVar[tuple[str, ...]] = FORMATS
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
     resume_changes: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("name", "profile", "saved_model", "init_from"), "safe"),
@@ -340,6 +343,11 @@ class BaseModel(AbstractModel):
             reason=program.reason,
             extra={"versions": {"torch": torch.__version__}, **program.summary},
         )
+
+    def export(self, to: str, directory: str, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """Write what the model does without labels for another runtime; ``emloop export`` calls this, and compares."""
+        check_choice("to", to, FORMATS)
+        return export(self.module, directory, batches, self._settings, self._floating)
 
     def state_dict(self) -> StateTree:
         """All that the training depends on; optimizer and gradients by the names of the parameters."""

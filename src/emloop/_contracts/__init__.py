@@ -1,6 +1,7 @@
 """What a dataset, a model and a hook promise."""
 
 from .dataset import AbstractDataset
+from .exporting import Exportable
 from .hook import AbstractHook, Loop, declares_state
 from .model import AbstractModel, bind_run, has_state, optional_method
 from .resume_changes import REFUSED, SAFE, ResumeChanges
@@ -11,6 +12,7 @@ __all__ = [
     "AbstractDataset",
     "AbstractHook",
     "AbstractModel",
+    "Exportable",
     "Loop",
     "ResumeChanges",
     "bind_run",

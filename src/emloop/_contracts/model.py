@@ -24,8 +24,8 @@ class AbstractModel(ABC):
 
     Beside the methods below a model may have: ``state_dict`` and ``load_state_dict``, all that its training depends on;
     ``get_variable(name)`` and ``set_variable(name, value)`` for hooks that steer; ``prefetch(batch)``, called with each
-    batch that is read ahead, in the thread that reads, whose result ``run`` finds as ``stream.prefetched``; and
-    ``end_epoch()``, called after the last batch of every training epoch.
+    batch that is read ahead, in the thread that reads, whose result ``run`` finds as ``stream.prefetched``;
+    ``end_epoch()``, called after the last batch of every training epoch; and ``export``, see :class:`Exportable`.
 
     Args:
         dataset: The dataset of the run.
