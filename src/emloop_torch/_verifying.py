@@ -130,7 +130,7 @@ def _off(tensor: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def _largest(tensor: torch.Tensor) -> float:
-    values = tensor.detach().abs().to(torch.float64)
+    values = (torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()).to(torch.float64).abs()
     finite: Any = values[values.isfinite()]
     return float(finite.max()) if finite.numel() else 0.0
 

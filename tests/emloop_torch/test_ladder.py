@@ -252,6 +252,20 @@ def test_axes_that_vary_stay_free(create):
         restored.run(batch(4, 5, width=2), train=False)
 
 
+def test_outputs_may_be_true_or_false(create, batches, manifest):
+    """What is no number is compared all the same."""
+
+    class Deciding(Net):
+        def predict(self, points):
+            outputs = super().predict(points)
+            return {**outputs, "sure": outputs["logits"].abs().amax(1) > 1}
+
+    model = create(Deciding, outputs=["loss", "sure"])
+    model.run(batches[0], train=True)
+
+    assert manifest(model.save("best"))["rung"] == "exported"
+
+
 def test_the_program_is_made_once_in_a_run_and_copied(create, batches, tmp_path, monkeypatch):
     """A second model of the run, as after a resume, verifies what is there instead of making it anew."""
     model = create(deep)
