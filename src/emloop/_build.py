@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from emloop import saved_models
@@ -47,6 +48,8 @@ def check(config: Mapping[str, Any], main_loop: type, *, restoring: bool = False
         except UnknownClassError as error:
             if not (restoring and entry.kind is MODEL):
                 found += _placed(error, config, entry)
+            else:
+                _import_fallback(config)
             continue
         found += _mistakes(cls, entry, config, strict=strict)
     found += _mistakes(main_loop, main_loop_entry(config), config, strict=strict)
@@ -128,6 +131,14 @@ def build_hooks(
     if errors:
         raise errors[0]
     return hooks
+
+
+def _import_fallback(config: Mapping[str, Any]) -> None:
+    """Import the backend of a model whose class is gone, as early as that would have been: the seed is for it, too."""
+    name = config["model"].get("restore_fallback")
+    if name:
+        with suppress(UnknownClassError):  # said where the model is built
+            find_class(name, MODEL)
 
 
 def fallback_name(model: object) -> str | None:

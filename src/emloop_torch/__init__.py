@@ -7,7 +7,12 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("emloop_torch", "torch") from error
 
+from emloop.seeding import add_global_generator
+
+from ._generators import SharedGenerators
 from .base_model import BaseModel
 from .supervised import Supervised
+
+add_global_generator("torch", SharedGenerators())
 
 __all__ = ["BaseModel", "Supervised"]

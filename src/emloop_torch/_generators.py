@@ -1,4 +1,5 @@
 """The random numbers of a model: a sequence for training and another for evaluation, apart from everybody else's.
+And everybody else's: PyTorch's global generators, which the core seeds, commits and restores.
 
 PyTorch's dropout and the like draw from global generators. While a model works, these stand where the model's own
 sequence stands, and afterwards where they stood before. So neither an extra evaluation nor a hook that draws changes
@@ -19,13 +20,38 @@ from emloop.types import StateTree
 
 from ._arrays import to_plain, to_tensor
 
-__all__ = ["Generators"]
+__all__ = ["Generators", "SharedGenerators"]
 
 logger = logging.getLogger(__name__)
 
 Purpose = Literal["training", "evaluation"]
 
 _OTHER_HALF = 1 << 63
+
+
+class SharedGenerators:
+    """PyTorch's global generators, of the host and of every device in use."""
+
+    def seed(self, seed: int) -> None:
+        """Begin anew."""
+        torch.manual_seed(seed)
+
+    def state_dict(self) -> StateTree:
+        """Kind of device → states of its generators, ``uint8``, by the number of the device."""
+        states = {"cpu": [torch.get_rng_state()]}
+        if torch.cuda.is_initialized():
+            states["cuda"] = torch.cuda.get_rng_state_all()
+        if torch.backends.mps.is_available():
+            states["mps"] = [torch.mps.get_rng_state()]
+        return {kind: list(map(to_plain, of_kind)) for kind, of_kind in states.items()}
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Go on from what :meth:`state_dict` returned, as far as there are such devices here."""
+        torch.set_rng_state(to_tensor(state["cpu"][0]))
+        for number, of_device in enumerate(state.get("cuda", ())[: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(to_tensor(of_device), number)
+        if "mps" in state and torch.backends.mps.is_available():
+            torch.mps.set_rng_state(to_tensor(state["mps"][0]))
 
 
 class Generators:

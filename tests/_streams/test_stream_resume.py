@@ -325,9 +325,18 @@ def test_a_stream_that_draws_from_the_global_random_state_is_told(draw, buffer_s
     assert stream.level == "epoch"
     (record,) = caplog.records
     assert record.getMessage() == (
-        "Stream `train` draws from the global random state of Python or NumPy, so it can be resumed exactly only at "
-        "the start of a pass, and with a buffer not at all; draw from self.rng('train') instead"
+        "Stream `train` draws from the global random state of Python, NumPy or a framework, so it can be resumed "
+        "exactly only at the start of a pass, and with a buffer not at all; draw from self.rng('train') instead"
     )
+
+
+@pytest.mark.parametrize(("buffer_size", "told"), [(0, 0), (2, 1)])
+def test_an_evaluation_may_draw_from_the_global_random_state_unless_it_is_read_ahead(buffer_size, told, caplog):
+    """It always begins at the start of a pass; but a thread draws in no order that could be repeated."""
+    batches = (batch(index, np.random.rand()) for index in range(BATCHES))
+    run(StreamWrapper(lambda: batches, buffer_size, name="valid", training=False), 2)
+
+    assert len(caplog.records) == told
 
 
 def test_a_sequence_may_draw_from_the_global_random_state_while_it_is_read(caplog):

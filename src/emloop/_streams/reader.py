@@ -104,8 +104,8 @@ class Reader:
     def open(self) -> None:
         """Call the stream method for the pass to be read next, and go to the loaded position, if not done yet.
 
-        A method that draws from the global random state is called again for the first batch, from the state that
-        holds then.
+        Where that draws from a global random state, it is done again for the first batch, from the state that holds
+        then.
 
         Raises:
             CannotResumeError: If the stream is not what it was when the position was saved. It can be read on then,
@@ -157,7 +157,7 @@ class Reader:
         """Open the pass.
 
         Returns:
-            The global random state before, if the stream method was seen to draw from it.
+            The global random state before, if opening was seen to draw from it.
         """
         if self.failure is not None:
             self._raise_again(self.failure)
@@ -166,8 +166,8 @@ class Reader:
             with entered(self._pass):
                 before = random_state() if self._probe else None
                 iterable = self._stream_fn()
-                drew = before is not None and not equal_trees(before, random_state())
                 self._source = source = open_source(iterable, target if self.batches else None)
+                drew = before is not None and not equal_trees(before, random_state())
                 # What it drew, such as an order, is not drawn again by another process, unless its state has it.
                 if drew and source.capture is None:
                     self._warn_of_global_state()
@@ -207,11 +207,12 @@ class Reader:
                 self._warn_of_global_state()
 
     def _warn_of_global_state(self) -> None:
-        if not self._draws_globally:
-            self._draws_globally = True
+        first, self._draws_globally = not self._draws_globally, True
+        # An evaluation is never resumed inside of a pass; in a thread, it draws among the draws of others.
+        if first and (self.training or self._ahead):
             logger.warning(
-                "Stream `%s` draws from the global random state of Python or NumPy, so it can be resumed exactly only "
-                "at the start of a pass, and with a buffer not at all; draw from self.rng(%r) instead",
+                "Stream `%s` draws from the global random state of Python, NumPy or a framework, so it can be resumed "
+                "exactly only at the start of a pass, and with a buffer not at all; draw from self.rng(%r) instead",
                 self.name,
                 self.name,
             )

@@ -89,7 +89,7 @@ def restore_streams(loop: MainLoop, commit: Commit, streams: Mapping[str, Stream
         if component in commit.components:
             _give(loop, f"stream {name!r}", partial(_seek, stream), commit.load(component))
         stream.open()
-    restore_random_state(commit.load("random"))
+    _give(loop, "the random state", restore_random_state, commit.load("random"))
 
 
 def _model_state(model: Any) -> StateTree:

@@ -1,0 +1,181 @@
+"""Data as PyTorch's users read it: a random split, a DataLoader that shuffles, noise from the global generator."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import emloop_torch  # noqa: E402, F401 - adds PyTorch's generators to those of a run
+from emloop._state.commit import newest_commit  # noqa: E402
+from emloop._state.random import random_state, restore_random_state, seed_everything, use_seed  # noqa: E402
+from emloop._state.tree import dump_tree, equal_trees, load_tree  # noqa: E402
+from emloop.errors import ConfigError, StateError  # noqa: E402
+from emloop.seeding import add_global_generator  # noqa: E402
+
+DATA = """
+import torch
+from torch.utils.data import DataLoader, TensorDataset, random_split
+
+import emloop as el
+
+
+class Points(el.BaseDataset):
+    def _configure_dataset(self):
+        generator = torch.Generator().manual_seed(0)
+        points = torch.rand(96, 3, generator=generator)
+        labels = (points.sum(1) > 1.5).long()
+        self.train, self.test = random_split(TensorDataset(torch.arange(96), points, labels), [64, 32])
+
+    def _batches(self, part, shuffle):
+        return DataLoader(part, batch_size=16, shuffle=shuffle, collate_fn=self._collate)
+
+    @staticmethod
+    def _collate(examples):
+        numbers, points, labels = map(torch.stack, zip(*examples))
+        return {"numbers": numbers, "points": points + 0.1 * torch.randn_like(points), "labels": labels}
+
+    def train_stream(self):
+        return self._batches(self.train, shuffle=True)
+
+    def test_stream(self):
+        return self._batches(self.test, shuffle=False)
+"""
+
+NET = """
+import emloop_torch
+from torch import nn
+from torch.nn import functional
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.2), nn.Linear(8, 2))
+
+    def forward(self, points, labels):
+        return {"loss": functional.cross_entropy(self.body(points), labels, reduction="none")}
+
+
+class Model(emloop_torch.BaseModel):
+    def create_model(self):
+        return Net()
+"""
+
+CONFIG = """
+dataset: {class: data.Points}
+model: {name: points, class: net.Model, inputs: [points, labels], outputs: [loss]}
+hooks:
+  - ComputeStats: {variables: [loss]}
+  - SaveLatest
+  - PredictionsToCsv: {variables: [labels], id_variable: numbers, output_file: seen.csv}
+main_loop: {seed: 5, epochs_count: 4, extra_streams: [test], on_unused_sources: ignore}
+eval: {test: {hooks: [{PredictionsToCsv: {variables: [labels], id_variable: numbers, output_file: seen.csv}}]}}
+"""
+
+
+@pytest.fixture
+def emloop(tmp_path):
+    """Run the command line in a project of these files."""
+    for name, text in (("data.py", DATA), ("net.py", NET), ("config.yaml", CONFIG)):
+        (tmp_path / name).write_text(text)
+
+    def emloop(*arguments):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "emloop", *arguments]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return emloop
+
+
+def numbers_in(run):
+    lines = (run / "seen.csv").read_text().splitlines()[1:]
+    return [int(line.split(",")[0]) for line in lines]
+
+
+@pytest.mark.slow
+def test_what_pytorch_draws_is_part_of_the_run(emloop, tmp_path):
+    """A resumed run shuffles and adds noise as an untouched one; an evaluation, also without the model's source, splits
+    as its training did.
+    """
+    said = emloop("train", "config.yaml", "--output_dir", "whole")
+    emloop("train", "config.yaml", "--output_dir", "cut", "main_loop.epochs_count=2")
+    (tmp_path / "net.py").unlink()
+    emloop("resume", "cut", "main_loop.epochs_count=4")
+    emloop("eval", "test", "cut", "--output_dir", "tested")
+
+    whole, cut, tested = (tmp_path / "log" / name for name in ("whole", "cut", "tested"))
+    metrics = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (whole, cut)]
+    assert metrics[0] == metrics[1]
+    states = [newest_commit(run / "checkpoints", set_aside=False)[0].load("model") for run in (whole, cut)]
+    assert equal_trees(*states)
+    assert (whole / "seen.csv").read_text() == (cut / "seen.csv").read_text()
+    assert numbers_in(tested) == numbers_in(cut)[-32:]
+    assert "Stream `train` draws from the global random state of Python, NumPy or a framework" in said
+
+
+def test_the_seed_and_the_state_of_a_run_are_also_those_of_pytorch():
+    """As those of Python and NumPy, through the files of a commit."""
+    kept = random_state()
+    seed_everything(11)
+    first = torch.rand(3)
+    skeleton, arrays = dump_tree(random_state())
+    expected = torch.rand(700)
+    seed_everything(11)
+    again = torch.rand(3)
+    restore_random_state(load_tree(skeleton, arrays))
+    found = torch.rand(700)
+    restore_random_state(kept)
+
+    assert torch.equal(first, again)
+    assert torch.equal(expected, found)
+
+
+class Counter:
+    """A generator that gives one number after the other."""
+
+    def __init__(self):
+        self.number = -1
+
+    def seed(self, seed):
+        self.number = seed
+
+    def state_dict(self):
+        return {"number": np.int64(self.number)}
+
+    def load_state_dict(self, state):
+        self.number = int(state["number"])
+
+
+def test_a_generator_that_comes_during_a_run_has_its_seed(monkeypatch):
+    """Whatever imports the backend; from then on it is part of the state, which nobody without it can take up."""
+    monkeypatch.setattr("emloop._state.random._OTHERS", {})
+    counter = Counter()
+    with use_seed(4):
+        add_global_generator("counter", counter)
+    assert counter.number == 4
+
+    state = random_state()
+    counter.number = 9
+    restore_random_state(state)
+    assert counter.number == 4
+
+    monkeypatch.setattr("emloop._state.random._OTHERS", {})
+    with pytest.raises(StateError, match="holds the random numbers of 'counter', whose backend is not here"):
+        restore_random_state(state)
+
+
+def test_the_core_s_own_generators_cannot_be_replaced():
+    """There is one of that name already."""
+    with pytest.raises(ConfigError, match="'python' and 'numpy' are there already, got 'numpy'"):
+        add_global_generator("numpy", Counter())
