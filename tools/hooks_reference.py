@@ -23,6 +23,7 @@ GROUPS = {
         "Benchmark",
         "ShowProgress",
         "WriteCSV",
+        "WriteTensorBoard",
         "PredictionsToCsv",
         "LogitsToCsv",
         "SequenceToCsv",

@@ -44,6 +44,7 @@ MODULES = {
     "StopOnPlateau": "stop_on_plateau",
     "TrainingTrace": "training_trace",
     "WriteCSV": "write_csv",
+    "WriteTensorBoard": "write_tensorboard",
 }
 TO_EXTEND = {"AccumulateVariables", "ComputeStats", "EveryNEpoch", "OnPlateau"}
 STEERS = {"Check", "DecayLR", "DecayLROnPlateau", "InitLR", "OnPlateau", "SaveBest", "SaveEvery", "SaveLatest"}

@@ -145,6 +145,10 @@ def _write_csv(arguments: Arguments) -> Facts:
     return _all_streams(arguments) if arguments.get("on_missing_variable") == "error" else Facts()
 
 
+def _write_tensorboard(arguments: Arguments) -> Facts:
+    return _write_csv(arguments) if arguments.get("streams") is None else Facts()
+
+
 def _stop_on_nan(arguments: Arguments) -> Facts:
     return _all_streams(arguments) if arguments.get("after_epoch") is True else Facts()
 
@@ -166,4 +170,5 @@ _RULES: dict[str, Callable[[Arguments], Facts]] = {
     "emloop.hooks.stop_on_nan.StopOnNaN": _stop_on_nan,
     "emloop.hooks.stop_on_plateau.StopOnPlateau": _on_plateau,
     "emloop.hooks.write_csv.WriteCSV": _write_csv,
+    "emloop.hooks.write_tensorboard.WriteTensorBoard": _write_tensorboard,
 }

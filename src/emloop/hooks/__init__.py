@@ -40,6 +40,7 @@ _MODULES = {
     "TrainingTrace": "training_trace",
     "TrainingTraceKeys": "training_trace",
     "WriteCSV": "write_csv",
+    "WriteTensorBoard": "write_tensorboard",
 }
 
 __all__ = sorted(_MODULES)  # noqa: PLE0605  (computed, so that a name cannot be missing from it)

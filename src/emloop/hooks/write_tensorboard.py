@@ -1,0 +1,317 @@
+"""Show a training in TensorBoard: curves, histograms and pictures.
+
+Every stream is a run of TensorBoard's, with a folder and a file of its own, in which a variable has the same tag as in
+every other: so training and validation lie over each other in one chart. What is written is a mirror of the training:
+what cannot be written is missing there, and the training goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from numbers import Real
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias
+from urllib.parse import quote
+
+import numpy as np
+
+from emloop._contracts import SAFE, AbstractHook, AbstractModel, ResumeChanges
+from emloop.constants import EL_DEFAULT_TRAIN_STREAM
+from emloop.errors import ConfigError, MissingVariableError, Problem, VariableTypeError
+from emloop.types import Batch, EpochData, StateTree
+
+from .arguments import at_least, name_list, optional_name_list
+from .epoch_data import as_scalar, missing_from_epoch
+from .event_file import EventFile, histogram_value, picture_value, require_tensorboard, scalar_value
+from .gathering import Gathering
+from .histograms import HistogramColumn
+from .hook_state import check_keys
+from .pictures import FirstPictures, Pixels, as_pixels, require_pillow
+from .tolerance import ACTIONS, Tolerance
+
+__all__ = ["WriteTensorBoard"]
+
+_LOGGER = logging.getLogger(__name__)
+
+_FOLDER = "tensorboard"
+_MEANS = ("mean", "nanmean")
+
+_Action: TypeAlias = Literal["error", "warn", "ignore"]
+
+_Values: TypeAlias = Iterator[tuple[str, Callable[[], Any]]]
+"""Tags, and what makes the value that TensorBoard shows under each."""
+
+
+class WriteTensorBoard(AbstractHook):
+    """Write what TensorBoard shows: a curve for every number of the epoch's data, histograms and pictures.
+
+    .. code-block:: yaml
+
+        hooks:
+          - ComputeStats: {variables: [loss, {accuracy: [mean, std]}]}
+          - WriteTensorBoard:
+              histogram_variables: [predictions]
+
+    ``tensorboard --logdir log`` shows all runs. Every stream is a run of TensorBoard's, ``tensorboard/train``,
+    ``tensorboard/valid``, with the same tags, so that their curves lie in one chart: ``loss`` is the value, its
+    ``mean`` or else its ``nanmean``; ``loss/std`` and the like are the other aggregations, ``loss/histogram`` is the
+    histogram. The step is the number of the epoch, 0 in an evaluation, which writes into its own run directory.
+
+    A resumed run goes on with the files as if it had never stopped. Whatever goes wrong while they are written costs a
+    warning and what it was about to write, never the training.
+
+    Args:
+        output_dir: The run directory.
+        model: The model, which knows the ``model_variables``.
+        variables: Names of the variables with curves; by default all that are there.
+        streams: Names of the streams; all others are ignored. By default every stream must have the variables.
+        histogram_variables: Names of variables with a histogram of all finite values of an epoch, in at most 64 buckets
+            of equal width. Memory does not grow with the epoch.
+        image_variables: Names of variables with pictures ``[H, W]`` or ``[H, W, C]``; 3 channels are red, green and
+            blue, 4 have opacity, 1 is grey. A hook has left one, or several as ``[N, H, W, C]``, in the epoch's data
+            (such as ``SaveConfusionMatrix`` with ``figure_action: store``); otherwise the first examples of every epoch
+            are shown. Bytes are taken as they are; other numbers are stretched, from the picture's smallest (black) to
+            its largest (white).
+        max_images: How many pictures of a variable are shown.
+        model_variables: Names of numbers of the model, such as ``learning_rate``, shown beside those of the stream that
+            trains, after every epoch but the zeroth.
+        flush_secs: Changes nothing: every epoch can be seen as soon as it is over.
+        visualize_graph: Must be false: there is no graph that all backends have.
+        on_unknown_type: What to do with a value that is no number, or a picture that is none: ``error``, ``warn``
+            (once) or ``ignore``.
+        on_missing_variable: What to do if a listed variable is not there: ``error``, ``warn`` (once) or ``ignore``.
+
+    Raises:
+        MissingExtraError: If TensorBoard is not installed.
+    """
+
+    resume_changes: ClassVar[ResumeChanges] = {
+        "on_unknown_type": SAFE,
+        "on_missing_variable": SAFE,
+        "flush_secs": SAFE,
+        "*": "counts from here on; start a TensorBoard that is watching anew",
+    }
+
+    UNKNOWN_TYPE_ACTIONS: ClassVar[list[str]] = ACTIONS
+    MISSING_VARIABLE_ACTIONS: ClassVar[list[str]] = ACTIONS
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        model: AbstractModel | None = None,
+        variables: Iterable[str] | None = None,
+        *,
+        streams: Iterable[str] | None = None,
+        histogram_variables: Iterable[str] = (),
+        image_variables: Iterable[str] = (),
+        max_images: int = 4,
+        model_variables: Iterable[str] = (),
+        flush_secs: float | None = None,
+        visualize_graph: bool = False,
+        on_unknown_type: _Action = "warn",
+        on_missing_variable: _Action = "error",
+    ) -> None:
+        super().__init__()
+        require_tensorboard("WriteTensorBoard")
+        if visualize_graph:
+            message = "visualize_graph: there is no graph that all backends have, so none is drawn"
+            hint = "leave it out; a viewer such as Netron shows the program of a saved model"
+            raise ConfigError(Problem(message, hints=(hint,)))
+        self._folder = Path(output_dir, _FOLDER)
+        self._variables = optional_name_list("variables", variables)
+        self._streams = optional_name_list("streams", streams)
+        self._image_variables = name_list("image_variables", image_variables)
+        if self._image_variables:
+            require_pillow("WriteTensorBoard", "tensorboard")
+        self._max_images = at_least("max_images", 1, max_images)
+        self._model: Any = model
+        self._model_variables = name_list("model_variables", model_variables)
+        if self._model_variables and not hasattr(model, "get_variable"):
+            raise ConfigError(f"model_variables: {type(model).__name__} has no get_variable that could be asked")
+        self._tolerate = Tolerance(
+            "WriteTensorBoard", on_missing_variable=on_missing_variable, on_unknown_type=on_unknown_type
+        )
+        self._histograms = Gathering(
+            name_list("histogram_variables", histogram_variables),
+            HistogramColumn,
+            required=True,
+            problem=self._tolerate,
+        )
+        self._pictures = Gathering(
+            self._image_variables,
+            partial(FirstPictures, self._max_images),
+            required=False,  # the epoch's data may have them
+            problem=self._tolerate,
+        )
+        self._files: dict[str, EventFile] = {}
+        self._has_failed = False
+
+    def after_batch(self, stream_name: str, batch_data: Batch) -> None:
+        """Take the batch's values for histograms, and pictures as long as there are too few.
+
+        Raises:
+            MissingVariableError: If the batch lacks a variable and that is an error.
+            VariableTypeError: If values are no numbers, or no pictures, and that is an error.
+        """
+        if self._observes(stream_name):
+            self._histograms.add(stream_name, batch_data)
+            self._pictures.add(stream_name, batch_data)
+
+    def after_epoch(self, epoch_id: int, epoch_data: EpochData) -> None:
+        """Write the epoch, stream by stream.
+
+        Raises:
+            MissingVariableError: If a variable is not there and that is an error.
+            VariableTypeError: If a value cannot be shown and that is an error.
+        """
+        for stream_name, data in epoch_data.items():
+            if self._observes(stream_name):
+                values = dict(self._scalars(stream_name, data))
+                if epoch_id > 0 and stream_name == self._train_stream_name():
+                    values.update(self._model_scalars(stream_name))
+                values.update(self._histogram_values(stream_name))
+                values.update(self._picture_values(stream_name, data))
+                if values:
+                    self._write(stream_name, epoch_id, values.values())
+        self._histograms.forget()
+        self._pictures.forget()
+
+    def after_training(self, success: bool) -> None:
+        """Close the files."""
+        while self._files:
+            stream_name, file = self._files.popitem()
+            try:
+                file.close()
+            except OSError as error:
+                self._tell(f"the end of stream {stream_name!r}", error)
+
+    def _observes(self, stream_name: str) -> bool:
+        return self._streams is None or stream_name in self._streams
+
+    def _train_stream_name(self) -> str:
+        return EL_DEFAULT_TRAIN_STREAM if self._main_loop is None else self._main_loop.train_stream_name
+
+    def _scalars(self, stream_name: str, data: Mapping[str, Any]) -> _Values:
+        names = self._variables
+        if names is None:
+            names = [name for name in data if name not in self._image_variables]
+        for name in names:
+            value = data.get(name)
+            if name not in data:
+                missing = missing_from_epoch(f"stream {stream_name!r}: variable", name, data)
+                self._tolerate(stream_name, name, missing)
+            elif isinstance(value, Mapping):
+                mean = next((word for word in _MEANS if word in value), None)
+                for word, of_word in value.items():
+                    yield from self._scalar(stream_name, name if word == mean else f"{name}/{word}", of_word)
+            else:
+                yield from self._scalar(stream_name, name, value)
+
+    def _scalar(self, stream_name: str, tag: str, value: Any) -> _Values:
+        number = _as_float(value)
+        if number is None:
+            error = f"stream {stream_name!r}: variable {tag!r}: expected a number, got {type(value).__name__}"
+            self._tolerate(stream_name, tag, VariableTypeError(error))
+        else:
+            yield tag, partial(scalar_value, tag, number)
+
+    def _model_scalars(self, stream_name: str) -> _Values:
+        for name in self._model_variables:
+            try:
+                value = self._model.get_variable(name)
+            except MissingVariableError as error:
+                self._tolerate(stream_name, name, error)
+            else:
+                yield from self._scalar(stream_name, name, value)
+
+    def _histogram_values(self, stream_name: str) -> _Values:
+        for name, column in self._histograms.of(stream_name).items():
+            with self._tolerating(stream_name, name):
+                histogram = None if column is None else column.histogram()
+                if histogram is not None:
+                    yield f"{name}/histogram", partial(histogram_value, f"{name}/histogram", histogram)
+
+    def _picture_values(self, stream_name: str, data: Mapping[str, Any]) -> _Values:
+        gathered = self._pictures.of(stream_name)
+        for name in self._image_variables:
+            with self._tolerating(stream_name, name):
+                if name in data:
+                    pictures = self._pictures_left(name, data[name])
+                else:
+                    pictures = self._first_pictures(name, gathered.get(name))
+                    if not pictures and gathered.get(name) is not None:
+                        missing = missing_from_epoch(f"stream {stream_name!r}: variable", name, data)
+                        raise MissingVariableError(f"{missing}; nor is it in a batch")
+                for tag, pixels in pictures.items():
+                    yield tag, partial(picture_value, tag, pixels)
+
+    def _pictures_left(self, name: str, value: Any) -> dict[str, Pixels]:
+        """The pictures that a hook has left, by their tags."""
+        if len(getattr(value, "shape", ())) != 4:
+            return {name: as_pixels(value)}
+        return {f"{name}/{index}": as_pixels(value[index]) for index in range(min(len(value), self._max_images))}
+
+    def _first_pictures(self, name: str, gathered: FirstPictures | None) -> dict[str, Pixels]:
+        """The pictures of the epoch's first examples, by their tags."""
+        return {} if gathered is None else {f"{name}/{index}": pixels for index, pixels in enumerate(gathered.all())}
+
+    @contextlib.contextmanager
+    def _tolerating(self, stream_name: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except MissingVariableError as error:
+            self._tolerate(stream_name, name, error)
+        except VariableTypeError as error:
+            self._tolerate(stream_name, name, VariableTypeError(f"stream {stream_name!r}: variable {name!r}: {error}"))
+
+    def _write(self, stream_name: str, epoch_id: int, makers: Iterable[Callable[[], Any]]) -> None:
+        try:
+            if stream_name not in self._files:
+                self._files[stream_name] = EventFile(self._folder / _folder_name(stream_name))
+            self._files[stream_name].write(epoch_id, [make() for make in makers])
+        except Exception as error:  # noqa: BLE001 - told with its type; whatever a mirror meets, it stops no training
+            self._tell(f"epoch {epoch_id} of stream {stream_name!r}", error)
+            file = self._files.pop(stream_name, None)
+            if file is not None:
+                with contextlib.suppress(OSError):
+                    file.close()
+
+    def _tell(self, what: str, error: Exception) -> None:
+        if not self._has_failed:
+            self._has_failed = True
+            _LOGGER.warning(
+                "TensorBoard lacks %s: %s: %s; the training goes on, and what else may be missing is not told",
+                what,
+                type(error).__name__,
+                error,
+            )
+
+    def state_dict(self) -> StateTree:
+        """What was gathered of the unfinished epoch."""
+        return {"histograms": self._histograms.state(), "pictures": self._pictures.state()}
+
+    def load_state_dict(self, state: StateTree) -> None:
+        """Go on gathering where another attempt stopped."""
+        check_keys(self, state, ["histograms", "pictures"])
+        self._histograms.load(state["histograms"])
+        self._pictures.load(state["pictures"])
+
+
+def _as_float(value: Any) -> float | None:
+    scalar = as_scalar(value)
+    if not isinstance(scalar, (Real, np.bool_)):
+        return None
+    try:
+        return float(scalar)
+    except OverflowError:  # a whole number or a fraction that no float can hold
+        return math.inf if scalar > 0 else -math.inf  # type: ignore[operator]  # what overflows is an int, or like one
+
+
+def _folder_name(stream_name: str) -> str:
+    """A stream's name as that of a folder, whatever is in it."""
+    return quote(stream_name, safe="").replace(".", "%2E")
