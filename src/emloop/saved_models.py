@@ -276,8 +276,8 @@ def class_of_export(restore_from: str | Path) -> str | None:
 
 
 def _choose(run: Path) -> Path:
-    """What a run offers to restore from."""
-    saved = sorted(path.parent for path in run.glob(f"{_PREFIX}*/{MANIFEST}"))
+    """What a run offers to restore from; what was exported is not the run's."""
+    saved = [path.parent for path in sorted(run.glob(f"{_PREFIX}*/{MANIFEST}")) if not class_of_export(path.parent)]
     if run / _BEST in saved:
         return run / _BEST
     if len(saved) == 1:

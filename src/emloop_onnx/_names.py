@@ -28,25 +28,24 @@ class Names:
         self._inputs = {called.get(name, name): name for name in inputs}
         self._outputs = {called.get(name, name): name for name in outputs}
 
-    def inputs(self, names: Any) -> dict[str, str]:
-        """The names of all inputs, which the argument ``inputs`` lists, with those in the file.
+    def chosen(self, inputs: Any, outputs: Any) -> tuple[dict[str, str], dict[str, str]]:
+        """The names of inputs and outputs that the arguments of these names list, each with that in the file.
+
+        Args:
+            inputs: All of the inputs, in any order; ``None`` stands for them, too.
+            outputs: Some of the outputs; ``None``: all.
 
         Raises:
-            ConfigError: If the file takes others.
+            ConfigError: With every name that is not there, or is missing.
         """
-        found = _chosen("inputs", "takes", names, self._inputs)
-        missing = [name for name in self._inputs if name not in found]
+        taken, problems = _chosen("inputs", "takes", inputs, self._inputs)
+        given, more = _chosen("outputs", "gives", outputs, self._outputs)
+        missing = [name for name in self._inputs if name not in taken]
         if missing:
-            raise ConfigError(f"inputs: the file needs {', '.join(map(repr, missing))} as well")
-        return found
-
-    def outputs(self, names: Any) -> dict[str, str]:
-        """The names of the outputs that the argument ``outputs`` lists, with those in the file; all for ``None``.
-
-        Raises:
-            ConfigError: If the file does not give one.
-        """
-        return _chosen("outputs", "gives", names, self._outputs)
+            problems.append(Problem(f"inputs: the file needs {', '.join(map(repr, missing))} as well"))
+        if problems or more:
+            raise ConfigError(problems + more)
+        return taken, given
 
 
 def names_of(argument: str, names: Any) -> list[str]:
@@ -77,7 +76,7 @@ def _renamed(rename: Any, known: list[str]) -> dict[str, str]:
     return called
 
 
-def _chosen(argument: str, verb: str, names: Any, there: Mapping[str, str]) -> dict[str, str]:
+def _chosen(argument: str, verb: str, names: Any, there: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
     listed = list(there) if names is None else names_of(argument, names)
     problems = [
         Problem(
@@ -87,6 +86,4 @@ def _chosen(argument: str, verb: str, names: Any, there: Mapping[str, str]) -> d
         for name in listed
         if name not in there
     ]
-    if problems:
-        raise ConfigError(problems)
-    return {name: there[name] for name in listed}
+    return {name: there[name] for name in listed if name in there}, problems

@@ -80,8 +80,7 @@ class OnnxModel(AbstractModel):
         content, name = _file(path, restore_from)
         self._session = Session(content, name, providers, threads)
         names = Names(self._session.inputs, self._session.outputs, rename)
-        self._inputs = names.inputs(inputs)
-        self._outputs = names.outputs(outputs)
+        self._inputs, self._outputs = names.chosen(inputs, outputs)
 
     @property
     def input_names(self) -> list[str]:

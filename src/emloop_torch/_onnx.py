@@ -47,7 +47,7 @@ _LARGEST = 2**31 - 2**24
 """Bytes of weights that fit into one file with its graph."""
 
 _HOST = torch.device("cpu")
-_LOGGERS = ("torch.fx", "torch.onnx")
+_LOGGERS = ("onnx_ir", "onnxscript", "torch.fx", "torch.onnx")
 _TOLD = 300
 
 

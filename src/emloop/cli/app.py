@@ -93,6 +93,20 @@ def _eval(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     return code
 
 
+def _export(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    overrides = split_rest(rest, arguments.parser)
+    module = importlib.import_module("emloop.cli.export")
+    code: int = module.export(
+        arguments.model_path,
+        arguments.to,
+        arguments.config,
+        overrides,
+        arguments.output_root,
+        arguments.output,
+    )
+    return code
+
+
 def _dataset(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     overrides = split_rest(rest, arguments.parser)
     module = importlib.import_module("emloop.cli.dataset")
@@ -195,6 +209,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
     "train": _train,
     "resume": _resume,
     "eval": _eval,
+    "export": _export,
     "dataset": _dataset,
     "check": _check,
     "config": _config,

@@ -39,6 +39,7 @@ def get_emloop_arg_parser(add_common_arguments: bool = False) -> argparse.Argume
     _add_train(commands)
     _add_resume(commands)
     _add_eval(commands)
+    _add_export(commands)
     _add_dataset(commands)
     _add_check(commands)
     for add in (add_config, add_diff, add_schema, add_new):
@@ -184,6 +185,27 @@ emloop eval test log/majority_keen-noether/model_best --config other.yaml""",
     )
     command.add_argument("-c", "--config", metavar="CONFIG", help="config to use instead of the run's own")
     _add_run_options(command)
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "export",
+        "write a trained model for another runtime, and check it there",
+        """
+emloop export @ --to onnx
+emloop export log/majority_keen-noether/model_latest --to onnx --output shipped
+emloop eval predict log/majority_keen-noether/onnx_best     (run what was exported)""",
+    )
+    command.add_argument(
+        "model_path", metavar="MODEL", help="run, beginning of its name, @ for the latest training, or a saved model"
+    )
+    command.add_argument("--to", metavar="FORMAT", required=True, help="format; models of PyTorch have onnx")
+    command.add_argument(
+        "--output", metavar="DIR", help="where to write it (default: beside the saved model, e.g. onnx_best)"
+    )
+    command.add_argument("-c", "--config", metavar="CONFIG", help="config to use instead of the run's own")
+    _add_common(command)
 
 
 def _add_dataset(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

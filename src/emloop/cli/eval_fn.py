@@ -13,7 +13,7 @@ from emloop.errors import UsageError
 
 from .util import run
 
-__all__ = ["evaluate"]
+__all__ = ["config_beside", "evaluate"]
 
 
 def evaluate(
@@ -40,7 +40,7 @@ def evaluate(
         The exit code.
     """
     model = Path(model_path) if Path(model_path).exists() else find_run(model_path, output_root)
-    path = find_config(config_path) if config_path else _config_beside(model)
+    path = find_config(config_path) if config_path else config_beside(model)
     config = checked_config(path, cl_arguments, eval_target, restoring=True)
     section = (config.get("eval") or {}).get(eval_target) or {}
     streams = section.get("stream_names") or [eval_target]
@@ -51,7 +51,12 @@ def evaluate(
     )
 
 
-def _config_beside(model: Path) -> str:
+def config_beside(model: Path) -> str:
+    """The configuration of a run, or of the run that a saved model lies in.
+
+    Raises:
+        UsageError: If it lies in none.
+    """
     for directory in (model, model.parent, model.parent.parent):
         if is_run_dir(directory):
             return str(current_config(directory))

@@ -13,7 +13,7 @@ from emloop._config.kinds import MODEL
 from emloop._config.live import accepted_by
 from emloop._contracts import AbstractModel, bind_run
 from emloop._registry import find_class
-from emloop._run_dir.layout import current_config
+from emloop._run_dir.layout import current_config, is_run_dir
 from emloop._state.manifest import MANIFEST
 from emloop._streams import StreamWrapper
 from emloop.constants import EL_CONFIG_FILE
@@ -98,8 +98,11 @@ def _takes(section: Mapping[str, Any], argument: str) -> bool:
 
 
 def _config_of(path: Path) -> Mapping[str, Any]:
-    """The configuration of a run, or of the run that a saved model lies in; else what the saved model itself tells."""
-    for directory in (path, path.parent):
+    """The configuration of a run, or of the run that a saved model lies in; else what the saved model itself tells.
+
+    An exported model always tells itself, since the configuration beside it is that of the training.
+    """
+    for directory in () if saved_models.class_of_export(path) else (path, path.parent):
         if (directory / EL_CONFIG_FILE).is_file():
             return load_config(str(current_config(directory)))
     saved = saved_models.find_saved(path)
@@ -114,6 +117,9 @@ def _below(root: Path) -> list[Path]:
     if not root.is_dir():
         raise ConfigError(f"models_root: {root} is not a directory")
     paths = [path for path in sorted(root.iterdir()) if any((path / name).is_file() for name in _MARKS)]
+    if is_run_dir(root):
+        # What was exported from a run is no other model than those that it saved.
+        paths = [path for path in paths if not saved_models.class_of_export(path)]
     if not paths:
         raise ConfigError(f"models_root: there is neither a run nor a saved model in {root}")
     return paths
