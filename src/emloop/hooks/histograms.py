@@ -59,7 +59,7 @@ class Histogram:
         numbers = _bucket_numbers(values, exponent)
         first = int(numbers.min())
         counts = np.bincount(numbers - first).astype(np.int64)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             total, squares = values.sum().item(), np.square(values).sum().item()
         return cls(exponent, first, counts, smallest, largest, total, squares)
 
