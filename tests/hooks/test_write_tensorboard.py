@@ -21,10 +21,8 @@ from emloop._run_dir.append import AppendFiles
 from emloop.errors import ConfigError, MissingExtraError, MissingVariableError, StateError, VariableTypeError
 from emloop.hooks import WriteTensorBoard
 
-pytest.importorskip("tensorboard")
+event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 Image = pytest.importorskip("PIL.Image")
-
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 EPOCH_DATA = OrderedDict(
     train=OrderedDict(loss={"mean": 0.5, "std": 1}, accuracy=np.float32(0.25)),
@@ -35,7 +33,7 @@ PIXELS = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
 
 def read(directory, stream="train"):
     """All that TensorBoard knows of one of its runs."""
-    shown = EventAccumulator(
+    shown = event_accumulator.EventAccumulator(
         str(directory / "tensorboard" / stream), size_guidance={"scalars": 0, "images": 0, "histograms": 0}
     )
     return shown.Reload()
@@ -273,7 +271,8 @@ MISSING = {
 }
 UNKNOWN = {
     "text": "stream 'train': variable 'name': expected a number, got str",
-    "text-histogram": "stream 'train': variable 'name': expected numbers, got <U1 values such as array(['a'], dtype='<U1')",
+    "text-histogram": "stream 'train': variable 'name': expected numbers, "
+    "got <U1 values such as array(['a'], dtype='<U1')",
     "no-picture": "stream 'train': variable 'loss': expected a sequence with a value for every example, "
     "got a single dict: {'mean': 1.0}",
     "no-picture-in-batch": "stream 'train': variable 'p': expected a sequence with a value for every example, "
@@ -309,6 +308,9 @@ def test_by_default_a_missing_variable_is_an_error_and_an_unknown_type_a_warning
         wrong("missing")
 
 
+HINT = "  leave it out; a viewer such as Netron shows the program of a saved model"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -324,8 +326,7 @@ def test_by_default_a_missing_variable_is_an_error_and_an_unknown_type_a_warning
         ),
         (
             {"visualize_graph": True},
-            "visualize_graph: there is no graph that all backends have, so none is drawn\n"
-            "  leave it out; a viewer such as Netron shows the program of a saved model",
+            "visualize_graph: there is no graph that all backends have, so none is drawn\n" + HINT,
         ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -375,10 +376,11 @@ def test_a_full_disk_is_told_once_and_costs_only_what_did_not_fit(tmp_path, monk
     hook.after_training(success=True)
 
     path = tmp_path / "tensorboard" / "train" / "events.out.tfevents.emloop"
-    assert caplog.messages == [
+    (message,) = caplog.messages
+    assert message == (
         f"TensorBoard lacks epoch 1 of stream 'train': RunDirError: {path}: cannot be written: "
         "[Errno 28] No space left on device; the training goes on, and what else may be missing is not told"
-    ]
+    )
     assert [step for step, _ in curves(tmp_path)["loss"]] == [0, 3]
     assert [step for step, _ in curves(tmp_path, "valid")["loss"]] == [0, 3]
 
