@@ -59,7 +59,9 @@ class Gathering(Generic[G]):
 
     def add(self, stream_name: str, batch_data: Batch) -> None:
         """Take a batch's values."""
-        gathered = self._gathered.get(stream_name) or self._begin(stream_name)
+        gathered = self._gathered.get(stream_name)
+        if gathered is None:
+            gathered = self._begin(stream_name)
         for name, gatherer in gathered.items():
             if gatherer is None:
                 continue
