@@ -274,7 +274,7 @@ def _described_outputs(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         name: {
             "dtype": str(array.dtype),
             "shape": [
-                size if len({np.shape(result[name])[axis] for result in results}) == 1 else None
+                size if axis > 0 and len({np.shape(result[name])[axis] for result in results}) == 1 else None
                 for axis, size in enumerate(array.shape)
             ],
         }
