@@ -7,7 +7,8 @@ block does follows from the first words after its fence:
 ``yaml title=NAME``, ``python title=NAME``, ``text title=NAME``
     is written to a file of that name.
 ``yaml``
-    is part of a configuration: laid over the last ``title=….yaml`` of the page, it survives a dry run of one batch.
+    is part of a configuration: laid over the last ``title=….yaml`` of the page, it survives a dry run of one batch. A
+    section that names another class takes the place of the one there.
 ``python``
     is run; what it prints can be shown in a block ``text output``.
 ``console``
@@ -17,11 +18,13 @@ block does follows from the first words after its fence:
 ``sh``, ``text``, ``json``
     is shown and not run: commands that change the reader's machine, and pictures.
 
+``needs=PACKAGE`` at any of them ends the page there, and skips its test, where the package is not installed.
 Blocks inside HTML comments count too: they set up what a page takes for granted.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -72,6 +75,9 @@ class Page:
         """Do what every block says."""
         for block in blocks_of(self.path.read_text(encoding="utf-8")):
             where = f"{self.path.name}:{block.line}"
+            needed = block.options.get("needs")
+            if needed is not None and importlib.util.find_spec(needed) is None:
+                pytest.skip(f"{where}: the rest of the page needs {needed}, which is not installed")
             if "title" in block.options:
                 self._write(block)
             elif block.language == "yaml":
@@ -134,8 +140,10 @@ class Page:
 
 
 def merged(base: object, part: object) -> object:
-    """A configuration with a part of one laid over it: mappings merge, everything else replaces."""
-    if not (isinstance(base, dict) and isinstance(part, dict)):
+    """A configuration with a part of one laid over it: mappings merge, unless of another class; all else replaces."""
+    if not (isinstance(base, dict) and isinstance(part, dict)) or part.get("class", base.get("class")) != base.get(
+        "class"
+    ):
         return part
     return {**base, **{key: merged(base.get(key), value) for key, value in part.items()}}
 

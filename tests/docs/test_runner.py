@@ -85,3 +85,37 @@ def test_shown_commands_are_not_run(run, tmp_path):
     run(("sh", "touch changed"))
 
     assert not (tmp_path / "changed").exists()
+
+
+def test_a_page_is_skipped_from_where_it_needs_what_is_not_there(run):
+    """What comes after would need it, too."""
+    with pytest.raises(pytest.skip.Exception, match=r"page.md:5: the rest of the page needs nonesuch, which is not"):
+        run(("console", "$ true"), ("console needs=nonesuch", "$ false"), ("console", "$ false"))
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        pytest.param([("console", "$ false"), ("console needs=nonesuch", "$ true")], id="before"),
+        pytest.param([("console needs=numpy", "$ false")], id="there"),
+    ],
+)
+def test_nothing_else_is_skipped(run, blocks):
+    """What comes before, and what needs a package that is there, is run."""
+    with pytest.raises(AssertionError, match="false: ended with 1"):
+        run(*blocks)
+
+
+def test_a_part_of_another_class_takes_the_place_of_a_section(run):
+    """The arguments of one class mean nothing to another; other sections stay as they are."""
+    whole = (
+        "dataset: {class: circle.Circle, examples: 40}\n"
+        "model: {class: emloop_sklearn.BaseModel, estimator: {class: sklearn.naive_bayes.GaussianNB}}\n"
+        "main_loop: {on_unused_sources: ignore}"
+    )
+    part = "inputs: [points, labels], outputs: [loss], classes: 2"
+    run(
+        ("yaml title=config.yaml", whole),
+        ("yaml", f"model: {{{part}}}"),
+        ("yaml", f"model: {{class: examples.majority.majority_model.MajorityNet, {part}}}"),
+    )
