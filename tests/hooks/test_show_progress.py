@@ -92,6 +92,22 @@ def test_a_dataset_may_say_in_several_ways_how_many_batches_it_has(dataset, cloc
     assert count == "valid: 1"
 
 
+def test_an_epoch_of_fixed_size_has_that_many_batches(clock, terminal, loop):
+    """While it trains; the zeroth epoch evaluates the whole stream, and what that had says nothing about later ones."""
+    hook = ShowProgress(Dataset({"train": 4}), clock=clock, output=terminal)
+    hook.register_mainloop(loop)
+    loop.fixed_epoch_size, loop.is_training = 2, False
+    run(hook, clock, 4)
+    hook.after_epoch(0, {})
+    evaluated = terminal.drawings()
+    loop.is_training = True
+    run(hook, clock, 1)
+    trained = terminal.drawings()
+
+    assert "4/4=100.0%" in evaluated[-2]
+    assert "1/2=50.0%" in trained[0]
+
+
 def test_what_an_epoch_had_counts_more_than_what_was_announced(clock, terminal):
     """A dataset that announces too much is corrected after the first epoch."""
     hook = ShowProgress(Dataset({"train": 100}), clock=clock, output=terminal)

@@ -1,5 +1,6 @@
-"""The run's seed, and the generators that everybody shares: Python's ``random``, NumPy's global one, and those of
-frameworks, which their backends add.
+"""The run's seed, and the generators that everybody shares.
+
+These are Python's ``random``, NumPy's global one, and those of frameworks, which their backends add.
 """
 
 from __future__ import annotations

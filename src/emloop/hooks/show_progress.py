@@ -82,9 +82,9 @@ def _write(output: TextIO, text: str) -> None:
 class ShowProgress(AbstractHook):
     """Show the number of batches done, and of those to do where it is known, with an estimate of the time left.
 
-    What is to do is known from ``dataset.num_batches`` (a mapping of stream to number, or a method that returns one or
-    that takes the name of a stream), and after the first epoch from what it had. Put it first in the list, so that
-    its line is erased before other hooks log.
+    What is to do is known from ``main_loop.fixed_epoch_size``, from ``dataset.num_batches`` (a mapping of stream to
+    number, or a method that returns one or that takes the name of a stream), and after the first epoch from what it had.
+    Put it first in the list, so that its line is erased before other hooks log.
 
     Args:
         dataset: The dataset.
@@ -144,13 +144,18 @@ class ShowProgress(AbstractHook):
         return f"ETA {get_formatted_time((now - first_time) / (count - first_count) * (total - count))}"
 
     def _total(self, stream_name: str) -> int | None:
-        total = self._totals.get(stream_name)
+        total = self._fixed_total(stream_name) or self._totals.get(stream_name)
         if total is None:
             if stream_name not in self._announced:
                 self._announced[stream_name] = _announced_total(self._dataset, stream_name)
             total = self._announced[stream_name]
         # More than there is to do cannot be done: then the number was wrong.
         return total if total is None or self._counts[stream_name] <= total else None
+
+    def _fixed_total(self, stream_name: str) -> int | None:
+        loop = self._main_loop
+        trains = loop is not None and loop.is_training and stream_name == loop.train_stream_name
+        return loop.fixed_epoch_size if loop is not None and trains else None
 
     def after_epoch(self, epoch_id: int = 0, epoch_data: EpochData | None = None) -> None:
         """Erase the line, and learn how many batches the streams have."""
