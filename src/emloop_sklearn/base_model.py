@@ -110,6 +110,8 @@ class BaseModel(AbstractModel):
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset, log_dir, restore_from)
+        self.dataset = dataset
+        """The dataset, which :meth:`create_model` may ask for sizes and the like; ``None`` for inference only."""
         seed = current_seed()
         self.seed = None if seed is None else seed % 2**32
         """The run's seed as scikit-learn takes it, its lower 32 bits; ``None`` outside of a run."""

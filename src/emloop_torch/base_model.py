@@ -79,7 +79,7 @@ class BaseModel(AbstractModel):
     finds out how much of that is possible, and says so.
 
     Args:
-        dataset: The dataset; not needed.
+        dataset: The dataset; ``None`` for inference only.
         log_dir: Run directory, where :meth:`save` writes; ``None`` for inference only.
         restore_from: A saved model, a run directory or a checkpoint.
         inputs: Names of the sources that the module takes.
@@ -157,6 +157,8 @@ class BaseModel(AbstractModel):
             distributed=distributed,
             log_dir=log_dir,
         )
+        self.dataset = dataset
+        """The dataset, which :meth:`create_model` may ask for sizes and the like; ``None`` for inference only."""
         self.seed = current_seed()
         """The run's seed, with which PyTorch is seeded; ``None`` outside of a run."""
         if self.seed is not None:

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
+import emloop_torch  # noqa: E402
 from emloop._state.tree import equal_trees  # noqa: E402
 from emloop.errors import BatchError, ConfigError, MissingVariableError  # noqa: E402
 from emloop_torch._transfers import LazyArray  # noqa: E402
@@ -197,6 +198,21 @@ def test_what_create_model_returns_is_looked_at(create, made, message):
     """A forgotten return is told at once."""
     with pytest.raises(ConfigError, match=message):
         create(made)
+
+
+def test_create_model_may_ask_the_dataset(batches):
+    """For sizes that only the data knows."""
+
+    class Data:
+        num_classes = 5
+
+    class Model(emloop_torch.BaseModel):
+        def create_model(self):
+            return Net(nn.Linear(3, self.dataset.num_classes))
+
+    model = Model(Data(), None, inputs=["points"], outputs=["logits"], device="cpu")
+
+    assert model.run(batches[0], train=False)["logits"].shape == (8, 5)
 
 
 def test_a_class_without_create_model_says_what_to_do(create):
