@@ -20,7 +20,7 @@ from emloop._state.random import seed_everything, use_seed
 from emloop._support.files import fsync_dir
 from emloop._support.suggest import check_choice
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EL_RUN_FILE, EXIT_DONE
-from emloop.errors import BatchError, EmloopError, MissingStreamError, SaveError, UnknownClassError, UsageError
+from emloop.errors import BatchError, EmloopError, SaveError, UnknownClassError, UsageError
 from emloop.main_loop.streams import Streams
 from emloop.saved_models import Saved, class_of_export, find_saved
 from emloop.types import Batch
@@ -127,7 +127,7 @@ def _examples(model: AbstractModel, config: Mapping[str, Any], dataset: Any, sav
         try:
             stream = Streams(dataset, 0, lambda _: -1, None).get(name, training=False)
             return _Examples(of_several_sizes(two_of(stream, model.input_names)), f"of the stream {name!r}")
-        except (MissingStreamError, BatchError, OSError) as error:
+        except (BatchError, OSError) as error:
             why_none = str(error)
     logger.warning("There is no batch of the dataset to compare with, but numbers at random: %s", why_none)
     return _Examples(of_several_sizes([made_up(saved.manifest.get("inputs", {}), str(saved.path))]), "made up")
