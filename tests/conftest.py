@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 
 import pytest
@@ -22,6 +23,15 @@ def _no_settings_from_outside(monkeypatch):
 def _no_caches_outside(tmp_path_factory, monkeypatch):
     """What is kept between two checks of a config stays among the tests."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "caches"))
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_as_before():
+    """What the command line sets in a test's own process ends with that test."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -22,7 +22,20 @@ LAYERS = (
 HEIGHT = {f"emloop.{room}": height for height, rooms in enumerate(LAYERS) for room in rooms}
 
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "flax", "onnx", "onnxruntime"}
-OPTIONAL = {"sklearn", "skops", "matplotlib", "PIL", "cv2", "rich", "psutil", "pynvml", "pooch", "optuna", "plotly"}
+OPTIONAL = {
+    "sklearn",
+    "skops",
+    "matplotlib",
+    "PIL",
+    "cv2",
+    "rich",
+    "psutil",
+    "pynvml",
+    "pooch",
+    "optuna",
+    "plotly",
+    "tensorboard",
+}
 PICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 
 

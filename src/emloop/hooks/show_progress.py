@@ -83,8 +83,8 @@ class ShowProgress(AbstractHook):
     """Show the number of batches done, and of those to do where it is known, with an estimate of the time left.
 
     What is to do is known from ``main_loop.fixed_epoch_size``, from ``dataset.num_batches`` (a mapping of stream to
-    number, or a method that returns one or that takes the name of a stream), and after the first epoch from what it had.
-    Put it first in the list, so that its line is erased before other hooks log.
+    number, or a method that returns one or that takes the name of a stream), and after the first epoch from what it
+    had. Put it first in the list, so that its line is erased before other hooks log.
 
     Args:
         dataset: The dataset.
