@@ -348,6 +348,26 @@ def test_another_backend_s_model_is_refused_with_the_way_to_restore_it(run):
         saved.require_backend("sklearn")
 
 
+def test_a_state_is_asked_for_by_backend_and_format(run):
+    """What another backend, or another version of it, would understand otherwise is refused."""
+    saved = find_saved(write(run / "model_best", tree={"format": "abacus 2", "beads": 3}))
+    assert saved.state("abacus", "abacus 2") == {"format": "abacus 2", "beads": 3}
+
+    with pytest.raises(SavedModelError, match="saved by the backend 'abacus', not by 'sklearn'"):
+        saved.state("sklearn", "abacus 2")
+    with pytest.raises(SavedModelError, match="expected a model's state of the format 'abacus 3', got 'abacus 2'"):
+        saved.state("abacus", "abacus 3")
+
+
+@pytest.mark.parametrize("tree", [{"format": "abacus 1"}, {"beads": 3}, [1], None])
+def test_a_checkpoint_of_another_format_is_refused(run, tree):
+    """A checkpoint does not say whose it is; the state in it does."""
+    write_commit(run / "checkpoints", 1, {"model": tree}, {})
+
+    with pytest.raises(SavedModelError, match="expected a model's state of the format 'abacus 2', got "):
+        find_saved(run).state("abacus", "abacus 2")
+
+
 def test_a_name_cannot_lead_out_of_the_run(run):
     """Suffixes come from configurations."""
     assert saved_model_path(run, "best") == run / "model_best"

@@ -31,32 +31,29 @@ import numpy as np
 
 from emloop import __version__
 from emloop._state.commit import newest_commit, open_commit
-from emloop._state.manifest import (
-    MANIFEST,
-    FileRecord,
-    file_records,
-    read_manifest,
-    read_verified,
-    write_manifest,
-)
+from emloop._state.manifest import MANIFEST, FileRecord, file_records, read_manifest, read_verified, write_manifest
 from emloop._state.tree import dump_tree, load_tree
 from emloop._support.files import atomic_write, fsync_dir, sha256_of
 from emloop.constants import EL_CHECKPOINTS_DIR
 from emloop.errors import CheckpointError, ConfigError, SavedModelError, StateError
 from emloop.types import Batch, StateTree
 
-__all__ = ["Saved", "class_of_export", "describe_variables", "find_saved", "saved_model_path", "write_saved_model"]
+__all__ = [
+    "Saved",
+    "class_of_export",
+    "describe_variables",
+    "find_saved",
+    "require_format",
+    "saved_model_path",
+    "write_saved_model",
+]
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_KIND = "saved model"
-_FORMAT = 1
-
-_PREFIX = "model_"
-_BEST = _PREFIX + "best"
-_PROGRAM = "program"
+_KIND, _FORMAT = "saved model", 1
+_PREFIX, _BEST, _PROGRAM = "model_", "model_best", "program"
 
 _OURS = re.compile(rf"model-[0-9a-f]{{8}}\.(json|safetensors)|{_PROGRAM}(-[0-9a-f]{{8}})?|\.tmp-.*")
 """Entries of a saved model's directory that may be removed; anything else was put there by somebody else."""
@@ -179,6 +176,15 @@ class Saved:
         """
         return _reading(self.path, self._read_tree)
 
+    def state(self, backend: str, state_format: str) -> StateTree:
+        """The same, of a model of one backend only, whose states say that they are of its format.
+
+        Raises:
+            SavedModelError: As for :meth:`tree`; or if it is another's.
+        """
+        self.require_backend(backend)
+        return _reading(self.path, lambda: require_format(self._read_tree(), state_format))
+
     def program(self) -> Path | None:
         """Directory with the model as data, verified; for a checkpoint, the one of its run. ``None`` without one.
 
@@ -273,6 +279,18 @@ def class_of_export(restore_from: str | Path) -> str | None:
     except SavedModelError:
         return None  # whoever is to restore it says what is wrong
     return manifest.get("restore_fallback") if manifest.get("exported") else None
+
+
+def require_format(state: StateTree, state_format: str) -> StateTree:
+    """A model's state, if its key ``format`` is the one with which a backend marks its own.
+
+    Raises:
+        StateError: If it is not.
+    """
+    found = state.get("format") if isinstance(state, Mapping) else None
+    if found != state_format:
+        raise StateError(f"expected a model's state of the format {state_format!r}, got {found!r}")
+    return state
 
 
 def _choose(run: Path) -> Path:

@@ -18,7 +18,7 @@ from sklearn.base import is_classifier
 
 from emloop.errors import ConfigError, Problem, SavedModelError, StateError
 from emloop.models.abstract_model import AbstractModel
-from emloop.saved_models import describe_variables, find_saved, saved_model_path, write_saved_model
+from emloop.saved_models import describe_variables, find_saved, require_format, saved_model_path, write_saved_model
 from emloop.seeding import current_seed
 from emloop.types import Batch, StateTree
 
@@ -28,7 +28,6 @@ from ._estimators import argument_problems, arguments_of, build_estimator
 from ._fitting import FirstGuess, fit, fitting_problems, is_fitted, to_classes
 from ._outputs import compute, output_problems
 from ._parameters import follow, get_variable, parameters_of, set_variable
-from ._saved import BACKEND, FORMAT, require_format, state_in
 from ._source import overridden_methods, why_source_is_needed
 
 if TYPE_CHECKING:
@@ -40,6 +39,9 @@ __all__ = ["BaseModel"]
 logger = logging.getLogger(__name__)
 
 _Array = npt.NDArray[Any]
+
+_BACKEND = "sklearn"
+_FORMAT = f"emloop_{_BACKEND} 1"
 
 _CONFIGURABLE = ("inputs", "outputs", "estimator", "classes", "trusted_types")
 
@@ -130,7 +132,7 @@ class BaseModel(AbstractModel):
         self._has_said_why = False
         self._guess: FirstGuess | None = None
         saved = None if restore_from is None else find_saved(restore_from)
-        state = None if saved is None else state_in(saved)
+        state = None if saved is None else saved.state(_BACKEND, _FORMAT)
         configured = self._configured_estimator(estimator, kwargs, state)
         self._configured_type = None if configured is None else type(configured)
         self._parameters = {} if configured is None else parameters_of(configured)
@@ -255,7 +257,7 @@ class BaseModel(AbstractModel):
             logger.warning("Restoring %s will need its source: %s", type(self).__name__, why)
         return write_saved_model(
             saved_model_path(self._log_dir, name_suffix),
-            backend=BACKEND,
+            backend=_BACKEND,
             restore_fallback=self.restore_fallback,
             inputs=self._variables.get("inputs", dict.fromkeys(self._inputs)),
             outputs=self._variables.get("outputs", dict.fromkeys(self._outputs)),
@@ -273,7 +275,7 @@ class BaseModel(AbstractModel):
         """
         archive = dump(self._estimator)
         return {
-            "format": FORMAT,
+            "format": _FORMAT,
             "estimator": archive,
             "classes": self.classes,
             "batches": self._batches,
@@ -292,7 +294,7 @@ class BaseModel(AbstractModel):
             SavedModelError: If the model's source is needed.
             UntrustedError: If there are types in it that are not trusted.
         """
-        require_format(state)
+        require_format(state, _FORMAT)
         if not set(state["overrides"]) <= set(overridden_methods(type(self), BaseModel)):
             raise SavedModelError(
                 f"{type(self).__name__} cannot restore it without the source: {state['needs_source']}"

@@ -19,7 +19,7 @@ from ._classes import argument_problems, arguments_of, require_mapping
 from ._optimizers import rebuild_optimizer
 from ._program import Program
 from ._program_module import ProgramModule
-from ._saved import overridden_methods, state_in
+from ._saved import BACKEND, FORMAT, overridden_methods
 from ._settings import Settings
 from ._updates import Updates
 
@@ -117,7 +117,7 @@ def transfer(module: nn.Module, description: Any) -> None:
     problems = argument_problems("init_from: ", "init_from", values, {"path": True, "rename": False})
     if problems:
         raise ConfigError(problems)
-    state = state_in(find_saved(values["path"]))
+    state = find_saved(values["path"]).state(BACKEND, FORMAT)
     renames = require_mapping("init_from: rename", values.get("rename", {}), "{'encoder\\.(.*)': 'backbone.\\1'}")
     there = {
         _renamed(name, renames): value for kind in ("parameters", "buffers") for name, value in state[kind].items()

@@ -16,7 +16,7 @@ from torch import nn, optim
 
 from emloop.errors import BatchError, ConfigError, MissingVariableError, SavedModelError, StateError
 from emloop.models.abstract_model import AbstractModel
-from emloop.saved_models import find_saved, saved_model_path, write_saved_model
+from emloop.saved_models import find_saved, require_format, saved_model_path, write_saved_model
 from emloop.seeding import current_seed
 from emloop.suggest import check_choice
 from emloop.types import Batch, StateTree
@@ -30,7 +30,7 @@ from ._optimizers import build_optimizer
 from ._parameters import freeze, load_values, storages, values_of
 from ._program import FOLDER
 from ._program_module import ProgramModule
-from ._saved import BACKEND, FORMAT, overridden_methods, require_format, state_in, why_training_needs_source
+from ._saved import BACKEND, FORMAT, overridden_methods, why_training_needs_source
 from ._settings import Settings
 from ._source_free import SourceFree
 from ._updates import Updates
@@ -168,7 +168,7 @@ class BaseModel(AbstractModel):
         self._monitor: Monitor | None = None
         self._batches = 0
         saved = None if restore_from is None else find_saved(restore_from)
-        state = None if saved is None else state_in(saved)
+        state = None if saved is None else saved.state(BACKEND, FORMAT)
         with self._generators.use("training"):
             made = build_module(self, BaseModel, kwargs, saved, state)
         self.module: nn.Module = made
@@ -291,7 +291,7 @@ class BaseModel(AbstractModel):
                 outputs = {**outputs, **self._monitor.signals(examples)}
             arrays = self._feed.outputs(outputs, self.output_names, examples, others_may_work)
             self._feed.send_next(stream)
-        if self._view != PREDICT and not self._source_free.has_examples:
+        if self._view != PREDICT:
             self._source_free.remember(batch, inputs, arrays)
         return arrays
 
@@ -369,7 +369,7 @@ class BaseModel(AbstractModel):
         Raises:
             StateError: If the state is not one of this backend, or of another model.
         """
-        require_format(state)
+        require_format(state, FORMAT)
         load_values(self.module, state)
         if self._updates is not None and state["training"] is not None:
             self._updates.load_state_dict(state["training"])
