@@ -335,7 +335,7 @@ def test_what_is_no_model_of_this_backend_is_refused(create, tmp_path):
     with pytest.raises(SavedModelError, match="saved by the backend 'torch', not by 'sklearn'"):
         create(restore_from=other)
     forged = write_saved_model(tmp_path / "model_forged", backend="sklearn", **arguments)
-    with pytest.raises(SavedModelError, match=f"{forged} cannot be restored: .* the format 'emloop_sklearn 1', got None"):
+    with pytest.raises(SavedModelError, match=f"{forged} cannot be restored: .* format 'emloop_sklearn 1', got None"):
         create(restore_from=forged)
     with pytest.raises(SavedModelError, match="there is none"):
         create(restore_from=tmp_path / "model_gone")
