@@ -252,6 +252,12 @@ def test_it_is_written_where_it_is_wanted(run):
         assert find_saved(place).exported("factor.txt") == b"3.0"
 
 
+def test_where_nothing_can_be_written_one_line_says_so(run):
+    """Not a traceback."""
+    with pytest.raises(SaveError, match=r"toy_export\.py/shipped cannot be written: .*File exists"):
+        export("run", "text", None, [], "log", "toy_export.py/shipped")
+
+
 @pytest.mark.parametrize("place", ["log/run", "log/run/model_latest", "toy_export.py", "log"])
 def test_nothing_else_is_written_over(run, place):
     """Neither a run nor a saved model nor anything of somebody else's."""
@@ -283,7 +289,7 @@ def test_without_a_dataset_numbers_are_made_up(run, capsys, caplog, override, re
     with caplog.at_level("WARNING"):
         export("run", "text", None, [override], "log")
 
-    assert "There is no batch of the dataset to compare with, but numbers at random" in caplog.text
+    assert "It is tried with numbers at random, since there is no batch of the dataset: " in caplog.text
     assert reason in caplog.text
     assert "for batches of 4, 2 and 1 examples made up." in capsys.readouterr().out
     with pytest.raises(SaveError, match="the output 'scaled' is off by"):

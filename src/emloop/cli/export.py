@@ -91,6 +91,10 @@ def export(
             expected = exportable.export(to, str(temporary), examples.batches)
             differences = compared(expected, _answers(temporary, target, examples.batches))
             _move(temporary, target)
+        except EmloopError:
+            raise
+        except OSError as error:
+            raise SaveError(f"{target} cannot be written: {error}") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     _report(saved, target, examples, differences)
@@ -129,7 +133,7 @@ def _examples(model: AbstractModel, config: Mapping[str, Any], dataset: Any, sav
             return _Examples(of_several_sizes(two_of(stream, model.input_names)), f"of the stream {name!r}")
         except (BatchError, OSError) as error:
             why_none = str(error)
-    logger.warning("There is no batch of the dataset to compare with, but numbers at random: %s", why_none)
+    logger.warning("It is tried with numbers at random, since there is no batch of the dataset: %s", why_none)
     return _Examples(of_several_sizes([made_up(saved.manifest.get("inputs", {}), str(saved.path))]), "made up")
 
 
@@ -167,17 +171,14 @@ def _move(temporary: Path, target: Path) -> None:
     """Put what was exported into its place; what was exported there before stays until then."""
     target.parent.mkdir(parents=True, exist_ok=True)
     old = temporary.with_name(f"{temporary.name}-old")
+    if os.path.lexists(target):
+        target.rename(old)
     try:
-        if os.path.lexists(target):
-            target.rename(old)
-        try:
-            temporary.rename(target)
-        except OSError:
-            if os.path.lexists(old):
-                old.rename(target)
-            raise
-    except OSError as error:
-        raise SaveError(f"{target} cannot be written: {error}") from error
+        temporary.rename(target)
+    except OSError:
+        if os.path.lexists(old):
+            old.rename(target)
+        raise
     shutil.rmtree(old, ignore_errors=True)
     fsync_dir(target.parent)
 
