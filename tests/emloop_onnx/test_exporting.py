@@ -124,7 +124,9 @@ def test_exporting_leaves_the_model_as_it_was(tmp_path):
     """It goes on training as if nothing had happened."""
     batches = [signals(6, seed) for seed in range(4)]
     quiet, exporting = trained(convolutional, batches[:2]), trained(convolutional, batches[:2])
+    drawn = torch.get_rng_state()
     exporting.export("onnx", str(tmp_path / "out"), batches[:1])
+    assert torch.equal(torch.get_rng_state(), drawn)
     for batch in batches[2:]:
         expected, found = quiet.run(batch, train=True), exporting.run(batch, train=True)
         np.testing.assert_array_equal(found["loss"], expected["loss"])
@@ -155,6 +157,22 @@ def test_outputs_may_be_one_and_the_same(tmp_path):
     assert list(outputs) == ["scores", "again", "echo"]
     np.testing.assert_array_equal(outputs["again"], outputs["scores"])
     np.testing.assert_array_equal(outputs["echo"], batch["points"])
+
+
+def test_a_model_without_outputs_is_refused(tmp_path):
+    """A number for the whole batch is none."""
+
+    class Summing(Classifier):
+        def predict(self, points):
+            return {"total": self.body(points).sum()}
+
+        def forward(self, points, labels):
+            return {"loss": self.body(points).square().mean(1)}
+
+    model = trained(lambda: Summing(perceptron().body), [signals()])
+
+    with pytest.raises(SaveError, match="predict gives no output with a value for every example"):
+        model.export("onnx", str(tmp_path / "out"), [signals()])
 
 
 def test_forward_will_do_where_it_needs_no_labels(tmp_path):
@@ -224,6 +242,18 @@ def test_what_does_not_fit_into_one_file_is_refused_at_once(tmp_path):
 
     with pytest.raises(SaveError, match=r"the model has 3\.0 GiB of weights; an ONNX file holds 2 GiB"):
         model.export("onnx", str(tmp_path / "out"), [signals()])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device here")
+def test_a_model_on_a_device_is_exported_as_on_the_host(tmp_path):
+    """Live, and where its source is gone."""
+    batch = signals()
+    model = trained(convolutional, [batch], tmp_path, outputs=["logits"], device="cuda")
+    for name, exporting in (("live", model), ("saved", restored(model.save("best"), batch, device="cuda"))):
+        (expected,) = exporting.export("onnx", str(tmp_path / name), [batch])
+        found = OnnxModel(restore_from=str(tmp_path / name)).run(batch)
+        np.testing.assert_allclose(found["logits"], expected["logits"], rtol=1e-4, atol=1e-5)
+        assert next(model.module.parameters()).is_cuda
 
 
 def test_an_unknown_format_is_refused_with_those_that_there_are(tmp_path):

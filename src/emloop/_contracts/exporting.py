@@ -29,8 +29,8 @@ class Exportable(Protocol):
         Args:
             to: One of ``exports_to``.
             directory: Where to write it, see :func:`emloop.saved_models.write_saved_model`; there is nothing yet.
-            batches: Batches of several sizes, at least one, with all sources of the model. They are to go by, and none
-                of their values may end up in what is written.
+            batches: Batches of several sizes, a large one first, with all sources of the model. They are to go by, and
+                none of their values may end up in what is written.
 
         Returns:
             For each batch what the model itself gives, for every output of the exported one.
