@@ -1,7 +1,8 @@
 """Tensors as what a state tree can hold, and back, to the bit.
 
 NumPy lacks some of PyTorch's dtypes; a tensor of one of these is kept as its bits:
-``{"dtype": "bfloat16", "bits": …}``.
+``{"dtype": "bfloat16", "bits": …}``. A sparse tensor is kept as its parts:
+``{"sparse": shape, "indices": …, "values": …, "coalesced": …}``.
 """
 
 from __future__ import annotations
@@ -25,8 +26,21 @@ _BY_NAME = {str(dtype).removeprefix("torch."): dtype for dtype in _BITS}
 
 
 def to_plain(tensor: torch.Tensor) -> Any:
-    """A copy of a tensor's values for a state tree; later changes of the tensor do not reach it."""
+    """A copy of a tensor's values for a state tree; later changes of the tensor do not reach it.
+
+    Raises:
+        StateError: If its layout is one that cannot be kept.
+    """
     host = tensor.detach().to("cpu", copy=True)
+    if host.layout is torch.sparse_coo:
+        return {
+            "sparse": list(host.shape),
+            "indices": to_plain(host._indices()),
+            "values": to_plain(host._values()),
+            "coalesced": host.is_coalesced(),
+        }
+    if host.layout is not torch.strided:
+        raise StateError(f"tensors of the layout {host.layout} cannot be kept; torch.sparse_coo and dense ones can")
     if host.dtype in _BITS:
         name = str(host.dtype).removeprefix("torch.")
         return {"dtype": name, "bits": host.contiguous().view(_BITS[host.dtype]).numpy()}
@@ -41,6 +55,10 @@ def to_tensor(value: Any) -> torch.Tensor:
     """
     if isinstance(value, Mapping) and value.keys() == {"dtype", "bits"} and value["dtype"] in _BY_NAME:
         return torch.from_numpy(np.array(value["bits"])).view(_BY_NAME[value["dtype"]])
+    if isinstance(value, Mapping) and value.keys() == {"sparse", "indices", "values", "coalesced"}:
+        indices, values = to_tensor(value["indices"]), to_tensor(value["values"])
+        shape, coalesced = value["sparse"], value["coalesced"]
+        return torch.sparse_coo_tensor(indices, values, shape, check_invariants=True, is_coalesced=coalesced)
     if not isinstance(value, (np.ndarray, np.generic)):
         raise StateError(f"expected an array, got {type(value).__name__}")
     return torch.from_numpy(np.array(value))

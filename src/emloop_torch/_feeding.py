@@ -43,6 +43,7 @@ class Feed:
         self._floating = floating
         self._held = held
         self._transfers = Transfers(device) if device.type == "cuda" else None
+        self._left_alone: dict[bool, bool] = {}
 
     def prefetch(self, batch: Batch) -> Upload | None:
         """Make a batch ready for the device, in the thread that reads ahead; on the CPU there is nothing to do."""
@@ -53,18 +54,29 @@ class Feed:
         except (BatchError, KeyError, TypeError):
             return None  # what is wrong with it is said when it is run, if it ever is
 
-    def inputs(self, batch: Batch, stream: StreamWrapper | None) -> dict[str, torch.Tensor]:
+    def inputs(self, batch: Batch, stream: StreamWrapper | None, *, train: bool) -> dict[str, torch.Tensor]:
         """A batch as tensors on the device; see :func:`tensors_of`.
+
+        On the host, they are the batch's own memory once :meth:`examine` has found that nobody writes to it.
 
         Args:
             batch: The batch.
             stream: Where it comes from, and where what was prefetched of it is found.
+            train: What it is for.
         """
         if self._transfers is not None and stream is not None:
             upload = stream.prefetched
             if isinstance(upload, Upload) and upload.is_of(batch):
                 return upload.tensors()
-        return tensors_of(batch, self._names, self._device, self._floating)
+        tensors = tensors_of(batch, self._names, self._device, self._floating)
+        if self._device.type == "cpu" and not self._left_alone.get(train):
+            return {name: tensor.clone() for name, tensor in tensors.items()}
+        return tensors
+
+    def examine(self, inputs: Mapping[str, torch.Tensor], *, train: bool) -> None:
+        """Find out, the first time, whether a module changes its inputs in place: a batch belongs to others, too."""
+        if train not in self._left_alone:
+            self._left_alone[train] = not any(tensor._version for tensor in inputs.values())
 
     def send_next(self, stream: StreamWrapper | None) -> None:
         """Start moving the next batch to the device, if it is there already, while this one is computed."""

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from ._exporting import View, export_view, trace_view
-from ._parameters import copy_of, load_values, tied_names, values_of
+from ._parameters import copy_of, load_values, tied_names, values_of, why_learning_differs
 from ._program import FORMAT, Program
 from ._program_module import LOSS, ProgramModule
 from ._verifying import Difference, Run, compare, sizes_of, with_examples
@@ -45,6 +45,7 @@ class Request:
         examples: Batches to make it with and to verify it by, at least one; they do not end up in it.
         label_free: Method that can do without labels, and what it takes; ``None`` where there is none.
         precision: Makes what goes around a forward pass.
+        scaled: Whether losses are scaled before they are back-propagated.
         needs_source: Why training needs the source whatever happens, e.g. an overridden training step.
         frozen: Names of the parameters that only the configuration keeps from being trained.
     """
@@ -52,6 +53,7 @@ class Request:
     examples: Sequence[Mapping[str, torch.Tensor]]
     label_free: tuple[str, Sequence[str]] | None
     precision: Callable[[], AbstractContextManager[Any]]
+    scaled: bool
     needs_source: str | None
     frozen: Sequence[str]
 
@@ -72,15 +74,16 @@ def climb(module: nn.Module, request: Request, known: Program | None = None) -> 
         climber.evaluate()
     except Exception as error:  # noqa: BLE001 - exporting fails in any way it likes, and the reason is told
         return climber.program(_WEIGHTS, str(error) if isinstance(error, _Unreached) else _told("evaluation", error))
-    if request.needs_source is not None:
-        return climber.program(_INFERENCE, request.needs_source)
+    needs_source = request.needs_source or why_learning_differs(module)
+    if needs_source is not None:
+        return climber.program(_INFERENCE, needs_source)
     reasons: list[str] = []
     for rung in (_EXPORTED, _TRACED):
         try:
             climber.train(rung)
             return climber.program(rung, "; ".join(reasons) or None)
         except Exception as error:  # noqa: BLE001 - as above
-            reasons.append(_told(rung, error))
+            reasons.append(str(error) if isinstance(error, _Unreached) else _told(rung, error))
     return climber.program(_INFERENCE, "; ".join(reasons))
 
 
@@ -98,21 +101,23 @@ class _Climber:
         self._views: dict[str, dict[str, Any]] = {}
         self._graphs: dict[str, bytes] = {}
         self._exact = True
-        self._batches = [
-            with_examples(example, size)
-            for example in request.examples
-            for size in sizes_of(len(next(iter(example.values()))))
-        ]
         self._varying = {
             name: [axis for axis in range(1, tensor.ndim) if self._varies(name, axis)]
-            for name, tensor in self._batches[0].items()
+            for name, tensor in request.examples[0].items()
         }
+        # The first is what graphs are made with, and an axis of size 1 would stay of size 1.
+        self._batches = [
+            with_examples(example, size)
+            for example in sorted(request.examples, key=self._has_a_single)
+            for size in sizes_of(len(next(iter(example.values()))))
+        ]
 
     def confirms(self, known: Program) -> bool:
         """Whether a program is of this module, for all that is requested."""
         own = {key: known.description.get(key) for key in self._described}
         wanted = {"eval", "train"} | ({"predict"} if self._request.label_free else set())
-        if own != self._described or self._request.needs_source or known.description["views"].keys() != wanted:
+        needs_source = self._request.needs_source or why_learning_differs(self._module)
+        if own != self._described or needs_source or known.description["views"].keys() != wanted:
             return False
         self._views, self._graphs = dict(known.description["views"]), dict(known.graphs)
         method = self._request.label_free[0] if self._request.label_free else ""
@@ -156,6 +161,8 @@ class _Climber:
         gradients = self._trained(example) if train else []
         if kind == _EXPORTED:
             self._graphs[view] = export_view(maker, example, self._varying, train=train)
+        elif train and self._request.scaled:
+            raise _Unreached("traced: gradients of 16 bits, which vanish unless the loss is scaled first")
         else:
             precision = self._request.precision()
             self._graphs[view] = trace_view(maker, example, self._varying, precision, gradients=gradients, train=train)
@@ -175,16 +182,16 @@ class _Climber:
             program.get_parameter(name).requires_grad_(False)
         own_method = view if view == "predict" else "forward"
         described = self._views[view]
+        precision = self._request.precision
+        runs = Run(live, method, precision), Run(program, own_method, precision)
         for batch in self._batches:
             inputs = {name: batch[name] for name in described["inputs"]}
-            precision = self._request.precision
-            exact = compare(
-                Run(live, method, precision),
-                Run(program, own_method, precision),
-                inputs,
-                described["outputs"],
-                train=view == "train",
-            )
+            exact = compare(*runs, inputs, described["outputs"], train=view == "train")
+            self._exact = self._exact and exact
+        single = with_examples({name: self._batches[0][name] for name in described["inputs"]}, 1)
+        # Not every module takes one: there is nothing to normalise a single example by.
+        if runs[0].takes(single, train=view == "train"):
+            exact = compare(*runs, single, described["outputs"], train=view == "train")
             self._exact = self._exact and exact
 
     def _outputs(self, method: str, batch: Mapping[str, torch.Tensor]) -> list[str]:
@@ -212,7 +219,13 @@ class _Climber:
         return [None if axis in self._varying[name] else size for axis, size in enumerate(tensor.shape) if axis > 0]
 
     def _varies(self, name: str, axis: int) -> bool:
-        return len({example[name].shape[axis] for example in self._request.examples}) > 1
+        return len({example[name].shape[axis : axis + 1] for example in self._request.examples}) > 1
+
+    def _has_a_single(self, example: Mapping[str, torch.Tensor]) -> bool:
+        """Whether an axis that varies is of size 1 in this example."""
+        return any(
+            example[name].shape[axis : axis + 1] == (1,) for name, axes in self._varying.items() for axis in axes
+        )
 
 
 def _bare_values(module: nn.Module) -> Any:

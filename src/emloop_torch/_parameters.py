@@ -16,7 +16,16 @@ from emloop.types import StateTree
 
 from ._arrays import to_plain, to_tensor
 
-__all__ = ["copy_of", "freeze", "load_values", "matching", "storages", "tied_names", "values_of"]
+__all__ = [
+    "copy_of",
+    "freeze",
+    "load_values",
+    "matching",
+    "storages",
+    "tied_names",
+    "values_of",
+    "why_learning_differs",
+]
 
 _EXTRA = "extra"
 
@@ -60,6 +69,25 @@ def tied_names(module: nn.Module) -> list[list[str]]:
     return [names for names in groups.values() if len(names) > 1]
 
 
+def why_learning_differs(module: nn.Module) -> str | None:
+    """What no graph shows of how parameters learn, and their names do not tell; ``None`` if there is nothing.
+
+    Tensors that are the same are kept the same. Tensors that only lie in the same memory, such as
+    ``nn.Parameter(other.weight)``, would no longer change together.
+    """
+    for name, parameter in module.named_parameters():
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            return f"the parameter {name!r} has a hook of its own, which only the source registers"
+    reached, last = 0, ""
+    for start, end, name in sorted(
+        _extent(name, tensor) for name, tensor in _strided(module).items() if tensor.numel()
+    ):
+        if start < reached:
+            return f"{last!r} and {name!r} share memory without being one and the same tensor"
+        reached, last = end, name
+    return None
+
+
 def matching(argument: str, pattern: Any, names: Iterable[str]) -> list[str]:
     """The parameters that a regular expression means: those whose whole name it matches.
 
@@ -100,7 +128,20 @@ def freeze(module: nn.Module, patterns: Iterable[str]) -> list[str]:
 
 def storages(module: nn.Module) -> frozenset[int]:
     """Addresses of the memory that parameters and buffers lie in."""
-    return frozenset(tensor.untyped_storage().data_ptr() for _, tensor in _every(module))
+    return frozenset(tensor.untyped_storage().data_ptr() for tensor in _strided(module).values())
+
+
+def _strided(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Those of the parameters and buffers that lie in memory as they are, each under its first name."""
+    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: tensor for name, tensor in named.items() if tensor.layout is torch.strided}
+
+
+def _extent(name: str, tensor: torch.Tensor) -> tuple[int, int, str]:
+    """Where a tensor begins in memory, where it ends, and its name."""
+    last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+    start = tensor.data_ptr()
+    return start, start + (last + 1) * tensor.element_size(), name
 
 
 def _tensors(module: nn.Module) -> dict[str, dict[str, torch.Tensor]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,9 +29,6 @@ from ._views import label_free_view
 __all__ = ["SourceFree"]
 
 logger = logging.getLogger(__name__)
-
-_EXAMPLES = 2
-"""Batches that are remembered: one, and one of another shape, if there is any."""
 
 _COMPLETE = ("exported", "traced")
 
@@ -54,19 +52,25 @@ class SourceFree:
         self._written: Program | None = None
         self._examples: list[Batch] = []
         self._shapes: list[torch.Size] = []
+        self._varying: set[tuple[int, int]] = set()
         self.variables: dict[str, Any] = {}
         """What is known of ``inputs`` and ``outputs``, for the manifest."""
 
-    @property
-    def has_examples(self) -> bool:
-        """Whether no more batches need to be remembered."""
-        return len(self._examples) >= _EXAMPLES
-
     def remember(self, batch: Batch, inputs: Mapping[str, torch.Tensor], outputs: Batch) -> None:
-        """Keep a batch, in memory only, if it is the first or differs in shape from the first."""
+        """Keep a batch, in memory only, if it is the first, or has another size along an axis that never varied yet."""
         shapes = [tensor.shape[1:] for tensor in inputs.values()]
-        if self._examples and shapes == self._shapes:
-            return
+        if self._examples:
+            if shapes == self._shapes:
+                return
+            varying = {
+                (number, axis)
+                for number, (first, other) in enumerate(zip(self._shapes, shapes, strict=True))
+                for axis, sizes in enumerate(zip_longest(first, other))
+                if sizes[0] != sizes[1]
+            }
+            if varying <= self._varying:
+                return
+            self._varying |= varying
         sources = {name: batch[name] for name in self._settings.inputs}
         if not self._examples:
             self.variables = {"inputs": describe_variables(sources), "outputs": describe_variables(outputs)}
@@ -106,6 +110,7 @@ class SourceFree:
             examples=[tensors_of(batch, settings.inputs, settings.device, floating) for batch in self._examples],
             label_free=label_free_view(self._module, settings.inputs, settings.inference_inputs),
             precision=settings.precision.forward,
+            scaled=settings.precision.scaler() is not None,
             needs_source=training_needs_source,
             frozen=self._frozen,
         )

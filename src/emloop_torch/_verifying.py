@@ -1,8 +1,8 @@
 """Comparing a program with the live module that it was made of.
 
-Outputs, gradients and buffers must agree, for batches of several sizes, with the same random numbers. What is not equal
-to the bit may differ by rounding only: in proportion to the largest number of the tensor, and a hundredth of that in
-proportion to the largest of all.
+Outputs, gradients and buffers must agree, for batches of several sizes, with the same random numbers; each has inputs
+of its own, which it may change. What is not equal to the bit may differ by rounding only: in proportion to the largest
+number of the tensor, and a hundredth of that in proportion to the largest of all.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from ._parameters import copy_of
 from ._program_module import LOSS, ProgramModule
 
 __all__ = ["Difference", "Run", "compare", "sizes_of", "with_examples"]
@@ -21,7 +22,14 @@ __all__ = ["Difference", "Run", "compare", "sizes_of", "with_examples"]
 Tensors = Mapping[str, torch.Tensor]
 Results = Mapping[str, torch.Tensor | None]
 
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
+_TOLERANCE = {
+    torch.complex128: 1e-9,
+    torch.float64: 1e-9,
+    torch.complex64: 1e-5,
+    torch.float32: 1e-5,
+    torch.bfloat16: 2e-2,
+    torch.float16: 2e-3,
+}
 
 
 class Difference(Exception):
@@ -51,6 +59,15 @@ class Run(NamedTuple):
     module: nn.Module
     method: str
     precision: Callable[[], AbstractContextManager[Any]]
+
+    def takes(self, batch: Tensors, *, train: bool) -> bool:
+        """Whether a copy of the module can be run on a batch."""
+        try:
+            with torch.random.fork_rng(devices=_devices(batch)):
+                _results(self._replace(module=copy_of(self.module)), batch, (), train=train)
+        except Exception:  # noqa: BLE001 - the module is somebody else's, and so are its errors
+            return False
+        return True
 
 
 def compare(live: Run, program: Run, batch: Tensors, outputs: Sequence[str], *, train: bool) -> bool:
@@ -85,8 +102,9 @@ def _results(run: Run, batch: Tensors, outputs: Sequence[str], *, train: bool) -
     module = run.module.train(train)
     module.zero_grad(set_to_none=True)
     with torch.set_grad_enabled(train):
+        inputs = {name: tensor.clone() for name, tensor in batch.items()}
         with run.precision():
-            computed = module(**batch) if run.method == "forward" else getattr(module, run.method)(**batch)
+            computed = module(**inputs) if run.method == "forward" else getattr(module, run.method)(**inputs)
         results: dict[str, Results] = {"output": {name: computed[name] for name in outputs}}
         if train:
             mean = module.mean_loss if isinstance(module, ProgramModule) else torch.mean
@@ -102,21 +120,22 @@ def _results(run: Run, batch: Tensors, outputs: Sequence[str], *, train: bool) -
 def _agree(kind: str, expected: Results, found: Results) -> bool:
     largest = max((_largest(tensor) for tensor in expected.values() if tensor is not None), default=0.0)
     exact = True
-    for name, tensor in expected.items():
-        other = found.get(name)
-        if tensor is None or other is None:
-            if tensor is not other:
-                raise Difference(f"the {kind} of {name!r} is {_shown(other)}, not {_shown(tensor)}")
+    for name, wanted in expected.items():
+        got = found.get(name)
+        if wanted is None or got is None:
+            if wanted is not got:
+                raise Difference(f"the {kind} of {name!r} is {_shown(got)}, not {_shown(wanted)}")
             continue
-        if tensor.shape != other.shape or tensor.dtype != other.dtype:
-            raise Difference(f"the {kind} {name!r} is {_shown(other)}, not {_shown(tensor)}")
+        if _shown(wanted) != _shown(got):
+            raise Difference(f"the {kind} {name!r} is {_shown(got)}, not {_shown(wanted)}")
+        tensor, other = wanted.to_dense(), got.to_dense()
         if torch.equal(tensor, other):
             continue
-        exact = False
         allowed = _TOLERANCE.get(tensor.dtype, 0.0) * (_largest(tensor) + largest / 100)
         off = _off(tensor, other)
         if not off <= allowed:
             raise Difference(f"the {kind} of {name!r} is off by {off:.2g}, where it is at most {_largest(tensor):.2g}")
+        exact = exact and off == 0
     return exact
 
 
@@ -130,13 +149,21 @@ def _off(tensor: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def _largest(tensor: torch.Tensor) -> float:
-    values = (torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()).to(torch.float64).abs()
+    dense = tensor.detach().to_dense()
+    values = (torch.view_as_real(dense) if dense.is_complex() else dense).to(torch.float64).abs()
     finite: Any = values[values.isfinite()]
     return float(finite.max()) if finite.numel() else 0.0
 
 
 def _shown(tensor: torch.Tensor | None) -> str:
-    return "missing" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+    if tensor is None:
+        return "missing"
+    layout = "" if tensor.layout is torch.strided else f"{_plain(tensor.layout)} "
+    return f"{layout}{_plain(tensor.dtype)} {list(tensor.shape)}"
+
+
+def _plain(kind: torch.dtype | torch.layout) -> str:
+    return str(kind).removeprefix("torch.")
 
 
 def _devices(batch: Tensors) -> list[torch.device]:

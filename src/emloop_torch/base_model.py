@@ -272,7 +272,7 @@ class BaseModel(AbstractModel):
             BatchError: If the inputs are no numbers, or an output has not ``B`` values.
             MissingVariableError: If the module gives no such output.
         """
-        inputs = self._feed.inputs(batch, stream)
+        inputs = self._feed.inputs(batch, stream, train=train)
         if self.module.training is not train:
             self.module.train(train)
         others_may_work = None if stream is None else stream.allow_buffering
@@ -286,6 +286,7 @@ class BaseModel(AbstractModel):
             else:
                 with torch.no_grad():
                     outputs = self.compute(inputs)
+            self._feed.examine(inputs, train=train)
             examples = len(next(iter(inputs.values())))
             if self._monitor is not None:
                 outputs = {**outputs, **self._monitor.signals(examples)}
