@@ -17,6 +17,8 @@ pytest.importorskip("onnxscript")
 from torch import nn  # noqa: E402
 
 from emloop._state.tree import equal_trees  # noqa: E402
+from emloop.api import create_emloop_training  # noqa: E402
+from emloop.cli.export import export  # noqa: E402
 from emloop.errors import ConfigError, MissingExtraError, SavedModelError, SaveError  # noqa: E402
 from emloop.saved_models import class_of_export, find_saved  # noqa: E402
 from emloop.testing.contents import copies_in  # noqa: E402
@@ -227,6 +229,61 @@ def test_what_cannot_be_followed_is_said_with_the_cause(tmp_path):
     with pytest.raises(SaveError, match=r"the model cannot be exported to ONNX: .*data-dependent"):
         model.export("onnx", str(tmp_path / "out"), [signals()])
     assert not (tmp_path / "out").exists()
+
+
+COUNTING = """
+import numpy as np
+from torch import nn
+
+import emloop as el
+import emloop_torch
+
+
+class Points(el.BaseDataset):
+    def _configure_dataset(self):
+        self._batch = {"points": np.ones((4, 3), np.float32)}
+
+    def train_stream(self):
+        return [self._batch]
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net, self.calls = nn.Linear(3, 2), 0
+
+    def predict(self, points):
+        self.calls += 1
+        return {"scores": self.net(points) * self.calls}
+
+    def forward(self, points):
+        return {"loss": self.net(points).square().mean(1)}
+
+
+class Model(emloop_torch.BaseModel):
+    def create_model(self):
+        return Counting()
+"""
+
+
+def test_what_was_exported_wrongly_is_not_kept(tmp_path, monkeypatch):
+    """What Python counts from batch to batch is a constant in the file; the comparison notices."""
+    (tmp_path / "counting_nets.py").write_text(COUNTING)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names = {"inputs": ["points"], "outputs": ["loss"], "saved_model": {"source_free": "off"}}
+    config = {
+        "dataset": {"class": "counting_nets.Points"},
+        "model": {"class": "counting_nets.Model", "device": "cpu", **names},
+        "hooks": ["SaveLatest"],
+        "main_loop": {"epochs_count": 1, "seed": 1},
+    }
+    create_emloop_training(config, "log", None, "run").main_loop.run_training()
+    before = sorted(Path("log").rglob("*"))
+
+    with pytest.raises(SaveError, match=r"differs from the original, .*: the output 'scores' is off by"):
+        export("run", "onnx", None, [], "log")
+    assert sorted(Path("log").rglob("*")) == before
 
 
 def test_what_does_not_fit_into_one_file_is_refused_at_once(tmp_path):
