@@ -241,21 +241,19 @@ def _made_of(module: nn.Module, frozen: Sequence[str]) -> dict[str, Any]:
     return {
         "device": device.type,
         "parameters": [
-            {
-                "name": name,
-                "shape": list(p.shape),
-                "dtype": _name(p.dtype),
-                "trainable": p.requires_grad or name in frozen,
-                "frozen": name in frozen,
-            }
+            {**_entry(name, p), "trainable": p.requires_grad or name in frozen, "frozen": name in frozen}
             for name, p in parameters.items()
         ],
-        "buffers": [
-            {"name": name, "shape": list(b.shape), "dtype": _name(b.dtype), "persistent": name in persistent}
-            for name, b in module.named_buffers()
-        ],
+        "buffers": [{**_entry(name, b), "persistent": name in persistent} for name, b in module.named_buffers()],
         "tied": tied_names(module),
     }
+
+
+def _entry(name: str, tensor: torch.Tensor) -> dict[str, Any]:
+    entry = {"name": name, "shape": list(tensor.shape), "dtype": _name(tensor.dtype)}
+    # Kernels depend on it how numbers lie in memory: channels last, or transposed.
+    unusual = tensor.layout is torch.strided and not tensor.is_contiguous() and 0 not in tensor.stride()
+    return {**entry, "strides": list(tensor.stride())} if unusual else entry
 
 
 def _name(dtype: torch.dtype) -> str:

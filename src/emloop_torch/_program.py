@@ -70,13 +70,19 @@ class Program:
         return cls({"format": FORMAT, "rung": "weights", "reason": reason, "views": {}})
 
     def write(self, directory: Path) -> None:
-        """Write the files, each in one step and the description last; those of another program are removed."""
-        directory.mkdir(parents=True, exist_ok=True)
+        """Write the files, each in one step and the description last; those of another program are removed.
+
+        Where it lies already, nothing is written. Another model of the run may have put its own there meanwhile.
+        """
         contents = {f"{view}{_GRAPH_SUFFIX}": content for view, content in self.graphs.items()}
         hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
         described = {**self.description, "graphs": hashes}
-        described = {**described, "sha256": _digest(described)}
-        for name, content in [*contents.items(), (_DESCRIPTION, json.dumps(described, indent=1).encode())]:
+        description = json.dumps({**described, "sha256": _digest(described)}, indent=1).encode()
+        files = {**contents, _DESCRIPTION: description}
+        directory.mkdir(parents=True, exist_ok=True)
+        if all((directory / name).is_file() and (directory / name).read_bytes() == files[name] for name in files):
+            return
+        for name, content in files.items():
             _replace(directory / name, content)
         for path in directory.glob(f"*{_GRAPH_SUFFIX}"):
             if path.name not in contents:

@@ -217,6 +217,8 @@ def _zeros(entry: Mapping[str, Any]) -> torch.Tensor:
     dtype = getattr(torch, entry["dtype"], None)
     if not isinstance(dtype, torch.dtype):
         raise SavedModelError(f"{entry['name']}: PyTorch {torch.__version__} has no dtype {entry['dtype']!r}")
+    if "strides" in entry:
+        return torch.empty_strided(entry["shape"], entry["strides"], dtype=dtype).zero_()
     return torch.zeros(entry["shape"], dtype=dtype)
 
 

@@ -49,7 +49,6 @@ class SourceFree:
         self._settings = settings
         self._frozen = frozen
         self._program = module.program if isinstance(module, ProgramModule) else None
-        self._written: Program | None = None
         self._examples: list[Batch] = []
         self._shapes: list[torch.Size] = []
         self._varying: set[tuple[int, int]] = set()
@@ -94,9 +93,7 @@ class SourceFree:
             self._say(program)
             if self._examples:
                 self._program = program
-        if program is not self._written:
-            program.write(directory)
-            self._written = program
+        program.write(directory)
         return program
 
     def _make(self, directory: Path, training_needs_source: str | None, floating: torch.dtype) -> Program:

@@ -226,3 +226,39 @@ def test_a_failed_export_shows_nothing_of_its_insides(create, batches, capfd, ma
 
     assert manifest(path)["rung"] == "inference"
     assert "graph" not in capfd.readouterr().err
+
+
+def test_numbers_lie_in_memory_as_the_source_laid_them(create, manifest):
+    """Channels last, for example: kernels round differently there."""
+    rng = np.random.default_rng(0)
+    batches = [
+        {"points": rng.normal(size=(8, 3, 9, 9)).astype(np.float32), "labels": rng.integers(0, 2, 8)} for _ in range(4)
+    ]
+
+    def make():
+        convolutions = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        return Net(nn.Sequential(*convolutions).to(memory_format=torch.channels_last))
+
+    model = create(make)
+    model.run(batches[0], train=True)
+    path = model.save("best")
+
+    assert manifest(path)["extra"]["exact"] is True
+    restored = create(restore_from=path)
+    for batch in batches[1:]:
+        assert equal_trees(model.run(batch, train=True), restored.run(batch, train=True))
+    assert equal_trees(model.state_dict(), restored.state_dict())
+
+
+def test_two_models_of_one_run_keep_their_own_programs(create, batches):
+    """Whoever saves last, and however often."""
+    makes = [Net, lambda: Net(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)))]
+    models = [create(make) for make in makes]
+    for model in models:
+        model.run(batches[0], train=True)
+    for turn in ("first", "second"):
+        for number, model in enumerate(models):
+            path = model.save(f"{turn}_{number}")
+            assert equal_trees(
+                model.run(batches[1], train=False), create(restore_from=path).run(batches[1], train=False)
+            )
