@@ -117,7 +117,11 @@ class _Climber:
         own = {key: known.description.get(key) for key in self._described}
         wanted = {"eval", "train"} | ({"predict"} if self._request.label_free else set())
         needs_source = self._request.needs_source or why_learning_differs(self._module)
-        if own != self._described or needs_source or known.description["views"].keys() != wanted:
+        if needs_source is not None:
+            wanted.remove("train")
+        if own != self._described or known.reason != (needs_source or known.reason):
+            return False
+        if known.description["views"].keys() != wanted:
             return False
         self._views, self._graphs = dict(known.description["views"]), dict(known.graphs)
         method = self._request.label_free[0] if self._request.label_free else ""

@@ -32,8 +32,8 @@ _EXTRA = "extra"
 
 def copy_of(module: nn.Module) -> nn.Module:
     """A deep copy; what a module has computed and kept, as hooks of old do, is copied without its history."""
-    kept = [value for part in module.modules() for value in vars(part).values() if isinstance(value, torch.Tensor)]
-    memo = {id(value): value.detach().clone() for value in kept if not value.is_leaf}
+    kept = [tensor for part in module.modules() for value in vars(part).values() for tensor in _tensors_in(value)]
+    memo = {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}
     return copy.deepcopy(module, memo)
 
 
@@ -129,6 +129,14 @@ def freeze(module: nn.Module, patterns: Iterable[str]) -> list[str]:
 def storages(module: nn.Module) -> frozenset[int]:
     """Addresses of the memory that parameters and buffers lie in."""
     return frozenset(tensor.untyped_storage().data_ptr() for tensor in _strided(module).values())
+
+
+def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, Mapping)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors_in(item)
 
 
 def _strided(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,6 +1,7 @@
 """The program of a model, from the batches it is made with to the run directory it is kept in.
 
-A program does not depend on the weights: it is made once, at the first save, and copied into every saved model.
+A program does not depend on the weights: it is made once, at the first save, and copied into every saved model. It does
+depend on what a module keeps beside its weights; where that has changed since, the program is verified again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from emloop.errors import SavedModelError
 from emloop.saved_models import describe_variables
 from emloop.types import Batch
 
+from ._beside import Beside
 from ._feeding import tensors_of
 from ._ladder import Request, climb
 from ._program import FOLDER, Program
@@ -31,6 +33,7 @@ __all__ = ["SourceFree"]
 logger = logging.getLogger(__name__)
 
 _COMPLETE = ("exported", "traced")
+_SHOWN = 4
 
 
 class SourceFree:
@@ -49,6 +52,10 @@ class SourceFree:
         self._settings = settings
         self._frozen = frozen
         self._program = module.program if isinstance(module, ProgramModule) else None
+        self._said: tuple[str, str | None] | None = None
+        self._beside = Beside(module)
+        self._beside_at_first: dict[str, str] = {}
+        self._beside_when_made = self._beside.values()
         self._examples: list[Batch] = []
         self._shapes: list[torch.Size] = []
         self._varying: set[tuple[int, int]] = set()
@@ -72,6 +79,7 @@ class SourceFree:
             self._varying |= varying
         sources = {name: batch[name] for name in self._settings.inputs}
         if not self._examples:
+            self._beside_at_first = self._beside.values()
             self.variables = {"inputs": describe_variables(sources), "outputs": describe_variables(outputs)}
             self._shapes = shapes
         self._examples.append(sources)
@@ -87,16 +95,30 @@ class SourceFree:
         Raises:
             SavedModelError: If the source is needed and the configuration says that it must not be.
         """
-        program, directory = self._program, log_dir / FOLDER
-        if program is None:
-            program = self._make(directory, training_needs_source, floating)
+        program, directory, beside = self._program, log_dir / FOLDER, self._beside.values()
+        has_changed = beside != self._beside_when_made and not isinstance(self._module, ProgramModule)
+        if program is None or (program.graphs and has_changed):
+            program = self._make(program or Program.read_if_sound(directory), training_needs_source, floating)
             self._say(program)
             if self._examples:
-                self._program = program
+                self._program, self._beside_when_made = program, beside
         program.write(directory)
         return program
 
-    def _make(self, directory: Path, training_needs_source: str | None, floating: torch.dtype) -> Program:
+    def warn_of_what_is_lost(self) -> None:
+        """Tell, once, what a module that changes while it is trained keeps where no state finds it."""
+        lost = self._beside.lost(self._beside_at_first)
+        if lost:
+            self._beside_at_first = {}
+            shown = ", ".join(lost[:_SHOWN]) + (" …" if len(lost) > _SHOWN else "")
+            logger.warning(
+                "%s changes what is no part of its state, and what a resumed run begins anew with: %s. "
+                "A buffer would be part of it, and so would what get_extra_state returns",
+                self._name,
+                shown,
+            )
+
+    def _make(self, known: Program | None, training_needs_source: str | None, floating: torch.dtype) -> Program:
         settings = self._settings
         if settings.source_free == "off":
             return Program.none("saved_model.source_free is off")
@@ -111,7 +133,7 @@ class SourceFree:
             needs_source=training_needs_source,
             frozen=self._frozen,
         )
-        program = climb(self._module, request, Program.read_if_sound(directory))
+        program = climb(self._module, request, known)
         logger.info("The model's program is '%s', verified in %.1f s", program.rung, perf_counter() - started)
         return program
 
@@ -121,6 +143,9 @@ class SourceFree:
         Raises:
             SavedModelError: If the configuration says that it must be possible.
         """
+        if (program.rung, program.reason) == self._said:
+            return
+        self._said = program.rung, program.reason
         if program.rung in _COMPLETE:
             if program.reason:
                 logger.info("It is not exported, since %s", program.reason)

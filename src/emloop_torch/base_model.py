@@ -354,6 +354,7 @@ class BaseModel(AbstractModel):
 
     def state_dict(self) -> StateTree:
         """All that the training depends on; optimizer and gradients by the names of the parameters."""
+        self._source_free.warn_of_what_is_lost()
         return {
             "format": FORMAT,
             **values_of(self.module),

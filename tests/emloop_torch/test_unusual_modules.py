@@ -262,3 +262,58 @@ def test_two_models_of_one_run_keep_their_own_programs(create, batches):
             assert equal_trees(
                 model.run(batches[1], train=False), create(restore_from=path).run(batches[1], train=False)
             )
+
+
+class Weighed(Net):
+    """A loss with a part whose weight is a number that others may change."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = 0.0
+
+    def forward(self, points, labels):
+        outputs = super().forward(points, labels)
+        return {**outputs, "loss": outputs["loss"] + self.weight * outputs["logits"].square().sum(1)}
+
+
+def test_a_program_follows_what_changes_beside_the_weights(create, batches, caplog):
+    """A number that grows is a constant in a program; each save has its own, and a resume is said to lose it."""
+    model = create(Weighed)
+    model.run(batches[0], train=True)
+    paths = [model.save("0")]
+    model.state_dict()
+    assert "no part of its state" not in caplog.text
+    model.module.weight = 0.5
+    model.run(batches[1], train=True)
+    paths.append(model.save("1"))
+    expected = model.run(batches[2], train=False)["loss"]
+
+    assert equal_trees({"loss": expected}, create(restore_from=paths[1]).run(batches[2], train=False))
+    assert not equal_trees({"loss": expected}, create(restore_from=paths[0]).run(batches[2], train=False))
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith(
+        "Model changes what is no part of its state, and what a resumed run begins anew with: weight."
+    )
+
+
+def test_what_a_module_computes_and_keeps_is_no_loss(create, batches, caplog):
+    """An attention map, a norm of old that makes its weight anew for every batch."""
+
+    class Keeping(Net):
+        def __init__(self):
+            super().__init__(nn.utils.spectral_norm(nn.Linear(3, 2)))
+            self.last = None
+
+        def predict(self, points):
+            self.last = super().predict(points)["logits"]
+            self.all = [{"scaled": 2 * self.last}]
+            return {"logits": self.last}
+
+    caplog.set_level("INFO", "emloop_torch")
+    model = create(Keeping)
+    for batch in batches[:3]:
+        model.run(batch, train=True)
+        model.save("latest")
+
+    assert caplog.text.count("program is 'exported', verified in") == 1
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]

@@ -1,0 +1,69 @@
+"""What a module keeps beside its parameters and buffers: numbers, texts and tensors that are plain attributes.
+
+They are no part of its state, and constants in a program. So whoever changes one while a model is trained, such as a
+weight of the loss that grows, has to be told, and a program with the old one in it must not be taken for the module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["Beside"]
+
+_NO_EXTRA_STATE = nn.Module.get_extra_state
+_REMADE = ("_orig", "_g")
+"""Endings of the parameters that pruning, and norms of old, make an attribute from, anew for every batch."""
+
+
+class Beside:
+    """The plain attributes that the parts of a module had when it was made, and which parameters are trained.
+
+    What a part begins to keep later is taken for what it has computed.
+
+    Args:
+        module: The module, as made.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._attributes = [
+            (f"{path}.{name}".lstrip("."), part, name)
+            for path, part in module.named_modules()
+            for name, value in vars(part).items()
+            if _is_plain(value) and name != "training" and not _is_remade(part, name)
+        ]
+
+    def values(self) -> dict[str, str]:
+        """Name → what identifies the value that it has now."""
+        return {path: _identified(vars(part).get(name)) for path, part, name in self._attributes} | {
+            f"{name}.requires_grad": repr(parameter.requires_grad)
+            for name, parameter in self._module.named_parameters()
+        }
+
+    def lost(self, before: Mapping[str, str]) -> list[str]:
+        """Names of what has another value now than before, and what no ``get_extra_state`` brings into the state."""
+        now = self.values()
+        kept = {path for path, part, _ in self._attributes if type(part).get_extra_state is not _NO_EXTRA_STATE}
+        return [name for name, value in before.items() if now.get(name) != value and name not in kept]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return not (value.is_meta or value.is_quantized)
+    return isinstance(value, (bool, int, float, complex, str))
+
+
+def _is_remade(part: nn.Module, name: str) -> bool:
+    return any(f"{name}{ending}" in part._parameters for ending in _REMADE)
+
+
+def _identified(value: Any) -> str:
+    if not isinstance(value, torch.Tensor):
+        return repr(value)
+    content = value.detach().to("cpu").to_dense().contiguous().flatten().view(torch.uint8)
+    return f"{value.dtype} {list(value.shape)} {hashlib.sha256(content.numpy().tobytes()).hexdigest()}"
