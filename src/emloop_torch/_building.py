@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -90,13 +90,15 @@ def build_updates(
     module: nn.Module = model.module
     if not any(parameter.requires_grad for parameter in module.parameters()):
         return None
-    made, configured = None, None
-    if state is not None and isinstance(module, ProgramModule) and optimizer is None:
+    training = None if state is None else state["training"]
+    if training is not None and isinstance(module, ProgramModule) and optimizer is None:
         # Only the source, or its defaults, described the optimizer.
-        made = _rebuilt(module, state["training"]["optimizer"])
-        configured = state["training"]["configured"]
-    if made is None:
-        made = model.create_optimizer()
+        configured = training["configured"]
+        made = _rebuilt(module, training["optimizer"]["class"], configured)
+        if made is None:
+            return None
+    else:
+        configured, made = None, model.create_optimizer()
     scaler = settings.precision.scaler()
     return Updates(module, made, lr_schedule, settings.clip, settings.accumulate, scaler, configured)
 
@@ -150,11 +152,11 @@ def transfer(module: nn.Module, description: Any) -> None:
     )
 
 
-def _rebuilt(module: ProgramModule, state: StateTree) -> optim.Optimizer | None:
+def _rebuilt(module: ProgramModule, name: str, configured: Sequence[Mapping[str, Any]]) -> optim.Optimizer | None:
     try:
-        return rebuild_optimizer(state, module, module.program.frozen)
+        return rebuild_optimizer(name, configured, module, module.program.frozen)
     except StateError as error:
-        logger.warning("%s; it can be evaluated, not trained as before", error)
+        logger.warning("%s; the model can be evaluated, not trained", error)
         return None
 
 

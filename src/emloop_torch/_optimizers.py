@@ -30,15 +30,24 @@ from ._arrays import to_plain, to_tensor
 from ._classes import construct, find_class, require_mapping, split_class
 from ._parameters import matching
 
-__all__ = ["Rates", "build_optimizer", "load_optimizer", "optimizer_state", "rebuild_optimizer"]
+__all__ = [
+    "Rates",
+    "build_optimizer",
+    "first_rates",
+    "load_optimizer",
+    "optimizer_state",
+    "rebuild_optimizer",
+    "trainable",
+]
 
 logger = logging.getLogger(__name__)
 
 _DEFAULT = {"class": "AdamW"}
 _RATE = "learning_rate"
 _RATE_KEY = "lr"
-_FIRST_RATE = ("initial_lr", "max_lr", "min_lr")
+_FIRST_RATES = ("initial_lr", "max_lr", "min_lr")
 """What schedules note in a group about its rate."""
+
 _CALLED = {_RATE_KEY: _RATE}
 _EXAMPLE = r"{match: 'backbone\..*', learning_rate: 1e-4}"
 
@@ -56,36 +65,41 @@ def build_optimizer(description: Any, module: nn.Module) -> optim.Optimizer:
     cls, arguments = split_class("optimizer", description or _DEFAULT, optim, optim.Optimizer)
     if cls is optim.LBFGS:
         raise ConfigError("optimizer: LBFGS evaluates the model several times in a step, which emloop does not")
+    named = trainable(module)
     descriptions = arguments.pop("groups", [])
     if not isinstance(descriptions, list):
         raise ConfigError(f"optimizer: groups: expected a list of mappings such as {_EXAMPLE}, got {descriptions!r}")
-    groups = _grouped(descriptions, trainable(module))
+    groups = _grouped(descriptions, named)
     for index, group in enumerate(groups[: len(descriptions)]):
         # A parameter group would take any key; only the constructor knows which it means.
         values = {key: value for key, value in group.items() if key != "params"}
-        construct(f"optimizer: groups[{index}]", cls, values, [nn.Parameter(torch.zeros(1))], called=_CALLED)
+        construct(f"optimizer: groups[{index}]", cls, values, [nn.Parameter(torch.zeros(1, 1))], called=_CALLED)
         group.update({_RATE_KEY: group.pop(_RATE)} if _RATE in group else {})
     optimizer: optim.Optimizer = construct("optimizer", cls, arguments, groups, called=_CALLED)
+    _check_steps(optimizer, named)
     return optimizer
 
 
-def rebuild_optimizer(state: StateTree, module: nn.Module, thawed: Iterable[str]) -> optim.Optimizer:
-    """An optimizer like the one whose state this is, where nobody but the model's source could describe it.
+def rebuild_optimizer(
+    name: str, configured: Sequence[Mapping[str, Any]], module: nn.Module, thawed: Iterable[str]
+) -> optim.Optimizer:
+    """An optimizer as it was once configured, where nobody but the model's source could describe it.
 
     Args:
-        state: The state.
+        name: Its class, as :func:`optimizer_state` tells it.
+        configured: Its groups, likewise, as they were when it was fresh.
         module: The module.
         thawed: Names of parameters that it did not have because they were frozen.
 
     Raises:
-        StateError: If it is of a class that PyTorch does not have, or the state is not one of the module's.
+        StateError: If the class is none that PyTorch has, or the groups are not of the module's parameters.
     """
-    name, named = state["class"], trainable(module)
+    named = trainable(module)
     try:
         cls = find_class("optimizer", name, optim, optim.Optimizer)
-        groups = [{**_plain_to_group(g), "params": [named.pop(n) for n in g["names"]]} for g in state["groups"]]
+        groups = [{**_plain_to_group(g), "params": [named.pop(n) for n in g["names"]]} for g in configured]
         groups[-1]["params"] += [named[name] for name in thawed if name in named]
-        return cls(groups)
+        return cls([{key: value for key, value in group.items() if key not in _FIRST_RATES} for group in groups])
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise StateError(f"the optimizer {name} cannot be made again: {error}") from error
 
@@ -162,6 +176,11 @@ def load_optimizer(
         _follow(group, wanted, old)
 
 
+def first_rates(group: Mapping[str, Any]) -> dict[str, float]:
+    """What a schedule has noted in a parameter group."""
+    return {key: group[key] for key in _FIRST_RATES if key in group}
+
+
 class Rates:
     """The learning rate of an optimizer, as hooks see it: that of its last group, which moves the others along.
 
@@ -197,6 +216,30 @@ class Rates:
             group[_RATE_KEY] = float(value) if factor is None else group[_RATE_KEY] * factor
         self._groups[-1][_RATE_KEY] = float(value)
         return factor
+
+
+def _check_steps(optimizer: optim.Optimizer, named: Mapping[str, nn.Parameter]) -> None:
+    """Refuse now, or right before the first step, what would fail within it.
+
+    Raises:
+        ConfigError: If a step would need something that is not there.
+    """
+    for group in optimizer.param_groups:
+        if group.get("differentiable"):
+            raise ConfigError("optimizer: differentiable: nobody differentiates a step here; leave it out")
+        if group.get("capturable") and any(parameter.device.type == "cpu" for parameter in group["params"]):
+            raise ConfigError("optimizer: capturable: this is for devices other than the CPU; leave it out")
+
+    def check_gradients(*_: Any) -> None:
+        dense = [name for name, p in named.items() if p.grad is not None and not p.grad.is_sparse]
+        if dense:
+            raise ConfigError(
+                f"optimizer: SparseAdam takes sparse gradients only, and that of {dense[0]!r} is dense; "
+                "take Adam, or make them sparse as nn.Embedding(…, sparse=True) does"
+            )
+
+    if isinstance(optimizer, optim.SparseAdam):
+        optimizer.register_step_pre_hook(check_gradients)
 
 
 def _require_rate(name: str) -> None:
@@ -237,10 +280,7 @@ def _follow(group: dict[str, Any], configured: Mapping[str, Any], before: Mappin
         old = before.get(key, value)
         if key == "names" or repr(value) == repr(old):
             continue
-        new = value
-        if key == _RATE_KEY and old:
-            new = group[key] * (value / old)
-            group.update({first: group[first] * (value / old) for first in _FIRST_RATE if first in group})
+        new = group[key] * (value / old) if key in (_RATE_KEY, *_FIRST_RATES) and old else value
         logger.info("%s follows the configuration: %s instead of %s", _CALLED.get(key, key), new, group[key])
         group.update(_plain_to_group({key: new}, like=group))
 

@@ -13,7 +13,7 @@ from emloop.types import StateTree
 
 from ._arrays import to_plain, to_tensor
 from ._classes import argument_problems, require_mapping
-from ._optimizers import Rates, load_optimizer, optimizer_state, trainable
+from ._optimizers import Rates, first_rates, load_optimizer, optimizer_state, trainable
 from ._schedules import Schedule
 
 __all__ = ["Clip", "Updates", "clip_from", "positive_number"]
@@ -83,9 +83,12 @@ class Updates:
         self._module = module
         self._parameters = list(trainable(module).values())
         self.optimizer = optimizer
-        # Before the schedule, which may begin by changing the rates.
-        self._configured = optimizer_state(optimizer, module)["groups"] if configured is None else configured
+        # Before the schedule, which may begin by changing the rates; what it notes about them is configured, too.
+        configured = optimizer_state(optimizer, module)["groups"] if configured is None else configured
         self.schedule = Schedule(lr_schedule, optimizer)
+        self._configured = [
+            {**wanted, **first_rates(group)} for wanted, group in zip(configured, optimizer.param_groups, strict=True)
+        ]
         self._rates = Rates(optimizer)
         self._clip = clip
         self._accumulate = accumulate

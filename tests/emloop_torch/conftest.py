@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from emloop._state.random import use_seed
+from emloop._state.tree import copy_tree, equal_trees
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -59,3 +60,43 @@ def create(tmp_path):
 def manifest():
     """What a saved model says of itself."""
     return lambda path: json.loads(Path(path, "manifest.json").read_text())
+
+
+@pytest.fixture
+def goes_on_exactly(create, batches):
+    """Check that a training of a module goes on to the bit: with its source, without, and from a state alone.
+
+    It is cut after five batches of epochs of three; ``change`` is done to the model before, if anything.
+    """
+
+    def check(make, change=None, **config):
+        model = create(make, **config)
+        for number in range(5):
+            _train(model, batches, number)
+        if change is not None:
+            change(model)
+        path = model.save("best")
+        others = {
+            "with source": create(make, restore_from=path, **config),
+            "without source": create(restore_from=path, **config),
+            "from a state": create(make, **config),
+        }
+        _train(others["from a state"], batches, 0)
+        others["from a state"].load_state_dict(copy_tree(model.state_dict()))
+        for number in range(5, len(batches)):
+            expected = _train(model, batches, number)
+            for how, other in others.items():
+                assert equal_trees(expected, _train(other, batches, number)), f"{how}: batch {number}"
+        for how, other in others.items():
+            for key in ("parameters", "buffers", "training"):
+                assert equal_trees(model.state_dict()[key], other.state_dict()[key]), f"{how}: {key}"
+        return model
+
+    return check
+
+
+def _train(model, batches, number):
+    outputs = model.run(batches[number], train=True)
+    if number % 3 == 2:
+        model.end_epoch()
+    return {**outputs, "learning_rate": np.array(model.get_variable("learning_rate"))}

@@ -1,0 +1,127 @@
+"""Every optimizer of PyTorch goes on from a state as if it had never stopped, or says beforehand that it cannot."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn, optim  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+import emloop_torch  # noqa: E402
+from emloop._state.tree import equal_trees  # noqa: E402
+from emloop.errors import ConfigError, SavedModelError  # noqa: E402
+
+from .nets import Net, deep  # noqa: E402
+
+CONFIGS = {
+    "adadelta": {"class": "Adadelta", "learning_rate": 0.1},
+    "adafactor": {"class": "Adafactor", "learning_rate": 0.1},
+    "adagrad": {"class": "Adagrad", "lr_decay": 0.1, "initial_accumulator_value": 0.1},
+    "adam": {"class": "Adam", "maximize": True},
+    "adam-fused": {"class": "Adam", "fused": True},
+    "adamax": {"class": "Adamax", "betas": [0.8, 0.9]},
+    "adamw": {"class": "AdamW", "amsgrad": True, "foreach": True},
+    "asgd": {"class": "ASGD", "t0": 3},
+    "muon": {"class": "Muon", "groups": [{"match": r"body\.0\..*", "learning_rate": 0.1}]},
+    "nadam": {"class": "NAdam", "weight_decay": 0.1, "decoupled_weight_decay": True},
+    "radam": {"class": "RAdam"},
+    "rmsprop": {"class": "RMSprop", "centered": True, "momentum": 0.9},
+    "rprop": {"class": "Rprop", "etas": [0.4, 1.3], "step_sizes": [1e-5, 10]},
+    "sgd": {"class": "SGD", "momentum": 0.9, "dampening": 0.1, "fused": True},
+    "sparse-adam": {"class": "SparseAdam", "learning_rate": 0.1},
+}
+
+
+def matrices():
+    """A net whose parameters are matrices, all of them."""
+    return Net(nn.Sequential(nn.Linear(3, 6, bias=False), nn.Tanh(), nn.Linear(6, 2, bias=False)))
+
+
+class Table(nn.Module):
+    """A table whose gradients are sparse."""
+
+    def __init__(self):
+        super().__init__()
+        self.scores = nn.Embedding(8, 2, sparse=True)
+
+    def forward(self, points, labels):
+        rows = (points.abs() * 2).long().clamp(0, 7)
+        return {"loss": functional.cross_entropy(self.scores(rows).sum(1), labels, reduction="none")}
+
+
+MADE = {"muon": matrices, "sparse-adam": Table}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_an_optimizer_goes_on_to_the_bit(goes_on_exactly, manifest, tmp_path, name):
+    """In the middle of an epoch, whether its source is there or not."""
+    goes_on_exactly(MADE.get(name, deep), optimizer=CONFIGS[name])
+
+    assert manifest(tmp_path / "model_best")["rung"] == "exported"
+
+
+def test_a_model_is_evaluated_where_its_own_optimizer_is_gone(create, batches, caplog, monkeypatch):
+    """Its outputs do not depend on it; training says that it needs the source."""
+
+    class Own(optim.SGD):
+        pass
+
+    class Model(emloop_torch.BaseModel):
+        def create_model(self):
+            return deep()
+
+        def create_optimizer(self):
+            return Own(self.module.parameters(), lr=0.1, momentum=0.9)
+
+    monkeypatch.setattr(Own, "__module__", "gone")
+    model = create(cls=Model)
+    model.run(batches[0], train=True)
+    restored = create(restore_from=model.save("best"))
+
+    assert "the optimizer gone." in caplog.text
+    assert "cannot be made again: optimizer: gone" in caplog.text
+    assert equal_trees(model.run(batches[1], train=False), restored.run(batches[1], train=False))
+    with pytest.raises(SavedModelError, match="without its source this model has no 'train' view"):
+        restored.run(batches[1], train=True)
+    again = create(restore_from=restored.save("again"))
+    assert equal_trees(model.run(batches[1], train=False), again.run(batches[1], train=False))
+
+
+def test_all_optimizers_are_tried():
+    """LBFGS alone is not for training batch by batch."""
+    offered = {cls for cls in vars(optim).values() if isinstance(cls, type) and issubclass(cls, optim.Optimizer)}
+    tried = {getattr(optim, config["class"]) for config in CONFIGS.values()}
+
+    assert offered - tried == {optim.Optimizer, optim.LBFGS}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        pytest.param({"class": "LBFGS"}, "LBFGS evaluates the model several times in a step", id="closure"),
+        pytest.param({"class": "Muon"}, "Muon: Muon only supports 2D parameters", id="shapes"),
+        pytest.param({"class": "Adam", "differentiable": True}, "differentiable: nobody differentiates", id="graph"),
+        pytest.param({"class": "Adam", "capturable": True}, "capturable: this is for devices other", id="device"),
+        pytest.param(
+            {"class": "SGD", "groups": [{"match": ".*bias", "differentiable": True}]}, "differentiable", id="group"
+        ),
+    ],
+)
+def test_what_cannot_step_is_refused_before_the_first_batch(create, config, message):
+    """With the reason in one line."""
+    with pytest.raises(ConfigError) as error:
+        create(deep, optimizer=config)
+
+    assert f"optimizer: {message}" in str(error.value)
+
+
+def test_gradients_of_the_wrong_kind_are_named_before_the_first_step(create, batches):
+    """Nothing knows them before; the parameters are left as they were."""
+    model = create(deep, optimizer={"class": "SparseAdam"})
+    before = [parameter.clone() for parameter in model.module.parameters()]
+    with pytest.raises(ConfigError, match=r"sparse gradients only, and that of 'body\.0\.weight' is dense; take Adam"):
+        model.run(batches[0], train=True)
+
+    assert all(torch.equal(*pair) for pair in zip(before, model.module.parameters(), strict=True))
