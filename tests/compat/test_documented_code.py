@@ -196,7 +196,7 @@ def emloop(tmp_path):
 
 def test_documented_code_trains_evaluates_and_goes_on(emloop, tmp_path):
     """Train, evaluate, resume: with hooks, a model and a dataset that know nothing of this emloop."""
-    said = emloop("train", "config.yaml", "--output_dir", "a")
+    said = emloop("train", "config.yaml", "--output_dir", "a", "main_loop.seed=1")
     evaluated = emloop("eval", "valid", "log/a")
     emloop("resume", "log/a", "hooks.StopAfter.epochs=6")
 
