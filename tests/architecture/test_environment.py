@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-TOOL = Path(__file__).parents[2] / "tools" / "environment"
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / "tools" / "environment"
 OLD = """#!/bin/sh
 case "$2" in
     *print*) echo 3.9 ;;
@@ -164,3 +166,15 @@ def test_another_python_gets_an_environment_of_its_own(make_environment, install
 
     make_environment(INSTALLING.replace("one python", "another python"), name="other")
     assert installed() == [".[demo]"]
+
+
+def test_help_tells_of_every_target():
+    """What can be made is said by ``make help``, which is also what ``make`` does."""
+    targets = re.search(r"^\.PHONY: help (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)[1].split()
+    said, helped = (
+        subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for arguments in ([], ["help"])
+    )
+
+    assert said == helped
+    assert targets == re.findall(r"^make (\S+) +\w", said, flags=re.MULTILINE)
