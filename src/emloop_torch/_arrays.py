@@ -15,14 +15,15 @@ import torch
 
 from emloop.errors import StateError
 
-__all__ = ["to_plain", "to_tensor"]
+__all__ = ["WITHOUT_NUMPY", "to_plain", "to_tensor"]
 
-_BITS = {torch.bfloat16: torch.uint16} | {
+WITHOUT_NUMPY = {torch.bfloat16: torch.uint16} | {
     getattr(torch, name): torch.uint8
     for name in ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
     if hasattr(torch, name)
 }
-_BY_NAME = {str(dtype).removeprefix("torch."): dtype for dtype in _BITS}
+"""Dtype that NumPy lacks → the one that its bits are kept as."""
+_BY_NAME = {str(dtype).removeprefix("torch."): dtype for dtype in WITHOUT_NUMPY}
 
 
 def to_plain(tensor: torch.Tensor) -> Any:
@@ -41,9 +42,9 @@ def to_plain(tensor: torch.Tensor) -> Any:
         }
     if host.layout is not torch.strided:
         raise StateError(f"tensors of the layout {host.layout} cannot be kept; torch.sparse_coo and dense ones can")
-    if host.dtype in _BITS:
+    if host.dtype in WITHOUT_NUMPY:
         name = str(host.dtype).removeprefix("torch.")
-        return {"dtype": name, "bits": host.contiguous().view(_BITS[host.dtype]).numpy()}
+        return {"dtype": name, "bits": host.contiguous().view(WITHOUT_NUMPY[host.dtype]).numpy()}
     return host.resolve_conj().resolve_neg().numpy()
 
 

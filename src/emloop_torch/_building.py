@@ -98,9 +98,22 @@ def build_updates(
         if made is None:
             return None
     else:
-        configured, made = None, model.create_optimizer()
+        configured, made = None, _checked(model.create_optimizer(), type(model).__name__, module)
     scaler = settings.precision.scaler()
     return Updates(module, made, lr_schedule, settings.clip, settings.accumulate, scaler, configured)
+
+
+def _checked(optimizer: Any, name: str, module: nn.Module) -> optim.Optimizer:
+    if not isinstance(optimizer, optim.Optimizer):
+        raise ConfigError(f"create_optimizer of {name} must return a torch.optim.Optimizer, got {optimizer!r}")
+    own = set(map(id, module.parameters()))
+    strange = [p for group in optimizer.param_groups for p in group["params"] if id(p) not in own]
+    if strange:
+        raise ConfigError(
+            f"create_optimizer of {name}: the optimizer has parameters that self.module has not, so no state would "
+            f"hold them: of shape {', '.join(str(list(parameter.shape)) for parameter in strange[:_SHOWN])}"
+        )
+    return optimizer
 
 
 def transfer(module: nn.Module, description: Any) -> None:

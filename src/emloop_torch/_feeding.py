@@ -16,6 +16,7 @@ from emloop.errors import BatchError, MissingVariableError
 from emloop.suggest import did_you_mean
 from emloop.types import Batch
 
+from ._arrays import WITHOUT_NUMPY
 from ._transfers import LazyArray, Transfers, Upload
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Feed", "tensors_of"]
 
 _NUMERIC = "biufc"
-_WITHOUT_NUMPY = {torch.bfloat16}
 
 
 class Feed:
@@ -108,8 +108,10 @@ class Feed:
 
     def _output(self, tensor: torch.Tensor, waiting: AbstractContextManager[Any] | None) -> Any:
         tensor = tensor.detach()
-        if tensor.dtype in _WITHOUT_NUMPY:
+        if tensor.dtype in WITHOUT_NUMPY:
             tensor = tensor.float()
+        if tensor.is_conj() or tensor.is_neg():
+            tensor = tensor.resolve_conj().resolve_neg()
         if tensor.untyped_storage().data_ptr() in self._held:
             tensor = tensor.clone()
         if self._transfers is not None:
@@ -168,6 +170,8 @@ def _checked(outputs: Mapping[str, torch.Tensor], name: str, examples: int) -> t
         raise MissingVariableError(f"the model gives no {name!r}; it gives {', '.join(map(repr, outputs))}{hints}")
     if not isinstance(tensor, torch.Tensor):
         raise BatchError(f"output {name!r}: expected a tensor, got {type(tensor).__name__}")
+    if tensor.layout is not torch.strided:
+        raise BatchError(f"output {name!r}: expected a dense tensor, got one of {tensor.layout}; to_dense makes it one")
     if tensor.shape[:1] != (examples,):
         raise BatchError(
             f"output {name!r}: expected {examples} values, one for every example, got shape {tuple(tensor.shape)}"

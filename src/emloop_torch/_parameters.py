@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -46,16 +46,35 @@ def values_of(module: nn.Module) -> dict[str, Any]:
     return {**values, _EXTRA: extra} if extra else values
 
 
-def load_values(module: nn.Module, values: StateTree) -> None:
+def load_values(module: nn.Module, values: StateTree, remade: Collection[str] = ()) -> None:
     """Give a module what :func:`values_of` took from an equal one.
+
+    Args:
+        module: The module.
+        values: The values.
+        remade: Names of buffers to replace, or to do without, instead of comparing them.
 
     Raises:
         StateError: If names, shapes or dtypes differ; says which. The module is then as it was.
     """
-    pairs = [pair for kind, tensors in _tensors(module).items() for pair in _paired(kind, tensors, values)]
+    tensors = _tensors(module)
+    fitting = {kind: {name: own for name, own in tensors[kind].items() if name not in remade} for kind in tensors}
+    pairs = [
+        pair
+        for kind, own in fitting.items()
+        for pair in _paired(kind, own, {name: v for name, v in _named(kind, values).items() if name not in remade})
+    ]
+    device = next((own.device for own in tensors["parameters"].values()), None)
     with torch.no_grad():
         for own, new in pairs:
-            own.copy_(new)
+            if own.layout is torch.strided and 0 in own.stride():
+                own.data = new.to(own.device)  # expanded: several numbers are one in memory
+            else:
+                own.copy_(new)
+    for name in remade:
+        path, _, leaf = name.rpartition(".")
+        found = _named("buffers", values).get(name)
+        module.get_submodule(path)._buffers[leaf] = None if found is None else to_tensor(found).to(device)
     for name, part in _with_extra_state(module):
         if name in values.get(_EXTRA, {}):
             part.set_extra_state(values[_EXTRA][name])
@@ -167,12 +186,16 @@ def _with_extra_state(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, part
 
 
-def _paired(
-    kind: str, own: Mapping[str, torch.Tensor], values: StateTree
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _named(kind: str, values: StateTree) -> Mapping[str, Any]:
     found = values.get(kind) if isinstance(values, Mapping) else None
     if not isinstance(found, Mapping):
         raise StateError(f"the state has no {kind}")
+    return found
+
+
+def _paired(
+    kind: str, own: Mapping[str, torch.Tensor], found: Mapping[str, Any]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     missing, unknown = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
     if missing or unknown:
         differences = [f"it lacks {_shortened(missing)}"] * bool(missing)

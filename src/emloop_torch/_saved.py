@@ -17,13 +17,13 @@ def overridden_methods(cls: type, base: type) -> list[str]:
     return [name for name in _METHODS if getattr(cls, name) is not getattr(base, name)]
 
 
-def why_training_needs_source(cls: type, base: type, optimizer: optim.Optimizer) -> str | None:
+def why_training_needs_source(cls: type, base: type, optimizer: optim.Optimizer | None) -> str | None:
     """Why the source is needed for training, or ``None`` if it is not."""
     name = f"{cls.__module__}.{cls.__qualname__}"
     overridden = overridden_methods(cls, base)
     if overridden:
         return f"{name} overrides {', '.join(overridden)}"
     kind = type(optimizer)
-    if getattr(optim, kind.__name__, None) is not kind:
+    if optimizer is not None and getattr(optim, kind.__name__, None) is not kind:
         return f"{name} is trained by {kind.__module__}.{kind.__qualname__}"
     return None

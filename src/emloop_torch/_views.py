@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from emloop.errors import ConfigError, Problem
+from emloop.errors import BatchError, ConfigError, MissingVariableError, Problem
 from emloop.suggest import did_you_mean
 
 from ._classes import arguments_of
+from ._program_module import LOSS
 
-__all__ = ["FORWARD", "PREDICT", "choose_view", "label_free_view"]
+__all__ = ["FORWARD", "PREDICT", "choose_view", "label_free_view", "loss_among", "require_outputs"]
 
 FORWARD, PREDICT = "forward", "predict"
 
@@ -55,6 +56,30 @@ def label_free_view(
         return None
     names = [name for name in inputs if name in accepted]
     return (PREDICT, names) if _fits(accepted, names) else None
+
+
+def require_outputs(view: str, outputs: Any) -> Mapping[str, Any]:
+    """What a module returned, if it is a mapping.
+
+    Raises:
+        BatchError: If it is not.
+    """
+    if not isinstance(outputs, Mapping):
+        kind = type(outputs).__name__
+        raise BatchError(f"{view} of the module: expected a mapping such as {{'loss': …}}, got a {kind}")
+    return outputs
+
+
+def loss_among(outputs: Mapping[str, Any]) -> Any:
+    """The output to learn from.
+
+    Raises:
+        MissingVariableError: If there is none.
+    """
+    if LOSS not in outputs:
+        found = ", ".join(map(repr, outputs))
+        raise MissingVariableError(f"forward gives no {LOSS!r} to learn from; it gives {found}")
+    return outputs[LOSS]
 
 
 def _fits(accepted: dict[str, bool], inputs: Sequence[str]) -> bool:

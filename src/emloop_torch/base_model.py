@@ -22,19 +22,21 @@ from emloop.suggest import check_choice
 from emloop.types import Batch, StateTree
 
 from ._building import adopt_arguments, build_module, build_updates, transfer
+from ._companions import Companions
 from ._feeding import Feed
 from ._generators import Generators
 from ._monitor import SIGNALS, Monitor, listen_to
 from ._onnx import FORMATS, export
 from ._optimizers import build_optimizer
-from ._parameters import freeze, load_values, storages, values_of
+from ._parameters import freeze, storages
 from ._program import FOLDER
 from ._program_module import ProgramModule
 from ._saved import BACKEND, FORMAT, overridden_methods, why_training_needs_source
 from ._settings import Settings
 from ._source_free import SourceFree
 from ._updates import Updates
-from ._views import PREDICT, choose_view
+from ._values import Values
+from ._views import PREDICT, choose_view, loss_among, require_outputs
 
 if TYPE_CHECKING:
     from emloop.datasets.abstract_dataset import AbstractDataset
@@ -45,8 +47,6 @@ __all__ = ["BaseModel"]
 logger = logging.getLogger(__name__)
 
 Tensors = Mapping[str, torch.Tensor]
-
-_LOSS = "loss"
 
 
 class BaseModel(AbstractModel):
@@ -178,6 +178,7 @@ class BaseModel(AbstractModel):
             transfer(made, init_from)
         frozen = freeze(made, settings.frozen)
         made.to(settings.device)
+        self._values = Values(made)
         self._view = choose_view(made, settings.inputs, settings.inference_inputs)
         self._source_free = SourceFree(type(self).__name__, made, settings, frozen)
         self._monitor = listen_to(made, monitor, compiled=settings.compile is not None)
@@ -186,6 +187,7 @@ class BaseModel(AbstractModel):
         self._feed = Feed(settings.inputs, settings.device, self._floating, storages(made))
         self._optimizer_description = optimizer  # for create_optimizer, which may be overridden
         self._updates = build_updates(self, settings, optimizer, lr_schedule, state)
+        self._companions = Companions(self, made, self._optimizer)
         self._call = made if settings.compile is None else torch.compile(made, **settings.compile)
         if state is not None:
             try:
@@ -213,18 +215,14 @@ class BaseModel(AbstractModel):
             The outputs, those that the parameters had before.
         """
         outputs = self.compute(batch)
-        if _LOSS not in outputs:
-            raise MissingVariableError(
-                f"forward gives no 'loss' to learn from; it gives {', '.join(map(repr, outputs))}"
-            )
-        self.update(outputs[_LOSS])
+        self.update(loss_among(outputs))
         return outputs
 
     def compute(self, batch: Tensors) -> Tensors:
         """The module's outputs for a batch on the device, in the configured precision."""
         with self._settings.precision.forward():
-            outputs: Tensors = getattr(self.module, PREDICT)(**batch) if self._view == PREDICT else self._call(**batch)
-        return outputs
+            outputs: Any = getattr(self.module, PREDICT)(**batch) if self._view == PREDICT else self._call(**batch)
+        return require_outputs(self._view, outputs)
 
     def update(self, loss: torch.Tensor) -> None:
         """Learn from the losses of a batch: backward pass and, every ``accumulate`` batches, a step of the optimizer.
@@ -333,7 +331,8 @@ class BaseModel(AbstractModel):
         """
         if self._log_dir is None:
             raise SavedModelError(f"{type(self).__name__} has no log_dir, so it cannot be saved")
-        program = self._source_free.program(Path(self._log_dir), self._why_training_needs_source(), self._floating)
+        needs_source = why_training_needs_source(type(self), BaseModel, self._optimizer)
+        program = self._source_free.program(Path(self._log_dir), needs_source, self._floating)
         return write_saved_model(
             saved_model_path(self._log_dir, name_suffix),
             backend=BACKEND,
@@ -357,7 +356,8 @@ class BaseModel(AbstractModel):
         self._source_free.warn_of_what_is_lost()
         return {
             "format": FORMAT,
-            **values_of(self.module),
+            **self._values.state_dict(),
+            "companions": self._companions.state_dict(),
             "training": None if self._updates is None else self._updates.state_dict(),
             "generators": self._generators.state_dict(),
             "batches": self._batches,
@@ -372,7 +372,8 @@ class BaseModel(AbstractModel):
             StateError: If the state is not one of this backend, or of another model.
         """
         require_format(state, FORMAT)
-        load_values(self.module, state)
+        self._values.load_state_dict(state)
+        self._companions.load_state_dict(state.get("companions", {}))
         if self._updates is not None and state["training"] is not None:
             self._updates.load_state_dict(state["training"])
         self._generators.load_state_dict(state["generators"])
@@ -389,9 +390,9 @@ class BaseModel(AbstractModel):
             around.enter_context(profiling.of(self._batches))
         return self.training_step(inputs)
 
-    def _why_training_needs_source(self) -> str | None:
-        updates = self._updates
-        return None if updates is None else why_training_needs_source(type(self), BaseModel, updates.optimizer)
+    @property
+    def _optimizer(self) -> optim.Optimizer | None:
+        return None if self._updates is None else self._updates.optimizer
 
     def _trained_by(self, name: str) -> Updates:
         if self._updates is None:
