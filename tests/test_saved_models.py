@@ -125,6 +125,17 @@ def test_leftovers_of_a_killed_save_go_with_the_next(run):
     assert len(names(run / "model_best")) == 3
 
 
+def test_half_written_files_of_a_program_are_no_part_of_it(run, tmp_path):
+    """Whether the program was being written when its process was killed, or the saved model."""
+    program = program_of(tmp_path, train__graph="loss")
+    write(run / "model_best", 1, program=program)
+    (program / ".tmp-1").write_bytes(b"half")
+    (run / "model_best" / "program" / ".tmp-2").write_bytes(b"half")
+    path = write(run / "model_best", 2, program=program)
+
+    assert not list(Path(path).rglob(".tmp-*"))
+
+
 def test_a_saved_model_works_wherever_it_is_copied(run, tmp_path):
     """It refers to nothing outside of itself."""
     write(run / "model_best", 5, program=program_of(tmp_path, train__graph="loss"))

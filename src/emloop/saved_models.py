@@ -350,7 +350,7 @@ def _program_files(program: Path, directory: Path) -> tuple[str, dict[str, bytes
 
     A folder whose content the present manifest vouches for is never changed; a different program gets another one.
     """
-    files = {path.relative_to(program).as_posix(): path for path in sorted(program.rglob("*")) if path.is_file()}
+    files = {path.relative_to(program).as_posix(): path for path in sorted(program.rglob("[!.]*")) if path.is_file()}
     contents = {name: path.read_bytes() for name, path in files.items()}
     present = {
         record.name: record.sha256 for record in _present_files(directory) if record.name.startswith(f"{_PROGRAM}/")
@@ -381,7 +381,7 @@ def _put(directory: Path, name: str, content: bytes) -> FileRecord:
 
 def _remove_all_but(directory: Path, names: set[str]) -> None:
     """Remove what an older saved model, or a save that was killed, has left."""
-    for path in directory.iterdir():
+    for path in (*directory.glob(f"{_PROGRAM}*/.tmp-*"), *directory.iterdir()):
         if path.name not in names and _OURS.fullmatch(path.name):
             try:
                 if path.is_dir() and not path.is_symlink():

@@ -29,6 +29,7 @@ FORMAT = 1
 
 _DESCRIPTION = "program.json"
 _GRAPH_SUFFIX = ".pt2"
+_TEMPORARY = ".tmp-"
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,11 @@ class Program:
         description = json.dumps({**described, "sha256": _digest(described)}, indent=1).encode()
         files = {**contents, _DESCRIPTION: description}
         directory.mkdir(parents=True, exist_ok=True)
-        if all((directory / name).is_file() and (directory / name).read_bytes() == files[name] for name in files):
-            return
         for name, content in files.items():
-            _replace(directory / name, content)
-        for path in directory.glob(f"*{_GRAPH_SUFFIX}"):
+            path = directory / name
+            if not path.is_file() or path.read_bytes() != content:
+                _replace(path, content)
+        for path in [*directory.glob(f"*{_GRAPH_SUFFIX}"), *directory.glob(f"{_TEMPORARY}*")]:
             if path.name not in contents:
                 path.unlink()
 
@@ -136,7 +137,7 @@ def _digest(description: Mapping[str, Any]) -> str:
 
 def _replace(path: Path, content: bytes) -> None:
     """Write a file in one step; the saved model that it is copied into is what has to be durable."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -207,3 +207,14 @@ def test_outputs_of_every_dtype_become_arrays(create, batches):
     assert [values.dtype for values in outputs.values()] == [np.complex64, np.float32]
     with pytest.raises(BatchError, match=r"output 'sparse': expected a dense tensor, got one of torch\.sparse_coo"):
         create(Various, outputs=["sparse"]).run(batches[0], train=False)
+
+
+def test_what_a_killed_process_left_half_written_is_cleared_away(create, batches, tmp_path):
+    """By the next save, from the run's program."""
+    model = create(Net)
+    model.run(batches[0], train=True)
+    model.save("0")
+    (tmp_path / "program" / ".tmp-killed").write_bytes(b"half")
+    model.save("1")
+
+    assert not list(tmp_path.rglob(".tmp-*"))
