@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from textwrap import dedent
 
 from emloop import hooks
@@ -39,6 +40,9 @@ GROUPS = {
     "To build your own upon": ["EveryNEpoch", "OnPlateau"],
 }
 ELSEWHERE = {"AbstractHook", "TrainingTerminated", "TrainingTraceKeys"}
+NEEDS = {"WriteTensorBoard": "tensorboard"}
+"""Hook → package without which its configuration cannot be tried."""
+
 NOT_FOR_CONFIGS = {"model", "dataset", "output_dir", "kwargs", "clock", "output"}
 
 HEADER = """# Hooks
@@ -92,7 +96,7 @@ def section(name: str, cls: type) -> str:
     head = (
         ["| argument | default | meaning |", "| --- | --- | --- |", *rows, ""] if rows else ["Takes no arguments.", ""]
     )
-    return "\n".join([f"### {name}", "", markdown(body), "", *head])
+    return "\n".join([f"### {name}", "", markdown(body, NEEDS.get(name)), "", *head])
 
 
 def split(docstring: str) -> tuple[str, dict[str, str]]:
@@ -122,15 +126,15 @@ def as_yaml(value: object) -> str:
     return words.get(str(value), str(value))
 
 
-def markdown(text: str) -> str:
-    """Docstring markup as Markdown."""
+def markdown(text: str, needed: str | None = None) -> str:
+    """Docstring markup as Markdown; ``needed`` is the package without which its configurations cannot be tried."""
     text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", text).replace("``", "`")
-    return re.sub(r"\.\. code-block:: (\w+)\n\n((?:    .*\n?|\n)+)", fence, text + "\n").rstrip()
+    return re.sub(r"\.\. code-block:: (\w+)\n\n((?:    .*\n?|\n)+)", partial(fence, needed), text + "\n").rstrip()
 
 
-def fence(block: re.Match[str]) -> str:
+def fence(needed: str | None, block: re.Match[str]) -> str:
     """A code block of a docstring as a fenced one; only configurations stand for themselves and can be run."""
-    language = block[1] if block[1] == "yaml" else "text"
+    language = "text" if block[1] != "yaml" else "yaml" if needed is None else f"yaml needs={needed}"
     return f"```{language}\n{dedent(block[2]).strip()}\n```\n\n"
 
 

@@ -87,21 +87,29 @@ def test_shown_commands_are_not_run(run, tmp_path):
     assert not (tmp_path / "changed").exists()
 
 
-def test_a_page_is_skipped_from_where_it_needs_what_is_not_there(run):
-    """What comes after would need it, too."""
-    with pytest.raises(pytest.skip.Exception, match=r"page.md:5: the rest of the page needs nonesuch, which is not"):
-        run(("console", "$ true"), ("console needs=nonesuch", "$ false"), ("console", "$ false"))
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        pytest.param([("console needs=nonesuch", "$ false"), ("console", "$ false")], id="it-ends-there"),
+        pytest.param([("yaml needs=nonesuch", "hooks: []"), ("console", "$ true")], id="a-part-is-left-out"),
+    ],
+)
+def test_a_page_that_needs_what_is_not_there_is_skipped(run, blocks):
+    """Visibly; the reader of the report learns what is missing."""
+    with pytest.raises(pytest.skip.Exception, match=r"page\.md:1 needs nonesuch, which is not installed"):
+        run(*blocks)
 
 
 @pytest.mark.parametrize(
     "blocks",
     [
         pytest.param([("console", "$ false"), ("console needs=nonesuch", "$ true")], id="before"),
-        pytest.param([("console needs=numpy", "$ false")], id="there"),
+        pytest.param([("yaml needs=nonesuch", "hooks: []"), ("console", "$ false")], id="after-a-part"),
+        pytest.param([("console needs=numpy", "$ false")], id="with-what-is-there"),
     ],
 )
-def test_nothing_else_is_skipped(run, blocks):
-    """What comes before, and what needs a package that is there, is run."""
+def test_what_does_not_need_it_is_tried_all_the_same(run, blocks):
+    """A page says no wrong things about what is there."""
     with pytest.raises(AssertionError, match="false: ended with 1"):
         run(*blocks)
 
