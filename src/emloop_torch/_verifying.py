@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ._parameters import copy_of
 from ._program_module import LOSS, ProgramModule
 
 __all__ = ["Difference", "Run", "compare", "sizes_of", "with_examples"]
@@ -60,17 +59,10 @@ class Run(NamedTuple):
     method: str
     precision: Callable[[], AbstractContextManager[Any]]
 
-    def takes(self, batch: Tensors, *, train: bool) -> bool:
-        """Whether a copy of the module can be run on a batch."""
-        try:
-            with torch.random.fork_rng(devices=_devices(batch)):
-                _results(self._replace(module=copy_of(self.module)), batch, (), train=train)
-        except Exception:  # noqa: BLE001 - the module is somebody else's, and so are its errors
-            return False
-        return True
 
-
-def compare(live: Run, program: Run, batch: Tensors, outputs: Sequence[str], *, train: bool) -> bool:
+def compare(
+    live: Run, program: Run, batch: Tensors, outputs: Sequence[str], *, train: bool, optional: bool = False
+) -> bool:
     """Run both on a batch.
 
     Args:
@@ -79,6 +71,7 @@ def compare(live: Run, program: Run, batch: Tensors, outputs: Sequence[str], *, 
         batch: The inputs.
         outputs: Names of the outputs.
         train: Whether in training mode, with gradients.
+        optional: Whether the module may refuse the batch; neither it nor the program can be used any more then.
 
     Returns:
         Whether all numbers are equal to the bit.
@@ -89,7 +82,12 @@ def compare(live: Run, program: Run, batch: Tensors, outputs: Sequence[str], *, 
     devices = _devices(batch)
     with torch.random.fork_rng(devices=devices):
         host, others = torch.get_rng_state(), [torch.cuda.get_rng_state(device) for device in devices]
-        expected = _results(live, batch, outputs, train=train)
+        try:
+            expected = _results(live, batch, outputs, train=train)
+        except Exception:
+            if optional:
+                return True
+            raise
         torch.set_rng_state(host)
         for device, state in zip(devices, others, strict=True):
             torch.cuda.set_rng_state(state, device)
@@ -110,15 +108,16 @@ def _results(run: Run, batch: Tensors, outputs: Sequence[str], *, train: bool) -
             mean = module.mean_loss if isinstance(module, ProgramModule) else torch.mean
             mean(computed[LOSS]).backward()
             results["gradient"] = {name: parameter.grad for name, parameter in module.named_parameters()}
-    results["buffer"] = dict(module.named_buffers())
+            module.zero_grad(set_to_none=True)
+    results["buffer"] = {name: buffer.clone() for name, buffer in module.named_buffers()}
     return {
-        kind: {name: None if value is None else value.detach().clone() for name, value in tensors.items()}
+        kind: {name: None if value is None else value.detach() for name, value in tensors.items()}
         for kind, tensors in results.items()
     }
 
 
 def _agree(kind: str, expected: Results, found: Results) -> bool:
-    largest = max((_largest(tensor) for tensor in expected.values() if tensor is not None), default=0.0)
+    largest: float | None = None
     exact = True
     for name, wanted in expected.items():
         got = found.get(name)
@@ -131,6 +130,8 @@ def _agree(kind: str, expected: Results, found: Results) -> bool:
         tensor, other = wanted.to_dense(), got.to_dense()
         if torch.equal(tensor, other):
             continue
+        if largest is None:
+            largest = max(_largest(tensor) for tensor in expected.values() if tensor is not None)
         allowed = _TOLERANCE.get(tensor.dtype, 0.0) * (_largest(tensor) + largest / 100)
         off = _off(tensor, other)
         if not off <= allowed:
