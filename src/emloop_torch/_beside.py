@@ -1,4 +1,4 @@
-"""What a module keeps beside its parameters and buffers: numbers, texts and tensors that are plain attributes.
+"""What a module keeps beside its parameters and buffers: numbers, texts, tensors and generators that are attributes.
 
 They are no part of its state, and constants in a program. So whoever changes one while a model is trained, such as a
 weight of the loss that grows, has to be told, and a program with the old one in it must not be taken for the module.
@@ -55,7 +55,7 @@ class Beside:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, torch.Tensor):
         return not (value.is_meta or value.is_quantized)
-    return isinstance(value, (bool, int, float, complex, str))
+    return isinstance(value, (bool, int, float, complex, str, torch.Generator))
 
 
 def _is_remade(part: nn.Module, name: str) -> bool:
@@ -63,6 +63,8 @@ def _is_remade(part: nn.Module, name: str) -> bool:
 
 
 def _identified(value: Any) -> str:
+    if isinstance(value, torch.Generator):
+        value = value.get_state()
     if not isinstance(value, torch.Tensor):
         return repr(value)
     content = value.detach().to("cpu").to_dense().contiguous().flatten().view(torch.uint8)

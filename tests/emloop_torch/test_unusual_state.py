@@ -218,3 +218,22 @@ def test_what_a_killed_process_left_half_written_is_cleared_away(create, batches
     model.save("1")
 
     assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_a_generator_of_a_module_s_own_is_said_to_be_lost(create, batches, caplog):
+    """PyTorch's global ones are part of the state; this one is not."""
+
+    class Noisy(Net):
+        def __init__(self):
+            super().__init__()
+            self.noise = torch.Generator().manual_seed(1)
+
+        def predict(self, points):
+            return super().predict(points + torch.randn(points.shape, generator=self.noise))
+
+    model = create(Noisy)
+    for batch in batches[:2]:
+        model.run(batch, train=True)
+    model.state_dict()
+
+    assert "Model changes what is no part of its state, and what a resumed run begins anew with: noise." in caplog.text
