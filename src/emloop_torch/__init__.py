@@ -8,8 +8,8 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("emloop_torch", "torch") from error
 
 from emloop.seeding import add_global_generator
+from emloop_torch._tensors.generators import SharedGenerators
 
-from ._generators import SharedGenerators
 from .base_model import BaseModel
 from .supervised import Supervised
 

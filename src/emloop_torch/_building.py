@@ -13,15 +13,15 @@ from torch import nn, optim
 from emloop.errors import ConfigError, Problem, SavedModelError, StateError
 from emloop.saved_models import Saved, find_saved
 from emloop.types import StateTree
+from emloop_torch._programs.program import Program
+from emloop_torch._programs.program_module import ProgramModule
+from emloop_torch._tensors.arrays import to_tensor
+from emloop_torch._training.optimizers import rebuild_optimizer
+from emloop_torch._training.updates import Updates
 
-from ._arrays import to_tensor
 from ._classes import argument_problems, arguments_of, require_mapping
-from ._optimizers import rebuild_optimizer
-from ._program import Program
-from ._program_module import ProgramModule
 from ._saved import BACKEND, FORMAT, overridden_methods
 from ._settings import Settings
-from ._updates import Updates
 
 __all__ = ["adopt_arguments", "build_module", "build_updates", "transfer"]
 

@@ -17,14 +17,14 @@ from torch import nn
 from emloop.errors import ConfigError, MissingExtraError, MissingVariableError, Problem, SaveError
 from emloop.saved_models import write_saved_model
 from emloop.types import Batch
+from emloop_torch._programs.onnx_file import file_of, plain
+from emloop_torch._programs.program_module import ProgramModule
+from emloop_torch._programs.views import label_free_view
+from emloop_torch._tensors.devices import Precision
+from emloop_torch._tensors.feeding import tensors_of
+from emloop_torch._tensors.parameters import copy_of
 
-from ._devices import Precision
-from ._feeding import tensors_of
-from ._onnx_file import file_of, plain
-from ._parameters import copy_of
-from ._program_module import ProgramModule
 from ._settings import Settings
-from ._views import label_free_view
 
 __all__ = ["FORMATS", "export"]
 

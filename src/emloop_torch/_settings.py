@@ -10,11 +10,11 @@ import torch
 
 from emloop.errors import ConfigError, Problem
 from emloop.suggest import check_choice
+from emloop_torch._tensors.devices import Precision, choose_device, compute_deterministically
+from emloop_torch._training.profiling import Profiling
+from emloop_torch._training.updates import Clip, clip_from
 
 from ._classes import argument_problems, require_mapping
-from ._devices import Precision, choose_device, compute_deterministically
-from ._profiling import Profiling
-from ._updates import Clip, clip_from
 
 __all__ = ["SOURCE_FREE", "Settings", "names_of"]
 

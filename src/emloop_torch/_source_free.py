@@ -19,14 +19,14 @@ from torch import nn
 from emloop.errors import SavedModelError
 from emloop.saved_models import describe_variables
 from emloop.types import Batch
+from emloop_torch._programs.beside import Beside
+from emloop_torch._programs.ladder import Request, climb
+from emloop_torch._programs.program import FOLDER, Program
+from emloop_torch._programs.program_module import ProgramModule
+from emloop_torch._programs.views import label_free_view
+from emloop_torch._tensors.feeding import tensors_of
 
-from ._beside import Beside
-from ._feeding import tensors_of
-from ._ladder import Request, climb
-from ._program import FOLDER, Program
-from ._program_module import ProgramModule
 from ._settings import Settings
-from ._views import label_free_view
 
 __all__ = ["SourceFree"]
 

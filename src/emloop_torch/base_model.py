@@ -20,23 +20,23 @@ from emloop.saved_models import find_saved, require_format, saved_model_path, wr
 from emloop.seeding import current_seed
 from emloop.suggest import check_choice
 from emloop.types import Batch, StateTree
+from emloop_torch._programs.program import FOLDER
+from emloop_torch._programs.program_module import ProgramModule
+from emloop_torch._programs.values import Values
+from emloop_torch._programs.views import PREDICT, choose_view, loss_among, require_outputs
+from emloop_torch._tensors.feeding import Feed
+from emloop_torch._tensors.generators import Generators
+from emloop_torch._tensors.parameters import freeze, storages
+from emloop_torch._training.companions import Companions
+from emloop_torch._training.monitor import SIGNALS, Monitor, listen_to
+from emloop_torch._training.optimizers import build_optimizer
+from emloop_torch._training.updates import Updates
 
 from ._building import adopt_arguments, build_module, build_updates, transfer
-from ._companions import Companions
-from ._feeding import Feed
-from ._generators import Generators
-from ._monitor import SIGNALS, Monitor, listen_to
 from ._onnx import FORMATS, export
-from ._optimizers import build_optimizer
-from ._parameters import freeze, storages
-from ._program import FOLDER
-from ._program_module import ProgramModule
 from ._saved import BACKEND, FORMAT, overridden_methods, why_training_needs_source
 from ._settings import Settings
 from ._source_free import SourceFree
-from ._updates import Updates
-from ._values import Values
-from ._views import PREDICT, choose_view, loss_among, require_outputs
 
 if TYPE_CHECKING:
     from emloop.datasets.abstract_dataset import AbstractDataset

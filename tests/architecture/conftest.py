@@ -30,6 +30,11 @@ class Import:
     relative: bool
     eager: bool
 
+    @property
+    def room(self) -> str:
+        """Where the target is."""
+        return room_of(self.target)
+
 
 @dataclass(frozen=True)
 class Module:
@@ -98,8 +103,10 @@ class Module:
 
 
 def room_of(name: str) -> str:
-    """The room that a full name belongs to: its first two parts."""
+    """The room that a full name belongs to: its first two parts; of a backend, a folder, or else the package."""
     package, *inner = name.split(".")
+    if package != "emloop" and not (inner and (ROOT / "src" / package / inner[0]).is_dir()):
+        return package
     return ".".join([package, *inner[:1]])
 
 

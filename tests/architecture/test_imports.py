@@ -19,6 +19,9 @@ LAYERS = (
 )
 """The rooms of emloop, lowest first. A room may import from lower layers only, not from its neighbours."""
 
+TORCH_LAYERS = ("emloop_torch._classes", "emloop_torch._tensors", "emloop_torch._programs", "emloop_torch._training")
+"""The rooms of the PyTorch backend below its front, lowest first."""
+
 HEIGHT = {f"emloop.{room}": height for height, rooms in enumerate(LAYERS) for room in rooms}
 
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "flax", "onnx", "onnxruntime"}
@@ -95,14 +98,28 @@ def test_a_relative_import_stays_in_its_room_and_an_absolute_one_leaves_it(modul
     """Crossings of walls show at a glance."""
     if module.name == "emloop":
         return
-    room = module.room if module.name.startswith("emloop.") else module.name.split(".")[0]
     wrong = [
         f"{module.where(entry.line)} imports {entry.target}"
         for entry in module.imports
-        if entry.relative != (entry.target == room or entry.target.startswith(room + "."))
+        if entry.relative != (entry.room == module.room)
     ]
 
     assert wrong == []
+
+
+def test_a_room_of_the_pytorch_backend_imports_from_lower_ones_only(module):
+    """Tensors know nothing of programs, programs nothing of optimizers, and none of them of the model."""
+    if module.room not in TORCH_LAYERS:
+        return
+    below = TORCH_LAYERS[: TORCH_LAYERS.index(module.room)]
+    upward = [
+        f"{module.where(entry.line)} imports {entry.target}"
+        for entry in module.imports
+        if entry.target.startswith("emloop_torch.")
+        and not entry.target.startswith(tuple(f"{room}." for room in (module.room, *below)))
+    ]
+
+    assert upward == []
 
 
 def test_a_backend_uses_public_names_only(module):

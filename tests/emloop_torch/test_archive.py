@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from emloop.errors import SavedModelError, UntrustedError  # noqa: E402
-from emloop_torch._archive import check, unpack  # noqa: E402
+from emloop_torch._programs.archive import check, unpack  # noqa: E402
 
 from .nets import deep  # noqa: E402
 

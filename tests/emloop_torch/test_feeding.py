@@ -15,7 +15,7 @@ from torch import nn  # noqa: E402
 import emloop_torch  # noqa: E402
 from emloop._state.tree import equal_trees  # noqa: E402
 from emloop.errors import BatchError, ConfigError, MissingVariableError  # noqa: E402
-from emloop_torch._transfers import LazyArray  # noqa: E402
+from emloop_torch._tensors.transfers import LazyArray  # noqa: E402
 
 from .nets import Net, deep  # noqa: E402
 

@@ -19,9 +19,9 @@ from torch.export import Dim
 
 from emloop.errors import SaveError
 
-from ._exporting import View
-from ._program_module import ProgramModule
-from ._views import PREDICT
+from .exporting import View
+from .program_module import ProgramModule
+from .views import PREDICT
 
 __all__ = ["file_of", "plain"]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from emloop.errors import SavedModelError, UntrustedError
 
-from ._archive import check
+from .archive import check
 
 __all__ = ["FOLDER", "FORMAT", "Program"]
 

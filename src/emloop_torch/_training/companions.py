@@ -13,9 +13,9 @@ from torch import nn, optim
 
 from emloop.errors import StateError
 from emloop.types import StateTree
+from emloop_torch._programs.program_module import ProgramModule
 
-from ._optimizers import load_optimizer, optimizer_state
-from ._program_module import ProgramModule
+from .optimizers import load_optimizer, optimizer_state
 
 __all__ = ["Companions"]
 

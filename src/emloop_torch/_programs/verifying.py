@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ._program_module import LOSS, ProgramModule
+from .program_module import LOSS, ProgramModule
 
 __all__ = ["Difference", "Run", "compare", "sizes_of", "with_examples"]
 

@@ -16,8 +16,7 @@ from torch import nn
 
 from emloop.errors import ConfigError, Problem
 from emloop.suggest import did_you_mean
-
-from ._program_module import ProgramModule
+from emloop_torch._programs.program_module import ProgramModule
 
 __all__ = ["SIGNALS", "Monitor", "listen_to"]
 

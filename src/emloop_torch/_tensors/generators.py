@@ -18,7 +18,7 @@ import torch
 from emloop.errors import StateError
 from emloop.types import StateTree
 
-from ._arrays import to_plain, to_tensor
+from .arrays import to_plain, to_tensor
 
 __all__ = ["Generators", "SharedGenerators"]
 

@@ -26,9 +26,9 @@ from torch.optim import lr_scheduler
 from emloop.errors import ConfigError, Problem, StateError
 from emloop.suggest import check_choice, did_you_mean
 from emloop.types import StateTree
+from emloop_torch._classes import construct, require_mapping, split_class
 
-from ._classes import construct, require_mapping, split_class
-from ._optimizers import first_rates
+from .optimizers import first_rates
 
 __all__ = ["Schedule"]
 

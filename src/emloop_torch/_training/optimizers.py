@@ -25,10 +25,9 @@ from torch import nn, optim
 
 from emloop.errors import ConfigError, MissingVariableError, StateError
 from emloop.types import StateTree
-
-from ._arrays import to_plain, to_tensor
-from ._classes import construct, find_class, require_mapping, split_class
-from ._parameters import matching
+from emloop_torch._classes import construct, find_class, require_mapping, split_class
+from emloop_torch._tensors.arrays import to_plain, to_tensor
+from emloop_torch._tensors.parameters import matching
 
 __all__ = [
     "Rates",

@@ -22,11 +22,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ._exporting import View, export_view, trace_view
-from ._parameters import copy_of, load_values, tied_names, values_of, why_learning_differs
-from ._program import FORMAT, Program
-from ._program_module import LOSS, ProgramModule
-from ._verifying import Difference, Run, compare, sizes_of, with_examples
+from emloop_torch._tensors.parameters import copy_of, load_values, tied_names, values_of, why_learning_differs
+
+from .exporting import View, export_view, trace_view
+from .program import FORMAT, Program
+from .program_module import LOSS, ProgramModule
+from .verifying import Difference, Run, compare, sizes_of, with_examples
 
 __all__ = ["Request", "climb"]
 

@@ -16,8 +16,8 @@ from emloop.errors import BatchError, MissingVariableError
 from emloop.suggest import did_you_mean
 from emloop.types import Batch
 
-from ._arrays import WITHOUT_NUMPY
-from ._transfers import LazyArray, Transfers, Upload
+from .arrays import WITHOUT_NUMPY
+from .transfers import LazyArray, Transfers, Upload
 
 if TYPE_CHECKING:
     from emloop.datasets.stream_wrapper import StreamWrapper

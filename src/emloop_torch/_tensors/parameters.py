@@ -14,7 +14,7 @@ from emloop.errors import ConfigError, Problem, StateError
 from emloop.suggest import did_you_mean
 from emloop.types import StateTree
 
-from ._arrays import to_plain, to_tensor
+from .arrays import to_plain, to_tensor
 
 __all__ = [
     "copy_of",

@@ -3,7 +3,7 @@
 Exporting follows ``forward`` operation by operation. What an operation does on the way back is PyTorch's own then, so a
 gradient that a module defines for itself is lost; tracing the way back keeps it, at a price: the graph holds the very
 kernels of one precision and one kind of device. Neither sees what Python does between the operations. That is why
-nothing that is made here counts before ``_verifying`` has compared it.
+nothing that is made here counts before ``verifying`` has compared it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch import nn
 from torch.export import Dim
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ._archive import pack
-from ._program_module import LOSS, PREFIX
+from .archive import pack
+from .program_module import LOSS, PREFIX
 
 __all__ = ["View", "export_view", "trace_view"]
 

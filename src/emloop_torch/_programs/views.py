@@ -9,9 +9,9 @@ from torch import nn
 
 from emloop.errors import BatchError, ConfigError, MissingVariableError, Problem
 from emloop.suggest import did_you_mean
+from emloop_torch._classes import arguments_of
 
-from ._classes import arguments_of
-from ._program_module import LOSS
+from .program_module import LOSS
 
 __all__ = ["FORWARD", "PREDICT", "choose_view", "label_free_view", "loss_among", "require_outputs"]
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from emloop.types import StateTree
+from emloop_torch._tensors.parameters import load_values, values_of
 
-from ._parameters import load_values, values_of
-from ._program_module import ProgramModule
+from .program_module import ProgramModule
 
 __all__ = ["Values"]
 

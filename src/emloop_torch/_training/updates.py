@@ -10,11 +10,11 @@ from torch import nn, optim
 
 from emloop.errors import ConfigError, StateError
 from emloop.types import StateTree
+from emloop_torch._classes import argument_problems, require_mapping
+from emloop_torch._tensors.arrays import to_plain, to_tensor
 
-from ._arrays import to_plain, to_tensor
-from ._classes import argument_problems, require_mapping
-from ._optimizers import Rates, first_rates, load_optimizer, optimizer_state, trainable
-from ._schedules import Schedule
+from .optimizers import Rates, first_rates, load_optimizer, optimizer_state, trainable
+from .schedules import Schedule
 
 __all__ = ["Clip", "Updates", "clip_from", "positive_number"]
 

@@ -11,8 +11,7 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from emloop.errors import ConfigError
-
-from ._classes import argument_problems, require_mapping
+from emloop_torch._classes import argument_problems, require_mapping
 
 __all__ = ["Profiling"]
 

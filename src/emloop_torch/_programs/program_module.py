@@ -16,8 +16,8 @@ from torch.export.passes import move_to_device_pass
 
 from emloop.errors import BatchError, SavedModelError
 
-from ._archive import unpack
-from ._program import Program
+from .archive import unpack
+from .program import Program
 
 __all__ = ["LOSS", "PREFIX", "ProgramModule"]
 
