@@ -181,6 +181,18 @@ def test_a_kill_while_the_run_is_created_leaves_nothing_that_is_in_the_way(proje
         assert project.result("whole") == project.result("cut")
 
 
+def test_a_run_that_was_killed_between_its_first_two_files_is_begun(project):
+    """It has an identity and a seed, and no config yet but the one that is given again."""
+    project.emloop("train", "config.yaml", "--output_dir", "whole")
+    cut = project.run("cut")
+    cut.mkdir()
+    shutil.copy(project.run("whole") / "run.json", cut)
+
+    project.emloop("train", "config.yaml", "--output_dir", "cut", "--auto-resume")
+
+    assert project.result("whole") == project.result("cut")
+
+
 def test_a_run_killed_before_its_first_commit_starts_again(project):
     """Files that only grow are cut back to nothing; what they held is kept aside."""
     project.emloop("train", "config.yaml", "--output_dir", "whole")

@@ -169,8 +169,12 @@ class Run:
                 reason=None,
                 attempts=attempt,
             )
-            if config_text is not None and config_text.encode() != read_small(current_config(directory)):
-                atomic_write(directory / f"config.attempt-{attempt}.yaml", config_text)
+            if config_text is not None:
+                current = current_config(directory)
+                if not current.exists():  # the run was not created to the end
+                    atomic_write(current, config_text)
+                elif config_text.encode() != read_small(current):
+                    atomic_write(directory / f"config.attempt-{attempt}.yaml", config_text)
             run = cls(directory, info, trace, lock, created=False)
             run._begin(command, prepare)
         return run

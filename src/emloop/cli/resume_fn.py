@@ -98,7 +98,9 @@ def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False) ->
     """
     commit, _ = newest_commit(run_dir / EL_CHECKPOINTS_DIR, set_aside=False)
     info = read_info(run_dir)
-    review(load_config(str(current_config(run_dir))), config, seed=info.seed)
+    before = current_config(run_dir)
+    if before.exists():  # a process may have been killed between the run's first file and this one
+        review(load_config(str(before)), config, seed=info.seed)
     only_finish = commit is not None and _has_ended(run_dir, commit, info.run_id, config)
     trace = read_trace(run_dir)
     if only_finish and trace.status == "done":
