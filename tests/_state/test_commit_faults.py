@@ -348,7 +348,10 @@ def test_a_kill_at_any_call_leaves_the_old_checkpoint_or_the_new_one(checkpoints
 
 
 def test_no_acknowledged_checkpoint_is_lost_to_random_kills(checkpoints, state):
-    """Forty kills at random instants, each process going on where the last one was killed."""
+    """Forty kills at random instants, each process going on where the last one was killed.
+
+    On a machine that is busy with other things, as many more as it takes to kill commits that are under way.
+    """
     random_delay = random.Random(0)
     acknowledged = kills = interrupted = 0
 
@@ -361,7 +364,7 @@ def test_no_acknowledged_checkpoint_is_lost_to_random_kills(checkpoints, state):
             acknowledge(seq)
             retain(checkpoints)
 
-    while kills < 40:
+    while kills < 40 or (kills < 1000 and (acknowledged <= 40 or interrupted <= 5)):
         with child(work) as (process, lines):
             killer = threading.Timer(random_delay.uniform(0, 0.06), os.kill, (process, signal.SIGKILL))
             killer.start()
