@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from emloop.arguments import distinct_names
 from emloop.errors import ConfigError, Problem
 from emloop.suggest import did_you_mean
 
-__all__ = ["Names", "names_of"]
+__all__ = ["Names", "some_names"]
 
 
 class Names:
@@ -48,17 +49,15 @@ class Names:
         return taken, given
 
 
-def names_of(argument: str, names: Any) -> list[str]:
-    """The names that an argument lists.
+def some_names(argument: str, names: Any) -> list[str]:
+    """The names that an argument lists, at least one.
 
     Raises:
-        ConfigError: If it is not a list of different names; a single one would count as the list of its letters.
+        ConfigError: If it is not a list of different names, or has none.
     """
-    if isinstance(names, str):
-        raise ConfigError(f"{argument}: expected a list of names, got {names!r}; write [{names}]")
-    listed = list(names) if isinstance(names, Iterable) else [names]
-    if not listed or not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
-        raise ConfigError(f"{argument}: expected a list of different names, got {names!r}")
+    listed = list(distinct_names(argument, names))
+    if not listed:
+        raise ConfigError(f"{argument}: expected a list of different names, got []")
     return listed
 
 
@@ -77,7 +76,7 @@ def _renamed(rename: Any, known: list[str]) -> dict[str, str]:
 
 
 def _chosen(argument: str, verb: str, names: Any, there: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
-    listed = list(there) if names is None else names_of(argument, names)
+    listed = list(there) if names is None else some_names(argument, names)
     problems = [
         Problem(
             f"{argument}: the file {verb} no {name!r}",

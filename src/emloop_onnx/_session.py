@@ -12,7 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from emloop.errors import BatchError, ConfigError, SavedModelError
 from emloop.suggest import check_choice
 
-from ._names import names_of
+from ._names import some_names
 from ._values import Value
 
 __all__ = ["Session"]
@@ -97,7 +97,7 @@ def _providers(names: Any) -> list[str]:
     offered = onnxruntime.get_available_providers()
     if names is None:
         return [provider for provider in (_CUDA, _CPU) if provider in offered]
-    return [check_choice("providers", name, offered) for name in names_of("providers", names)]
+    return [check_choice("providers", name, offered) for name in some_names("providers", names)]
 
 
 def _threads(number: Any) -> int:

@@ -1,31 +1,17 @@
-"""What a configuration calls the parts of a batch, and the parts as arrays."""
+"""The sources of a batch as arrays, and what must be there of the outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from emloop.errors import BatchError, ConfigError, MissingVariableError
+from emloop.errors import BatchError, MissingVariableError
 from emloop.types import Batch
 
-__all__ = ["array_of", "checked_output", "names_of"]
-
-
-def names_of(argument: str, names: Any) -> tuple[str, ...]:
-    """The names that an argument lists.
-
-    Raises:
-        ConfigError: If it is not a list of different names; a single one would count as the list of its letters.
-    """
-    if isinstance(names, str):
-        raise ConfigError(f"{argument}: expected a list of names, got {names!r}; write [{names}]")
-    listed = tuple(names) if isinstance(names, Iterable) else (names,)
-    if not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
-        raise ConfigError(f"{argument}: expected a list of different names, got {names!r}")
-    return listed
+__all__ = ["array_of", "checked_output"]
 
 
 def array_of(batch: Batch, name: str) -> npt.NDArray[Any]:

@@ -14,15 +14,13 @@ are reported at once.
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from emloop.arguments import argument_problems, arguments_of, import_object
 from emloop.errors import ConfigError, Problem, UnknownClassError
-from emloop.suggest import did_you_mean
 
-__all__ = ["argument_problems", "arguments_of", "build_estimator"]
+__all__ = ["build_estimator"]
 
 _SEED = "random_state"
 
@@ -53,45 +51,6 @@ def _told(problem: Problem) -> Problem:
     return Problem(": ".join(part for part in parts if part), hints=problem.hints)
 
 
-def arguments_of(function: Callable[..., Any], given: Collection[str] = ()) -> dict[str, bool]:
-    """The arguments of a function or class → whether they must be given; with ``**kwargs``, also all that are given."""
-    parameters = inspect.signature(function).parameters.values()
-    named = {
-        parameter.name: parameter.default is parameter.empty
-        for parameter in parameters
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    }
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    return {**dict.fromkeys(given, False), **named} if takes_any else named
-
-
-def argument_problems(
-    taker: str, given: Collection[str], accepted: Mapping[str, bool], path: str, *, others: Collection[str] = ()
-) -> list[Problem]:
-    """What is unknown and what is missing among the arguments that a configuration gives.
-
-    Args:
-        taker: What takes the arguments, for the message.
-        given: Names of the arguments given.
-        accepted: Names of those that there are → whether they must be given.
-        path: Where they stand.
-        others: Names that may be given besides, and have been taken already.
-    """
-    names = [*others, *accepted]
-    takes = f"{taker} takes: {', '.join(names) or 'no arguments'}"
-    unknown = [
-        Problem(f"unknown argument {name!r}", path, hints=(*did_you_mean(name, names), takes))
-        for name in given
-        if name not in accepted
-    ]
-    missing = [
-        Problem(f"{taker} needs the argument {name!r}", path)
-        for name, is_required in accepted.items()
-        if is_required and name not in given
-    ]
-    return unknown + missing
-
-
 class _Builder:
     """Builds what it can, and gathers what is wrong with the rest."""
 
@@ -111,13 +70,14 @@ class _Builder:
 
     def _object(self, arguments: dict[str, Any], path: str, problems_before: int) -> Any:
         try:
-            cls = _find_class(arguments.pop("class"), path)
+            cls = _find_class(arguments.pop("class"))
         except UnknownClassError as error:
-            self.problems += error.problems
+            self.problems += [problem._replace(path=f"{path}.class") for problem in error.problems]
             return None
         path = f"{path}.{cls.__name__}"
         accepted = arguments_of(cls, arguments)
-        self.problems += argument_problems(cls.__name__, arguments, accepted, path)
+        mistakes = argument_problems(cls.__name__, arguments, accepted)
+        self.problems += [mistake._replace(path=path) for mistake in mistakes]
         if len(self.problems) > problems_before:
             return None
         if _SEED in accepted and self._seed is not None:
@@ -134,25 +94,16 @@ class _Builder:
         return built
 
 
-def _find_class(name: Any, path: str) -> type[Any]:
+def _find_class(name: Any) -> type[Any]:
     """The class of a full name.
 
     Raises:
         UnknownClassError: If the name leads nowhere, or to something that is not in the manner of scikit-learn.
     """
-    path = f"{path}.class"
-    module_name, _, attribute = str(name).rpartition(".")
-    if not module_name:
+    if "." not in str(name):
         hint = "write the full name, e.g. sklearn.linear_model.SGDClassifier"
-        raise UnknownClassError(Problem(f"expected package.module.Class, got {name!r}", path, hints=(hint,)))
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UnknownClassError(Problem(f"{name} cannot be imported: {error}", path)) from error
-    found = getattr(module, attribute, None)
-    if found is None:
-        hints = did_you_mean(attribute, vars(module))
-        raise UnknownClassError(Problem(f"{module_name} has no {attribute!r}", path, hints=hints))
+        raise UnknownClassError(Problem(f"expected package.module.Class, got {name!r}", hints=(hint,)))
+    found = import_object(name)
     if not isinstance(found, type) or not hasattr(found, "get_params"):
-        raise UnknownClassError(Problem(f"{name} is no class with get_params, as those of scikit-learn have", path))
+        raise UnknownClassError(f"{name} is no class with get_params, as those of scikit-learn have")
     return found

@@ -16,6 +16,7 @@ import sklearn
 import skops
 from sklearn.base import is_classifier
 
+from emloop.arguments import argument_problems, arguments_of, distinct_names
 from emloop.errors import ConfigError, Problem, SavedModelError, StateError
 from emloop.models.abstract_model import AbstractModel
 from emloop.saved_models import describe_variables, find_saved, require_format, saved_model_path, write_saved_model
@@ -23,8 +24,8 @@ from emloop.seeding import current_seed
 from emloop.types import Batch, StateTree
 
 from ._archive import dump, load, require_trusted, untrusted_types
-from ._batches import array_of, checked_output, names_of
-from ._estimators import argument_problems, arguments_of, build_estimator
+from ._batches import array_of, checked_output
+from ._estimators import build_estimator
 from ._fitting import FirstGuess, fit, fitting_problems, is_fitted, to_classes
 from ._outputs import compute, output_problems
 from ._parameters import follow, get_variable, parameters_of, set_variable
@@ -120,9 +121,9 @@ class BaseModel(AbstractModel):
         self.classes = to_classes(classes, dataset)
         """All classes, ``[C]``, as far as they are known; :meth:`create_model` may set them."""
         self._log_dir = log_dir
-        self._inputs = names_of("inputs", inputs)
-        self._outputs = names_of("outputs", outputs)
-        self._trusted = names_of("trusted_types", trusted_types)
+        self._inputs = distinct_names("inputs", inputs)
+        self._outputs = distinct_names("outputs", outputs)
+        self._trusted = distinct_names("trusted_types", trusted_types)
         if not 1 <= len(self._inputs) <= 2:
             raise ConfigError(f"inputs: expected one name, of the features, or two, also of the labels, got {inputs!r}")
         self._arguments = sorted(kwargs)
@@ -346,7 +347,8 @@ class BaseModel(AbstractModel):
         else:
             # The arguments of the class whose source is gone: they have done their work.
             accepted = dict.fromkeys(state["arguments"], False)
-        problems = argument_problems(name, arguments, accepted, name, others=_CONFIGURABLE)
+        found = argument_problems(name, arguments, accepted, others=_CONFIGURABLE)
+        problems = [problem._replace(path=name) for problem in found]
         if makes_its_own and description is not None:
             problems.append(Problem("'estimator' would have no effect, since create_model is overridden", name))
         if problems:

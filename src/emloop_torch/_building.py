@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn, optim
 
+from emloop.arguments import argument_problems, arguments_of
 from emloop.errors import ConfigError, Problem, SavedModelError, StateError
 from emloop.saved_models import Saved, find_saved
 from emloop.types import StateTree
@@ -19,7 +20,7 @@ from emloop_torch._tensors.arrays import to_tensor
 from emloop_torch._training.optimizers import rebuild_optimizer
 from emloop_torch._training.updates import Updates
 
-from ._classes import argument_problems, arguments_of, require_mapping
+from ._classes import read_keys, require_mapping
 from ._saved import BACKEND, FORMAT, overridden_methods
 from ._settings import Settings
 
@@ -28,6 +29,7 @@ __all__ = ["adopt_arguments", "build_module", "build_updates", "transfer"]
 logger = logging.getLogger(__name__)
 
 _SHOWN = 6
+_RENAMES = r"{'encoder\.(.*)': 'backbone.\1'}"
 
 
 def build_module(
@@ -53,7 +55,7 @@ def build_module(
     else:
         accepted = dict.fromkeys(state["arguments"], False)  # of the class whose source is gone
     others = [name for name in arguments_of(base) if name not in ("dataset", "log_dir", "restore_from")]
-    problems = argument_problems("", cls.__name__, arguments, accepted, others=others)
+    problems = argument_problems(cls.__name__, arguments, accepted, others=others)
     if problems:
         raise ConfigError(problems)
     if saved is not None and state is not None and not has_source:
@@ -128,12 +130,10 @@ def transfer(module: nn.Module, description: Any) -> None:
         SavedModelError: If there is no saved model, or it is damaged.
     """
     values = {"path": description} if isinstance(description, str) else description
-    values = require_mapping("init_from", values, "{path: log/pretrained, rename: {'encoder\\.(.*)': 'backbone.\\1'}}")
-    problems = argument_problems("init_from: ", "init_from", values, {"path": True, "rename": False})
-    if problems:
-        raise ConfigError(problems)
+    example = f"{{path: log/pretrained, rename: {_RENAMES}}}"
+    values = read_keys("init_from", values, {"path": True, "rename": False}, example)
     state = find_saved(values["path"]).state(BACKEND, FORMAT)
-    renames = require_mapping("init_from: rename", values.get("rename", {}), "{'encoder\\.(.*)': 'backbone.\\1'}")
+    renames = require_mapping("init_from: rename", values.get("rename", {}), _RENAMES)
     there = {
         _renamed(name, renames): value for kind in ("parameters", "buffers") for name, value in state[kind].items()
     }

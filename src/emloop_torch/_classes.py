@@ -6,16 +6,15 @@ looked up in the package that offers such classes; any other is a full name.
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from emloop.arguments import argument_problems, arguments_of, import_object
 from emloop.errors import ConfigError, Problem, UnknownClassError
 from emloop.suggest import did_you_mean
 
-__all__ = ["argument_problems", "arguments_of", "construct", "find_class", "require_mapping", "split_class"]
+__all__ = ["construct", "find_class", "read_keys", "require_mapping", "split_class"]
 
 
 def require_mapping(argument: str, value: Any, example: str) -> dict[str, Any]:
@@ -27,6 +26,25 @@ def require_mapping(argument: str, value: Any, example: str) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ConfigError(f"{argument}: expected a mapping such as {example}, got {value!r}")
     return dict(value)
+
+
+def read_keys(argument: str, value: Any, accepted: Mapping[str, bool], example: str) -> dict[str, Any]:
+    """A copy of a mapping with known keys.
+
+    Args:
+        argument: Key of the configuration that holds it, for messages.
+        value: The mapping.
+        accepted: The keys that there are → whether they must be there.
+        example: Such a mapping, for messages.
+
+    Raises:
+        ConfigError: If the value is something else; names all keys that are unknown or missing.
+    """
+    values = require_mapping(argument, value, example)
+    problems = argument_problems(argument, values, accepted, prefix=f"{argument}: ")
+    if problems:
+        raise ConfigError(problems)
+    return values
 
 
 def split_class(argument: str, description: Any, home: ModuleType, base: type) -> tuple[type[Any], dict[str, Any]]:
@@ -56,15 +74,7 @@ def find_class(argument: str, name: Any, home: ModuleType, base: type) -> type[A
             return offered[name]
         hints = (*did_you_mean(str(name), offered), f"a class of {home.__name__}, or a full name: package.module.Class")
         raise UnknownClassError(Problem(f"{argument}: unknown class {name!r}", hints=hints))
-    module_name, _, attribute = name.rpartition(".")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UnknownClassError(f"{argument}: {name} cannot be imported: {error}") from error
-    found = getattr(module, attribute, None)
-    if found is None:
-        hints = did_you_mean(attribute, vars(module))
-        raise UnknownClassError(Problem(f"{argument}: {module_name} has no {attribute!r}", hints=hints))
+    found = import_object(name, prefix=f"{argument}: ")
     if not (isinstance(found, type) and issubclass(found, base)):
         raise UnknownClassError(f"{argument}: {name} is no {base.__name__}")
     return found
@@ -92,7 +102,7 @@ def construct(
     called = called or {}
     own = dict(list(arguments_of(cls, arguments).items())[len(first) :])
     accepted = {called.get(name, name): is_required for name, is_required in own.items()}
-    problems = argument_problems(f"{argument}: ", cls.__name__, arguments, accepted)
+    problems = argument_problems(cls.__name__, arguments, accepted, prefix=f"{argument}: ")
     if problems:
         raise ConfigError(problems)
     names = {name: own_name for own_name, name in called.items()}
@@ -100,45 +110,6 @@ def construct(
         return cls(*first, **{names.get(name, name): value for name, value in arguments.items()})
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"{argument}: {cls.__name__}: {error}") from error
-
-
-def arguments_of(function: Callable[..., Any], given: Collection[str] = ()) -> dict[str, bool]:
-    """The arguments of a function or class → whether they must be given; with ``**kwargs``, also all that are given."""
-    parameters = inspect.signature(function).parameters.values()
-    named = {
-        parameter.name: parameter.default is parameter.empty
-        for parameter in parameters
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    }
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    return {**named, **dict.fromkeys(set(given) - set(named), False)} if takes_any else named
-
-
-def argument_problems(
-    prefix: str, taker: str, given: Collection[str], accepted: Mapping[str, bool], *, others: Collection[str] = ()
-) -> list[Problem]:
-    """What is unknown and what is missing among the arguments that a configuration gives.
-
-    Args:
-        prefix: What each message begins with.
-        taker: What takes the arguments, for the message.
-        given: Names of the arguments given.
-        accepted: Names of those that there are → whether they must be given.
-        others: Names that may be given besides, and have been taken already.
-    """
-    names = [*others, *accepted]
-    takes = f"{taker} takes: {', '.join(names) or 'no arguments'}"
-    unknown = [
-        Problem(f"{prefix}unknown argument {name!r}", hints=(*did_you_mean(name, names), takes))
-        for name in given
-        if name not in accepted
-    ]
-    missing = [
-        Problem(f"{prefix}{taker} needs the argument {name!r}")
-        for name, is_required in accepted.items()
-        if is_required and name not in given
-    ]
-    return unknown + missing
 
 
 def _offered(home: ModuleType, base: type) -> dict[str, type[Any]]:

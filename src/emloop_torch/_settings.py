@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 
+from emloop.arguments import distinct_names
 from emloop.errors import ConfigError, Problem
 from emloop.suggest import check_choice
 from emloop_torch._tensors.devices import Precision, choose_device, compute_deterministically
 from emloop_torch._training.profiling import Profiling
 from emloop_torch._training.updates import Clip, clip_from
 
-from ._classes import argument_problems, require_mapping
+from ._classes import read_keys
 
-__all__ = ["SOURCE_FREE", "Settings", "names_of"]
+__all__ = ["SOURCE_FREE", "Settings"]
 
 T = TypeVar("T")
 
@@ -75,12 +76,12 @@ class Settings:
         host = torch.device("cpu")
         chosen = read(lambda: choose_device(device), host)
         settings = cls(
-            inputs=read(lambda: names_of("inputs", inputs), ()),
-            outputs=read(lambda: names_of("outputs", outputs), ()),
+            inputs=read(lambda: distinct_names("inputs", inputs), ()),
+            outputs=read(lambda: distinct_names("outputs", outputs), ()),
             inference_inputs=read(
-                lambda: None if inference_inputs is None else names_of("inference_inputs", inference_inputs), None
+                lambda: None if inference_inputs is None else distinct_names("inference_inputs", inference_inputs), None
             ),
-            frozen=read(lambda: names_of("frozen", frozen), ()),
+            frozen=read(lambda: distinct_names("frozen", frozen), ()),
             device=chosen,
             precision=read(lambda: Precision(precision, chosen), Precision("fp32", host)),
             clip=read(lambda: clip_from(clip_gradient), None),
@@ -96,20 +97,6 @@ class Settings:
         return settings
 
 
-def names_of(argument: str, names: Any) -> tuple[str, ...]:
-    """The names that an argument lists.
-
-    Raises:
-        ConfigError: If it is not a list of different names; a single one would count as the list of its letters.
-    """
-    if isinstance(names, str):
-        raise ConfigError(f"{argument}: expected a list of names, got {names!r}; write [{names}]")
-    listed = tuple(names) if isinstance(names, Iterable) else (names,)
-    if not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
-        raise ConfigError(f"{argument}: expected a list of different names, got {names!r}")
-    return listed
-
-
 def _accumulate(batches: Any) -> int:
     if isinstance(batches, bool) or not isinstance(batches, int) or batches < 1:
         raise ConfigError(f"accumulate: expected a number of batches, at least 1, got {batches!r}")
@@ -119,19 +106,12 @@ def _accumulate(batches: Any) -> int:
 def _compile(description: Any) -> Mapping[str, Any] | None:
     if isinstance(description, bool) or description is None:
         return {} if description else None
-    values = require_mapping("compile", description, "{mode: max-autotune, dynamic: true}")
     accepted = dict.fromkeys(("backend", "dynamic", "fullgraph", "mode", "options"), False)
-    problems = argument_problems("compile: ", "torch.compile", values, accepted)
-    if problems:
-        raise ConfigError(problems)
-    return values
+    return read_keys("compile", description, accepted, "{mode: max-autotune, dynamic: true}")
 
 
 def _source_free(description: Any) -> str:
-    values = require_mapping("saved_model", description or {}, "{source_free: auto}")
-    problems = argument_problems("saved_model: ", "saved_model", values, {"source_free": False})
-    if problems:
-        raise ConfigError(problems)
+    values = read_keys("saved_model", description or {}, {"source_free": False}, "{source_free: auto}")
     word = values.get("source_free", SOURCE_FREE[0])
     # YAML 1.1 readers, and people who know it, take off for false.
     return check_choice("saved_model: source_free", "off" if word is False else word, SOURCE_FREE)

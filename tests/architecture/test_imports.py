@@ -13,7 +13,7 @@ LAYERS = (
     {"_build", "main_loop"},
     {"datasets", "models", "hooks"},
     {"api"},
-    {"cli", "utils", "testing", "seeding", "suggest"},
+    {"cli", "utils", "testing", "arguments", "seeding", "suggest"},
     {"entry_point"},
     {"__main__"},
 )

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from emloop.arguments import arguments_of
 from emloop.errors import BatchError, ConfigError, MissingVariableError, Problem
 from emloop.suggest import did_you_mean
-from emloop_torch._classes import arguments_of
 
 from .program_module import LOSS
 

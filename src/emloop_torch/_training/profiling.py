@@ -11,7 +11,7 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from emloop.errors import ConfigError
-from emloop_torch._classes import argument_problems, require_mapping
+from emloop_torch._classes import read_keys
 
 __all__ = ["Profiling"]
 
@@ -42,10 +42,9 @@ class Profiling:
         """
         if description is None or description is False:
             return None
-        values = {**_DEFAULTS, **require_mapping("profile", {} if description is True else description, f"{_DEFAULTS}")}
-        problems = argument_problems("profile: ", "profile", values, dict.fromkeys(_DEFAULTS, False))
-        if problems:
-            raise ConfigError(problems)
+        described = {} if description is True else description
+        accepted = dict.fromkeys(_DEFAULTS, False)
+        values = {**_DEFAULTS, **read_keys("profile", described, accepted, "{keep: 5, every: 100}")}
         for key, value in values.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"profile: {key}: expected a number of at least 1, got {value!r}")

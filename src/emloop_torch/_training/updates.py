@@ -10,7 +10,7 @@ from torch import nn, optim
 
 from emloop.errors import ConfigError, StateError
 from emloop.types import StateTree
-from emloop_torch._classes import argument_problems, require_mapping
+from emloop_torch._classes import read_keys
 from emloop_torch._tensors.arrays import to_plain, to_tensor
 
 from .optimizers import Rates, first_rates, load_optimizer, optimizer_state, trainable
@@ -30,10 +30,7 @@ def clip_from(description: Any) -> Clip | None:
     if description is None:
         return None
     values = {"value": description} if not isinstance(description, Mapping) else dict(description)
-    values = require_mapping("clip_gradient", values, "{norm: 1.0}")
-    problems = argument_problems("clip_gradient: ", "clip_gradient", values, {"norm": False, "value": False})
-    if problems:
-        raise ConfigError(problems)
+    values = read_keys("clip_gradient", values, {"norm": False, "value": False}, "{norm: 1.0}")
     if len(values) != 1:
         raise ConfigError("clip_gradient: expected either a value or a norm, e.g. {norm: 1.0}")
     ((kind, limit),) = values.items()
