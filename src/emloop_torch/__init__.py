@@ -8,11 +8,11 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("emloop_torch", "torch") from error
 
 from emloop.seeding import add_global_generator
-from emloop_torch._tensors.generators import SharedGenerators
+from emloop_torch._tensors.generators import GlobalGenerators
 
 from .base_model import BaseModel
 from .supervised import Supervised
 
-add_global_generator("torch", SharedGenerators())
+add_global_generator("torch", GlobalGenerators())
 
 __all__ = ["BaseModel", "Supervised"]

@@ -20,6 +20,7 @@ from emloop.types import Batch
 from emloop_torch._programs.onnx_file import file_of, plain
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._programs.views import label_free_view
+from emloop_torch._tensors.arrays import dtype_name
 from emloop_torch._tensors.devices import Precision
 from emloop_torch._tensors.feeding import tensors_of
 from emloop_torch._tensors.parameters import copy_of
@@ -169,7 +170,7 @@ def _described(example: Tensors, varying: Mapping[str, Collection[int]]) -> dict
     """What the manifest says of the inputs."""
     return {
         name: {
-            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "dtype": dtype_name(tensor.dtype),
             "shape": [None if axis in (0, *varying[name]) else size for axis, size in enumerate(tensor.shape)],
         }
         for name, tensor in example.items()

@@ -19,8 +19,8 @@ from torch import nn
 from emloop.errors import SavedModelError
 from emloop.saved_models import describe_variables
 from emloop.types import Batch
-from emloop_torch._programs.beside import Beside
 from emloop_torch._programs.ladder import Request, climb
+from emloop_torch._programs.plain_attributes import PlainAttributes
 from emloop_torch._programs.program import FOLDER, Program
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._programs.views import label_free_view
@@ -53,9 +53,9 @@ class SourceFree:
         self._frozen = frozen
         self._program = module.program if isinstance(module, ProgramModule) else None
         self._said: tuple[str, str | None] | None = None
-        self._beside = Beside(module)
-        self._beside_at_first: dict[str, str] = {}
-        self._beside_when_made = self._beside.values()
+        self._attributes = PlainAttributes(module)
+        self._attributes_at_first: dict[str, str] = {}
+        self._attributes_when_made = self._attributes.values()
         self._examples: list[Batch] = []
         self._shapes: list[torch.Size] = []
         self._varying: set[tuple[int, int]] = set()
@@ -79,7 +79,7 @@ class SourceFree:
             self._varying |= varying
         sources = {name: batch[name] for name in self._settings.inputs}
         if not self._examples:
-            self._beside_at_first = self._beside.values()
+            self._attributes_at_first = self._attributes.values()
             self.variables = {"inputs": describe_variables(sources), "outputs": describe_variables(outputs)}
             self._shapes = shapes
         self._examples.append(sources)
@@ -95,21 +95,21 @@ class SourceFree:
         Raises:
             SavedModelError: If the source is needed and the configuration says that it must not be.
         """
-        program, directory, beside = self._program, log_dir / FOLDER, self._beside.values()
-        has_changed = beside != self._beside_when_made and not isinstance(self._module, ProgramModule)
+        program, directory, attributes = self._program, log_dir / FOLDER, self._attributes.values()
+        has_changed = attributes != self._attributes_when_made and not isinstance(self._module, ProgramModule)
         if program is None or (program.graphs and has_changed):
             program = self._make(program or Program.read_if_sound(directory), training_needs_source, floating)
             self._say(program)
             if self._examples:
-                self._program, self._beside_when_made = program, beside
+                self._program, self._attributes_when_made = program, attributes
         program.write(directory)
         return program
 
     def warn_of_what_is_lost(self) -> None:
         """Tell, once, what a module that changes while it is trained keeps where no state finds it."""
-        lost = self._beside.lost(self._beside_at_first)
+        lost = self._attributes.lost(self._attributes_at_first)
         if lost:
-            self._beside_at_first = {}
+            self._attributes_at_first = {}
             shown = ", ".join(lost[:_SHOWN]) + (" …" if len(lost) > _SHOWN else "")
             logger.warning(
                 "%s changes what is no part of its state, and what a resumed run begins anew with: %s. "

@@ -32,11 +32,12 @@ from emloop_torch._training.monitor import SIGNALS, Monitor, listen_to
 from emloop_torch._training.optimizers import build_optimizer
 from emloop_torch._training.updates import Updates
 
-from ._building import adopt_arguments, build_module, build_updates, transfer
+from ._building import adopt_arguments, build_module, build_updates
 from ._onnx import FORMATS, export
 from ._saved import BACKEND, FORMAT, overridden_methods, why_training_needs_source
 from ._settings import Settings
 from ._source_free import SourceFree
+from ._transferring import transfer
 
 if TYPE_CHECKING:
     from emloop.datasets.abstract_dataset import AbstractDataset
@@ -182,8 +183,7 @@ class BaseModel(AbstractModel):
         self._view = choose_view(made, settings.inputs, settings.inference_inputs)
         self._source_free = SourceFree(type(self).__name__, made, settings, frozen)
         self._monitor = listen_to(made, monitor, compiled=settings.compile is not None)
-        floating = [parameter.dtype for parameter in made.parameters() if parameter.is_floating_point()]
-        self._floating = floating[0] if floating else torch.get_default_dtype()
+        self._floating = next((p.dtype for p in made.parameters() if p.is_floating_point()), torch.get_default_dtype())
         self._feed = Feed(settings.inputs, settings.device, self._floating, storages(made))
         self._optimizer_description = optimizer  # for create_optimizer, which may be overridden
         self._updates = build_updates(self, settings, optimizer, lr_schedule, state)

@@ -106,8 +106,10 @@ def trace_view(
         held = {name: value.clone() for name, value in zip(buffers, rest[: counts[1]], strict=True)}
         with precision:
             found = torch.func.functional_call(view, {**leaves, **held}, tuple(rest[counts[1] :]))
-        ways = torch.autograd.grad(view.loss_of(found).mean(), [leaves[name] for name in trained]) if trained else ()
-        return (*(output.detach() for output in found), *ways, *held.values())
+        found_gradients = (
+            torch.autograd.grad(view.loss_of(found).mean(), [leaves[name] for name in trained]) if trained else ()
+        )
+        return (*(output.detach() for output in found), *found_gradients, *held.values())
 
     flat = [value.detach() for value in (*parameters.values(), *buffers.values(), *example.values())]
     with _quiet(), torch.set_grad_enabled(train):

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from emloop_torch._tensors.arrays import dtype_name
 from emloop_torch._tensors.parameters import copy_of, load_values, tied_names, values_of, why_learning_differs
 
 from .exporting import View, export_view, trace_view
@@ -172,7 +173,7 @@ class _Climber:
             precision = self._request.precision()
             self._graphs[view] = trace_view(maker, example, self._varying, precision, gradients=gradients, train=train)
         inputs = {
-            name: {"dtype": _name(tensor.dtype), "shape": [None, *self._shape(name, tensor)]}
+            name: {"dtype": dtype_name(tensor.dtype), "shape": [None, *self._shape(name, tensor)]}
             for name, tensor in example.items()
         }
         self._views[view] = {"kind": kind, "inputs": inputs, "outputs": outputs, "gradients": gradients}
@@ -254,14 +255,10 @@ def _made_of(module: nn.Module, frozen: Sequence[str]) -> dict[str, Any]:
 
 
 def _entry(name: str, tensor: torch.Tensor) -> dict[str, Any]:
-    entry = {"name": name, "shape": list(tensor.shape), "dtype": _name(tensor.dtype)}
+    entry = {"name": name, "shape": list(tensor.shape), "dtype": dtype_name(tensor.dtype)}
     # Kernels depend on it how numbers lie in memory: channels last, or transposed.
     unusual = tensor.layout is torch.strided and not tensor.is_contiguous() and 0 not in tensor.stride()
     return {**entry, "strides": list(tensor.stride())} if unusual else entry
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _told(rung: str, error: Exception) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.export.passes import move_to_device_pass
 
 from emloop.errors import BatchError, SavedModelError
+from emloop_torch._tensors.arrays import dtype_name
 
 from .archive import unpack
 from .program import Program
@@ -195,8 +196,8 @@ def _ordered(
         tensor = inputs[name]
         shape, found = expected["shape"], list(tensor.shape)
         fits = len(shape) == len(found) and all(a is None or a == b for a, b in zip(shape, found, strict=True))
-        if not fits or str(tensor.dtype).removeprefix("torch.") != expected["dtype"]:
-            kind = f"{str(tensor.dtype).removeprefix('torch.')} {found}"
+        if not fits or dtype_name(tensor.dtype) != expected["dtype"]:
+            kind = f"{dtype_name(tensor.dtype)} {found}"
             raise BatchError(f"{name}: the saved program was made for {expected['dtype']} {_shown(shape)}, got {kind}")
         sizes[found[0]] = name
     if len(sizes) > 1:

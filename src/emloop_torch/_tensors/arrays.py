@@ -15,7 +15,13 @@ import torch
 
 from emloop.errors import StateError
 
-__all__ = ["WITHOUT_NUMPY", "to_plain", "to_tensor"]
+__all__ = ["WITHOUT_NUMPY", "dtype_name", "to_plain", "to_tensor"]
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """``float32``: the name without the package."""
+    return str(dtype).removeprefix("torch.")
+
 
 WITHOUT_NUMPY = {torch.bfloat16: torch.uint16} | {
     getattr(torch, name): torch.uint8
@@ -23,7 +29,7 @@ WITHOUT_NUMPY = {torch.bfloat16: torch.uint16} | {
     if hasattr(torch, name)
 }
 """Dtype that NumPy lacks → the one that its bits are kept as."""
-_BY_NAME = {str(dtype).removeprefix("torch."): dtype for dtype in WITHOUT_NUMPY}
+_BY_NAME = {dtype_name(dtype): dtype for dtype in WITHOUT_NUMPY}
 
 
 def to_plain(tensor: torch.Tensor) -> Any:
@@ -43,8 +49,7 @@ def to_plain(tensor: torch.Tensor) -> Any:
     if host.layout is not torch.strided:
         raise StateError(f"tensors of the layout {host.layout} cannot be kept; torch.sparse_coo and dense ones can")
     if host.dtype in WITHOUT_NUMPY:
-        name = str(host.dtype).removeprefix("torch.")
-        return {"dtype": name, "bits": host.contiguous().view(WITHOUT_NUMPY[host.dtype]).numpy()}
+        return {"dtype": dtype_name(host.dtype), "bits": host.contiguous().view(WITHOUT_NUMPY[host.dtype]).numpy()}
     return host.resolve_conj().resolve_neg().numpy()
 
 

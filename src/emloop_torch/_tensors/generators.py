@@ -1,9 +1,10 @@
-"""The random numbers of a model: a sequence for training and another for evaluation, apart from everybody else's.
-And everybody else's: PyTorch's global generators, which the core seeds, commits and restores.
+"""The random numbers of a model, apart from everybody else's: a sequence for training and another for evaluation.
 
 PyTorch's dropout and the like draw from global generators. While a model works, these stand where the model's own
 sequence stands, and afterwards where they stood before. So neither an extra evaluation nor a hook that draws changes
 what a training draws, and what a state holds is all there is.
+
+Everybody else's are the global generators themselves, which the core seeds, commits and restores.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from emloop.types import StateTree
 
 from .arrays import to_plain, to_tensor
 
-__all__ = ["Generators", "SharedGenerators"]
+__all__ = ["Generators", "GlobalGenerators"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ Purpose = Literal["training", "evaluation"]
 _OTHER_HALF = 1 << 63
 
 
-class SharedGenerators:
+class GlobalGenerators:
     """PyTorch's global generators, of the host and of every device in use."""
 
     def seed(self, seed: int) -> None:

@@ -14,7 +14,7 @@ from emloop.errors import ConfigError, Problem, StateError
 from emloop.suggest import did_you_mean
 from emloop.types import StateTree
 
-from .arrays import to_plain, to_tensor
+from .arrays import dtype_name, to_plain, to_tensor
 
 __all__ = [
     "copy_of",
@@ -211,7 +211,7 @@ def _paired(
 
 
 def _described(tensor: torch.Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+    return f"{dtype_name(tensor.dtype)} {list(tensor.shape)}"
 
 
 def _shortened(names: list[str]) -> str:

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["Beside"]
+__all__ = ["PlainAttributes"]
 
 _NO_EXTRA_STATE = nn.Module.get_extra_state
 _REMADE = ("_orig", "_g")
 """Endings of the parameters that pruning, and norms of old, make an attribute from, anew for every batch."""
 
 
-class Beside:
+class PlainAttributes:
     """The plain attributes that the parts of a module had when it was made, and which parameters are trained.
 
     What a part begins to keep later is taken for what it has computed.
