@@ -4,6 +4,9 @@ The thread works only while somebody holds a permit (the model is in code that f
 room, or while the consumer waits on an empty buffer. Otherwise it is parked. Nobody polls: both sides sleep on a queue,
 into which the other puts a token when it takes down the ``parked`` or ``waiting`` flag.
 
+What draws from global random states is read only while the consumer waits: the model, which draws from the same ones,
+would be disturbed in its sequence otherwise, and disturb that of the stream, in no order that could be repeated.
+
 The consumer holds no lock while it waits, so that a signal handler which raises leaves nothing to clean up: at worst a
 token that ends the next wait too early, and who was woken looks again.
 """
@@ -58,7 +61,7 @@ class Prefetch:
         self._thread: Thread | None = None
         self._running = False  # the thread may go on living
         self._permits = 0
-        self._idle = True  # the next pass is opened when it is asked for, not ahead
+        self._idle = True  # the next pass is opened when it is waited for, not ahead
         self._ended = False  # the end of an epoch follows what is in the buffer
         self._waiting = False
         self._parked = False
@@ -236,7 +239,8 @@ class Prefetch:
             if item is not None:
                 self._items.append(item)
             elif self._reader.failure is None:
-                self._idle = self._ended = True
+                self._ended = not self._reader.turned
+                self._idle = self._ended or self._reader.draws_at_start
             self._wake_waiting()
 
     def _next_item(self) -> _Item | None:
@@ -262,7 +266,7 @@ class Prefetch:
         return item
 
     def _wanted_ahead(self) -> bool:
-        return self._permits > 0 and not self._idle and len(self._items) < self._size
+        return self._permits > 0 and not self._idle and len(self._items) < self._size and not self._reader.on_demand
 
     def _unpark(self) -> None:
         if self._wanted_ahead():

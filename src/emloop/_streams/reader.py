@@ -37,7 +37,7 @@ class Reader:
         name: What to call the stream in messages.
         training: Whether the batches train the model.
         endless: Whether a pass that held a batch is followed by the next without a break.
-        ahead: Whether another thread goes on while a batch is read.
+        ahead: Whether batches may be read while others compute; then the end of a pass always raises.
     """
 
     def __init__(
@@ -51,6 +51,12 @@ class Reader:
         """The batch read last."""
         self.failure: BaseException | None = None
         """Why nothing can be read any more."""
+        self.on_demand = False
+        """Whether a batch is read only while it is waited for, since reading draws from what others draw from, too."""
+        self.draws_at_start = False
+        """Whether to open a pass, or to read its first batch, draws from what others draw from, too."""
+        self.turned = False
+        """Whether the pass that ended last is followed by the next without a break."""
         self._stream_fn = stream_fn
         self.training = training
         self._endless = endless
@@ -61,7 +67,7 @@ class Reader:
         self._iterator: Iterator[Batch] | None = None  # the same, once its first batch was asked for
         self._target: Mapping[str, Any] | None = None
         self._probe = True
-        self._draws_globally = False
+        self._draws_globally = False  # and what it drew is not drawn again inside of a pass
         self._failed_at: TracebackType | None = None
 
     @property
@@ -81,8 +87,8 @@ class Reader:
         """The next batch.
 
         Raises:
-            StopIteration: At the end of a pass; with ``endless``, of one that held no batch. The next call goes on
-                with the next pass.
+            StopIteration: At the end of a pass; with ``endless`` and without ``ahead``, only of one that held no
+                batch. The next call goes on with the next pass.
         """
         iterator = self._iterator
         if iterator is None:
@@ -168,9 +174,10 @@ class Reader:
                 iterable = self._stream_fn()
                 self._source = source = open_source(iterable, target if self.batches else None)
                 drew = before is not None and not equal_trees(before, random_state())
+                self.draws_at_start |= drew
                 # What it drew, such as an order, is not drawn again by another process, unless its state has it.
                 if drew and source.capture is None:
-                    self._warn_of_global_state()
+                    self._lose_level()
                 if target is not None and target["generators"]:
                     self._pass.load_state(target["generators"])
         except BaseException as error:
@@ -184,9 +191,9 @@ class Reader:
 
     def _turn(self) -> Batch:
         """Go on after the end of a pass."""
-        goes_on = self._endless and self.batches > 0
+        self.turned = self._endless and self.batches > 0
         self._begin(self.pass_index + 1)
-        if not goes_on:
+        if self._ahead or not self.turned:
             raise StopIteration
         return self.read()
 
@@ -196,23 +203,37 @@ class Reader:
         self._iterator = self._opened
         if not self._probe:
             return self.read()
-        self._probe = False
         before = random_state()
         try:
             return self.read()
         finally:
-            # A jump passes nothing over, and the global state is restored with the run: without a thread, all is well.
-            jumps = self.level == "exact" and not self._ahead
-            if not jumps and not equal_trees(before, random_state()):
-                self._warn_of_global_state()
+            self._judge(drew=not equal_trees(before, random_state()))
 
-    def _warn_of_global_state(self) -> None:
+    def _judge(self, *, drew: bool) -> None:
+        """Learn from a batch whether reading draws from the global random state: at the start of a pass, or always."""
+        again, self._probe = self.on_demand, False
+        if drew and self.level != "exact":  # a jump passes nothing over, and the global state is restored with the run
+            self._lose_level()
+        if again and drew:
+            logger.warning(
+                "Stream `%s` draws from the global random state of Python, NumPy or a framework, as others do, so the "
+                "buffer does not read it ahead; draw from self.rng(%r) instead",
+                self.name,
+                self.name,
+            )
+        elif drew and self._ahead:
+            # A loader may have drawn its order only, once in a pass: the next batch, waited for as well, will tell.
+            self.draws_at_start = self._probe = self.on_demand = True
+            self._iterator = None
+        else:
+            self.on_demand = False
+
+    def _lose_level(self) -> None:
         first, self._draws_globally = not self._draws_globally, True
-        # An evaluation is never resumed inside of a pass; in a thread, it draws among the draws of others.
-        if first and (self.training or self._ahead):
+        if first and self.training:  # an evaluation is never resumed inside of a pass
             logger.warning(
                 "Stream `%s` draws from the global random state of Python, NumPy or a framework, so it can be resumed "
-                "exactly only at the start of a pass, and with a buffer not at all; draw from self.rng(%r) instead",
+                "exactly only at the start of a pass; draw from self.rng(%r) instead",
                 self.name,
                 self.name,
             )
