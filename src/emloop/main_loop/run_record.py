@@ -37,7 +37,7 @@ _TRACE_EVERY = 1.0
 _LEVELS = {
     "exact": "exact",
     "replay": "exact by replay (assumed): a resume re-reads the batches of the pass in progress",
-    "epoch": "between epochs: a resume goes back to the last epoch's end",
+    "epoch": "between epochs: within one, a resume re-reads the batches, and stops if the last of them is another",
 }
 
 
