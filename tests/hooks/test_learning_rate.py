@@ -102,9 +102,24 @@ def test_the_rate_is_logged_and_so_are_changes(model, caplog):
 
 def test_a_model_that_cannot_be_steered_is_named():
     """When the hook is made."""
-    for make in (LogLR, DecayLR, DecayLROnPlateau, lambda model: InitLR(model, 1.0)):
+    for make in (DecayLR, DecayLROnPlateau, lambda model: InitLR(model, 1.0)):
         with pytest.raises(ConfigError, match=r"LR\w*: object has no number that a hook could change"):
             make(object())
+    with pytest.raises(ConfigError, match="LogLR: object has no number that a hook could read"):
+        LogLR(object())
+
+
+def test_a_rate_that_cannot_be_changed_can_be_logged(caplog):
+    """Reading is enough for it."""
+
+    class Fixed:
+        def get_variable(self, name):
+            return 0.5
+
+    caplog.set_level(logging.INFO)
+    LogLR(Fixed()).after_epoch(1, {})
+
+    assert [record.getMessage() for record in caplog.records] == ["\tlearning_rate: 0.5"]
 
 
 def test_an_unknown_number_is_an_error_of_the_model(model):

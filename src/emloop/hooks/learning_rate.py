@@ -196,7 +196,7 @@ class LogLR(AbstractHook):
 
     def __init__(self, model: AbstractModel, variable_name: str = "learning_rate") -> None:
         super().__init__()
-        self._variable = _Variable(self, model, variable_name)
+        self._variable = _Variable(self, model, variable_name, changes=False)
         self._name = variable_name
 
     def after_epoch(self, epoch_id: int, epoch_data: EpochData) -> None:
@@ -219,10 +219,11 @@ class _Steerable(Protocol):
 class _Variable:
     """One number of a model."""
 
-    def __init__(self, hook: object, model: Any, name: str) -> None:
-        if not (hasattr(model, "get_variable") and hasattr(model, "set_variable")):
+    def __init__(self, hook: object, model: Any, name: str, *, changes: bool = True) -> None:
+        if not hasattr(model, "get_variable") or (changes and not hasattr(model, "set_variable")):
             hint = "a model offers its numbers by get_variable(name) and set_variable(name, value)"
-            message = f"{type(hook).__name__}: {type(model).__name__} has no number that a hook could change"
+            wanted = "change" if changes else "read"
+            message = f"{type(hook).__name__}: {type(model).__name__} has no number that a hook could {wanted}"
             raise ConfigError(Problem(message, hints=(hint,)))
         self._model: _Steerable = model
         self._name = name
