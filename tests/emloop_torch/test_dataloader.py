@@ -157,7 +157,7 @@ class Counter:
         self.number = int(state["number"])
 
 
-def test_a_generator_that_comes_during_a_run_has_its_seed(monkeypatch):
+def test_a_generator_that_comes_during_a_run_has_its_seed(monkeypatch, caplog):
     """Whatever imports the backend; from then on it is part of the state, which nobody without it can take up."""
     monkeypatch.setattr("emloop._state.random._OTHERS", {})
     counter = Counter()
@@ -171,8 +171,15 @@ def test_a_generator_that_comes_during_a_run_has_its_seed(monkeypatch):
     assert counter.number == 4
 
     monkeypatch.setattr("emloop._state.random._OTHERS", {})
+    expected, kept = np.random.rand(), random_state()
     with pytest.raises(StateError, match="holds the random numbers of 'counter', whose backend is not here"):
         restore_random_state(state)
+    assert np.random.rand() == expected  # whoever goes on nevertheless loses nothing else
+
+    monkeypatch.setattr("emloop._state.random._OTHERS", {"counter": counter})
+    restore_random_state(kept)
+    assert counter.number == 4
+    assert "There is no random state of 'counter' to go on from: it begins with the run's seed" in caplog.text
 
 
 def test_the_core_s_own_generators_cannot_be_replaced():

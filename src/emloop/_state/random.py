@@ -5,9 +5,10 @@ These are Python's ``random``, NumPy's global one, and those of frameworks, whic
 
 from __future__ import annotations
 
+import logging
 import operator
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
@@ -30,6 +31,8 @@ __all__ = [
 
 RUN_SEED: ContextVar[int | None] = ContextVar("emloop_run_seed", default=None)
 """Seed of the run in whose context the code runs; datasets and models derive theirs from it."""
+
+logger = logging.getLogger(__name__)
 
 _OWN = ("python", "numpy")
 
@@ -118,14 +121,11 @@ def random_state() -> StateTree:
 
 
 def restore_random_state(state: StateTree) -> None:
-    """Let the global generators go on from what :func:`random_state` returned.
+    """Let the global generators go on from what :func:`random_state` returned; one that had no state there stays.
 
     Raises:
-        StateError: If it is no such state, or holds that of a generator which nobody has added here.
+        StateError: If it is no such state; or if it holds, too, that of a generator which nobody has added here.
     """
-    missing = sorted(state.keys() - {*_OWN, *_OTHERS}) if isinstance(state, Mapping) else []
-    if missing:
-        raise StateError(f"holds the random numbers of {', '.join(map(repr, missing))}, whose backend is not here")
     try:
         python = state["python"]
         random.setstate((python["version"], tuple(map(int, python["words"])), python["gauss"]))
@@ -133,5 +133,10 @@ def restore_random_state(state: StateTree) -> None:
         for name, generator in _OTHERS.items():
             if name in state:
                 generator.load_state_dict(state[name])
+            else:
+                logger.warning("There is no random state of %r to go on from: it begins with the run's seed", name)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StateError(f"no state of the random generators: {error}") from error
+    missing = sorted(state.keys() - {*_OWN, *_OTHERS})
+    if missing:
+        raise StateError(f"holds the random numbers of {', '.join(map(repr, missing))}, whose backend is not here")
