@@ -294,6 +294,27 @@ def test_a_missing_model_class_is_replaced_by_the_fallback_when_restoring(config
     assert "there is no module 'gone_away'" in warning.getMessage()
 
 
+def test_a_model_that_is_given_its_state_begins_with_nothing_else(tmp_path, monkeypatch):
+    """A run goes on also where the weights that it once began with are gone."""
+    (tmp_path / "begun.py").write_text(
+        textwrap.dedent("""
+        import emloop as el
+
+        class Model(el.AbstractModel):
+            input_names = output_names = run = save = None
+            only_when_fresh = ("weights",)
+
+            def __init__(self, *, size, weights=None):
+                self.made_of = size, weights
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = {"model": {"class": "begun.Model", "size": 2, "weights": "gone"}}
+
+    assert build_model(config).made_of == (2, "gone")
+    assert build_model(config, state_from="checkpoints/00000001").made_of == (2, None)
+
+
 def test_without_restoring_a_missing_model_class_is_an_error(configure):
     """A training of something else would be worse."""
     config = configure(GOOD, "model.class=gone_away.Net")

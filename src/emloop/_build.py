@@ -84,7 +84,8 @@ def build_model(
         output_dir: The run directory.
         dataset: The run's dataset.
         restore_from: Where the model shall restore itself from.
-        state_from: Where a fallback class shall restore from, where the model itself will be given its state later.
+        state_from: Where a fallback class shall restore from, where the model itself will be given its state later, and
+            is built without what only a fresh one needs.
 
     Raises:
         ConfigError: If the section is wrong.
@@ -98,6 +99,9 @@ def build_model(
         if restore_from is None or runtime is not None:
             raise
         cls, entry = _fallback(entry, missing, config["model"].get("restore_fallback"), restore_from)
+    if restore_from is None and state_from is not None:
+        unneeded = getattr(cls, "only_when_fresh", ())
+        entry = entry._replace(arguments={name: v for name, v in entry.arguments.items() if name not in unneeded})
     if runtime is not None and runtime != entry.name:
         entry = _for_export(entry, runtime)
     injected = {"dataset": dataset, "log_dir": output_dir, "restore_from": restore_from}

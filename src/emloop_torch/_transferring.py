@@ -13,6 +13,7 @@ from torch import nn
 from emloop.errors import ConfigError, Problem
 from emloop.saved_models import find_saved
 from emloop_torch._tensors.arrays import to_tensor
+from emloop_torch._tensors.parameters import matching
 
 from ._classes import read_keys, require_mapping
 from ._saved import BACKEND, FORMAT
@@ -33,7 +34,7 @@ def transfer(module: nn.Module, description: Any) -> None:
         description: The key ``init_from``: a path, or ``{path, rename: {regular expression: replacement}}``.
 
     Raises:
-        ConfigError: If nothing fits, or the description is wrong.
+        ConfigError: If nothing fits, or the description is wrong, or renames what is not there.
         SavedModelError: If there is no saved model, or it is damaged.
     """
     values = {"path": description} if isinstance(description, str) else description
@@ -41,9 +42,10 @@ def transfer(module: nn.Module, description: Any) -> None:
     values = read_keys("init_from", values, {"path": True, "rename": False}, example)
     state = find_saved(values["path"]).state(BACKEND, FORMAT)
     renames = require_mapping("init_from: rename", values.get("rename", {}), _RENAMES)
-    there = {
-        _renamed(name, renames): value for kind in ("parameters", "buffers") for name, value in state[kind].items()
-    }
+    saved = {**state["parameters"], **state["buffers"]}
+    for pattern in renames:
+        matching("init_from: rename", pattern, saved)
+    there = {_renamed(name, renames): value for name, value in saved.items()}
     own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     taken, misfits = _copied(there, own)
     if not taken:

@@ -109,6 +109,7 @@ class BaseModel(AbstractModel):
 
     exports_to: ClassVar[tuple[str, ...]] = FORMATS
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
+    only_when_fresh: ClassVar[tuple[str, ...]] = ("init_from",)
     resume_changes: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("name", "profile", "saved_model", "init_from"), "safe"),
         **dict.fromkeys(("device", "precision", "compile"), "counts from here on; other bits, so no longer exact"),
@@ -237,8 +238,7 @@ class BaseModel(AbstractModel):
             raise BatchError(f"loss: expected a number for every example, got {loss.dtype} {list(loss.shape)}")
         if self._updates is None:
             raise ConfigError(f"{type(self).__name__} has no parameters to train")
-        mean = self.module.mean_loss(loss) if isinstance(self.module, ProgramModule) else loss.mean()
-        self._updates(mean)
+        self._updates(self.module.mean_loss(loss) if isinstance(self.module, ProgramModule) else loss.mean())
 
     @property
     def input_names(self) -> list[str]:

@@ -304,6 +304,8 @@ def test_a_model_can_begin_with_what_fits_of_another(create, batches, caplog, tm
 
     with pytest.raises(ConfigError, match=r"init_from: nothing in .* has a name and shape of this model"):
         create(lambda: Net(torch.nn.Bilinear(3, 3, 2)), init_from={"path": path, "rename": {".*": "x"}})
+    with pytest.raises(ConfigError, match="init_from: rename: 'body' matches the whole name of no parameter"):
+        create(deep, init_from={"path": path, "rename": {"body": "head"}})
 
 
 def test_a_restored_model_ignores_what_it_once_began_with(create, batches):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from emloop.types import Batch
@@ -40,6 +40,10 @@ class AbstractModel(ABC):
     }
     """What a change of an argument means to a run that goes on: argument (``*``: any other) → ``safe``, ``refused``, or
     what it does. Shown, and refused, before anything is written."""
+
+    only_when_fresh: ClassVar[Sequence[str]] = ()
+    """Arguments, all with defaults, that say how a fresh model begins: one that is given its state later, as in a run
+    that goes on, is built without them, so that what they name may be gone."""
 
     def __init__(  # noqa: B027 - not abstract: a model may have no constructor of its own
         self,
