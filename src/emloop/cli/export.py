@@ -94,7 +94,7 @@ def export(
         except EmloopError:
             raise
         except OSError as error:
-            raise SaveError(f"{target} cannot be written: {error}") from error
+            raise SaveError(f"{target} cannot be written: {error}; --output DIR writes it elsewhere") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     _report(saved, target, examples, differences)
