@@ -18,7 +18,7 @@ from emloop._config.entries import Entry, dataset_entry, hook_entries, main_loop
 from emloop._config.kinds import DATASET, MAIN_LOOP, MODEL, Kind
 from emloop._config.live import accepted_by
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
-from emloop._registry import find_class, full_name
+from emloop._registry import find_class, full_name, import_backends_in_use
 from emloop._support import yaml
 from emloop.errors import ConfigError, Problem, SavedModelError, UnknownClassError
 
@@ -65,6 +65,7 @@ def build_dataset(config: Mapping[str, Any], output_dir: str | None = None) -> A
     """
     entry = dataset_entry(config)
     cls = _find(entry, config)
+    import_backends_in_use()
     text = yaml.dump({"output_dir": output_dir, **_known(cls, entry, config)})
     dataset: AbstractDataset = _call(lambda: cls(text), entry, config)
     return dataset

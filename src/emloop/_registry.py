@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import sys
 from typing import Any
 
@@ -15,6 +16,12 @@ from emloop._config.kinds import Kind
 from emloop._config.plugins import distribution, offered_twice, registered
 from emloop._config.unknown import lacks_methods, no_attribute, no_class, no_module, no_short_name
 from emloop.errors import UnknownClassError
+
+__all__ = ["find_class", "full_name", "import_backends_in_use"]
+
+logger = logging.getLogger(__name__)
+
+_BACKENDS = "emloop.backends"
 
 
 def find_class(name: str, kind: Kind) -> type[Any]:
@@ -39,6 +46,25 @@ def find_class(name: str, kind: Kind) -> type[Any]:
 def full_name(cls: type) -> str:
     """``package.module.Class`` of a class."""
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def import_backends_in_use() -> None:
+    """Import the backend of every framework that is imported already, which has the name of the framework's module.
+
+    A backend brings the framework's random numbers into the run, and they may be drawn without anything else of it.
+    """
+    for point in registered(_BACKENDS):
+        if point.name in sys.modules:
+            try:
+                point.load()
+            except (ImportError, AttributeError) as error:
+                logger.warning(
+                    "The backend %r of %s cannot be imported, so what %s draws at random is no part of the run: %s",
+                    point.name,
+                    distribution(point),
+                    point.name,
+                    error,
+                )
 
 
 def _by_path(name: str) -> object:

@@ -68,6 +68,34 @@ class Model(emloop_torch.BaseModel):
         return Net()
 """
 
+OWN = """
+import numpy as np
+
+import emloop as el
+
+
+class Mean(el.AbstractModel):
+    input_names, output_names = ["points", "labels"], ["loss"]
+
+    def __init__(self, dataset, log_dir, restore_from=None):
+        self.mean = np.zeros(3)
+
+    def run(self, batch, train):
+        distances = np.asarray(batch["points"]) - self.mean
+        if train:
+            self.mean += 0.1 * distances[0]
+        return {"loss": (distances**2).sum(1)}
+
+    def save(self, name_suffix):
+        raise NotImplementedError
+
+    def state_dict(self):
+        return {"mean": self.mean.copy()}
+
+    def load_state_dict(self, state):
+        self.mean = state["mean"].copy()
+"""
+
 CONFIG = """
 dataset: {class: data.Points}
 model: {name: points, class: net.Model, inputs: [points, labels], outputs: [loss]}
@@ -83,7 +111,7 @@ eval: {test: {hooks: [{PredictionsToCsv: {variables: [labels], id_variable: numb
 @pytest.fixture
 def emloop(tmp_path):
     """Run the command line in a project of these files."""
-    for name, text in (("data.py", DATA), ("net.py", NET), ("config.yaml", CONFIG)):
+    for name, text in (("data.py", DATA), ("net.py", NET), ("own.py", OWN), ("config.yaml", CONFIG)):
         (tmp_path / name).write_text(text)
 
     def emloop(*arguments):
@@ -122,6 +150,19 @@ def test_what_pytorch_draws_is_part_of_the_run(emloop, tmp_path):
     assert (whole / "seen.csv").read_text() == (cut / "seen.csv").read_text()
     assert numbers_in(tested) == numbers_in(cut)[-32:]
     assert "Stream `train` draws from the global random state of Python, NumPy or a framework" in said
+
+
+@pytest.mark.slow
+def test_that_holds_for_any_model(emloop, tmp_path):
+    """Where PyTorch is imported, its generators are the run's, though nothing of the model is this backend's."""
+    model = ["model={class: own.Mean}", "~hooks.SaveLatest", "main_loop.epochs_count=3"]
+    emloop("train", "config.yaml", "--output_dir", "whole", *model)
+    emloop("train", "config.yaml", "--output_dir", "cut", *model, "main_loop.epochs_count=2")
+    emloop("resume", "cut", "main_loop.epochs_count=3")
+
+    whole, cut = (tmp_path / "log" / name for name in ("whole", "cut"))
+    assert (whole / "seen.csv").read_text() == (cut / "seen.csv").read_text()
+    assert (whole / "metrics.jsonl").read_text() == (cut / "metrics.jsonl").read_text()
 
 
 def test_the_seed_and_the_state_of_a_run_are_also_those_of_pytorch():

@@ -144,6 +144,18 @@ def test_a_broken_plugin_is_named_with_its_distribution(install, emloop):
     assert "Traceback" not in said
 
 
+def test_a_broken_backend_of_an_imported_framework_is_told(install, emloop):
+    """What the framework draws at random is then no part of the run, which goes on; others are not loaded."""
+    install("plug", MODULE, **FULL)
+    install("ruin", "import no_such_module_anywhere\n", backends="plug = ruin:BaseModel\nabsent = ruin:BaseModel")
+
+    code, said = emloop("train", "config.yaml")
+
+    assert 0 == code, said
+    assert "The backend 'plug' of ruin cannot be imported, so what plug draws at random is no part of the run" in said
+    assert "absent" not in said
+
+
 def test_a_name_that_two_plugins_offer_is_an_error_listing_both(install, emloop):
     """Neither wins by chance."""
     install("plug", MODULE, **FULL)
