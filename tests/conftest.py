@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -32,6 +36,43 @@ def _root_logger_as_before():
     level = root.level
     yield
     root.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def one_torch_thread():
+    """Sums of PyTorch's, where it is installed, are taken in one order, however many cores there are."""
+    try:
+        torch = importlib.import_module("torch")
+    except ModuleNotFoundError:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def emloop_in():
+    """Makes, for a directory, a function that runs the command line there, in one thread, and returns what it said."""
+
+    def make(directory):
+        def emloop(*arguments):
+            done = subprocess.run(
+                [sys.executable, "-m", "emloop", *arguments],
+                cwd=directory,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout + done.stderr
+
+        return emloop
+
+    return make
 
 
 @pytest.hookimpl(wrapper=True)

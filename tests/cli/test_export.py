@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -351,24 +349,12 @@ def test_a_saved_model_elsewhere_needs_a_config(run):
 
 
 @pytest.mark.slow
-def test_digits_from_the_training_to_the_predictions_of_the_exported_network(tmp_path):
+def test_digits_from_the_training_to_the_predictions_of_the_exported_network(tmp_path, emloop_in):
     """Trained, exported, and run where the source is gone: the predictions are those of the network itself."""
     for needed in ("torch", "onnx", "onnxruntime", "onnxscript", "sklearn"):
         pytest.importorskip(needed)
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-
-    def emloop(*arguments):
-        done = subprocess.run(
-            [sys.executable, "-m", "emloop", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+    emloop = emloop_in(tmp_path)
 
     def predictions(name):
         with (tmp_path / "log" / name / "predictions.csv").open() as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 
@@ -14,17 +13,8 @@ from emloop._state.tree import copy_tree, equal_trees
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _one_thread():
+def _one_thread(one_torch_thread):
     """Sums are taken in one order."""
-    try:
-        torch = importlib.import_module("torch")
-    except ModuleNotFoundError:
-        yield
-        return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

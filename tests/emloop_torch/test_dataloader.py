@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -109,21 +106,11 @@ eval: {test: {hooks: [{PredictionsToCsv: {variables: [labels], id_variable: numb
 
 
 @pytest.fixture
-def emloop(tmp_path):
+def emloop(tmp_path, emloop_in):
     """Run the command line in a project of these files."""
     for name, text in (("data.py", DATA), ("net.py", NET), ("own.py", OWN), ("config.yaml", CONFIG)):
         (tmp_path / name).write_text(text)
-
-    def emloop(*arguments):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "emloop", *arguments]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    return emloop
+    return emloop_in(tmp_path)
 
 
 def numbers_in(run):

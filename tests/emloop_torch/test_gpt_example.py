@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -27,24 +24,10 @@ SMALL = (
 
 
 @pytest.fixture
-def emloop(tmp_path):
+def emloop(tmp_path, emloop_in):
     """Run the command line beside a copy of the example."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-
-    def emloop(*arguments):
-        done = subprocess.run(
-            [sys.executable, "-m", "emloop", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    return emloop
+    return emloop_in(tmp_path)
 
 
 def losses(run, stream):
