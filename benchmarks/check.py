@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from emloop._support.yaml import parse
+from emloop._yaml.documents import parse
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "digits"
 LIMITS = {"empty cache": 100.0, "filled cache": 75.0, "--help": 60.0, "parsing 100 lines": 3.0}

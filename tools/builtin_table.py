@@ -17,8 +17,8 @@ from typing import Any
 
 import emloop
 from emloop import datasets, hooks, models
-from emloop._config.summaries import ClassSummary, ModuleSummary
-from emloop._config.syntax import summarise
+from emloop._source.modules import summarise
+from emloop._source.summaries import ClassSummary, ModuleSummary
 from emloop.main_loop import MainLoop
 
 ROOMS = (emloop, datasets, hooks, models)

@@ -13,13 +13,14 @@ from contextlib import suppress
 from typing import Any
 
 from emloop import saved_models
-from emloop._config.arguments import Accepted, Placer, problems
+from emloop._config.arguments import Placer, problems
 from emloop._config.entries import Entry, dataset_entry, hook_entries, main_loop_entry, model_entry, placer, policy
 from emloop._config.kinds import DATASET, MAIN_LOOP, MODEL, Kind
 from emloop._config.live import accepted_by
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
 from emloop._registry import find_class, full_name, import_backends_in_use
-from emloop._support import yaml
+from emloop._source.hints import Accepted
+from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError, Problem, SavedModelError, UnknownClassError
 
 logger = logging.getLogger(__name__)

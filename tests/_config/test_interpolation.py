@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emloop._config import load_config, written
-from emloop._support import yaml
+from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError
 
 CONFIG = """\

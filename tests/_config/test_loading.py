@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emloop._config import Config, find_config, load_config, validate_config
-from emloop._support import yaml
+from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError, ConfigFileError, Place
 
 CONFIG = """\

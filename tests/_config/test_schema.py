@@ -12,7 +12,7 @@ from emloop import hooks
 from emloop._config import load_config
 from emloop._config.kinds import HOOK
 from emloop._config.schema import config_schema
-from emloop._support import yaml
+from emloop._yaml import documents as yaml
 from emloop.cli.schema import schema
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from emloop._config import load_config
 from emloop._config.schema import config_schema
-from emloop._support import yaml
+from emloop._yaml import documents as yaml
 from emloop.errors import EmloopError
 
 from .test_corpus import CASES, CORPUS, command_of

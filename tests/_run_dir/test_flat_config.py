@@ -6,7 +6,7 @@ import pytest
 
 from emloop._config import load_config
 from emloop._run_dir.flat_config import read_flat_config
-from emloop._support import yaml
+from emloop._yaml import documents as yaml
 
 CONFIG = """\
 dataset: {class: data.Digits, sizes: [8, 16], splits: [{name: a}, [1, 2]], empty: {}, nothing: null}

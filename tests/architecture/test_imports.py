@@ -6,6 +6,7 @@ LAYERS = (
     {"errors"},
     {"types", "constants"},
     {"_support"},
+    {"_yaml", "_source"},
     {"_state"},
     {"_config", "_streams", "_run_dir", "saved_models"},
     {"_contracts"},

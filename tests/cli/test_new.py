@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 import pytest
 from jsonschema import Draft202012Validator
 
-from emloop._support import yaml
+from emloop._yaml import documents as yaml
 from emloop.cli.new import new
 from emloop.errors import ConfigError, RunDirError, UsageError
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emloop._run_dir.summary import list_runs
-from emloop._support.yaml_flow import one_line
+from emloop._yaml.flow import one_line
 from emloop.cli.ls import split_words
 from emloop.cli.run_filter import parse_condition, select
 from emloop.errors import UsageError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emloop._support import yaml
+from emloop._yaml import documents as yaml
 
 from .conftest import CONFIG
 

@@ -1,45 +1,26 @@
 """What a class accepts, and what a configuration gets wrong about it.
 
 The same judgement serves the reading of live classes (:mod:`~emloop._config.live`) and that of their source
-(:mod:`~emloop._config.signatures`).
+(:mod:`~emloop._source.signatures`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
+from emloop._source.hints import Accepted
+from emloop._support.printable import brief, dotted
 from emloop._support.suggest import did_you_mean, nearest
-from emloop._support.yaml_nodes import brief, dotted
 from emloop.errors import Place, Problem
 
-from .hints import Hint, misfits
+from .fitting import misfits
 
-__all__ = ["Accepted", "Placer", "problems"]
+__all__ = ["Placer", "problems"]
 
 Placer: TypeAlias = Callable[[tuple[Any, ...], bool], Place | None]
 """From the path of an argument, or of a part of it, and whether its value is meant, to its place in the text; the empty
 path asks for what takes the arguments."""
-
-
-class Accepted(NamedTuple):
-    """The arguments that a class takes.
-
-    Args:
-        hints: Argument → what it must be, for all that are known by name, in order.
-        required: Those without a default.
-        open: Whether there may be others, because ``**kwargs`` goes where only the constructor knows.
-        takes_any: Whether there is a ``**kwargs`` at all.
-    """
-
-    hints: Mapping[str, Hint]
-    required: frozenset[str]
-    open: bool
-    takes_any: bool
-
-    def takes(self, name: str) -> bool:
-        """Whether the constructor can be called with an argument of this name."""
-        return name in self.hints or self.takes_any
 
 
 def problems(

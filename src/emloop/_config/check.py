@@ -12,19 +12,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from emloop._source.cache import FileCache, cache_directory
+from emloop._source.finder import ModuleFinder
+from emloop._source.library import ClassSource, Library
+from emloop._source.signatures import Ancestry, accepted_by_source
 from emloop.errors import ConfigError, Problem
 
 from .arguments import Placer, problems
-from .cache import FileCache, cache_directory
 from .class_names import find_source
 from .compose import compose
 from .entries import Entry, dataset_entry, hook_entry, main_loop_entry, model_entry, placer, policy
 from .hook_order import Observer, observer, order_problems, steps_aside
 from .kinds import DATASET, MODEL
-from .library import ClassSource, Library
-from .module_finder import ModuleFinder
 from .sections import section_problems, validate_config
-from .signatures import Ancestry, accepted_by_source
 from .source import Config
 from .stream_names import Epoch, epoch_of, stream_problems, streams_of, unknown_streams
 

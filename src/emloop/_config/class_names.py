@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from emloop._source.library import MISSING, ClassSource, Library, Module, Other, Thing, Value
+from emloop._source.signatures import Ancestry
 from emloop.errors import Problem
 
 from .kinds import Kind
-from .library import MISSING, ClassSource, Library, Module, Other, Thing, Value
 from .plugins import offered_twice, registered
-from .signatures import Ancestry
 from .unknown import lacks_methods, no_attribute, no_class, no_module, no_short_name
 
 __all__ = ["find_source"]

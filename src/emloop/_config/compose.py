@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from emloop._support.yaml_nodes import Key, MappingNode, ScalarNode, check_expansion, entries, resolve
+from emloop._yaml.nodes import Key, MappingNode, ScalarNode, check_expansion, entries, resolve
 from emloop.errors import ConfigError, Problem
 
 from .extends import EXTENDS, read_composed

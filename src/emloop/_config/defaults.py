@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from emloop._source.library import ClassSource, Library, Module, Value
+from emloop._source.signatures import Ancestry, Parameter, parameters_of
+from emloop._source.summaries import Expression
+
 from .changes import Part
 from .check import new_library
 from .class_names import find_source
 from .kinds import DATASET, HOOK, MAIN_LOOP, MODEL, Kind
-from .library import ClassSource, Library, Module, Value
-from .signatures import Ancestry, Parameter, parameters_of
-from .summaries import Expression
 
 __all__ = ["Defaults", "class_of", "value_of"]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from emloop._support.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode, check_expansion, resolve
+from emloop._yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, check_expansion, resolve
 from emloop.constants import EL_RUN_FILE, EL_TRACE_FILE
 from emloop.errors import ConfigError, Problem
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from emloop._source.library import ClassSource, Library
+from emloop._source.signatures import Ancestry, parameters_of
 from emloop._support.suggest import did_you_mean
 from emloop.errors import Problem
 
 from .arguments import Placer
 from .entries import Entry
 from .hook_facts import OBSERVES_EPOCHS, Facts, Needed, Provided, facts_of
-from .library import ClassSource, Library
-from .signatures import Ancestry, parameters_of
 
 __all__ = ["Observer", "observer", "order_problems", "steps_aside"]
 

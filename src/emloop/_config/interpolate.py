@@ -18,9 +18,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from emloop._support import yaml
 from emloop._support.suggest import did_you_mean
-from emloop._support.yaml_nodes import (
+from emloop._yaml import documents as yaml
+from emloop._yaml.nodes import (
     MAX_CHARACTERS,
     AliasNode,
     Anchor,
@@ -31,7 +31,7 @@ from emloop._support.yaml_nodes import (
     Text,
     resolve,
 )
-from emloop._support.yaml_scalars import plain_value
+from emloop._yaml.scalars import plain_value
 from emloop.errors import ConfigError, Problem
 
 from .extends import is_in_run

@@ -9,8 +9,7 @@ import types
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
 
-from .arguments import Accepted
-from .hints import ANYTHING, CONTAINERS, NOTHING, PLAIN, Field, Hint
+from emloop._source.hints import ANYTHING, CONTAINERS, NOTHING, PLAIN, Accepted, Field, Hint
 
 __all__ = ["accepted_by", "hint_of"]
 

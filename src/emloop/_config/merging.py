@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
-from emloop._support.yaml_nodes import AliasNode, Entry, Key, MappingNode, Node, SequenceNode, entries, resolve
+from emloop._yaml.nodes import AliasNode, Entry, Key, MappingNode, Node, SequenceNode, entries, resolve
 from emloop.errors import ConfigError, Problem
 
 __all__ = ["lay_over", "merged", "referred"]

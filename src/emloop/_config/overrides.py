@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from emloop._support.yaml import construct, parse
-from emloop._support.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode, Text, dotted, resolve
+from emloop._support.printable import dotted
+from emloop._yaml.documents import construct, parse
+from emloop._yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, Text, resolve
 from emloop.errors import ConfigError, Problem
 
 from .paths import Spot, is_hook_list, locate, missing

@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from emloop._support.printable import brief, dotted
 from emloop._support.suggest import did_you_mean
-from emloop._support.yaml_nodes import (
+from emloop._yaml.nodes import (
     MappingNode,
     Node,
     ScalarNode,
     SequenceNode,
     Text,
-    brief,
-    dotted,
     entries,
     resolve,
 )
-from emloop._support.yaml_scalars import plain_value
+from emloop._yaml.scalars import plain_value
 from emloop.errors import ConfigError, Problem
 
 __all__ = ["Spot", "is_hook_list", "locate", "look_up", "missing"]

@@ -10,19 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from emloop import __version__
+from emloop._source.docstrings import Described, described
+from emloop._source.hints import Accepted, Hint
+from emloop._source.library import Library
+from emloop._source.signatures import Ancestry, Parameter, accepted_by_source, parameters_of
 
-from .arguments import Accepted
 from .changes import parts
 from .check import new_library
 from .defaults import class_of, value_of
-from .docstrings import Described, described
 from .entries import policy
 from .extends import EXTENDS
-from .hints import Hint
 from .kinds import DATASET, HOOK, MAIN_LOOP, MODEL, Kind
-from .library import Library
 from .sections import EVALUATION_KEYS
-from .signatures import Ancestry, Parameter, accepted_by_source, parameters_of
 
 __all__ = ["config_schema"]
 

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
+from emloop._support.printable import brief, dotted
 from emloop._support.suggest import did_you_mean, nearest
-from emloop._support.yaml_nodes import brief, dotted
 from emloop.errors import ConfigError, Place, Problem
 
 from .source import Config

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from emloop._support.suggest import did_you_mean
-from emloop._support.yaml import construct, parse, read_file
-from emloop._support.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode, entries, resolve
+from emloop._yaml.documents import construct, parse, read_file
+from emloop._yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, entries, resolve
 from emloop.constants import EL_CONFIG_FILE
 from emloop.errors import ConfigError, ConfigFileError, Place, Problem
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from emloop._source.signatures import Ancestry
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM
 from emloop.errors import Problem
 
 from .arguments import Placer
 from .entries import Entry
-from .signatures import Ancestry
 from .source import Config
 from .unknown import no_stream
 

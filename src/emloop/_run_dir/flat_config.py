@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from emloop._support import yaml_quick
+from emloop._yaml import quick as yaml_quick
 from emloop.errors import ConfigError
 
 from .layout import current_config

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from emloop._support import yaml_quick
+from emloop._yaml import quick as yaml_quick
 from emloop.constants import (
     EL_CONFIG_FILE,
     EL_CONFIG_SOURCE_FILE,

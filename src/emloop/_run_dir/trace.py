@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from emloop._state.lock import is_held
-from emloop._support import yaml_quick
 from emloop._support.files import atomic_write
-from emloop._support.yaml_dump import dump
+from emloop._yaml import quick as yaml_quick
+from emloop._yaml.dump import dump
 from emloop.constants import EL_TRACE_FILE
 from emloop.errors import ConfigError, RunDirError
 

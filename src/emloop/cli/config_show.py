@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, TypeAlias
 from emloop._config import Config, load_config, written
 from emloop._config.changes import parts
 from emloop._config.defaults import Defaults
+from emloop._support.printable import dotted
 from emloop._support.suggest import did_you_mean
-from emloop._support.yaml_flow import one_line
-from emloop._support.yaml_nodes import dotted
+from emloop._yaml.flow import one_line
 from emloop.constants import EXIT_DONE
 from emloop.errors import Place, UsageError
 

@@ -11,7 +11,7 @@ from emloop._config import load_config
 from emloop._config.changes import ABSENT, changes, same
 from emloop._config.defaults import Defaults
 from emloop._run_dir.facts import Facts, code_facts, environment_facts, metric_facts, seed_of
-from emloop._support.yaml_flow import one_line
+from emloop._yaml.flow import one_line
 from emloop.constants import EXIT_DONE, EXIT_FAILED
 
 from . import render

@@ -19,8 +19,8 @@ from time import monotonic
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, Self
 
-from emloop._support import yaml_quick
-from emloop._support.yaml_flow import one_line
+from emloop._yaml import quick as yaml_quick
+from emloop._yaml.flow import one_line
 from emloop.constants import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import ConfigError, UsageError
 

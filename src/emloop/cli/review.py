@@ -10,7 +10,7 @@ from emloop._config.changes import ABSENT, Change, changes
 from emloop._config.kinds import DATASET, HOOK, MODEL
 from emloop._contracts import REFUSED, SAFE, AbstractDataset, AbstractHook, AbstractModel
 from emloop._registry import find_class
-from emloop._support.yaml_flow import one_line
+from emloop._yaml.flow import one_line
 from emloop.errors import ConfigError, Problem, UnknownClassError
 from emloop.main_loop import MainLoop
 

@@ -23,7 +23,7 @@ from typing import Any
 from emloop._run_dir.metrics import Extremum, metric_names
 from emloop._run_dir.summary import RunSummary
 from emloop._support.suggest import nearest
-from emloop._support.yaml_flow import one_line
+from emloop._yaml.flow import one_line
 from emloop.constants import EL_NA_STR
 from emloop.errors import UsageError
 

@@ -14,8 +14,8 @@ from datetime import date
 from typing import Any
 
 from emloop._run_dir.summary import RunSummary
-from emloop._support import yaml_quick
-from emloop._support.yaml_scalars import plain_value
+from emloop._yaml import quick as yaml_quick
+from emloop._yaml.scalars import plain_value
 from emloop.errors import ConfigError, UsageError
 
 from .run_fields import SPANS, as_moment, find_field

@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from emloop._config.arguments import Accepted, problems
+from emloop._config.arguments import problems
 from emloop._config.live import accepted_by
 from emloop._contracts import AbstractDataset
+from emloop._source.hints import Accepted
 from emloop._streams import current_pass, keyed_rng
-from emloop._support import yaml
+from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError
 
 from .stream_info import log_stream_info

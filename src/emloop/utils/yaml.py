@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emloop._support.files import atomic_write
-from emloop._support.yaml import dump, load, load_file
+from emloop._yaml.documents import dump, load, load_file
 
 __all__ = ["load_yaml", "reload", "yaml_to_file", "yaml_to_str"]
 

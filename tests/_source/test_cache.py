@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from emloop._config.cache import FileCache, cache_directory
+from emloop._source.cache import FileCache, cache_directory
 
 OLD_NS = 1_600_000_000_123_456_789
 
@@ -133,7 +133,7 @@ def test_many_at_the_same_time_do_not_disturb_each_other(source, directory):
 
 def test_it_does_not_grow_for_ever(directory, tmp_path, monkeypatch):
     """The older half goes when there are too many."""
-    monkeypatch.setattr("emloop._config.cache._MOST", 10)
+    monkeypatch.setattr("emloop._source.cache._MOST", 10)
     cache = FileCache(directory, "length")
     for number in range(30):
         path = tmp_path / f"module{number}.py"

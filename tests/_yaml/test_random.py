@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emloop._support import yaml
+from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError
 
 MARKS = [

@@ -1,9 +1,4 @@
-"""What a type hint says about a value from a configuration, and whether a value fits.
-
-A :class:`Hint` is made from a live type (:mod:`~emloop._config.live`) or from the text of an annotation
-(:mod:`~emloop._config.annotations`), both by the tables below. Only hints that say something about YAML values are
-judged; every other hint is ``ANYTHING``.
-"""
+"""Whether a value from a configuration fits a type hint, and what does not."""
 
 from __future__ import annotations
 
@@ -11,47 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias
 
+from emloop._source.hints import ANYTHING, Hint
+from emloop._support.printable import brief
 from emloop._support.suggest import did_you_mean, nearest
-from emloop._support.yaml_nodes import brief
 
-__all__ = ["ANYTHING", "CONTAINERS", "NOTHING", "PLAIN", "Field", "Hint", "Misfit", "describe", "fits", "misfits"]
+__all__ = ["Misfit", "describe", "fits", "misfits"]
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices that lead to a part of a value."""
-
-
-class Field(NamedTuple):
-    """One field of a data class.
-
-    Args:
-        name: Its name.
-        hint: What it accepts.
-        required: Whether it has no default.
-    """
-
-    name: str
-    hint: Hint
-    required: bool
-
-
-class Hint(NamedTuple):
-    """What a value must be.
-
-    Args:
-        kind: ``any``, ``null``, ``bool``, ``int``, ``float``, ``str``, ``path``; ``list``, ``tuple`` or ``mapping`` of
-            ``parts``; ``union``: one of ``parts``; ``literal``: one of ``values``; ``enum``: one of ``values``, first
-            the names, then what they stand for; ``fields``: a mapping with these ``fields``.
-        parts: Hints for the elements: one for a list, one each for a tuple, key and value for a mapping.
-        values: The values of a literal or of an enumeration.
-        fields: The fields of a data class.
-        name: What the source calls it, e.g. ``Options`` or ``Any``.
-    """
-
-    kind: str
-    parts: tuple[Hint, ...] = ()
-    values: tuple[Any, ...] = ()
-    fields: tuple[Field, ...] = ()
-    name: str = ""
 
 
 class Misfit(NamedTuple):
@@ -69,41 +31,6 @@ class Misfit(NamedTuple):
     hints: tuple[str, ...] = ()
     is_key: bool = False
 
-
-ANYTHING = Hint("any")
-NOTHING = Hint("null")
-
-_LIST = Hint("list", (ANYTHING,))
-_MAPPING = Hint("mapping", (ANYTHING, ANYTHING))
-
-PLAIN: dict[str, Hint] = {
-    "builtins.NoneType": NOTHING,
-    "builtins.bool": Hint("bool"),
-    "builtins.int": Hint("int"),
-    "builtins.float": Hint("float"),
-    "builtins.str": Hint("str"),
-    "numbers.Integral": Hint("int"),
-    "numbers.Real": Hint("float"),
-    **{f"pathlib.{name}": Hint("path") for name in ("Path", "PurePath", "PosixPath", "PurePosixPath")},
-}
-"""Full name of a type → what it says."""
-
-CONTAINERS: dict[str, Hint] = {
-    **dict.fromkeys(("builtins.list", "builtins.set", "builtins.frozenset", "builtins.tuple"), _LIST),
-    **{
-        f"{module}.{name}": _LIST
-        for module in ("collections.abc", "typing")
-        for name in ("Sequence", "MutableSequence", "Iterable", "Collection", "Set")
-    },
-    **dict.fromkeys(("typing.List", "typing.Tuple", "typing.FrozenSet", "typing.AbstractSet"), _LIST),
-    **dict.fromkeys(("builtins.dict", "typing.Dict"), _MAPPING),
-    **{
-        f"{module}.{name}": _MAPPING
-        for module in ("collections.abc", "typing")
-        for name in ("Mapping", "MutableMapping")
-    },
-}
-"""Full name of a type of containers → what it says without the types of its elements."""
 
 _WORDS = {
     "null": "null",

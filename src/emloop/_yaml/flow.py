@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
 
-from .yaml_scalars import plain_value
+from .scalars import plain_value
 
 __all__ = ["one_line"]
 

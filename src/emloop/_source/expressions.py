@@ -1,4 +1,4 @@
-"""Expressions of Python source → :data:`~emloop._config.summaries.Expression`."""
+"""Expressions of Python source → :data:`~emloop._source.summaries.Expression`."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from emloop._support import yaml, yaml_quick
+from emloop._yaml import documents as yaml
+from emloop._yaml import quick as yaml_quick
 from emloop.errors import ConfigError
 
 CONFIG = {
@@ -89,7 +90,7 @@ def test_what_is_large_or_deep_or_no_text_is_left_to_the_real_reader(text):
 def test_an_ordinary_configuration_needs_no_parser():
     """PyYAML is not even imported."""
     code = (
-        "import sys; from emloop._support import yaml_quick\n"
+        "import sys; from emloop._yaml import quick as yaml_quick\n"
         "print(yaml_quick.load(sys.stdin.buffer.read(), 'x'))\n"
         "sys.exit('yaml' in sys.modules)"
     )

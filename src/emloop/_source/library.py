@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 from .cache import FileCache
-from .module_finder import ModuleFinder
+from .finder import ModuleFinder
 from .summaries import ClassSummary, Expression, Import, ModuleSummary
 
 __all__ = ["MISSING", "UNKNOWN", "ClassSource", "Library", "Module", "Other", "Thing", "Value"]
@@ -261,6 +261,6 @@ def _inner(cls: ClassSource, name: str) -> Thing:
 
 
 def _summarise(source: bytes) -> ModuleSummary:
-    from .syntax import summarise  # noqa: PLC0415 - only needed for files that have changed
+    from .modules import summarise  # noqa: PLC0415 - only needed for files that have changed
 
     return summarise(source)

@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from .annotations import dataclass_fields, hint_in, is_dataclass
-from .arguments import Accepted
-from .hints import Hint
+from .hints import Accepted, Hint
 from .library import ClassSource, Library, Module
 from .summaries import Expression, Function, Pass
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emloop._support import yaml
-from emloop._support.yaml_flow import one_line
+from emloop._yaml import documents as yaml
+from emloop._yaml.flow import one_line
 
 scalars = (
     st.none()

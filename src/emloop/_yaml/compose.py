@@ -16,10 +16,11 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
+from emloop._support.printable import brief
+from emloop._support.suggest import did_you_mean
 from emloop.errors import ConfigError, Place, Problem
 
-from .suggest import did_you_mean
-from .yaml_nodes import (
+from .nodes import (
     MAX_DEPTH,
     MAX_NODES,
     AliasNode,
@@ -29,11 +30,10 @@ from .yaml_nodes import (
     ScalarNode,
     SequenceNode,
     Text,
-    brief,
     merged_mappings,
     resolve,
 )
-from .yaml_scalars import CORE, Scalar, plain_value, tagged_value
+from .scalars import CORE, Scalar, plain_value, tagged_value
 
 __all__ = ["Composer"]
 

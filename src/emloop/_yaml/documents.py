@@ -3,7 +3,7 @@
 PyYAML's C parser delivers events; they are composed here, for three reasons. Its own composer recurses in C, so that a
 hundred thousand brackets end the process; a few hundred bytes of aliases grow without bounds; and it forgets where
 things stood. So size, depth, nodes and aliases are limited while reading, before anything is constructed. Scalars
-follow :mod:`~emloop._support.yaml_scalars`, and no tag can name a class.
+follow :mod:`~emloop._yaml.scalars`, and no tag can name a class.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import yaml
 
 from emloop.errors import ConfigError, ConfigFileError, Problem
 
-from .yaml_compose import Composer
-from .yaml_dump import dump
-from .yaml_nodes import (
+from .compose import Composer
+from .dump import dump
+from .nodes import (
     MAX_CHARACTERS,
     MappingNode,
     Node,
@@ -29,7 +29,7 @@ from .yaml_nodes import (
     entries,
     resolve,
 )
-from .yaml_syntax import syntax_error
+from .syntax import syntax_error
 
 __all__ = ["construct", "dump", "load", "load_file", "parse", "read_file"]
 

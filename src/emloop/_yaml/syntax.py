@@ -8,7 +8,7 @@ import yaml
 
 from emloop.errors import Problem
 
-from .yaml_nodes import Text
+from .nodes import Text
 
 __all__ = ["syntax_error"]
 

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import pytest
 import yaml as pyyaml
 
-from emloop._support import yaml
+from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError, ConfigFileError
 
 

@@ -1,4 +1,4 @@
-"""Methods in Python source → :class:`~emloop._config.summaries.Function`: arguments, and where ``**kwargs`` go."""
+"""Methods in Python source → :class:`~emloop._source.summaries.Function`: arguments, and where ``**kwargs`` go."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+from .expressions import annotation, expression
 from .summaries import Argument, Function, Pass
-from .syntax_expressions import annotation, expression
 
 __all__ = ["FunctionNode", "function_summary"]
 

@@ -11,12 +11,11 @@ is what they mean. Nothing here recurses, so depth costs no stack.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Hashable, Iterator
+from typing import TypeAlias
 
+from emloop._support.printable import printable
 from emloop.errors import ConfigError, Place, Problem
-
-from .printable import printable
 
 __all__ = [
     "AliasNode",
@@ -28,9 +27,7 @@ __all__ = [
     "ScalarNode",
     "SequenceNode",
     "Text",
-    "brief",
     "check_expansion",
-    "dotted",
     "entries",
     "merged_mappings",
     "resolve",
@@ -158,18 +155,6 @@ class MappingNode(Node):
 
 Key: TypeAlias = Hashable
 Entry: TypeAlias = tuple[Node, Node]
-
-
-def dotted(path: Iterable[Any]) -> str:
-    """Where something stands in data, as people write it: ``hooks[0].StopAfter``."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return "".join(parts).removeprefix(".")
-
-
-def brief(value: object) -> str:
-    """A value as Python writes it, for a message; the end of a long one is left out."""
-    written = repr(value)
-    return written if len(written) <= _MARK else f"{written[: _MARK - 3]}..."
 
 
 def resolve(node: Node) -> Node:

@@ -1,4 +1,4 @@
-"""The text of an annotation → the :class:`~emloop._config.hints.Hint` that it means."""
+"""The text of an annotation → the :class:`~emloop._source.hints.Hint` that it means."""
 
 from __future__ import annotations
 

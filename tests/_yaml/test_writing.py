@@ -13,7 +13,7 @@ import yaml as pyyaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from emloop._support import yaml
+from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError
 
 _ZONES = st.timedeltas(timedelta(hours=-23, minutes=-59), timedelta(hours=23, minutes=59)).map(

@@ -1,13 +1,13 @@
-"""Classes in Python source → :class:`~emloop._config.summaries.ClassSummary`."""
+"""Classes in Python source → :class:`~emloop._source.summaries.ClassSummary`."""
 
 from __future__ import annotations
 
 import ast
 
+from .bindings import bound_inside, targets
+from .expressions import UNKNOWN, annotation, dotted, expression
+from .functions import function_summary
 from .summaries import ClassSummary, Expression
-from .syntax_expressions import UNKNOWN, annotation, dotted, expression
-from .syntax_functions import function_summary
-from .syntax_names import bound_inside, targets
 
 __all__ = ["class_summary"]
 

@@ -1,14 +1,14 @@
-"""Python source → :class:`~emloop._config.summaries.ModuleSummary`, from its syntax tree; nothing is run."""
+"""Python source → :class:`~emloop._source.summaries.ModuleSummary`, from its syntax tree; nothing is run."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
 
+from .bindings import assigned, imported, targets
+from .classes import class_summary
+from .expressions import UNKNOWN, annotation, dotted, expression
 from .summaries import ModuleSummary
-from .syntax_classes import class_summary
-from .syntax_expressions import UNKNOWN, annotation, dotted, expression
-from .syntax_names import assigned, imported, targets
 
 __all__ = ["summarise"]
 

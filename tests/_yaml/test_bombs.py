@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from emloop._support import yaml
+from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError
 
 

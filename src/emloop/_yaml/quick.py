@@ -13,7 +13,7 @@ import re
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from .yaml_scalars import Scalar, plain_value
+from .scalars import Scalar, plain_value
 
 __all__ = ["load"]
 

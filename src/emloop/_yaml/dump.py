@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, TypeAlias
 
+from emloop._support.printable import dotted
 from emloop.errors import ConfigError, Problem
 
-from .yaml_nodes import MAX_DEPTH, dotted
+from .nodes import MAX_DEPTH
 
 __all__ = ["dump"]
 
