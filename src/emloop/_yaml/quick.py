@@ -1,6 +1,6 @@
 """Reading the YAML that we write ourselves without a YAML parser, ten times as fast.
 
-What :func:`~emloop._support.yaml.dump` makes of nearly all data are lines of ``key: value``, ``key:`` and ``- value``,
+What :func:`~emloop._yaml.documents.dump` makes of nearly all data are lines of ``key: value``, ``key:`` and ``- value``,
 indented by their depth. Only such text is read here, and only where every reader of YAML would agree; whatever else
 there is (quotes with escapes, comments, anchors, flow style, texts of several lines, mistakes) goes to the real reader,
 which is not even imported before.
@@ -51,11 +51,11 @@ class _OtherText(Exception):
 
 
 def load(text: bytes, origin: str) -> Any:
-    """What a YAML text says, exactly as :func:`emloop._support.yaml.load` tells it, errors included."""
+    """What a YAML text says, exactly as :func:`emloop._yaml.documents.load` tells it, errors included."""
     try:
         return _read(text)
     except (_OtherText, ValueError):
-        return importlib.import_module("emloop._support.yaml").load(text, origin)
+        return importlib.import_module("emloop._yaml.documents").load(text, origin)
 
 
 def _read(text: bytes) -> Any:
