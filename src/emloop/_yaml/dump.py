@@ -34,7 +34,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def dump(data: Any) -> str:
-    """Write data as YAML; :func:`~emloop._support.yaml.load` gives it back.
+    """Write data as YAML; :func:`~emloop._yaml.documents.load` gives it back.
 
     Mappings keep their order, sets are sorted, tuples become lists, paths text, and the scalars of array libraries
     ordinary numbers. What is shared is written wherever it occurs.

@@ -18,7 +18,7 @@ _READERS_DIFFER = re.compile("yes|no|on|off|y|n", re.IGNORECASE)
 
 
 def one_line(value: Any) -> str:
-    """Write plain data on one line; :func:`emloop._support.yaml.load` gives it back, tuples as lists.
+    """Write plain data on one line; :func:`emloop._yaml.documents.load` gives it back, tuples as lists.
 
     Args:
         value: ``None``, ``bool``, ``int``, ``float``, ``str``, dates, and lists, tuples and mappings of them.

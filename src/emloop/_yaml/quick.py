@@ -1,6 +1,6 @@
 """Reading the YAML that we write ourselves without a YAML parser, ten times as fast.
 
-What :func:`~emloop._yaml.documents.dump` makes of nearly all data are lines of ``key: value``, ``key:`` and ``- value``,
+What ``documents.dump`` makes of nearly all data are lines of ``key: value``, ``key:`` and ``- value``,
 indented by their depth. Only such text is read here, and only where every reader of YAML would agree; whatever else
 there is (quotes with escapes, comments, anchors, flow style, texts of several lines, mistakes) goes to the real reader,
 which is not even imported before.

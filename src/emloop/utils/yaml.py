@@ -1,4 +1,4 @@
-"""The reference's path to reading and writing YAML; the work is done in ``emloop._support.yaml``.
+"""The reference's path to reading and writing YAML; the work is done in ``emloop._yaml.documents``.
 
 Comments, anchors and merge keys are resolved while reading and are not written back.
 """
