@@ -4,7 +4,7 @@ from __future__ import annotations
 
 LAYERS = (
     {"errors"},
-    {"types", "constants"},
+    {"types", "constants", "declare"},
     {"_support"},
     {"_yaml", "_source"},
     {"_state"},

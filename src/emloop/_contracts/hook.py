@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from emloop._support.suggest import did_you_mean
 from emloop.errors import ConfigError, HookError, Problem, StateError
@@ -73,6 +73,14 @@ class AbstractHook:
     """What a change of an argument means to a run that goes on: argument (``*``: any other) → ``safe``, ``refused``, or
     what it does. Without an entry, a change is safe where the hook is stateless. Shown, and refused, before anything is
     written."""
+
+    reads: ClassVar[Sequence[NamedTuple]]
+    """What the hook reads, in the words of :mod:`emloop.declare`; ``()`` for nothing. With ``writes`` it lets ``emloop
+    check`` see typing errors, a wrong order and collisions. Without either, nothing is certain about ``epoch_data`` for
+    the hooks behind one that looks at it. A class that overrides an event declares anew what it does there."""
+
+    writes: ClassVar[Sequence[NamedTuple]]
+    """What the hook writes, likewise."""
 
     hook_name: str | None = None
     """What the configuration calls the hook (``name:``), if it does; its state and overrides find it by that."""
