@@ -13,10 +13,10 @@ import pytest
 from emloop import AbstractHook, AbstractModel
 from emloop._build import build_hooks, build_model, check, fallback_name
 from emloop._config import load_config
+from emloop._config.fitting import describe, fits
 from emloop._config.kinds import DATASET, HOOK, MODEL
 from emloop._config.live import hint_of
 from emloop._registry import find_class
-from emloop._source.hints import describe, fits
 from emloop.errors import ConfigError, UnknownClassError
 from emloop.hooks import SaveBest, StopAfter
 from emloop.main_loop import MainLoop

@@ -1,9 +1,11 @@
-"""Every module under ``src``, parsed; a test that asks for ``module`` runs once for each."""
+"""Every module under ``src``, parsed once for all rules."""
 
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +14,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
 
 
 @dataclass(frozen=True)
@@ -19,10 +29,10 @@ class Import:
     """One name that a module brings in.
 
     Args:
-        line: Where.
-        target: Full name of the module, or of the name in it, that is imported.
-        relative: Whether it is spelled with leading dots.
-        eager: Whether it happens when the module is imported (not in a function, not for the type checker alone).
+        line: Line of the statement.
+        target: Full name of the imported module, or of the name imported from it.
+        relative: Spelled with leading dots.
+        eager: Done when the module is imported: not in a function, not for the type checker alone.
     """
 
     line: int
@@ -32,13 +42,13 @@ class Import:
 
     @property
     def room(self) -> str:
-        """Where the target is."""
+        """The room of the target."""
         return room_of(self.target)
 
 
 @dataclass(frozen=True)
 class Module:
-    """One file of ours."""
+    """One of our source files."""
 
     name: str
     path: Path
@@ -50,6 +60,39 @@ class Module:
     @cached_property
     def tree(self) -> ast.Module:
         return ast.parse(self.text)
+
+    @cached_property
+    def calls(self) -> list[tuple[str, ast.Call]]:
+        """Every call, with the dotted name of what is called."""
+        return [(ast.unparse(node.func), node) for node in ast.walk(self.tree) if isinstance(node, ast.Call)]
+
+    @cached_property
+    def docstrings(self) -> list[ast.Constant]:
+        """The docstrings of the module and of all that is in it, and the texts below its constants."""
+        bodies = [body for node in ast.walk(self.tree) if isinstance(body := getattr(node, "body", None), list)]
+        statements = [statement.value for body in bodies for statement in body if isinstance(statement, ast.Expr)]
+        return [value for value in statements if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+
+    @property
+    def texts(self) -> list[ast.Constant]:
+        """The strings of the code, docstrings left out."""
+        docstrings = {id(text) for text in self.docstrings}
+        return [
+            node
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+        ]
+
+    @cached_property
+    def code_lines(self) -> int:
+        """The number of lines that are neither blank, nor comment, nor docstring."""
+        lines: set[int] = set()
+        for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
+            if token.type not in NO_CODE:
+                lines.update(range(token.start[0], token.end[0] + 1))
+        for text in self.docstrings:
+            lines.difference_update(range(text.lineno, text.end_lineno + 1))
+        return len(lines)
 
     @property
     def is_public(self) -> bool:
@@ -65,7 +108,7 @@ class Module:
 
     @cached_property
     def imports(self) -> list[Import]:
-        """What the module imports, anywhere in it, lazily resolved names included."""
+        """All imports, wherever they stand, lazily resolved names included."""
         return [*self._imports(self.tree, eager=True), *self._lazy_imports()]
 
     def _imports(self, node: ast.AST, *, eager: bool) -> Iterator[Import]:
@@ -103,7 +146,7 @@ class Module:
 
 
 def room_of(name: str) -> str:
-    """The room that a full name belongs to: its first two parts; of a backend, a folder, or else the package."""
+    """The room of a full name: its first two parts; in a backend, its folder, or else the package."""
     package, *inner = name.split(".")
     if package != "emloop" and not (inner and (ROOT / "src" / package / inner[0]).is_dir()):
         return package
@@ -114,13 +157,16 @@ def _is_for_type_checkers(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
-def _modules() -> list[Module]:
+def all_modules() -> list[Module]:
     source = ROOT / "src"
     names = {path: ".".join(path.relative_to(source).with_suffix("").parts) for path in sorted(source.rglob("*.py"))}
     return [Module(name.removesuffix(".__init__"), path) for path, name in names.items()]
 
 
-MODULES = _modules()
+@pytest.fixture(scope="session")
+def modules() -> list[Module]:
+    """All of our modules, parsed once."""
+    return all_modules()
 
 
 @pytest.fixture
@@ -133,8 +179,3 @@ def parse(tmp_path):
         return Module(name, path)
 
     return parse
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "module" in metafunc.fixturenames:
-        metafunc.parametrize("module", MODULES, ids=[module.name for module in MODULES])

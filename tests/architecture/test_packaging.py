@@ -24,16 +24,21 @@ REQUIRED = modules_of(PROJECT["dependencies"])
 EXTRAS = {name for extra in PROJECT["optional-dependencies"].values() for name in modules_of(extra)}
 
 
-def test_every_package_that_is_imported_is_declared(module):
+def test_every_package_that_is_imported_is_declared(modules):
     """What the core imports at once is a dependency; the rest, and what backends need, is in an extra."""
-    # Who tests a backend has what it is tested with.
-    is_core = module.name.partition(".")[0] == "emloop" and module.room != "emloop.testing"
     known = OURS | set(sys.stdlib_module_names) | REQUIRED
+
+    def is_declared(module, entry):
+        # Who tests a backend has what it is tested with.
+        in_core = module.name.partition(".")[0] == "emloop" and module.room != "emloop.testing"
+        package = entry.target.partition(".")[0]
+        return package in known or (package in EXTRAS and not (in_core and entry.eager))
+
     undeclared = [
-        f"{module.where(entry.line)} imports {package}"
+        f"{module.where(entry.line)} imports {entry.target}"
+        for module in modules
         for entry in module.imports
-        if (package := entry.target.partition(".")[0]) not in known
-        and not (package in EXTRAS and not (is_core and entry.eager))
+        if not is_declared(module, entry)
     ]
 
     assert undeclared == []
