@@ -13,7 +13,7 @@ from emloop._config import load_config
 from emloop._config.kinds import HOOK
 from emloop._config.schema import config_schema
 from emloop._yaml import documents as yaml
-from emloop.cli.schema import schema
+from emloop.cli._configs.schema import schema
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))

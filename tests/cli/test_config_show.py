@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from emloop._config import load_config
-from emloop.cli.config_show import show
+from emloop.cli._configs.config import show
 from emloop.errors import ConfigFileError, RunDirError, UsageError
 
 BASE = """\

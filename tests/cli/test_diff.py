@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from emloop.cli.diff import diff
+from emloop.cli._configs.diff import diff
 
 CONFIG = """\
 dataset: {class: data.Data, batch: 32}

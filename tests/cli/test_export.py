@@ -12,8 +12,8 @@ import pytest
 
 import emloop as el
 from emloop.api import create_model
-from emloop.cli.export import export
-from emloop.cli.ls import list_train_dirs
+from emloop.cli._exporting.export import export
+from emloop.cli._runs.ls import list_train_dirs
 from emloop.errors import ConfigError, RunDirError, SavedModelError, SaveError, UsageError
 from emloop.models import Ensemble, Sequence
 from emloop.saved_models import find_saved

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from emloop._config.overrides import parse_arg
 from emloop._run_dir.summary import list_runs
-from emloop.cli.grid_search import _build_grid_search_commands, grid_search
+from emloop.cli._training.gridsearch import _build_grid_search_commands, grid_search
 from emloop.errors import UsageError
 
 PYTHON = shlex.quote(sys.executable)

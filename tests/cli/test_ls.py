@@ -14,9 +14,9 @@ import pytest
 
 from emloop._run_dir.summary import list_runs
 from emloop._state.lock import RunLock
-from emloop.cli.ls import list_train_dirs
+from emloop.cli._runs.details import artifacts, as_data
+from emloop.cli._runs.ls import list_train_dirs
 from emloop.cli.render import aligned, duration, file_size, grid
-from emloop.cli.run_details import artifacts, as_data
 from emloop.errors import UsageError
 
 

@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from emloop._yaml import documents as yaml
-from emloop.cli.new import new
+from emloop.cli._configs.new import new
 from emloop.errors import ConfigError, RunDirError, UsageError
 
 BACKENDS = {"sklearn": 0.8, "torch": 0.35}
@@ -178,14 +178,14 @@ def test_one_of_several_backends_must_be_named(tmp_path):
 def test_the_only_backend_need_not_be_named(monkeypatch):
     """Of several, one must be."""
     sklearn = [point for point in entry_points(group="emloop.backends") if point.name == "sklearn"]
-    monkeypatch.setattr("emloop.cli.new.entry_points", lambda group: sklearn)
+    monkeypatch.setattr("emloop.cli._configs.new.entry_points", lambda group: sklearn)
     assert new("one", None) == 0
 
     other = type(sklearn[0])("other", sklearn[0].value, sklearn[0].group)
-    monkeypatch.setattr("emloop.cli.new.entry_points", lambda group: [*sklearn, other])
+    monkeypatch.setattr("emloop.cli._configs.new.entry_points", lambda group: [*sklearn, other])
     with pytest.raises(UsageError, match=r"name a backend: --backend other \| sklearn"):
         new("two", None)
 
-    monkeypatch.setattr("emloop.cli.new.entry_points", lambda group: [])
+    monkeypatch.setattr("emloop.cli._configs.new.entry_points", lambda group: [])
     with pytest.raises(UsageError, match="no backend with a template is installed"):
         new("three", None)

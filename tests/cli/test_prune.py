@@ -18,7 +18,7 @@ from emloop._run_dir.info import RunInfo, write_info
 from emloop._run_dir.ours import is_ours
 from emloop._state.lock import RunLock
 from emloop.cli import prune_train_dirs
-from emloop.cli.prune import empty_trash
+from emloop.cli._runs.prune import empty_trash
 from emloop.errors import RunDirError, UsageError
 
 

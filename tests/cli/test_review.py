@@ -11,7 +11,7 @@ import pytest
 
 import emloop as el
 from emloop._config import load_config
-from emloop.cli.review import review
+from emloop.cli._training.review import review
 from emloop.errors import ConfigError
 
 CONFIG = """\

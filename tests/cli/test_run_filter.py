@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from emloop._run_dir.summary import list_runs
 from emloop._yaml.flow import one_line
-from emloop.cli.ls import split_words
-from emloop.cli.run_filter import parse_condition, select
+from emloop.cli._runs.filters import parse_condition, select
+from emloop.cli._runs.ls import split_words
 from emloop.errors import UsageError
 
 CONFIGS = {

@@ -18,7 +18,7 @@ from torch import nn  # noqa: E402
 
 from emloop._state.tree import equal_trees  # noqa: E402
 from emloop.api import create_emloop_training  # noqa: E402
-from emloop.cli.export import export  # noqa: E402
+from emloop.cli._exporting.export import export  # noqa: E402
 from emloop.errors import ConfigError, MissingExtraError, SavedModelError, SaveError  # noqa: E402
 from emloop.saved_models import class_of_export, find_saved  # noqa: E402
 from emloop.testing.contents import copies_in  # noqa: E402

@@ -1,243 +1,128 @@
-"""The parser of the command line.
+"""The parser of the command line, and the pieces that commands declare their arguments with.
 
-Overrides are what is left when options and fixed arguments are taken; :func:`split_rest` tells them from misspelt
-options and from the optional ``RESTORE_FROM``.
+A command is a module with the text ``EXAMPLES`` and two functions: ``add_arguments(parser)`` declares what it takes,
+``run(arguments)`` does the work and returns the exit code. A command that takes any number of words calls them
+``words``. Help must stay quick, so what only the work needs (NumPy, a framework) is imported inside functions.
 """
 
-from __future__ import annotations
-
-import argparse
-from collections.abc import Sequence
-from functools import partial
+from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterable
+from importlib import import_module
 
 from emloop import __version__
-from emloop._support.suggest import did_you_mean
 from emloop.constants import EL_DEFAULT_LOG_DIR
-from emloop.errors import UsageError
 
-from .args_configs import add_config, add_diff, add_new, add_schema
-from .args_runs import add_grid_search, add_ls, add_prune
+__all__ = ["COMMANDS", "add_common", "add_json", "add_overrides", "get_emloop_arg_parser", "is_override", "overrides"]
 
-__all__ = ["get_emloop_arg_parser", "is_override", "refuse_options", "refuse_words", "split_rest"]
+CONFIG = "config file, or a directory with a config.yaml"
+RUN = "run directory, beginning of its name, or @ for the latest training"
+CONFIG_OR_RUN = "config file, run directory, beginning of a run's name, or @ for the latest training"
+SAVED_MODEL = "run, beginning of its name, @ for the latest training, or a saved model"
+
+COMMANDS = {
+    "train": ("_training.train", "train the model that a config describes"),
+    "resume": ("_training.resume", "go on with a run, exactly where its last commit left it"),
+    "eval": ("_training.eval", "evaluate a model on a stream"),
+    "export": ("_exporting.export", "write a trained model for another runtime, and check it there"),
+    "dataset": ("_training.dataset", "call a method of the dataset"),
+    "check": ("_configs.check", "say all that is wrong with a config, without running any of it"),
+    "config": ("_configs.config", "show a config as it will be used, and where every value comes from"),
+    "diff": ("_configs.diff", "show what is different between two configs or runs"),
+    "schema": ("_configs.schema", "write a JSON Schema of configs, for completion and checks in an editor"),
+    "new": ("_configs.new", "start a project: config, dataset, model and test that work, to be changed"),
+    "ls": ("_runs.ls", "list runs"),
+    "prune": ("_runs.prune", "move trainings that are worth nothing to the trash"),
+    "gridsearch": ("_training.gridsearch", "run a command for every combination of some parameters"),
+}
+"""Command → its module, and what it does; the order is that of ``emloop --help``."""
 
 
-def get_emloop_arg_parser(add_common_arguments: bool = False) -> argparse.ArgumentParser:
-    """The parser of ``emloop``.
+def get_emloop_arg_parser(
+    add_common_arguments: bool = False,  # noqa: ARG001 - kept for callers of the reference
+    *,
+    words: Iterable[str] = COMMANDS,
+) -> ArgumentParser:
+    """Build the parser of ``emloop``.
 
     Args:
-        add_common_arguments: Kept for callers of the reference; the common options are always there.
+        add_common_arguments: Has no effect; the common options are always there.
+        words: Only commands among these words get their arguments, and only their modules are imported.
     """
-    del add_common_arguments
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         "emloop",
         description="Train, resume and evaluate machine-learning models from one YAML file.",
         epilog="`emloop COMMAND --help` has examples.",
     )
     parser.add_argument("--version", action="version", version=f"emloop {__version__}")
-    _add_common(parser, default_root=EL_DEFAULT_LOG_DIR)
+    add_common(parser, output_root=EL_DEFAULT_LOG_DIR, verbose=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    _add_train(commands)
-    _add_resume(commands)
-    _add_eval(commands)
-    _add_export(commands)
-    _add_dataset(commands)
-    _add_check(commands)
-    for add in (add_config, add_diff, add_schema, add_new):
-        add(partial(_command, commands))
-    for add in (add_ls, add_prune, add_grid_search):
-        add(partial(_command, commands))
+    words = set(words)
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, formatter_class=RawDescriptionHelpFormatter)
+        if name in words:
+            home = import_module(f"emloop.cli.{module}")
+            command.description = f"{summary[0].upper()}{summary[1:]}."
+            command.epilog = "examples:" + home.EXAMPLES.rstrip().replace("\n", "\n  ")
+            command.set_defaults(parser=command, run=home.run)
+            home.add_arguments(command)
     return parser
 
 
-def split_rest(rest: Sequence[str], parser: argparse.ArgumentParser, *, positionals: int = 0) -> list[str]:
-    """The overrides among what the parser did not know, preceded by at most ``positionals`` other arguments.
-
-    Raises:
-        UsageError: For a misspelt option, or an argument that is no override.
-    """
-    rest = refuse_options(rest, parser)
-    others = [word for word in rest if not is_override(word)]
-    if len(others) > positionals:
-        raise UsageError(
-            f"{others[positionals]!r} is no override; write KEY=VALUE, e.g. main_loop.epochs_count=10, "
-            "hooks+=NAME to add a hook or ~KEY to remove a key"
-        )
-    return others + [word for word in rest if is_override(word)]
-
-
-def refuse_options(rest: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
-    """The words that the parser did not know, if none looks like an option.
-
-    Raises:
-        UsageError: For a misspelt option.
-    """
-    for word in rest:
-        if word.startswith("-"):
-            hint = "".join(f"; {text}" for text in did_you_mean(word.partition("=")[0], _options(parser)))
-            raise UsageError(f"unknown option {word!r}{hint}")
-    return list(rest)
-
-
-def refuse_words(rest: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    """Let nothing stand that the parser did not know.
-
-    Raises:
-        UsageError: For a misspelt option, or a word too many.
-    """
-    for word in refuse_options(rest, parser):
-        raise UsageError(f"{word!r} is one word too many; see {parser.prog} --help")
-
-
-def is_override(word: str) -> bool:
-    """Whether a word of the command line changes the configuration; it is never taken for a path then."""
-    return "=" in word or word.startswith("~")
-
-
-def _options(parser: argparse.ArgumentParser) -> list[str]:
-    return list(parser._option_string_actions)  # argparse offers no other way to ask
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, examples: str
-) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ".",
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.set_defaults(parser=command)
-    return command
-
-
-def _add_common(parser: argparse.ArgumentParser, default_root: str = argparse.SUPPRESS) -> None:
+def add_common(parser: ArgumentParser, *, output_root: str = SUPPRESS, verbose: bool | str = SUPPRESS) -> None:
+    """Declare ``-o`` and ``-v``; the defaults are those given before the command, unless others are named."""
     parser.add_argument(
         "-o",
         "--output_root",
         metavar="DIR",
-        default=default_root,
+        default=output_root,
         help=f"directory of the run directories (default: {EL_DEFAULT_LOG_DIR})",
     )
-    verbose_default = False if default_root != argparse.SUPPRESS else argparse.SUPPRESS
-    parser.add_argument("-v", "--verbose", action="store_true", default=verbose_default, help="log debug messages, too")
+    parser.add_argument("-v", "--verbose", action="store_true", default=verbose, help="log debug messages, too")
 
 
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    _add_common(parser)
+def add_run_options(parser: ArgumentParser) -> None:
+    """Declare the options of commands that make a run directory."""
+    add_common(parser)
     parser.add_argument("--output_dir", metavar="NAME", help="name of the run directory, instead of a generated one")
     parser.add_argument("--rm", dest="delete_dir", action="store_true", help="delete the run directory in the end")
 
 
-def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = _command(
-        commands,
-        "train",
-        "train the model that a config describes",
-        """
-emloop train config.yaml
-emloop train config.yaml model.hidden=64 hooks.StopAfter.epochs=20
-emloop train config.yaml --dry-run 2
-emloop train config.yaml --output_dir night --auto-resume""",
-    )
-    command.add_argument("config_file", metavar="CONFIG", help="config file, or a directory with a config.yaml")
-    _add_run_options(command)
-    command.add_argument(
-        "--auto-resume", action="store_true", help="go on with the run in --output_dir, if there is one already"
-    )
-    command.add_argument(
-        "--dry-run", type=_positive, metavar="N", help="run N batches of every stream and write nothing"
+def add_json(parser: ArgumentParser, what: str = "") -> None:
+    """Declare ``--json``."""
+    parser.add_argument("--json", action="store_true", help=f"as JSON{what}")
+
+
+def add_overrides(parser: ArgumentParser) -> None:
+    """Declare that the command takes overrides; :func:`overrides` reads them."""
+    parser.add_argument(
+        "words", metavar="OVERRIDE", nargs="*", help="change of the config: KEY=VALUE, hooks+=NAME or ~KEY"
     )
 
 
-def _add_resume(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = _command(
-        commands,
-        "resume",
-        "go on with a run, exactly where its last commit left it",
-        """
-emloop resume @
-emloop resume log/majority_keen-noether
-emloop resume @ main_loop.epochs_count=20
-emloop resume @ --fork model.learning_rate=0.01
-emloop resume config.yaml log/majority_keen-noether     (a new run, only the model is restored)""",
-    )
-    command.add_argument(
-        "config_path", metavar="RUN", help="run directory, beginning of its name, or @ for the latest training"
-    )
-    _add_run_options(command)
-    command.add_argument("--fork", action="store_true", help="go on in a new directory and leave the run as it is")
+def overrides(words: Iterable[str], *, after: int = 0) -> list[str]:
+    """Sort the words of a command that takes overrides.
+
+    Args:
+        words: The words.
+        after: How many of them may be something else.
+
+    Returns:
+        What is no override, then the overrides.
+
+    Raises:
+        UsageError: If more words than allowed are no override.
+    """
+    from emloop.errors import UsageError
+
+    others = [word for word in words if not is_override(word)]
+    if len(others) > after:
+        raise UsageError(
+            f"{others[after]!r} is no override; write KEY=VALUE, e.g. main_loop.epochs_count=10, "
+            "hooks+=NAME to add a hook or ~KEY to remove a key"
+        )
+    return others + [word for word in words if is_override(word)]
 
 
-def _add_eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = _command(
-        commands,
-        "eval",
-        "evaluate a model on a stream",
-        """
-emloop eval test @
-emloop eval predict log/majority_keen-noether
-emloop eval test log/majority_keen-noether/model_best --config other.yaml""",
-    )
-    command.add_argument("eval_target", metavar="TARGET", help="name of a stream, or of a part of the section `eval`")
-    command.add_argument(
-        "model_path", metavar="MODEL", help="run, beginning of its name, @ for the latest training, or a saved model"
-    )
-    command.add_argument("-c", "--config", metavar="CONFIG", help="config to use instead of the run's own")
-    _add_run_options(command)
-
-
-def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = _command(
-        commands,
-        "export",
-        "write a trained model for another runtime, and check it there",
-        """
-emloop export @ --to onnx
-emloop export log/majority_keen-noether/model_latest --to onnx --output shipped
-emloop eval predict log/majority_keen-noether/onnx_best     (run what was exported)""",
-    )
-    command.add_argument(
-        "model_path", metavar="MODEL", help="run, beginning of its name, @ for the latest training, or a saved model"
-    )
-    command.add_argument("--to", metavar="FORMAT", required=True, help="format; models of PyTorch have onnx")
-    command.add_argument(
-        "--output", metavar="DIR", help="where to write it (default: beside the saved model, e.g. onnx_best)"
-    )
-    command.add_argument("-c", "--config", metavar="CONFIG", help="config to use instead of the run's own")
-    _add_common(command)
-
-
-def _add_dataset(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = _command(
-        commands,
-        "dataset",
-        "call a method of the dataset",
-        """
-emloop dataset stream_info config.yaml
-emloop dataset download config.yaml dataset.data_root=/data""",
-    )
-    command.add_argument("method", metavar="METHOD", help="name of the method")
-    command.add_argument("config_file", metavar="CONFIG", help="config file, or a directory with a config.yaml")
-    _add_common(command)
-
-
-def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = _command(
-        commands,
-        "check",
-        "say all that is wrong with a config, without running any of it",
-        """
-emloop check config.yaml
-emloop check config.yaml model.hidden=64 hooks.StopAfter.epochs=20
-emloop check config.yaml --json""",
-    )
-    command.add_argument("config_file", metavar="CONFIG", help="config file, or a directory with a config.yaml")
-    command.add_argument("--json", action="store_true", help="as JSON: a list with one object for each mistake")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+def is_override(word: str) -> bool:
+    """Tell whether a word changes the configuration; then it is never taken for a path."""
+    return "=" in word or word.startswith("~")

@@ -1,55 +1,5 @@
-"""``emloop dataset``: call a method of the dataset."""
+"""The module path of the reference; the command is in :mod:`emloop.cli._training.dataset`."""
 
-from __future__ import annotations
-
-import logging
-from collections.abc import Sequence
-
-from emloop._build import build_dataset
-from emloop._config import find_config
-from emloop._config.check import checked_config
-from emloop._state.random import seed_everything, use_seed
-from emloop._support.suggest import did_you_mean
-from emloop.constants import EXIT_DONE, EXIT_FAILED
-from emloop.errors import EmloopError, UsageError
+from ._training.dataset import invoke_dataset_method
 
 __all__ = ["invoke_dataset_method"]
-
-logger = logging.getLogger(__name__)
-
-
-def invoke_dataset_method(config_path: str, method_name: str, output_root: str, cl_arguments: Sequence[str]) -> int:
-    """Call a method of the dataset without arguments and print what it returns, if it returns something.
-
-    Args:
-        config_path: Config file, or a directory with one; only the section ``dataset`` is needed.
-        method_name: Name of the method.
-        output_root: Not used, since no run directory is made.
-        cl_arguments: Overrides.
-
-    Returns:
-        The exit code.
-    """
-    del output_root
-    config = checked_config(find_config(config_path), cl_arguments, only_dataset=True)
-    seed = (config.get("main_loop") or {}).get("seed") or 0
-    seed_everything(seed)
-    with use_seed(seed):
-        dataset = build_dataset(config)
-        method = getattr(dataset, method_name, None)
-        if not callable(method):
-            there = [name for name in dir(dataset) if not name.startswith("_") and callable(getattr(dataset, name))]
-            hint = "".join(f"; {text}" for text in did_you_mean(method_name, there))
-            raise UsageError(
-                f"{type(dataset).__name__} has no method {method_name!r}{hint}; it has: {', '.join(there)}"
-            )
-        try:
-            result = method()
-        except EmloopError:
-            raise
-        except Exception:
-            logger.exception("%s.%s failed", type(dataset).__name__, method_name)
-            return EXIT_FAILED
-    if result is not None:
-        print(result)
-    return EXIT_DONE

@@ -5,14 +5,19 @@ Plain characters only, the same wherever they go, so that output can be compared
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from itertools import zip_longest
+from typing import Any
 
 from emloop._support.printable import printable
+from emloop._yaml.flow import one_line
 
-__all__ = ["aligned", "boxed", "complain", "duration", "file_size", "grid", "say"]
+__all__ = ["aligned", "boxed", "complain", "duration", "file_size", "grid", "in_yaml", "plain", "say", "say_json"]
 
 _UNITS = (
     ("year", 365 * 86400),
@@ -26,12 +31,43 @@ _UNITS = (
 
 def say(text: str = "") -> None:
     """Write a line, or several, to standard output; control characters are spelt out."""
-    sys.stdout.write(printable(text, keep="\n\t") + "\n")
+    print(printable(text, keep="\n\t"))
 
 
 def complain(text: str) -> None:
     """Write a line, or several, to standard error; control characters are spelt out."""
-    sys.stderr.write(printable(text, keep="\n\t") + "\n")
+    print(printable(text, keep="\n\t"), file=sys.stderr)
+
+
+def say_json(data: Any) -> None:
+    """Write data to standard output as strict JSON, in ASCII; see :func:`plain`."""
+    print(json.dumps(plain(data), indent=2, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """Replace what strict JSON cannot hold: dates and numbers that are not finite by text, sets by sorted lists."""
+    match value:
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case set():
+            return sorted(map(str, value))
+        case date():
+            return value.isoformat()
+        case float() if not math.isfinite(value):
+            return str(value)
+    return value
+
+
+def in_yaml(value: Any) -> str:
+    """Write a value on one line, as a config would have it."""
+    if isinstance(value, set):
+        return f"!!set {{{', '.join(sorted(map(one_line, value)))}}}"
+    try:
+        return one_line(value)
+    except TypeError:  # a set somewhere in a list
+        return repr(value)
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> str:

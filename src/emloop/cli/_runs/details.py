@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +10,10 @@ from emloop._run_dir.layout import DESCRIPTIONS, current_config
 from emloop._run_dir.reading import read_small
 from emloop._run_dir.summary import RunSummary
 
-from . import render
-from .run_fields import RUN_FIELDS, Field
+from .. import render
+from .fields import RUN_FIELDS, Field
 
-__all__ = ["artifacts", "as_data", "plain", "show_details", "size_of"]
+__all__ = ["artifacts", "as_data", "show_details", "size_of"]
 
 _DATA = (
     *("name", "path", "run_id", "kind", "status", "reason", "exit_status", "epochs_done", "attempts", "seed"),
@@ -83,25 +81,9 @@ def as_data(run: RunSummary, columns: Sequence[Field]) -> dict[str, Any]:
         columns: What to tell; nothing: everything that the long form shows, and then some.
     """
     if columns:
-        return {field.name: plain(field.read(run)) for field in columns}
+        return {field.name: field.read(run) for field in columns}
     return {
-        **{name: plain(RUN_FIELDS[name](run)) for name in _DATA},
-        **{key.replace(".", "_"): plain(run.config.get(key)) for key in ("model.name", "model.class", "dataset.class")},
+        **{name: RUN_FIELDS[name](run) for name in _DATA},
+        **{key.replace(".", "_"): run.config.get(key) for key in ("model.name", "model.class", "dataset.class")},
         "problem": run.problem,
     }
-
-
-def plain(value: Any) -> Any:
-    """A value as strict JSON can hold it: dates and what is no finite number as text, sets as lists."""
-    match value:
-        case Mapping():
-            return {str(key): plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [plain(item) for item in value]
-        case set():
-            return sorted(map(str, value))
-        case date():
-            return value.isoformat()
-        case float() if not math.isfinite(value):
-            return str(value)
-    return value

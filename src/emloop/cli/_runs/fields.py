@@ -23,11 +23,10 @@ from typing import Any
 from emloop._run_dir.metrics import Extremum, metric_names
 from emloop._run_dir.summary import RunSummary
 from emloop._support.suggest import nearest
-from emloop._yaml.flow import one_line
 from emloop.constants import EL_NA_STR
 from emloop.errors import UsageError
 
-from . import render
+from .. import render
 
 __all__ = [
     "RUN_FIELDS",
@@ -192,12 +191,7 @@ def _names_in(runs: Sequence[RunSummary], *, only_metrics: bool) -> Iterator[str
 
 
 def _as_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    try:
-        return one_line(value)
-    except TypeError:
-        return str(value)
+    return value if isinstance(value, str) else render.in_yaml(value)
 
 
 def _age(run: RunSummary) -> float | None:

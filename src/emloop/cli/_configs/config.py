@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -11,13 +11,12 @@ from emloop._config.changes import parts
 from emloop._config.defaults import Defaults
 from emloop._support.printable import dotted
 from emloop._support.suggest import did_you_mean
-from emloop._yaml.flow import one_line
 from emloop.constants import EXIT_DONE
 from emloop.errors import Place, UsageError
 
-from . import render
-from .named_config import named_config
-from .run_details import plain
+from .. import render
+from ..args import CONFIG_OR_RUN, add_json, is_override, overrides
+from .named import named_config
 
 __all__ = ["show"]
 
@@ -25,6 +24,40 @@ _Path: TypeAlias = tuple[Any, ...]
 
 _WIDEST = 60
 """Columns that the configuration may take before the places follow; longer lines stand out."""
+
+EXAMPLES = """
+emloop config show config.yaml
+emloop config show config.yaml model model.rate=0.3
+emloop config show @ hooks.StopAfter --defaults
+emloop config show config.yaml --resolved > whole.yaml
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("action", metavar="show", choices=["show"], help="what to do: show")
+    parser.add_argument("config_file", metavar="CONFIG | RUN", help=CONFIG_OR_RUN)
+    parser.add_argument(
+        "words", metavar="SECTION | OVERRIDE", nargs="*", help="what to show, and changes of the config"
+    )
+    parser.add_argument("--resolved", action="store_true", help="plain YAML, to be used as a config")
+    parser.add_argument("--defaults", action="store_true", help="also what the classes take by default")
+    add_json(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Run the command."""
+    words = overrides(arguments.words, after=1)
+    section = words.pop(0) if words and not is_override(words[0]) else None
+    return show(
+        arguments.config_file,
+        section,
+        words,
+        arguments.output_root,
+        resolved=arguments.resolved,
+        defaults=arguments.defaults,
+        as_json=arguments.json,
+    )
 
 
 class _Line(NamedTuple):
@@ -87,20 +120,19 @@ def show(
     path = _path_of(config, section)
     if resolved:
         data = _inside(_with_defaults(config, added, ()), path)
-        render.say(_json(data) if as_json else written(data).rstrip("\n"))
+        if as_json:
+            render.say_json(data)
+        else:
+            render.say(written(data).rstrip("\n"))
         return EXIT_DONE
     lines = list(_Lines(config, added).of(path))
     if as_json:
-        render.say(_json([_described(line) for line in lines if line.path]))
-    else:
-        _write(lines)
-    return EXIT_DONE
-
-
-def _write(lines: Sequence[_Line]) -> None:
+        render.say_json([_described(line) for line in lines if line.path])
+        return EXIT_DONE
     width = max((len(line.text) for line in lines if line.origin and len(line.text) <= _WIDEST), default=0)
     for line in lines:
         render.say(f"{line.text:{width}}  # {line.origin}" if line.origin else line.text)
+    return EXIT_DONE
 
 
 class _Lines:
@@ -116,7 +148,7 @@ class _Lines:
         elif isinstance(value, str) and (*path, value) in self._added:
             yield from self._content({}, (*path, value), "")
         else:
-            yield self._line(_flow(value), path, value)
+            yield self._line(render.in_yaml(value), path, value)
 
     def _content(self, value: Any, path: _Path, indent: str) -> Iterator[_Line]:
         if isinstance(value, list):
@@ -126,27 +158,27 @@ class _Lines:
                 yield from inner[1:]
             return
         for key, item in value.items():
-            yield from self._entry(f"{indent}{_flow(key)}:", item, (*path, key), indent)
+            yield from self._entry(f"{indent}{render.in_yaml(key)}:", item, (*path, key), indent)
         owner, defaults = self._added.get(path, ("", {}))
         for name, default in defaults.items():
-            yield _Line(f"{indent}{name}: {_flow(default)}", (*path, name), default, default_of=owner)
+            yield _Line(f"{indent}{name}: {render.in_yaml(default)}", (*path, name), default, default_of=owner)
 
     def _item(self, item: Any, path: _Path, indent: str) -> Iterator[_Line]:
         if isinstance(item, str) and (*path, item) in self._added:
             # A hook that is a bare name has arguments, too, all by default.
-            yield self._line(f"{indent}{_flow(item)}:", path, item)
+            yield self._line(f"{indent}{render.in_yaml(item)}:", path, item)
             yield from self._content({}, (*path, item), f"{indent}  ")
         elif self._is_block(item, path):
             yield from self._content(item, path, indent)
         else:
-            yield self._line(f"{indent}{_flow(item)}", path, item)
+            yield self._line(f"{indent}{render.in_yaml(item)}", path, item)
 
     def _entry(self, head: str, item: Any, path: _Path, indent: str) -> Iterator[_Line]:
         if self._is_block(item, path):
             yield _Line(head)
             yield from self._content({} if item is None else item, path, f"{indent}  ")
         else:
-            yield self._line(f"{head} {_flow(item)}", path, item)
+            yield self._line(f"{head} {render.in_yaml(item)}", path, item)
 
     def _is_block(self, item: Any, path: _Path) -> bool:
         """Whether a value takes lines of its own: a mapping, a list of such, or of items from several places."""
@@ -240,16 +272,3 @@ def _described(line: _Line) -> dict[str, Any]:
         "line": place.line or None if place else None,
         "column": place.column or None if place else None,
     }
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, set):
-        return f"!!set {{{', '.join(sorted(map(one_line, value)))}}}"
-    try:
-        return one_line(value)
-    except TypeError:  # a set somewhere in a list
-        return repr(value)
-
-
-def _json(data: Any) -> str:
-    return json.dumps(plain(data), indent=2, allow_nan=False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from emloop._run_dir.summary import RunSummary
 from emloop.errors import UsageError
 
-from .run_fields import find_field
+from .fields import find_field
 
 __all__ = ["Ranking", "parse_ranking"]
 

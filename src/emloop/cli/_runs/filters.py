@@ -1,6 +1,6 @@
 """Conditions that runs meet or not: ``valid.accuracy > 0.9``, ``status == failed``, ``age < 2h``.
 
-A condition compares a field (see :mod:`~emloop.cli.run_fields`) with a value in YAML. What a run does not have equals
+A condition compares a field (see :mod:`~emloop.cli._runs.fields`) with a value in YAML. What a run does not have equals
 ``null`` and nothing else, and is neither smaller nor larger than anything.
 """
 
@@ -18,7 +18,7 @@ from emloop._yaml import quick as yaml_quick
 from emloop._yaml.scalars import plain_value
 from emloop.errors import ConfigError, UsageError
 
-from .run_fields import SPANS, as_moment, find_field
+from .fields import SPANS, as_moment, find_field
 
 __all__ = ["Condition", "parse_condition", "select"]
 

@@ -12,6 +12,7 @@ import json
 import keyword
 import re
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -22,13 +23,29 @@ from emloop._support.suggest import pick
 from emloop.constants import EL_CONFIG_FILE, EXIT_DONE
 from emloop.errors import RunDirError, UsageError
 
-from . import render
+from .. import render
 
 __all__ = ["new"]
 
 _COMMON = Path(__file__).parent / "template"
 _SCHEMA = Path(".vscode", "emloop.schema.json")
 _DISGUISE = ".in"
+
+EXAMPLES = """
+emloop new spirals
+emloop new spirals --backend sklearn
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("directory", metavar="NAME", help="directory to make; its name is the project's")
+    parser.add_argument("--backend", metavar="NAME", help="backend to use, where several are installed")
+
+
+def run(arguments: Namespace) -> int:
+    """Run the command."""
+    return new(arguments.directory, arguments.backend)
 
 
 def new(directory: str, backend: str | None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +11,11 @@ from emloop._config import load_config
 from emloop._config.changes import ABSENT, changes, same
 from emloop._config.defaults import Defaults
 from emloop._run_dir.facts import Facts, code_facts, environment_facts, metric_facts, seed_of
-from emloop._yaml.flow import one_line
 from emloop.constants import EXIT_DONE, EXIT_FAILED
 
-from . import render
-from .named_config import Named, named_config
-from .run_details import plain
+from .. import render
+from ..args import CONFIG_OR_RUN, add_json
+from .named import Named, named_config
 
 __all__ = ["diff"]
 
@@ -28,6 +27,24 @@ _ABOUT_RUNS: dict[str, Callable[[Path], Facts]] = {
     "metrics": metric_facts,
 }
 """What is compared where both are runs."""
+
+EXAMPLES = """
+emloop diff config.yaml other.yaml
+emloop diff log/first log/second
+emloop diff config.yaml @ --json
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("first", metavar="A", help=CONFIG_OR_RUN)
+    parser.add_argument("second", metavar="B", help="the same")
+    add_json(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Run the command."""
+    return diff(arguments.first, arguments.second, arguments.output_root, as_json=arguments.json)
 
 
 class Difference(NamedTuple):
@@ -75,7 +92,7 @@ def diff(first: str, second: str, output_root: str, *, as_json: bool = False) ->
         for about, facts in _ABOUT_RUNS.items():
             found += _in_facts(about, facts(old.run), facts(new.run))
     if as_json:
-        render.say(json.dumps(plain([_described(difference) for difference in found]), indent=2, allow_nan=False))
+        render.say_json([_described(difference) for difference in found])
     else:
         _write(found)
     return EXIT_FAILED if found else EXIT_DONE
@@ -120,20 +137,13 @@ def _write(found: Sequence[Difference]) -> None:
 
 def _values(difference: Difference) -> str:
     words = [
-        f"{_flow(value)} (default)" if side in difference.defaults else _flow(value)
+        f"{render.in_yaml(value)} (default)" if side in difference.defaults else render.in_yaml(value)
         for side, value in (("old", difference.old), ("new", difference.new))
         if value is not ABSENT
     ]
     if difference.kind != "changed" and words == ["{}"]:
         return ""  # a hook without arguments
     return " → ".join(words)
-
-
-def _flow(value: Any) -> str:
-    try:
-        return one_line(value)
-    except TypeError:  # a set
-        return repr(value)
 
 
 def _described(difference: Difference) -> dict[str, Any]:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-import json
+from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from emloop._config import load_config
 from emloop._config.schema import config_schema
 from emloop.constants import EXIT_DONE
 
-from . import render
-from .named_config import named_config
+from .. import render
+from ..args import CONFIG_OR_RUN
+from .named import named_config
 
 __all__ = ["schema"]
+
+EXAMPLES = """
+emloop schema > .vscode/emloop.schema.json
+emloop schema config.yaml > .vscode/emloop.schema.json     (covers the classes that the config names, too)
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("config_file", metavar="CONFIG", nargs="?", help=CONFIG_OR_RUN)
+
+
+def run(arguments: Namespace) -> int:
+    """Run the command."""
+    return schema(arguments.config_file, arguments.output_root)
 
 
 def schema(config_path: str | None, output_root: str) -> int:
@@ -29,5 +45,5 @@ def schema(config_path: str | None, output_root: str) -> int:
         ConfigError: If the configuration cannot be read.
     """
     config: dict[str, Any] = {} if config_path is None else load_config(named_config(config_path, output_root).file)
-    render.say(json.dumps(config_schema(config), indent=2, ensure_ascii=False))
+    render.say_json(config_schema(config))
     return EXIT_DONE

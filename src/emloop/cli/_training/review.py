@@ -12,7 +12,6 @@ from emloop._contracts import REFUSED, SAFE, AbstractDataset, AbstractHook, Abst
 from emloop._registry import find_class
 from emloop._yaml.flow import one_line
 from emloop.errors import ConfigError, Problem, UnknownClassError
-from emloop.main_loop import MainLoop
 
 __all__ = ["differences", "review"]
 
@@ -59,6 +58,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[Chan
 
 def _meaning(change: Change, seed: int, *, fork: bool) -> str:
     """``safe``, ``refused``, or what the change does."""
+    from emloop.main_loop import MainLoop
+
     part, argument = change.part, change.argument
     if part.section not in _OWNERS:
         keeps_seed = part.name != "main_loop" or (argument == "seed" and change.new in (seed, None, ABSENT))

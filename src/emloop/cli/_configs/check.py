@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from emloop._config.check import check_config
@@ -11,7 +11,28 @@ from emloop._config.source import find_config
 from emloop.constants import EXIT_DONE, EXIT_USAGE
 from emloop.errors import ConfigError, Problem
 
+from .. import render
+from ..args import CONFIG, add_json, add_overrides, overrides
+
 __all__ = ["check"]
+
+EXAMPLES = """
+emloop check config.yaml
+emloop check config.yaml model.hidden=64 hooks.StopAfter.epochs=20
+emloop check config.yaml --json
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("config_file", metavar="CONFIG", help=CONFIG)
+    add_overrides(parser)
+    add_json(parser, ": a list with one object for each mistake")
+
+
+def run(arguments: Namespace) -> int:
+    """Run the command."""
+    return check(arguments.config_file, overrides(arguments.words), as_json=arguments.json)
 
 
 def check(config_path: str, cl_arguments: Sequence[str], *, as_json: bool = False) -> int:
@@ -30,16 +51,12 @@ def check(config_path: str, cl_arguments: Sequence[str], *, as_json: bool = Fals
     except ConfigError as error:
         found = error.problems
     if as_json:
-        print(json.dumps([_as_data(problem) for problem in found], indent=2, default=str))
+        render.say_json([_as_data(problem) for problem in found])
     elif found:
-        print(*found, _count(found), sep="\n", file=sys.stderr)
+        print(*found, "1 mistake" if len(found) == 1 else f"{len(found)} mistakes", sep="\n", file=sys.stderr)
     else:
         print(f"{config_path}: no mistakes found")
     return EXIT_USAGE if found else EXIT_DONE
-
-
-def _count(found: Sequence[Problem]) -> str:
-    return "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
 
 
 def _as_data(problem: Problem) -> dict[str, object]:

@@ -1,0 +1,68 @@
+"""The config that a command line means: a file, that of a run, or that of the run a saved model lies in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from emloop._config import find_config
+from emloop._run_dir.layout import LATEST, current_config, find_run, is_run_dir
+from emloop.errors import RunDirError, UsageError
+
+__all__ = ["Named", "config_of_model", "named_config"]
+
+
+class Named(NamedTuple):
+    """A config file, and the run directory that it belongs to, if any."""
+
+    file: str
+    run: Path | None
+
+
+def named_config(spec: str, output_root: str) -> Named:
+    """Find a config.
+
+    Args:
+        spec: A config file, a directory with one, a run directory, the beginning of a run's name, or ``@`` for the
+            latest training. Of a run, the config of its latest attempt is meant.
+        output_root: Where runs are looked for.
+
+    Raises:
+        ConfigFileError: If a path leads to no config.
+        RunDirError: If there is no such run.
+    """
+    path = Path(spec)
+    if spec != LATEST and path.exists():
+        if not is_run_dir(path):
+            return Named(find_config(spec), path.parent if path.is_file() and is_run_dir(path.parent) else None)
+    else:
+        try:
+            path = find_run(spec, output_root)
+        except RunDirError:
+            if spec.endswith((".yaml", ".yml", ".json")) or os.sep in spec:
+                find_config(spec)  # says what is there instead
+            raise
+    return Named(str(current_config(path)), path)
+
+
+def config_of_model(spec: str, config_path: str | None, output_root: str) -> tuple[Path, str]:
+    """Find a model and the config to use it with.
+
+    Args:
+        spec: A saved model, a run directory, the beginning of a run's name, or ``@`` for the latest training.
+        config_path: The config, if it is named; otherwise, it is that of the run that the model lies in.
+        output_root: Where runs are looked for.
+
+    Raises:
+        ConfigFileError: If ``config_path`` leads to no config.
+        RunDirError: If there is no such run.
+        UsageError: If the model lies in no run, and no config is named.
+    """
+    model = Path(spec) if Path(spec).exists() else find_run(spec, output_root)
+    if config_path:
+        return model, find_config(config_path)
+    for directory in (model, model.parent, model.parent.parent):
+        if is_run_dir(directory):
+            return model, str(current_config(directory))
+    raise UsageError(f"{model} is not in a run directory, so there is no config beside it; name one with --config")

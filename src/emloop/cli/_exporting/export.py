@@ -1,0 +1,171 @@
+"""``emloop export``: write a trained model for another runtime, and see that it does the same there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from emloop._config import load_config
+from emloop._run_dir.info import read_info
+from emloop._support.files import fsync_dir
+from emloop.constants import EL_RUN_FILE, EXIT_DONE
+from emloop.errors import EmloopError, SaveError, UsageError
+
+from .. import render
+from .._configs.named import config_of_model
+from ..args import SAVED_MODEL, add_common, add_overrides, overrides
+
+if TYPE_CHECKING:
+    from emloop.saved_models import Saved
+
+    from .trial import Trial
+
+__all__ = ["export"]
+
+EXAMPLES = """
+emloop export @ --to onnx
+emloop export log/majority_keen-noether/model_latest --to onnx --output shipped
+emloop eval predict log/majority_keen-noether/onnx_best     (run what was exported)
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("model_path", metavar="MODEL", help=SAVED_MODEL)
+    add_overrides(parser)
+    parser.add_argument("--to", metavar="FORMAT", required=True, help="format; models of PyTorch have onnx")
+    parser.add_argument(
+        "--output", metavar="DIR", help="where to write it (default: beside the saved model, e.g. onnx_best)"
+    )
+    parser.add_argument("-c", "--config", metavar="CONFIG", help="config to use instead of the run's own")
+    add_common(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Run the command."""
+    return export(
+        arguments.model_path,
+        arguments.to,
+        arguments.config,
+        overrides(arguments.words),
+        arguments.output_root,
+        arguments.output,
+    )
+
+
+def export(
+    model_path: str,
+    to: str,
+    config_path: str | None,
+    cl_arguments: Sequence[str],
+    output_root: str,
+    output: str | None = None,
+) -> int:
+    """Export a model.
+
+    Args:
+        model_path: A saved model, or a run: its directory, the beginning of its name, or ``@`` for the latest training.
+        to: The format.
+        config_path: Config to use instead of the run's own.
+        cl_arguments: Overrides.
+        output_root: Where run directories live.
+        output: Where to write it; by default beside the saved model, as ``<to>_<its name>``.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: If the configuration is wrong, or the model cannot be exported as it is configured.
+        SavedModelError: If there is no model, or its source is needed.
+        SaveError: If it cannot be exported, or the exported model does something else. Nothing is left behind.
+        UsageError: If the model has no such format, or there is something else where it would be written.
+    """
+    from emloop._state.random import seed_everything, use_seed
+    from emloop.saved_models import find_saved
+
+    from .trial import Trial
+
+    origin, config_file = config_of_model(model_path, config_path, output_root)
+    config = load_config(config_file, cl_arguments)
+    saved = find_saved(origin)
+    target = Path(output) if output else _beside(saved, to)
+    _require_free(target)
+    above = next(parent for parent in target.absolute().parents if parent.is_dir())
+    temporary = above / f".tmp-{to}-{os.getpid()}-{uuid4().hex[:8]}"
+    seed = _seed(config, saved.path)
+    seed_everything(seed)
+    with use_seed(seed):
+        trial = Trial(config, saved, to)
+        try:
+            differences = trial.export(temporary, target)
+            _move(temporary, target)
+        except EmloopError:
+            raise
+        except OSError as error:
+            raise SaveError(f"{target} cannot be written: {error}; --output DIR writes it elsewhere") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    _report(saved, target, trial, differences)
+    return EXIT_DONE
+
+
+def _seed(config: Mapping[str, Any], saved: Path) -> int:
+    """The seed of the run that a saved model is of, by which its dataset may have been split."""
+    for directory in (saved.parent, saved.parent.parent):
+        if (directory / EL_RUN_FILE).is_file():
+            return read_info(directory).seed
+    seed: int = (config.get("main_loop") or {}).get("seed") or 0
+    return seed
+
+
+def _beside(saved: Saved, to: str) -> Path:
+    folder = saved.path.parent.parent if saved.kind == "checkpoint" else saved.path.parent
+    return folder / f"{to}_{saved.path.name.removeprefix('model_')}"
+
+
+def _require_free(target: Path) -> None:
+    from emloop.saved_models import class_of_export
+
+    is_empty = target.is_dir() and not any(target.iterdir())
+    if os.path.lexists(target) and not is_empty and class_of_export(target) is None:
+        raise UsageError(f"{target} exists and is no exported model; choose another place with --output")
+
+
+def _move(temporary: Path, target: Path) -> None:
+    """Put what was exported into its place; what was exported there before stays until then."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    old = temporary.with_name(f"{temporary.name}-old")
+    if os.path.lexists(target):
+        target.rename(old)
+    try:
+        temporary.rename(target)
+    except OSError:
+        if os.path.lexists(old):
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    fsync_dir(target.parent)
+
+
+def _report(saved: Saved, target: Path, trial: Trial, differences: Mapping[str, str]) -> None:
+    from emloop.saved_models import find_saved
+
+    manifest = find_saved(target).manifest
+    for record in manifest["files"]:
+        if record["name"] in manifest["exported"]:
+            size = " ".join(render.file_size(record["bytes"]))
+            render.say(f"Exported {saved.path} to {target / record['name']} ({size})")
+    takes = [["takes", name, _kind(value), ""] for name, value in manifest["inputs"].items()]
+    gives = [["gives", name, _kind(value), differences[name]] for name, value in manifest["outputs"].items()]
+    render.say(render.aligned([*takes, *gives]))
+    *sizes, last = (str(len(next(iter(batch.values())))) for batch in trial.batches)
+    render.say(f"Compared with the model for batches of {', '.join(sizes)} and {last} examples {trial.origin}.")
+
+
+def _kind(value: Mapping[str, Any]) -> str:
+    return f"{value['dtype']} [{', '.join('any' if size is None else str(size) for size in value['shape'])}]"

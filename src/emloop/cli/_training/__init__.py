@@ -1,0 +1,1 @@
+"""Commands that run what a config describes."""

@@ -1,0 +1,77 @@
+"""``emloop eval``: evaluate a model on a stream."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from emloop._config.check import checked_config
+
+from .._configs.named import config_of_model
+from ..args import SAVED_MODEL, add_overrides, add_run_options, overrides
+from .running import run_loop
+
+__all__ = ["evaluate"]
+
+EXAMPLES = """
+emloop eval test @
+emloop eval predict log/majority_keen-noether
+emloop eval test log/majority_keen-noether/model_best --config other.yaml
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("eval_target", metavar="TARGET", help="name of a stream, or of a part of the section `eval`")
+    parser.add_argument("model_path", metavar="MODEL", help=SAVED_MODEL)
+    add_overrides(parser)
+    parser.add_argument("-c", "--config", metavar="CONFIG", help="config to use instead of the run's own")
+    add_run_options(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Run the command."""
+    return evaluate(
+        arguments.model_path,
+        arguments.eval_target,
+        arguments.config,
+        overrides(arguments.words),
+        arguments.output_root,
+        arguments.delete_dir,
+        arguments.output_dir,
+    )
+
+
+def evaluate(
+    model_path: str,
+    eval_target: str,
+    config_path: str | None,
+    cl_arguments: Sequence[str],
+    output_root: str,
+    delete_dir: bool = False,
+    output_dir: str | None = None,
+) -> int:
+    """Evaluate a model.
+
+    Args:
+        model_path: A saved model, or a run: its directory, the beginning of its name, or ``@`` for the latest training.
+        eval_target: Name of a stream, or of a part of the section ``eval``, which may list several.
+        config_path: Config to use instead of the run's own.
+        cl_arguments: Overrides.
+        output_root: Where run directories live.
+        delete_dir: Whether to delete the evaluation's run directory in the end.
+        output_dir: Name of the evaluation's run directory, instead of a generated one.
+
+    Returns:
+        The exit code.
+    """
+    model, file = config_of_model(model_path, config_path, output_root)
+    config = checked_config(file, cl_arguments, eval_target, restoring=True)
+    streams = ((config.get("eval") or {}).get(eval_target) or {}).get("stream_names") or [eval_target]
+    from emloop.api import create_emloop_training
+
+    return run_loop(
+        lambda: create_emloop_training(config, output_root, str(model), output_dir),
+        lambda loop: loop.run_evaluation(*streams),
+        delete=delete_dir,
+    )

@@ -1,0 +1,234 @@
+"""``emloop gridsearch``: run a command for every combination of some parameters, one after the other.
+
+A list of values may be written in Python, as ever (``["x", None]``), or else in YAML (``[x, null]``). Each member of
+the grid gets its values in YAML, with their types. A type after a parameter's name (``lr:float=[1]``), which older
+scripts have, says nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import logging
+import shlex
+import signal
+import subprocess
+import threading
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from time import monotonic
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple, Self
+
+from emloop._yaml import quick as yaml_quick
+from emloop._yaml.flow import one_line
+from emloop.constants import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
+from emloop.errors import ConfigError, UsageError
+
+from .. import render
+
+__all__ = ["grid_search"]
+
+logger = logging.getLogger(__name__)
+
+_TYPES = (":int", ":float", ":str", ":bool")
+_OUTCOMES = {EXIT_DONE: "done", EXIT_STOPPED: "stopped"}
+_CANNOT_START = 127
+"""What a shell returns for a command that is not there."""
+
+EXAMPLES = """
+emloop gridsearch 'emloop train config.yaml' 'model.lr=[0.1, 0.01]' 'model.hidden=[32, 64]'
+emloop gridsearch 'emloop train config.yaml' 'model.activation=[relu, tanh]' --dry-run
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("script", metavar="SCRIPT", help="the command, as one word in quotes")
+    parser.add_argument(
+        "words", metavar="PARAM=LIST", nargs="*", help="a key of the config and the values that it takes"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only print the commands, one a line")
+
+
+def run(arguments: Namespace) -> int:
+    """Run the command."""
+    return grid_search(arguments.script, arguments.words, arguments.dry_run)
+
+
+class _Result(NamedTuple):
+    """How a member of the grid ended.
+
+    Args:
+        command: Its words.
+        code: Its exit code; negative if a signal ended it, ``None`` if it was not started.
+        seconds: How long it took.
+    """
+
+    command: Sequence[str]
+    code: int | None = None
+    seconds: float = 0.0
+
+
+def grid_search(script: str, params: Sequence[str], dry_run: bool = False) -> int:
+    """Run a command for every combination of parameters, the last one varying fastest.
+
+    The first interrupt lets the member in progress end and starts no other; a second one is passed on to it.
+
+    Args:
+        script: The command, such as ``emloop train config.yaml``, with quotes as in a shell.
+        params: Parameters with their values, such as ``model.lr=[0.1, 0.01]``.
+        dry_run: Whether to print the commands only, one a line, as a shell takes them.
+
+    Returns:
+        The exit code: 1 if a member failed, 75 if the search was interrupted.
+
+    Raises:
+        UsageError: If a parameter has no list of values, or one that cannot be written in YAML.
+    """
+    commands = [
+        [*words, *(f"{_without_type(name)}={_encoded(name, value)}" for name, value in settings.items())]
+        for words, settings in _members(script, params)
+    ]
+    if dry_run:
+        for command in commands:
+            render.say(shlex.join(command))
+        return EXIT_DONE
+    results = _run_all(commands)
+    render.say(render.aligned(_table(results)))
+    if any(result.code not in (EXIT_DONE, EXIT_STOPPED, None) for result in results):
+        return EXIT_FAILED
+    return EXIT_DONE if all(result.code == EXIT_DONE for result in results) else EXIT_STOPPED
+
+
+def _build_grid_search_commands(script: str, params: Sequence[str]) -> Iterator[list[str]]:
+    """The commands in the notation of emloop 0.2: every value as text, in double quotes.
+
+    Kept for programs that import it; members are started with the types of their values, see :func:`grid_search`.
+
+    Raises:
+        UsageError: As :func:`grid_search`.
+    """
+    for words, settings in _members(script, params):
+        yield [*words, *(f'{name}="{value}"' for name, value in settings.items())]
+
+
+def _members(script: str, params: Sequence[str]) -> list[tuple[list[str], Mapping[str, Any]]]:
+    """The words of the command, and the values of the parameters, for each member of the grid."""
+    try:
+        words = shlex.split(script)
+    except ValueError as error:
+        raise UsageError(f"{script!r} is no command: {error}") from error
+    if not words:
+        raise UsageError("there is no command; give one such as 'emloop train config.yaml'")
+    lists: dict[str, list[Any]] = {}
+    for name, values in map(_parameter, params):
+        if name in lists:
+            raise UsageError(f"{name!r} is given twice; write all its values into one list")
+        lists[name] = values
+    return [(words, dict(zip(lists, values, strict=True))) for values in itertools.product(*lists.values())]
+
+
+def _parameter(text: str) -> tuple[str, list[Any]]:
+    name, equals, written = text.partition("=")
+    if not name or not equals:
+        raise UsageError(f"{text!r} is no parameter; write its name and its values: model.lr=[0.1, 0.01]")
+    try:
+        values = ast.literal_eval(written)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        values = _from_yaml(text, written)
+    if not isinstance(values, list):
+        raise UsageError(f"{text!r}: expected a list of values, such as {name}=[1, 2]")
+    return name, values
+
+
+def _from_yaml(text: str, written: str) -> Any:
+    try:
+        return yaml_quick.load(written.encode(errors="surrogatepass"), text)
+    except ConfigError as error:
+        raise UsageError(f"{text!r}: its values can be read neither as Python nor as YAML: {error}") from error
+
+
+def _without_type(name: str) -> str:
+    stem, colon, _ = name.rpartition(":")
+    return stem if colon and name.endswith(_TYPES) else name
+
+
+def _encoded(name: str, value: Any) -> str:
+    try:
+        return one_line(value)
+    except TypeError as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+def _run_all(commands: Sequence[list[str]]) -> list[_Result]:
+    results = []
+    with _Search() as search:
+        for number, command in enumerate(commands, start=1):
+            if search.interrupted:
+                results.append(_Result(command))
+                continue
+            logger.info("Member %s of %s: %s", number, len(commands), shlex.join(command))
+            results.append(search.run(command))
+            took = render.duration(results[-1].seconds)
+            logger.info("Member %s of %s: %s after %s", number, len(commands), _outcome(results[-1]), took)
+    return results
+
+
+def _table(results: Sequence[_Result]) -> Iterator[list[str]]:
+    yield ["member", "exit code", "outcome", "took", "command"]
+    for number, result in enumerate(results, start=1):
+        code = "" if result.code is None else str(result.code)
+        took = "" if result.code is None else render.duration(result.seconds)
+        yield [str(number), code, _outcome(result), took, shlex.join(result.command)]
+
+
+def _outcome(result: _Result) -> str:
+    if result.code is None:
+        return "not started"
+    if result.code < 0:
+        return f"killed by {signal.Signals(-result.code).name}"
+    return _OUTCOMES.get(result.code, "failed")
+
+
+class _Search:
+    """Runs members one at a time, and keeps signals from ending the search in the middle of one."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._member: subprocess.Popen[bytes] | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        # Elsewhere Python cannot install handlers.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            # A handler that was not installed from Python is ``None`` and cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def run(self, command: Sequence[str]) -> _Result:
+        """Run a member to its end."""
+        started = monotonic()
+        try:
+            self._member = subprocess.Popen(command)
+        except OSError as error:
+            logger.error("%s cannot be started: %s", command[0], error)  # noqa: TRY400 - no traceback would help
+            return _Result(command, _CANNOT_START)
+        code = self._member.wait()
+        self._member = None
+        return _Result(command, code, monotonic() - started)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
+        name = signal.Signals(number).name
+        if not self.interrupted:
+            self.interrupted = True
+            logger.warning("%s: the member in progress is the last one; a second signal is passed on to it", name)
+        elif self._member is not None:
+            self._member.send_signal(number)

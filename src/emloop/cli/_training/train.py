@@ -1,0 +1,148 @@
+"""``emloop train``: train the model that a config describes."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from emloop._config import find_config
+from emloop._config.check import checked_config
+from emloop.constants import EL_RUN_FILE
+from emloop.errors import UsageError
+from emloop.types import Batch
+
+from ..args import CONFIG, add_overrides, add_run_options, overrides
+from .resume import go_on
+from .running import run_loop
+
+__all__ = ["dry_run", "train"]
+
+logger = logging.getLogger(__name__)
+
+EXAMPLES = """
+emloop train config.yaml
+emloop train config.yaml model.hidden=64 hooks.StopAfter.epochs=20
+emloop train config.yaml --dry-run 2
+emloop train config.yaml --output_dir night --auto-resume
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("config_file", metavar="CONFIG", help=CONFIG)
+    add_overrides(parser)
+    add_run_options(parser)
+    parser.add_argument(
+        "--auto-resume", action="store_true", help="go on with the run in --output_dir, if there is one already"
+    )
+    parser.add_argument(
+        "--dry-run", type=_positive, metavar="N", help="run N batches of every stream and write nothing"
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """Run the command."""
+    changes = overrides(arguments.words)
+    if arguments.dry_run is not None:
+        return dry_run(arguments.config_file, changes, arguments.dry_run)
+    return train(
+        arguments.config_file,
+        changes,
+        arguments.output_root,
+        arguments.delete_dir,
+        arguments.output_dir,
+        auto_resume=arguments.auto_resume,
+    )
+
+
+def train(
+    config_path: str,
+    cl_arguments: Sequence[str],
+    output_root: str,
+    delete_dir: bool = False,
+    output_dir: str | None = None,
+    *,
+    auto_resume: bool = False,
+) -> int:
+    """Train a model.
+
+    Args:
+        config_path: Config file, or a directory with one.
+        cl_arguments: Overrides, such as ``model.hidden=64``.
+        output_root: Where run directories live.
+        delete_dir: Whether to delete the run directory in the end.
+        output_dir: Name of the run directory, instead of a generated one.
+        auto_resume: Whether to go on with the run in ``output_dir``, if there is one.
+
+    Returns:
+        The exit code.
+    """
+    if auto_resume and output_dir is None:
+        raise UsageError("--auto-resume needs --output_dir: the name that tells which run to go on with")
+    config = checked_config(find_config(config_path), cl_arguments)
+    # Where there is no run.json yet, a process was killed that had just begun to create the run: nothing is lost.
+    if auto_resume and Path(output_root, str(output_dir), EL_RUN_FILE).exists():
+        return go_on(config, Path(output_root, str(output_dir)), guarded=True)
+    from emloop.api import create_emloop_training
+
+    return run_loop(lambda: create_emloop_training(config, output_root, None, output_dir), delete=delete_dir)
+
+
+def dry_run(config_path: str, cl_arguments: Sequence[str], batches: int) -> int:
+    """Run some batches of every stream through model and hooks, in a directory that is thrown away.
+
+    Args:
+        config_path: Config file, or a directory with one.
+        cl_arguments: Overrides.
+        batches: Number of batches of every stream.
+
+    Returns:
+        The exit code.
+    """
+    from emloop import _build
+    from emloop._state.random import seed_everything, use_seed
+    from emloop.main_loop import MainLoop
+
+    config = checked_config(find_config(config_path), cl_arguments)
+    _build.check(config, MainLoop)
+    arguments: dict[str, Any] = {"seed": 0, **(config.get("main_loop") or {}), "epochs_count": 1}
+    arguments["seed"] = arguments["seed"] or 0
+    seed_everything(arguments["seed"])
+    with use_seed(arguments["seed"]), tempfile.TemporaryDirectory(prefix="emloop-dry-run-") as output_dir:
+        dataset = _build.build_dataset(config, output_dir)
+        model = _build.build_model(config, output_dir, dataset)
+        hooks = _build.build_hooks(config, model, dataset, output_dir)
+        loop = MainLoop(model=model, dataset=_FirstBatches(dataset, batches), hooks=hooks, **arguments)
+        loop.run_training()
+    logger.info("Dry run done: %s batches of every stream; nothing was kept", batches)
+    return loop.exit_status
+
+
+class _FirstBatches:
+    """A dataset whose streams end early."""
+
+    def __init__(self, dataset: object, batches: int) -> None:
+        self._dataset = dataset
+        self._batches = batches
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._dataset, name)
+        if not name.endswith("_stream"):
+            return found
+
+        def first() -> Iterator[Batch]:
+            return islice(found(), self._batches)
+
+        return first
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
