@@ -10,6 +10,7 @@ help:
 	@echo "make demo          install emloop and train a classifier of handwritten digits"
 	@echo "make demo-torch    the same with PyTorch: a convolutional network"
 	@echo "make test          lint, type-check and test"
+	@echo "make generated     rewrite the tables and pages that are made from the code"
 	@echo "make torture       the slow tests: random kills, full disks, damaged files"
 	@echo "make bench         measure what the loop costs"
 	@echo "make clean         remove .venv and caches, but no run"
@@ -38,6 +39,17 @@ test:
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist worksteal -m "not torture"
 
+# What a tool prints replaces a file only when it is whole; tools may read the old one.
+define generate
+$(BIN)/python $(1) > $(2).new && mv $(2).new $(2)
+endef
+
+generated:
+	@PYTHON="$(PYTHON)" tools/environment dev
+	$(call generate,tools/hook_modules.py,src/emloop/hooks/_modules.py)
+	$(call generate,tools/builtin_table.py,src/emloop/_config/builtin.json)
+	$(call generate,tools/hooks_reference.py,docs/reference/hooks.md)
+
 torture:
 	@PYTHON="$(PYTHON)" tools/environment dev
 	$(BIN)/pytest -m torture
@@ -50,4 +62,4 @@ clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo demo-torch test torture bench clean
+.PHONY: help demo demo-torch test generated torture bench clean

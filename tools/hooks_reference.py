@@ -1,7 +1,9 @@
 # ruff: noqa: INP001 -- a program by itself
 """Write the reference page of all hooks from their docstrings.
 
-``python tools/hooks_reference.py > docs/reference/hooks.md``; a test compares the page with what this prints.
+``make generated`` puts what this prints into ``docs/reference/hooks.md``; a test compares the two. The page itself says
+what stands where: its introduction and headings are kept, what is below a hook's heading is replaced. A new hook needs
+the line ``### ItsName`` in the group that it belongs to; ``yaml needs=tensorboard`` at an example stays, too.
 """
 
 from __future__ import annotations
@@ -11,92 +13,46 @@ import re
 import sys
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from textwrap import dedent
 
 from emloop import hooks
 
-GROUPS = {
-    "Looking into batches": ["AccumulateVariables", "ComputeStats", "ClassificationMetrics", "Flatten"],
-    "Logs, tables and pictures": [
-        "LogVariables",
-        "LogDir",
-        "LogProfile",
-        "Benchmark",
-        "ShowProgress",
-        "WriteCSV",
-        "WriteTensorBoard",
-        "PredictionsToCsv",
-        "LogitsToCsv",
-        "SequenceToCsv",
-        "PlotLines",
-        "SaveConfusionMatrix",
-        "SaveMasks",
-        "SaveFile",
-        "TrainingTrace",
-    ],
-    "Saving the model": ["SaveBest", "SaveEvery", "SaveLatest"],
-    "Steering the learning rate": ["InitLR", "DecayLR", "DecayLROnPlateau", "LogLR"],
-    "Stopping": ["StopAfter", "StopOnPlateau", "StopOnNaN", "Check"],
-    "To build your own upon": ["EveryNEpoch", "OnPlateau"],
-}
-ELSEWHERE = {"AbstractHook", "TrainingTerminated", "TrainingTraceKeys"}
-NEEDS = {"WriteTensorBoard": "tensorboard"}
-"""Hook → package without which its configuration cannot be tried."""
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "hooks.md"
 
 NOT_FOR_CONFIGS = {"model", "dataset", "output_dir", "kwargs", "clock", "output"}
-
-HEADER = """# Hooks
-
-Hooks are listed in the section `hooks` of a configuration and see every event in that order, so one that computes a
-value stands before those that use it. Names without a dot are those of this page; a hook of your own is named by its
-full path, such as `my_package.MyHook`. How to write one is [a page of its own](../how-to/write-a-hook.md).
-
-What is common to all:
-
-* An entry is `Name`, or `Name: {argument: value}`. Every hook has a name by which overrides reach it, such as
-  `hooks.StopAfter.epochs=20`: the name of its class, or what `name:` among its arguments says.
-* `model`, `dataset` and `output_dir` are given to every hook that asks for them; they are left out below.
-* An unknown argument is an error.
-* Files are written into the run directory, unless their path is absolute.
-* In an evaluation, hooks that save, steer or stop step aside, unless the section `eval` lists them.
-
-This page is made from the docstrings by `tools/hooks_reference.py`.
-
-<!--
-```yaml title=config.yaml
-dataset: {class: zoo.Zoo}
-model: {class: zoo.Guesses}
-main_loop: {extra_streams: [valid, test]}
-```
-```text title=model.py
-```
-```text title=vocabulary.txt
-```
--->
-"""
 
 
 def page() -> str:
     """The whole page."""
-    grouped = {name for names in GROUPS.values() for name in names}
-    missing = set(hooks.__all__) - ELSEWHERE - grouped
+    introduction, *groups = re.split(r"^(?=## )", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    parts = [introduction]
+    names: set[str] = set()
+    for group in groups:
+        title, *sections = re.split(r"^### (\w+)$", group, flags=re.MULTILINE)
+        parts.append(title)
+        for name, old in zip(sections[::2], sections[1::2], strict=True):
+            needs = re.search(r"^```yaml needs=(\w+)$", old, flags=re.MULTILINE)
+            parts.append(section(name, getattr(hooks, name), needs and needs[1]))
+            names.add(name)
+    missing = public_hooks() - names
     if missing:
-        raise SystemExit(f"tools/hooks_reference.py: no group for {', '.join(sorted(missing))}")
-    parts = [HEADER]
-    for group, names in GROUPS.items():
-        parts.append(f"## {group}\n")
-        parts += [section(name, getattr(hooks, name)) for name in names]
-    return "\n".join(parts)
+        raise SystemExit(f"write ### {', ### '.join(sorted(missing))} into {PAGE}, each in its group")
+    return "".join(parts).rstrip() + "\n"
 
 
-def section(name: str, cls: type) -> str:
-    """What the page says about one hook."""
+def public_hooks() -> set[str]:
+    """Names of all hooks; the base class has a page of its own."""
+    offered = {name: getattr(hooks, name) for name in hooks.__all__}
+    return {name for name, cls in offered.items() if issubclass(cls, hooks.AbstractHook)} - {"AbstractHook"}
+
+
+def section(name: str, cls: type, needed: str | None) -> str:
+    """What the page says about one hook; ``needed`` is the package without which its example cannot be tried."""
     body, arguments = split(inspect.getdoc(cls) or "")
     rows = list(table(cls, arguments))
-    head = (
-        ["| argument | default | meaning |", "| --- | --- | --- |", *rows, ""] if rows else ["Takes no arguments.", ""]
-    )
-    return "\n".join([f"### {name}", "", markdown(body, NEEDS.get(name)), "", *head])
+    head = ["| argument | default | meaning |", "| --- | --- | --- |", *rows] if rows else ["Takes no arguments."]
+    return "\n".join([f"### {name}", "", markdown(body, needed), "", *head, "", ""])
 
 
 def split(docstring: str) -> tuple[str, dict[str, str]]:
@@ -127,7 +83,7 @@ def as_yaml(value: object) -> str:
 
 
 def markdown(text: str, needed: str | None = None) -> str:
-    """Docstring markup as Markdown; ``needed`` is the package without which its configurations cannot be tried."""
+    """Docstring markup as Markdown; ``needed`` as in :func:`section`."""
     text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", text).replace("``", "`")
     return re.sub(r"\.\. code-block:: (\w+)\n\n((?:    .*\n?|\n)+)", partial(fence, needed), text + "\n").rstrip()
 

@@ -135,7 +135,7 @@ class Scalar(NamedTuple):
         name: Template of its name.
         stream: Template of the stream; empty: every stream.
         aggregation: Template of the one that is read of a variable's statistics. Empty: a plain value; ``None``: either
-            a plain value or the mean.
+            a plain value or the mean; of every stream, whatever there is.
         when: Argument and value without which nothing of this holds.
     """
 
@@ -165,11 +165,13 @@ class File(NamedTuple):
     """A file, relative to the run directory.
 
     Args:
-        name: Template of its path.
+        name: Template of its path. Angle brackets stand for what only the run knows: ``epoch_<epoch>.png``.
+        stream: Template of the stream whose file it is; empty: every stream.
         when: Argument and value without which nothing of this holds.
     """
 
     name: str
+    stream: str = ""
     when: When = None
 
 
@@ -177,7 +179,7 @@ class SavedModel(NamedTuple):
     """A saved model of the run.
 
     Args:
-        name: Template of its suffix: ``best`` of ``model_best``.
+        name: Template of its suffix: ``best`` of ``model_best``; angle brackets as in a file's name.
         when: Argument and value without which nothing of this holds.
     """
 

@@ -24,7 +24,7 @@ def read(name: str) -> str:
 
 
 def test_the_page_of_hooks_is_the_one_made_from_their_docstrings():
-    """Run ``python tools/hooks_reference.py > docs/reference/hooks.md`` after changing a hook."""
+    """Run ``make generated`` after changing a hook."""
     tool = ROOT / "tools" / "hooks_reference.py"
     made = subprocess.run([sys.executable, tool], capture_output=True, text=True, check=True).stdout
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from emloop.errors import BatchError, VariableTypeError
-from emloop.hooks.confusion import confusion_matrix
+from emloop.hooks._statistics.confusion import confusion_matrix
 
 
 def test_rows_are_the_expected_and_columns_the_predicted_classes():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emloop.hooks.csv_text import csv_text, safe_cell
+from emloop.hooks._text.cells import csv_text, safe_cell
 
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from emloop._run_dir.append import AppendFiles
 from emloop.errors import MissingExtraError, RunDirError
-from emloop.hooks.event_file import (
+from emloop.hooks._statistics.histograms import Histogram
+from emloop.hooks._tensorboard.events import (
     EVENT_FILE,
     EventFile,
     histogram_value,
@@ -23,7 +24,6 @@ from emloop.hooks.event_file import (
     require_tensorboard,
     scalar_value,
 )
-from emloop.hooks.histograms import Histogram
 
 pytest.importorskip("tensorboard")
 

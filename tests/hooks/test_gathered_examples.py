@@ -7,7 +7,7 @@ import datetime
 import numpy as np
 import pytest
 
-from emloop.hooks.examples import Examples
+from emloop.hooks._variables.examples import Examples
 
 
 def examples_of(*batches):

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emloop.errors import VariableTypeError
-from emloop.hooks.histograms import MOST_BUCKETS, Histogram, HistogramColumn
+from emloop.hooks._statistics.histograms import MOST_BUCKETS, Histogram, HistogramColumn
 
 numbers = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30)
 

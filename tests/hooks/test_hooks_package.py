@@ -2,76 +2,62 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from emloop import hooks
 from emloop._contracts import AbstractHook, declares_state
+from emloop.declare import File, SavedModel, Scalar, Statistics, Variable
 
-MODULES = {
-    "AccumulateVariables": "accumulate_variables",
-    "Benchmark": "benchmark",
-    "Check": "check",
-    "ClassificationMetrics": "classification_metrics",
-    "ComputeStats": "compute_stats",
-    "DecayLR": "learning_rate",
-    "DecayLROnPlateau": "learning_rate",
-    "EveryNEpoch": "every_n_epoch",
-    "Flatten": "flatten",
-    "InitLR": "learning_rate",
-    "LogDir": "log_dir",
-    "LogLR": "learning_rate",
-    "LogProfile": "log_profile",
-    "LogVariables": "log_variables",
-    "LogitsToCsv": "logits_to_csv",
-    "OnPlateau": "on_plateau",
-    "PlotLines": "plot_lines",
-    "PredictionsToCsv": "predictions_to_csv",
-    "SaveBest": "save",
-    "SaveConfusionMatrix": "save_cm",
-    "SaveEvery": "save",
-    "SaveFile": "save_file",
-    "SaveLatest": "save",
-    "SaveMasks": "save_masks",
-    "SequenceToCsv": "sequence_to_csv",
-    "ShowProgress": "show_progress",
-    "StopAfter": "stop_after",
-    "StopOnNaN": "stop_on_nan",
-    "StopOnPlateau": "stop_on_plateau",
-    "TrainingTrace": "training_trace",
-    "WriteCSV": "write_csv",
-    "WriteTensorBoard": "write_tensorboard",
-}
-TO_EXTEND = {"AccumulateVariables", "ComputeStats", "EveryNEpoch", "OnPlateau"}
-STEERS = {"Check", "DecayLR", "DecayLROnPlateau", "InitLR", "OnPlateau", "SaveBest", "SaveEvery", "SaveLatest"}
-STEERS |= {"StopAfter", "StopOnNaN", "StopOnPlateau"}
+ROOT = Path(__file__).parents[2]
 
-every_hook = pytest.mark.parametrize("name", sorted(MODULES))
+HOOKS = {name: cls for name in hooks.__all__ if issubclass(cls := getattr(hooks, name), AbstractHook)}
+del HOOKS["AbstractHook"]
+
+every_hook = pytest.mark.parametrize("name", HOOKS)
 
 
-def test_all_hooks_can_be_named_without_a_path():
-    """A configuration may name each; beside them stand the base class, the exception and the trace's keys."""
-    assert set(hooks.__all__) == {*MODULES, "AbstractHook", "TrainingTerminated", "TrainingTraceKeys"}
+def test_the_table_of_names_is_up_to_date():
+    """Run ``make generated`` after adding a hook."""
+    made = subprocess.run(
+        [sys.executable, ROOT / "tools" / "hook_modules.py"], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert made == (ROOT / "src" / "emloop" / "hooks" / "_modules.py").read_text(encoding="utf-8")
 
 
 @every_hook
 def test_every_hook_is_where_its_users_import_it_from(name):
     """Package and module offer one and the same class."""
-    module = importlib.import_module(f"emloop.hooks.{MODULES[name]}")
+    module = sys.modules[HOOKS[name].__module__]
 
-    assert getattr(module, name) is getattr(hooks, name)
-    assert issubclass(getattr(hooks, name), AbstractHook)
-    assert getattr(hooks, name).__module__ == module.__name__
+    assert getattr(module, name) is HOOKS[name]
+    assert re.fullmatch(r"emloop\.hooks\.[a-z]\w+", module.__name__)
+
+
+@every_hook
+def test_every_hook_declares_what_it_reads_and_writes(name):
+    """So the check of a configuration knows; a class that only calls its subclasses cannot tell."""
+    cls = HOOKS[name]
+    if name == "EveryNEpoch":
+        return
+    arguments = {name for base in cls.__mro__ for name in inspect.signature(base).parameters}
+
+    assert all(isinstance(item, (File, SavedModel, Scalar, Statistics, Variable)) for item in (*cls.reads, *cls.writes))
+    for item in (*cls.reads, *cls.writes):
+        assert set(re.findall(r"\{(\w+)(?::values)?\}", " ".join(map(str, item)))) <= arguments
+        assert item.when is None or item.when[0] in arguments
 
 
 @every_hook
 def test_every_hook_says_what_it_remembers(name):
     """A resumed run forgets nothing without anybody having said so."""
-    cls = getattr(hooks, name)
+    cls = HOOKS[name]
 
     assert inspect.isabstract(cls) or declares_state(object.__new__(cls))
 
@@ -79,31 +65,36 @@ def test_every_hook_says_what_it_remembers(name):
 @every_hook
 def test_only_classes_to_extend_take_any_argument(name):
     """A misspelt key of any other hook is an unexpected argument."""
-    parameters = inspect.signature(getattr(hooks, name)).parameters.values()
+    parameters = inspect.signature(HOOKS[name]).parameters.values()
+    to_extend = "extended" in inspect.getdoc(HOOKS[name])
 
-    assert (name in TO_EXTEND) == any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    assert to_extend == any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 @every_hook
 def test_hooks_that_save_steer_or_stop_say_so(name):
     """They step aside in an evaluation."""
-    assert (name in STEERS) == getattr(hooks, name).steers_training
+    cls = HOOKS[name]
+    if not inspect.isabstract(cls):
+        steers = re.search(r"raise TrainingTerminated|save_model\(|\.set\(", inspect.getsource(cls)) is not None
+        assert steers == cls.steers_training
 
 
 @every_hook
 def test_every_hook_has_a_docstring_that_explains_its_arguments(name):
     """What a hook is given in a configuration stands in its description."""
-    cls = getattr(hooks, name)
+    cls = HOOKS[name]
     injected = {"model", "dataset", "output_dir", "kwargs"}
     for parameter in inspect.signature(cls).parameters:
         assert parameter in injected or f"    {parameter}: " in inspect.getdoc(cls), parameter
 
 
 def test_nothing_is_imported_before_it_is_used():
-    """Naming the package loads neither NumPy nor any hook."""
+    """Naming the package loads neither NumPy nor any hook, only the table of names."""
     program = (
         "import sys, emloop.hooks; "
-        "print([name for name in sys.modules if name.startswith(('numpy', 'emloop.hooks.', 'matplotlib', 'sklearn'))])"
+        "print([name for name in sys.modules if name.startswith(('numpy', 'matplotlib', 'sklearn'))"
+        "       or name.startswith('emloop.hooks.') and name != 'emloop.hooks._modules'])"
     )
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

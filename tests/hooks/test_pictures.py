@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from emloop.errors import VariableTypeError
-from emloop.hooks.pictures import FirstPictures, as_pixels, png
+from emloop.hooks._figures.pictures import FirstPictures, as_pixels, png
 
 Image = pytest.importorskip("PIL.Image")
 

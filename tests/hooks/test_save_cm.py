@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from emloop.errors import BatchError, ConfigError, MissingExtraError, MissingVariableError, VariableTypeError
-from emloop.hooks.confusion_figure import draw_confusion_matrix
+from emloop.hooks._figures.heat_map import draw_confusion_matrix
 from emloop.hooks.save_cm import SaveConfusionMatrix
 
 BATCH = {"labels": [0, 1, 2, 2], "predictions": np.array([0, 1, 1, 2]), "mask": [True, True, True, False]}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 from emloop._contracts import AbstractHook
+from emloop.declare import Variable
 from emloop.errors import StateError, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
-from .arguments import name_list, optional_name_list
-from .batch_data import missing_from_batch
-from .examples import Examples
-from .hook_state import check_keys
+from ._checks.arguments import name_list, optional_name_list
+from ._checks.states import check_keys
+from ._variables.batches import missing_from_batch
+from ._variables.examples import Examples
 
 __all__ = ["AccumulateVariables"]
 
@@ -29,6 +30,9 @@ class AccumulateVariables(AbstractHook):
         variables: Names of the variables.
         streams: Names of the streams; all others are ignored. By default every stream must have the variables.
     """
+
+    reads: ClassVar[Sequence[NamedTuple]] = (Variable("{variables}", stream="{streams}"),)
+    writes: ClassVar[Sequence[NamedTuple]] = ()
 
     def __init__(self, variables: Iterable[str], streams: Iterable[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -9,7 +9,7 @@ from statistics import fmean, median
 from emloop._contracts import AbstractHook
 from emloop.types import TimeProfile
 
-from .arguments import at_least
+from ._checks.arguments import at_least
 
 __all__ = ["Benchmark"]
 
@@ -31,6 +31,7 @@ class Benchmark(AbstractHook):
     """
 
     stateless = True
+    reads = writes = ()
 
     def __init__(self, batch_size: int) -> None:
         super().__init__()

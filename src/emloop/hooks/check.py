@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from emloop._contracts import AbstractHook
+from emloop.declare import Scalar
 from emloop.errors import HookError
 from emloop.types import EpochData, TrainingTerminated
 
-from .arguments import at_least
-from .epoch_data import read_scalar
+from ._checks.arguments import at_least
+from ._variables.epochs import read_scalar
 
 __all__ = ["Check"]
 
@@ -30,6 +31,8 @@ class Check(AbstractHook):
 
     stateless = True
     steers_training = True
+    reads = (Scalar("{variable}", stream="{stream}"),)
+    writes = ()
 
     def __init__(self, variable: str, required_min_value: float, max_epoch: int, stream: str = "valid") -> None:
         super().__init__()

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emloop._support.suggest import check_choice
+from emloop.declare import Scalar, Variable
 from emloop.errors import HookError, MissingExtraError
 from emloop.types import EpochData
 
@@ -50,6 +51,15 @@ class ClassificationMetrics(AccumulateVariables):
     Raises:
         MissingExtraError: If scikit-learn is not installed.
     """
+
+    reads = (Variable("{predicted_variable}", stream="{streams}"), Variable("{gt_variable}", stream="{streams}"))
+    writes = (
+        Scalar("{var_prefix}precision", stream="{streams}"),
+        Scalar("{var_prefix}recall", stream="{streams}"),
+        Scalar("{var_prefix}f1", stream="{streams}"),
+        Scalar("{var_prefix}accuracy", stream="{streams}"),
+        Scalar("{var_prefix}specificity", stream="{streams}", when=("f1_average", "binary")),
+    )
 
     def __init__(
         self,

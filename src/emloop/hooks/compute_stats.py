@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from emloop._support.suggest import did_you_mean
+from emloop.declare import Statistics
 from emloop.errors import ConfigError, StateError, VariableTypeError
 from emloop.types import EpochData, StateTree
 
+from ._checks.arguments import name_list
+from ._checks.states import check_keys
+from ._statistics.columns import Column
+from ._statistics.reductions import GATHERING, STREAMING, Values
+from ._variables.batches import as_numbers
 from .accumulate_variables import AccumulateVariables
-from .arguments import name_list
-from .batch_data import as_numbers
-from .columns import Column
-from .hook_state import check_keys
-from .reductions import GATHERING, STREAMING, Values
 
 __all__ = ["ComputeStats"]
 
 
 class ComputeStats(AccumulateVariables):
-    """Compute means and other statistics of variables, over all their values in an epoch.
+    """Compute means and other statistics of variables, over all their values in an epoch; may be extended.
 
     .. code-block:: yaml
 
@@ -36,6 +37,8 @@ class ComputeStats(AccumulateVariables):
         variables: Names, which stand for their ``mean``, and mappings of names to lists of aggregations.
         streams: Names of the streams; all others are ignored. By default every stream must have the variables.
     """
+
+    writes: ClassVar[Sequence[NamedTuple]] = (Statistics("{variables}", stream="{streams}"),)
 
     EXTRA_AGGREGATIONS: ClassVar[frozenset[str]] = frozenset({"nanfraction", "nancount"})
     """Aggregations that are no functions of NumPy: the share and the number of NaN."""

@@ -8,7 +8,7 @@ from typing import Any
 from emloop._contracts import AbstractHook
 from emloop.types import EpochData
 
-from .arguments import at_least
+from ._checks.arguments import at_least
 
 __all__ = ["EveryNEpoch"]
 

@@ -8,11 +8,12 @@ from typing import Any, cast
 import numpy as np
 
 from emloop._contracts import AbstractHook
+from emloop.declare import Variable
 from emloop.errors import ConfigError
 from emloop.types import Batch
 
-from .arguments import optional_name_list
-from .batch_data import read_variable
+from ._checks.arguments import optional_name_list
+from ._variables.batches import read_variable
 
 __all__ = ["Flatten"]
 
@@ -35,6 +36,8 @@ class Flatten(AbstractHook):
     """
 
     stateless = True
+    reads = (Variable("{variables}", stream="{streams}"),)
+    writes = (Variable("{variables:values}", stream="{streams}"),)
 
     def __init__(self, variables: Mapping[str, str], streams: Iterable[str] | None = None) -> None:
         super().__init__()

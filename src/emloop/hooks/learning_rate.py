@@ -13,11 +13,12 @@ from typing import Any, ClassVar, Protocol
 
 from emloop._contracts import SAFE, AbstractHook, AbstractModel, ResumeChanges
 from emloop._support.suggest import pick
+from emloop.declare import Scalar, Statistics, Variable
 from emloop.errors import ConfigError, Problem
 from emloop.types import EpochData, Objective, StateTree
 
+from ._checks.states import check_keys
 from .every_n_epoch import EveryNEpoch
-from .hook_state import check_keys
 from .on_plateau import OnPlateau
 
 __all__ = ["DecayLR", "DecayLROnPlateau", "InitLR", "LogLR"]
@@ -42,6 +43,7 @@ class InitLR(AbstractHook):
     """
 
     steers_training = True
+    reads = writes = ()
     resume_changes: ClassVar[ResumeChanges] = {"*": "the value was set when the run began, and is not set again"}
 
     def __init__(self, model: AbstractModel, value: float, variable_name: str = "learning_rate") -> None:
@@ -87,6 +89,7 @@ class DecayLR(EveryNEpoch):
 
     stateless = True
     steers_training = True
+    reads = writes = ()
 
     def __init__(
         self,
@@ -126,6 +129,9 @@ class DecayLROnPlateau(OnPlateau):
         variable_name: Name of the number to change, where it is not the learning rate.
         min_delta: By how much the short average must be worse; exactly as much does not count.
     """
+
+    reads = (Variable("{variable}"), Scalar("{variable}", stream="{stream}", aggregation="mean"))
+    writes = (Statistics("{variable}"),)
 
     resume_changes: ClassVar[ResumeChanges] = {
         **OnPlateau.resume_changes,
@@ -192,6 +198,7 @@ class LogLR(AbstractHook):
     """
 
     stateless = True
+    reads = writes = ()
     resume_changes: ClassVar[ResumeChanges] = {"*": SAFE}
 
     def __init__(self, model: AbstractModel, variable_name: str = "learning_rate") -> None:

@@ -19,6 +19,7 @@ class LogDir(AbstractHook):
     """
 
     stateless = True
+    reads = writes = ()
 
     def __init__(self, output_dir: str) -> None:
         super().__init__()

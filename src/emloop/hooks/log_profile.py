@@ -17,6 +17,7 @@ class LogProfile(AbstractHook):
     """Log the seconds of every epoch that went into the model, by stream, into reading data, and into hooks."""
 
     stateless = True
+    reads = writes = ()
 
     def __init__(self) -> None:
         super().__init__()

@@ -11,11 +11,12 @@ import numpy as np
 
 from emloop._contracts import AbstractHook
 from emloop._support.suggest import check_choice
+from emloop.declare import Scalar
 from emloop.errors import VariableTypeError
 from emloop.types import EpochData
 
-from .arguments import optional_name_list
-from .epoch_data import as_scalar, read_value
+from ._checks.arguments import optional_name_list
+from ._variables.epochs import as_scalar, read_value
 
 __all__ = ["LogVariables"]
 
@@ -38,6 +39,8 @@ class LogVariables(AbstractHook):
     """
 
     stateless = True
+    reads = (Scalar("{variables}"),)
+    writes = ()
 
     UNKNOWN_TYPE_ACTIONS: ClassVar[list[str]] = ["error", "warn", "str", "ignore"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from emloop.declare import File, Variable
 from emloop.errors import BatchError, ConfigError
 
-from .csv_records import CsvRecords
-from .example_values import sequence_lengths
+from ._text.records import CsvRecords
+from ._variables.values import sequence_lengths
 
 __all__ = ["LogitsToCsv"]
 
@@ -35,6 +36,9 @@ class LogitsToCsv(CsvRecords):
         streams: Names of the streams that are written; all by default.
         output_dir: The run directory.
     """
+
+    reads = (Variable("{id_variable}", stream="{streams}"), Variable("{variable}", stream="{streams}"))
+    writes = (File("{output_file}"),)
 
     def __init__(
         self,

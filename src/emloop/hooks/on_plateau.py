@@ -5,17 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from emloop._contracts import SAFE, ResumeChanges
 from emloop._support.suggest import pick
+from emloop.declare import Scalar, Statistics, Variable
 from emloop.errors import ConfigError
 from emloop.types import EpochData, Objective, StateTree
 
-from .arguments import at_least
+from ._checks.arguments import at_least
+from ._checks.states import check_keys
+from ._variables.epochs import read_scalar
 from .compute_stats import ComputeStats
-from .epoch_data import read_scalar
-from .hook_state import check_keys
 
 __all__ = ["OnPlateau"]
 
@@ -42,6 +43,11 @@ class OnPlateau(ComputeStats, ABC):
     """
 
     steers_training = True
+    reads: ClassVar[Sequence[NamedTuple]] = (
+        Variable("{variable}", stream="{streams}"),
+        Scalar("{variable}", stream="{stream}", aggregation="mean"),
+    )
+    writes: ClassVar[Sequence[NamedTuple]] = (Statistics("{variable}", stream="{streams}"),)
     resume_changes: ClassVar[ResumeChanges] = {
         **dict.fromkeys(("stream", "variable"), "the means so far stay, and count as those of the new one"),
         "*": SAFE,

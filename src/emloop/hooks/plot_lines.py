@@ -12,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from emloop._contracts import AbstractHook
+from emloop.declare import Variable
 from emloop.errors import BatchError, ConfigError, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
-from .arguments import at_least, name_list, optional_name_list
-from .batch_data import read_variable
-from .example_values import check_same_count
-from .figures import check_image_format, new_figure, require_matplotlib, write_figure
-from .hook_state import check_keys
+from ._checks.arguments import at_least, name_list, optional_name_list
+from ._checks.states import check_keys
+from ._figures.figures import check_image_format, new_figure, require_matplotlib, write_figure
+from ._variables.batches import read_variable
+from ._variables.values import check_same_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,6 +62,13 @@ class PlotLines(AbstractHook):
     Raises:
         MissingExtraError: If Matplotlib is not installed.
     """
+
+    reads = (
+        Variable("{variables}", stream="{streams}"),
+        Variable("{id_variable}", stream="{streams}"),
+        Variable("{pad_mask_variable}", stream="{streams}"),
+    )
+    writes = ()
 
     def __init__(
         self,

@@ -12,12 +12,13 @@ import numpy as np
 
 from emloop._contracts import SAFE, AbstractHook, AbstractModel, ResumeChanges
 from emloop._support.suggest import check_choice, pick
+from emloop.declare import SavedModel, Scalar
 from emloop.errors import ConfigError, HookError, SaveError, VariableTypeError
 from emloop.types import EpochData, Objective, StateTree
 
-from .epoch_data import as_scalar, missing_from_epoch, read_value
+from ._checks.states import check_keys
+from ._variables.epochs import as_scalar, missing_from_epoch, read_value
 from .every_n_epoch import EveryNEpoch
-from .hook_state import check_keys
 
 __all__ = ["SaveBest", "SaveEvery", "SaveLatest"]
 
@@ -50,6 +51,8 @@ class SaveEvery(EveryNEpoch):
 
     stateless = True
     steers_training = True
+    reads = ()
+    writes = (SavedModel("<epoch>"),)
 
     SAVE_FAILURE_ACTIONS: ClassVar[list[str]] = ["error", "warn", "ignore"]
 
@@ -107,6 +110,8 @@ class SaveLatest(AbstractHook):
 
     stateless = True
     steers_training = True
+    reads = ()
+    writes = (SavedModel("latest"),)
 
     def __init__(
         self, model: AbstractModel, on_save_failure: _Action = "error", *, on_failure: _Action | None = None
@@ -148,6 +153,8 @@ class SaveBest(AbstractHook):
     """
 
     steers_training = True
+    reads = (Scalar("{variable}", stream="{stream}", aggregation="{aggregation}"),)
+    writes = (SavedModel("{model_name}"),)
     resume_changes: ClassVar[ResumeChanges] = {
         **dict.fromkeys(("variable", "condition", "stream", "aggregation"), _BEST_STAYS),
         "*": SAFE,

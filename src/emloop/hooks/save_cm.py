@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from emloop._support.suggest import check_choice
+from emloop.declare import File, Scalar, Variable
 from emloop.errors import BatchError, ConfigError, VariableTypeError
 from emloop.types import EpochData
 
+from ._checks.arguments import at_least
+from ._figures.figures import check_colormap, pixels_of, require_matplotlib, write_figure
+from ._figures.heat_map import draw_confusion_matrix
+from ._statistics.confusion import confusion_matrix
+from ._variables.batches import as_numbers
 from .accumulate_variables import AccumulateVariables
-from .arguments import at_least
-from .batch_data import as_numbers
-from .confusion import confusion_matrix
-from .confusion_figure import draw_confusion_matrix
-from .figures import check_colormap, pixels_of, require_matplotlib, write_figure
 
 __all__ = ["SaveConfusionMatrix"]
 
@@ -59,6 +60,16 @@ class SaveConfusionMatrix(AccumulateVariables):
     Raises:
         MissingExtraError: If Matplotlib is not installed.
     """
+
+    reads = (
+        Variable("{labels_name}", stream="{streams}"),
+        Variable("{predictions_name}", stream="{streams}"),
+        Variable("{mask_name}", stream="{streams}"),
+    )
+    writes = (
+        File("confusion_matrix_epoch_<epoch>_<stream>.png", stream="{streams}", when=("figure_action", "save")),
+        Scalar("confusion_heatmap", stream="{streams}", when=("figure_action", "store")),
+    )
 
     FIGURE_ACTIONS: ClassVar[Sequence[str]] = ["save", "store"]
 

@@ -10,11 +10,12 @@ from typing import Any
 from emloop import constants
 from emloop._contracts import AbstractHook
 from emloop._support.files import atomic_write
+from emloop.declare import File
 from emloop.errors import ConfigError, Problem
 from emloop.types import StateTree
 
-from .arguments import name_list
-from .hook_state import check_keys
+from ._checks.arguments import name_list
+from ._checks.states import check_keys
 
 __all__ = ["SaveFile"]
 
@@ -47,6 +48,9 @@ class SaveFile(AbstractHook):
         files: Paths of the files; no two of the same base name.
         output_dir: The run directory.
     """
+
+    reads = ()
+    writes = (File("{files}"),)
 
     def __init__(self, files: Iterable[str | os.PathLike[str]], output_dir: str) -> None:
         super().__init__()

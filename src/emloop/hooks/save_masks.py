@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from emloop._contracts import AbstractHook
 from emloop._support.files import atomic_write
+from emloop.declare import File, Variable
 from emloop.errors import ConfigError, HookError, MissingExtraError, VariableTypeError
 from emloop.types import Batch
 
-from .arguments import optional_name_list
-from .batch_data import read_variable
-from .example_values import check_same_count
+from ._checks.arguments import optional_name_list
+from ._variables.batches import read_variable
+from ._variables.values import check_same_count
 
 __all__ = ["SaveMasks"]
 
@@ -54,6 +55,8 @@ class SaveMasks(AbstractHook):
     """
 
     stateless: ClassVar[bool] = True
+    reads = (Variable("{mask_variable}", stream="{streams}"), Variable("{path_variable}", stream="{streams}"))
+    writes = (File("{output_root}/<{path_variable}>{suffix}", stream="{streams}"),)
 
     def __init__(
         self,

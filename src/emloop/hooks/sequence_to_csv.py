@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from emloop.declare import File, Variable
 from emloop.errors import BatchError, ConfigError
 
-from .arguments import name_list
-from .csv_records import CsvRecords
-from .example_values import sequence_lengths
+from ._checks.arguments import name_list
+from ._text.records import CsvRecords
+from ._variables.values import sequence_lengths
 
 __all__ = ["SequenceToCsv"]
 
@@ -37,6 +38,13 @@ class SequenceToCsv(CsvRecords):
         streams: Names of the streams that are written; all by default.
         output_dir: The run directory.
     """
+
+    reads = (
+        Variable("{id_variable}", stream="{streams}"),
+        Variable("{variables}", stream="{streams}"),
+        Variable("{pad_mask_variable}", stream="{streams}"),
+    )
+    writes = (File("{output_file}"),)
 
     def __init__(
         self,

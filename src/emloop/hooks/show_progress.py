@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from emloop._contracts import AbstractHook
 from emloop.types import Batch, EpochData, StateTree
 
-from .hook_state import check_keys
+from ._checks.states import check_keys
 
 __all__ = ["ShowProgress", "erase_line", "get_formatted_time", "print_progress_bar"]
 
@@ -91,6 +91,8 @@ class ShowProgress(AbstractHook):
         clock: Seconds since some moment, never going back.
         output: Where to draw if it is a terminal; standard error by default.
     """
+
+    reads = writes = ()
 
     def __init__(
         self, dataset: object = None, *, clock: Callable[[], float] = time.monotonic, output: TextIO | None = None

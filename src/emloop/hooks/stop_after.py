@@ -12,8 +12,8 @@ from emloop.constants import EL_DEFAULT_TRAIN_STREAM
 from emloop.errors import ConfigError
 from emloop.types import Batch, EpochData, StateTree, TrainingTerminated
 
-from .arguments import at_least
-from .hook_state import check_keys
+from ._checks.arguments import at_least
+from ._checks.states import check_keys
 
 __all__ = ["StopAfter"]
 
@@ -40,6 +40,7 @@ class StopAfter(AbstractHook):
     """
 
     steers_training = True
+    reads = writes = ()
     resume_changes: ClassVar[ResumeChanges] = {
         "train_stream_name": "the batches so far stay counted, and those of the new stream are added",
         "*": SAFE,

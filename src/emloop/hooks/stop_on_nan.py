@@ -10,12 +10,13 @@ import numpy as np
 
 from emloop._contracts import AbstractHook
 from emloop._support.suggest import check_choice
+from emloop.declare import Scalar, Variable
 from emloop.errors import ConfigError, HookError
 from emloop.types import Batch, EpochData, TrainingTerminated
 
-from .arguments import optional_name_list
-from .batch_data import read_variable
-from .epoch_data import read_value
+from ._checks.arguments import optional_name_list
+from ._variables.batches import read_variable
+from ._variables.epochs import read_value
 
 __all__ = ["StopOnNaN"]
 
@@ -46,6 +47,8 @@ class StopOnNaN(AbstractHook):
 
     stateless = True
     steers_training = True
+    reads = (Scalar("{variables}", when=("after_epoch", True)), Variable("{variables}", when=("after_batch", True)))
+    writes = ()
 
     UNKNOWN_TYPE_ACTIONS: ClassVar[list[str]] = ["error", "warn", "ignore"]
 

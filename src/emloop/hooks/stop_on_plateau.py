@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from emloop.declare import Statistics
 from emloop.types import EpochData, Objective, TrainingTerminated
 
 from .on_plateau import OnPlateau
@@ -28,6 +29,8 @@ class StopOnPlateau(OnPlateau):
         min_delta: By how much the short average must be worse; exactly as much does not count.
         streams: Names of the streams for which the mean is computed; by default all, which then need the variable.
     """
+
+    writes = (Statistics("{variable}", stream="{streams}"),)
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ class TrainingTrace(AbstractHook):
     """
 
     stateless = True
+    reads = writes = ()
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
         super().__init__()

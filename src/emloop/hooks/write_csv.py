@@ -14,13 +14,14 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from emloop._contracts import SAFE, AbstractHook, ResumeChanges
 from emloop._run_dir.append import AppendFile, open_append
 from emloop._support.suggest import pick
+from emloop.declare import File, Scalar
 from emloop.errors import ConfigError, HookError, MissingVariableError, VariableTypeError
 from emloop.types import EpochData, StateTree
 
-from .arguments import optional_name_list
-from .csv_text import safe_cell
-from .epoch_data import as_scalar, read_value
-from .hook_state import check_keys
+from ._checks.arguments import optional_name_list
+from ._checks.states import check_keys
+from ._text.cells import safe_cell
+from ._variables.epochs import as_scalar, read_value
 
 __all__ = ["WriteCSV"]
 
@@ -52,6 +53,9 @@ class WriteCSV(AbstractHook):
         on_unknown_type: What to do with a value that is no number and no text: ``error``, ``warn`` or ``default``.
         on_missing_variable: What to do if a stream or variable is not there: ``error``, ``warn`` or ``default``.
     """
+
+    reads = (Scalar("{variables}", when=("on_missing_variable", "error")),)
+    writes = (File("{output_file}"),)
 
     resume_changes: ClassVar[ResumeChanges] = {
         "output_file": "the rows so far stay in the old file",

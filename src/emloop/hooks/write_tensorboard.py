@@ -22,17 +22,18 @@ import numpy as np
 
 from emloop._contracts import SAFE, AbstractHook, AbstractModel, ResumeChanges
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM
+from emloop.declare import File, Scalar, Variable
 from emloop.errors import ConfigError, MissingVariableError, Problem, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
-from .arguments import at_least, name_list, optional_name_list
-from .epoch_data import as_scalar, missing_from_epoch
-from .event_file import EventFile, histogram_value, picture_value, require_tensorboard, scalar_value
-from .gathering import Gathering
-from .histograms import HistogramColumn
-from .hook_state import check_keys
-from .pictures import FirstPictures, Pixels, as_pixels, require_pillow
-from .tolerance import ACTIONS, Tolerance
+from ._checks.arguments import at_least, name_list, optional_name_list
+from ._checks.states import check_keys
+from ._checks.tolerance import ACTIONS, Tolerance
+from ._figures.pictures import FirstPictures, Pixels, as_pixels, require_pillow
+from ._statistics.histograms import HistogramColumn
+from ._tensorboard.events import EventFile, histogram_value, picture_value, require_tensorboard, scalar_value
+from ._variables.epochs import as_scalar, missing_from_epoch
+from ._variables.gathering import Gathering
 
 __all__ = ["WriteTensorBoard"]
 
@@ -89,6 +90,12 @@ class WriteTensorBoard(AbstractHook):
     Raises:
         MissingExtraError: If TensorBoard is not installed.
     """
+
+    reads = (
+        Scalar("{variables}", stream="{streams}", when=("on_missing_variable", "error")),
+        Variable("{histogram_variables}", stream="{streams}", when=("on_missing_variable", "error")),
+    )
+    writes = (File("tensorboard/<stream>/events.out.tfevents.emloop", stream="{streams}"),)
 
     resume_changes: ClassVar[ResumeChanges] = {
         "on_unknown_type": SAFE,

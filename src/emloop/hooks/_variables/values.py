@@ -12,7 +12,7 @@ import numpy as np
 
 from emloop.errors import BatchError, VariableTypeError
 
-from .batch_data import lives_on_device, no_examples
+from .batches import lives_on_device, no_examples
 
 __all__ = ["check_same_count", "check_single_values", "sequence_lengths", "storable_values"]
 

@@ -20,8 +20,8 @@ from typing import Any
 from emloop._run_dir.append import AppendFile, open_append
 from emloop.errors import MissingExtraError, RunDirError
 
-from .histograms import Histogram
-from .pictures import Pixels, png
+from .._figures.pictures import Pixels, png
+from .._statistics.histograms import Histogram
 
 __all__ = ["EVENT_FILE", "EventFile", "histogram_value", "picture_value", "require_tensorboard", "scalar_value"]
 

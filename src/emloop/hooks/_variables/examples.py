@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from emloop.types import StateTree
 
-from .batch_data import MOST_WAITING, lives_on_device, no_examples
+from .batches import MOST_WAITING, lives_on_device, no_examples
 
 __all__ = ["Examples"]
 

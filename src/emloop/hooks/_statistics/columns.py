@@ -15,7 +15,7 @@ import numpy as np
 from emloop.errors import StateError
 from emloop.types import StateTree
 
-from .batch_data import MOST_WAITING, as_numbers, lives_on_device
+from .._variables.batches import MOST_WAITING, as_numbers, lives_on_device
 from .reductions import STREAMING, Partial, Scalar, Values
 
 __all__ = ["Column"]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from emloop.errors import MissingExtraError, VariableTypeError
 from emloop.types import StateTree
 
-from .batch_data import as_numbers, lives_on_device, no_examples
+from .._variables.batches import as_numbers, lives_on_device, no_examples
 
 __all__ = ["FirstPictures", "Pixels", "as_pixels", "png", "require_pillow"]
 

@@ -17,12 +17,12 @@ from emloop._support.files import atomic_write
 from emloop.errors import BatchError, ConfigError, StateError, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
-from .arguments import optional_name_list
-from .batch_data import read_variable
-from .csv_text import csv_text
-from .example_values import check_same_count, check_single_values, storable_values
-from .examples import Examples
-from .hook_state import check_keys
+from .._checks.arguments import optional_name_list
+from .._checks.states import check_keys
+from .._variables.batches import read_variable
+from .._variables.examples import Examples
+from .._variables.values import check_same_count, check_single_values, storable_values
+from .cells import csv_text
 
 __all__ = ["CsvRecords"]
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from emloop.errors import MissingVariableError, VariableTypeError
 from emloop.types import Batch, StateTree
 
-from .batch_data import missing_from_batch
+from .batches import missing_from_batch
 
 __all__ = ["Gathering"]
 

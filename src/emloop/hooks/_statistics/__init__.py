@@ -1,0 +1,1 @@
+"""Statistics of variables, computed in memory that does not grow with the epoch where possible."""
