@@ -17,7 +17,7 @@ from emloop._config.arguments import Placer, problems
 from emloop._config.entries import Entry, dataset_entry, hook_entries, main_loop_entry, model_entry, placer, policy
 from emloop._config.kinds import DATASET, MAIN_LOOP, MODEL, Kind
 from emloop._config.live import accepted_by
-from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
+from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel, Restorable
 from emloop._registry import find_class, full_name, import_backends_in_use
 from emloop._source.hints import Accepted
 from emloop._yaml import documents as yaml
@@ -149,7 +149,7 @@ def _import_fallback(config: Mapping[str, Any]) -> None:
 
 def fallback_name(model: object) -> str | None:
     """Full name of the class that can restore the saved models of a model, if it names one."""
-    fallback = getattr(model, "restore_fallback", None)
+    fallback: Any = model.restore_fallback if isinstance(model, Restorable) else None
     if callable(fallback) and not isinstance(fallback, type):
         fallback = fallback()
     return full_name(fallback) if isinstance(fallback, type) else fallback or None

@@ -59,7 +59,7 @@ class _Source(NamedTuple):
 def export(
     module: nn.Module, directory: str, batches: Sequence[Batch], settings: Settings, floating: torch.dtype
 ) -> Sequence[Batch]:
-    """Write a module as an exported model; see :class:`emloop._contracts.Exportable`.
+    """Write a module as an exported model; see :class:`emloop.abilities.Exportable`.
 
     Args:
         module: The live module, or what stands in for it; it is not changed.

@@ -16,7 +16,7 @@ LAYERS = (
     {"_build", "main_loop"},
     {"datasets", "models", "hooks"},
     {"api"},
-    {"cli", "utils", "testing", "arguments", "seeding", "suggest"},
+    {"cli", "utils", "testing", "abilities", "arguments", "seeding", "suggest"},
     {"entry_point"},
     {"__main__"},
 )

@@ -1,9 +1,9 @@
-"""What a dataset, a model and a hook promise."""
+"""The contracts of datasets, models and hooks."""
 
+from .abilities import EpochAware, Exportable, Inspectable, Prefetching, Restorable, Stateful, Steerable
 from .dataset import AbstractDataset
-from .exporting import Exportable
 from .hook import AbstractHook, Loop, declares_state
-from .model import AbstractModel, bind_run, has_state, optional_method
+from .model import AbstractModel, bind_run
 from .resume_changes import REFUSED, SAFE, ResumeChanges
 
 __all__ = [
@@ -12,11 +12,15 @@ __all__ = [
     "AbstractDataset",
     "AbstractHook",
     "AbstractModel",
+    "EpochAware",
     "Exportable",
+    "Inspectable",
     "Loop",
+    "Prefetching",
+    "Restorable",
     "ResumeChanges",
+    "Stateful",
+    "Steerable",
     "bind_run",
     "declares_state",
-    "has_state",
-    "optional_method",
 ]

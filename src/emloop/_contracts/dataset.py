@@ -1,4 +1,4 @@
-"""What a dataset promises: to be built from one YAML string and to offer streams."""
+"""The contract of datasets: built from one YAML string, they offer streams."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class AbstractDataset:
     ``<name>`` available. Inheriting from this class is not required. The constructor takes a single string, so that a
     dataset may be written in another language.
 
-    What the framework looks for beside the streams, as methods or attributes: ``num_batches`` (stream → number of
-    batches, for progress), ``num_classes`` and ``classes_names`` (for confusion matrices and classifiers).
+    Optional, as methods or attributes: ``num_batches`` (stream → number of batches, for progress), ``num_classes`` and
+    ``classes_names`` (for confusion matrices and classifiers).
 
     Args:
         config_str: The ``dataset`` section of the configuration without ``class``, and with ``output_dir``, as YAML.
@@ -26,8 +26,8 @@ class AbstractDataset:
     resume_changes: ClassVar[ResumeChanges] = {
         "*": "changes the data from here on; the result is no longer that of an unchanged run"
     }
-    """What a change of an argument means to a run that goes on: argument (``*``: any other) → ``safe``, ``refused``, or
-    what it does. Shown, and refused, before anything is written."""
+    """What a changed argument means for a resumed run: argument (``*``: any other) → ``safe``, ``refused``, or its
+    effect in words. Shown, or refused, before anything is written."""
 
     def __init__(self, config_str: str) -> None:
-        """Do nothing: what a dataset needs is its own affair."""
+        """Do nothing; what a dataset keeps is up to it."""

@@ -1,4 +1,4 @@
-"""What a hook promises: to observe the main loop's events, and to say what it remembers."""
+"""The contract of hooks: observe the main loop's events, and declare what they remember, read and write."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["AbstractHook", "Loop", "TrainingTerminated", "declares_state"]
 
 
 class Loop(Protocol):
-    """What a hook may ask the main loop that it observes."""
+    """What a hook may ask of the main loop it observes."""
 
     @property
     def training_epochs_done(self) -> int:
@@ -24,23 +24,23 @@ class Loop(Protocol):
 
     @property
     def fixed_epoch_size(self) -> int | None:
-        """Number of batches of a training epoch, where it is fixed."""
+        """Number of batches in a training epoch, if fixed."""
 
     @property
     def extra_streams(self) -> list[str]:
-        """Names of the streams that are evaluated in every epoch."""
+        """Names of the streams evaluated in every epoch."""
 
     @property
     def train_stream_name(self) -> str:
-        """Name of the stream that trains the model."""
+        """Name of the stream the model is trained on."""
 
     @property
     def is_training(self) -> bool:
-        """Whether the batches of this moment train the model (false in the zeroth epoch and on evaluated streams)."""
+        """Whether the current batches train the model; false in the zeroth epoch and on evaluated streams."""
 
 
 class AbstractHook:
-    """Observer of the main loop; override the events that matter and leave the others.
+    """Observer of the main loop; override the events that matter.
 
     .. code-block:: python
 
@@ -52,26 +52,25 @@ class AbstractHook:
             def after_epoch(self, epoch_id, epoch_data):
                 logging.getLogger(__name__).info("%s: %s", self._text, epoch_data["valid"]["loss"]["mean"])
 
-    A constructor is given ``model``, ``dataset`` and ``output_dir`` when it names them or takes ``**kwargs``, and
-    everything that the configuration says.
+    The constructor receives the arguments in the configuration, and ``model``, ``dataset`` and ``output_dir`` if it
+    names them or takes ``**kwargs``.
 
-    A hook that remembers something from one event to the next overrides :meth:`state_dict` and
-    :meth:`load_state_dict`, or a resumed run forgets it; one that does not says ``stateless = True``.
+    A hook that remembers something between events overrides :meth:`state_dict` and :meth:`load_state_dict`, or a
+    resumed run forgets it; one with nothing to remember sets ``stateless = True``.
     """
 
     EL_HOOK_INIT_ARGS: ClassVar[frozenset[str]] = frozenset({"model", "dataset", "output_dir"})
-    """Injected objects, which every constructor that takes ``**kwargs`` may be given."""
+    """Injected objects that constructors with ``**kwargs`` receive."""
 
     stateless: ClassVar[bool] = False
-    """Whether there is nothing that a resumed run would have to know."""
+    """Whether the hook remembers nothing that a resumed run needs."""
 
     steers_training: ClassVar[bool] = False
-    """Whether the hook saves, steers or stops a training; such a hook steps aside in an evaluation that did not
-    ask for it by name."""
+    """Whether the hook saves, steers or stops a training; it then steps aside in evaluations that do not name it."""
 
     resume_changes: ClassVar[ResumeChanges] = {}
-    """What a change of an argument means to a run that goes on: argument (``*``: any other) → ``safe``, ``refused``, or
-    what it does. Without an entry, a change is safe where the hook is stateless. Shown, and refused, before anything is
+    """What a changed argument means for a resumed run: argument (``*``: any other) → ``safe``, ``refused``, or its
+    effect in words. Without an entry, a change is safe if the hook is stateless. Shown, or refused, before anything is
     written."""
 
     reads: ClassVar[Sequence[NamedTuple]]
@@ -83,21 +82,21 @@ class AbstractHook:
     """What the hook writes, likewise."""
 
     hook_name: str | None = None
-    """What the configuration calls the hook (``name:``), if it does; its state and overrides find it by that."""
+    """The hook's ``name:`` in the configuration, if any; its state and overrides refer to it by that."""
 
     _main_loop: Loop | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         """
         Raises:
-            ConfigError: For every argument that no constructor of the class has taken.
+            ConfigError: For every argument that no constructor of the class took.
         """
         unknown = sorted(set(kwargs) - self.EL_HOOK_INIT_ARGS)
         if unknown:
             raise ConfigError(_unknown_arguments(type(self), unknown))
 
     def register_mainloop(self, main_loop: Loop) -> None:
-        """Tell the hook which loop it observes; it can observe only one.
+        """Attach the hook to the one loop it observes.
 
         Raises:
             HookError: If it is registered already.
@@ -113,23 +112,23 @@ class AbstractHook:
         """Called after the model has run a batch.
 
         Args:
-            stream_name: Name of the stream the batch came from.
-            batch_data: The batch's sources and the model's outputs, ``B`` examples each; one mutable mapping for all
-                hooks of this batch.
+            stream_name: The stream the batch came from.
+            batch_data: The batch's sources and the model's outputs, ``B`` examples each; one mutable mapping shared
+                by all hooks.
 
         Raises:
-            TrainingTerminated: To end the training; the other hooks still see the batch.
+            TrainingTerminated: To end the training; the remaining hooks still see the batch.
         """
 
     def after_epoch(self, epoch_id: int, epoch_data: EpochData) -> None:
         """Called after all streams of an epoch.
 
         Args:
-            epoch_id: Training epochs done; 0 for the zeroth epoch and in evaluation.
+            epoch_id: Training epochs done; 0 in the zeroth epoch and in evaluation.
             epoch_data: Stream → variable → value; hooks write here what later hooks read.
 
         Raises:
-            TrainingTerminated: To end the training; the other hooks still see the epoch.
+            TrainingTerminated: To end the training; the remaining hooks still see the epoch.
         """
 
     def after_epoch_profile(self, epoch_id: int, profile: TimeProfile, streams: Sequence[str]) -> None:
@@ -149,11 +148,11 @@ class AbstractHook:
         """
 
     def state_dict(self) -> StateTree:
-        """All that the hook remembers between events, as a state tree; ``{}`` when it remembers nothing."""
+        """Everything the hook remembers between events, as a state tree; ``{}`` for nothing."""
         return {}
 
     def load_state_dict(self, state: StateTree) -> None:
-        """Take up what :meth:`state_dict` of an equal hook returned.
+        """Take up what :meth:`state_dict` of an equally configured hook returned.
 
         Raises:
             StateError: If the state is not one of this class.
@@ -163,7 +162,7 @@ class AbstractHook:
 
 
 def declares_state(hook: object) -> bool:
-    """Whether the class of a hook says what it remembers, or that it remembers nothing."""
+    """Whether the class of a hook says what it remembers, or that there is nothing to remember."""
     for cls in type(hook).__mro__:
         if cls in (AbstractHook, object):
             return False

@@ -1,4 +1,4 @@
-"""What classes say about changes of their arguments between two attempts on a run."""
+"""What classes declare about arguments that change between two attempts at a run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TypeAlias
 __all__ = ["REFUSED", "SAFE", "ResumeChanges"]
 
 ResumeChanges: TypeAlias = Mapping[str, str]
-"""Argument of the configuration, ``*`` for any other → ``safe``, ``refused``, or what the change does, in words."""
+"""Argument of the configuration, ``*`` for any other → ``safe``, ``refused``, or the effect in words."""
 
 SAFE = "safe"
-"""The run goes on as if it had had the new value from the start, or as if it did not matter to its result."""
+"""The result is that of a run with the new value from the start, or does not depend on the value."""
 
 REFUSED = "refused"
-"""The run cannot go on with another value."""
+"""The run cannot be resumed with another value."""

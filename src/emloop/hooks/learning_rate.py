@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-from emloop._contracts import SAFE, AbstractHook, AbstractModel, ResumeChanges
+from emloop._contracts import SAFE, AbstractHook, AbstractModel, Inspectable, ResumeChanges, Steerable
 from emloop._support.suggest import pick
 from emloop.declare import Scalar, Statistics, Variable
 from emloop.errors import ConfigError, Problem
@@ -215,24 +215,16 @@ class LogLR(AbstractHook):
         logger.info("\t%s: %g", self._name, self._variable.get())
 
 
-class _Steerable(Protocol):
-    """A model whose numbers hooks may change."""
-
-    def get_variable(self, name: str) -> float: ...
-
-    def set_variable(self, name: str, value: float) -> None: ...
-
-
 class _Variable:
     """One number of a model."""
 
     def __init__(self, hook: object, model: Any, name: str, *, changes: bool = True) -> None:
-        if not hasattr(model, "get_variable") or (changes and not hasattr(model, "set_variable")):
+        self._model: Steerable = model
+        if not isinstance(model, Steerable if changes else Inspectable):
             hint = "a model offers its numbers by get_variable(name) and set_variable(name, value)"
             wanted = "change" if changes else "read"
             message = f"{type(hook).__name__}: {type(model).__name__} has no number that a hook could {wanted}"
             raise ConfigError(Problem(message, hints=(hint,)))
-        self._model: _Steerable = model
         self._name = name
 
     def get(self) -> float:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from emloop._contracts import SAFE, AbstractHook, AbstractModel, ResumeChanges
+from emloop._contracts import SAFE, AbstractHook, AbstractModel, Inspectable, ResumeChanges
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM
 from emloop.declare import File, Scalar, Variable
 from emloop.errors import ConfigError, MissingVariableError, Problem, VariableTypeError
@@ -138,7 +138,7 @@ class WriteTensorBoard(AbstractHook):
         self._max_images = at_least("max_images", 1, max_images)
         self._model: Any = model
         self._model_variables = name_list("model_variables", model_variables)
-        if self._model_variables and not hasattr(model, "get_variable"):
+        if self._model_variables and not isinstance(model, Inspectable):
             raise ConfigError(f"model_variables: {type(model).__name__} has no get_variable that could be asked")
         self._tolerate = Tolerance(
             "WriteTensorBoard", on_missing_variable=on_missing_variable, on_unknown_type=on_unknown_type

@@ -11,9 +11,8 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from emloop._contracts import has_state
+from emloop._contracts import Stateful
 from emloop._state.commit import Commit
 from emloop._state.random import random_state, restore_random_state
 from emloop._streams import StreamWrapper
@@ -37,6 +36,7 @@ def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dic
         seq: Number of the commit to be.
         complete: Whether the training has ended.
     """
+    model = loop.model
     components: dict[str, StateTree] = {
         "loop": {
             "training_epochs_done": loop.training_epochs_done,
@@ -44,7 +44,7 @@ def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dic
             "complete": complete,
         },
         "random": random_state(),
-        "model": _model_state(loop.model) if has_state(loop.model) else save_by_model(loop.model, seq, directory),
+        "model": model.state_dict() if isinstance(model, Stateful) else save_by_model(model, seq, directory),
     }
     for name, stream in loop.streams.training().items():
         components[f"streams/{name}"] = stream.state_dict()
@@ -64,9 +64,8 @@ def restore(loop: MainLoop, commit: Commit) -> None:
     state: StateTree = commit.load("loop")
     loop.training_epochs_done = state["training_epochs_done"]
     loop.zeroth_epoch_done = state["zeroth_epoch_done"]
-    if has_state(loop.model):
-        model: Any = loop.model
-        _give(loop, f"model {type(model).__name__}", model.load_state_dict, commit.load("model"))
+    if isinstance(loop.model, Stateful):
+        _give(loop, f"model {type(loop.model).__name__}", loop.model.load_state_dict, commit.load("model"))
     for name, hook in loop.events.by_name.items():
         component = f"hooks/{name}"
         if component in commit.components:
@@ -90,10 +89,6 @@ def restore_streams(loop: MainLoop, commit: Commit, streams: Mapping[str, Stream
             _give(loop, f"stream {name!r}", partial(_seek, stream), commit.load(component))
         stream.open()
     _give(loop, "the random state", restore_random_state, commit.load("random"))
-
-
-def _model_state(model: Any) -> StateTree:
-    return model.state_dict()
 
 
 def _seek(stream: StreamWrapper, state: StateTree) -> None:

@@ -16,7 +16,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from emloop._contracts import AbstractHook, AbstractModel, ResumeChanges, bind_run, optional_method
+from emloop._contracts import AbstractHook, AbstractModel, EpochAware, Prefetching, ResumeChanges, bind_run
 from emloop._state.random import use_seed
 from emloop._streams import StreamWrapper
 from emloop._support.suggest import did_you_mean
@@ -121,13 +121,13 @@ class MainLoop(CaughtInterrupts):
         self.events = HookEvents(hooks)
         self.events.register(self)
         self._run_model = bind_run(model)
-        self._end_epoch = optional_method(model, "end_epoch")
+        self._end_epoch = model.end_epoch if isinstance(model, EpochAware) else None
         self.streams = Streams(
             dataset,
             buffer,
             self._epoch_size,
             self._epoch_profile if self.events.wants_profile else None,
-            optional_method(model, "prefetch"),
+            model.prefetch if isinstance(model, Prefetching) else None,
         )
         self._record = Record()
         self.exit_status = 0

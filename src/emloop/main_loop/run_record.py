@@ -12,7 +12,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
-from emloop._contracts import declares_state, has_state
+from emloop._contracts import Stateful, declares_state
 from emloop._run_dir.provenance import environment
 from emloop._run_dir.run import EndStatus, Run
 from emloop._state.commit import Commit, write_commit
@@ -88,7 +88,7 @@ class RunRecord(Record):
         levels = {name: _LEVELS[stream.level] for name, stream in streams.items()}
         for name, level in levels.items():
             logger.info("Resume of stream %s: %s", name, level)
-        if not has_state(self._loop.model):
+        if not isinstance(self._loop.model, Stateful):
             logger.warning(
                 "Resume of the model: weights only, since %s has no state_dict", type(self._loop.model).__name__
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emloop._contracts import has_state
+from emloop._contracts import Stateful
 from emloop._state.tree import copy_tree, equal_trees
 from emloop.errors import BatchError, ConfigError, EmloopError, MissingVariableError, SavedModelError
 from emloop.types import Batch
@@ -103,7 +103,7 @@ class Running:
         model.set_variable(case.variable, value / 4)  # type: ignore[attr-defined]
         assert model.get_variable(case.variable) == pytest.approx(value / 4)  # type: ignore[attr-defined]
         other = world.create()
-        assert has_state(model)
+        assert isinstance(model, Stateful)
         other.load_state_dict(model.state_dict())  # type: ignore[attr-defined]
         assert other.get_variable(case.variable) == model.get_variable(case.variable)  # type: ignore[attr-defined]
 

@@ -1,0 +1,19 @@
+"""Abilities that a model may have beside :class:`emloop.AbstractModel`; for backends, hooks and plugins.
+
+.. code-block:: python
+
+    if not isinstance(model, Steerable):
+        raise ConfigError(f"{type(model).__name__} has no numbers that a hook could change")
+"""
+
+from emloop._contracts.abilities import (
+    EpochAware,
+    Exportable,
+    Inspectable,
+    Prefetching,
+    Restorable,
+    Stateful,
+    Steerable,
+)
+
+__all__ = ["EpochAware", "Exportable", "Inspectable", "Prefetching", "Restorable", "Stateful", "Steerable"]
