@@ -2,8 +2,8 @@
 
 Copies the digits example, lets its model import torch, and measures whole processes: the interpreter alone, ``emloop
 --help``, and ``emloop check`` with an empty and with a filled cache; and the time to parse a config of 100 lines with
-the places of all keys. A figure is user and system time, the least of several tries, since everything else that the
-machine does can only add to it.
+the places of all keys. Figures are user plus system time, the minimum of several tries, since other load on the machine
+can only add to it.
 
     python benchmarks/check.py [--tries 15] [--check]
 
@@ -31,7 +31,7 @@ LONG_AGO = 1_600_000_000
 
 
 def cpu_ms(command: list[str], directory: Path, tries: int, before: Callable[[], None] = lambda: None) -> float:
-    """User and system time of a process, the least of several tries, in milliseconds."""
+    """User plus system time of a process in milliseconds, the minimum of several tries."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     environment["XDG_CACHE_HOME"] = str(directory / "cache")
     figures = []
@@ -60,7 +60,7 @@ def parsing_ms(tries: int) -> float:
 
 
 def main() -> int:
-    """Measure, print, and compare with what was asked for."""
+    """Measure, print and compare with the limits."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tries", type=int, default=15)
     parser.add_argument("--check", action="store_true")

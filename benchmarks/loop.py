@@ -1,7 +1,7 @@
-"""What does the main loop cost for a batch, beside a bare ``for`` over the same stream and model?
+"""What does the main loop cost per batch, compared with a bare ``for`` over the same stream and model?
 
-Prints microseconds of CPU per batch (best of many interleaved repetitions): a model that does nothing, two inputs, two
-outputs, batches of 32.
+Prints microseconds of CPU per batch (best of many interleaved repetitions) for a model that does nothing, with two
+inputs, two outputs and batches of 32.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OUTPUTS = {"loss": np.zeros(32, np.float32), "accuracy": np.zeros(32, np.float32
 
 
 class Stream:
-    """A dataset whose one stream gives the same batch again and again."""
+    """A dataset with one stream that repeats the same batch."""
 
     def train_stream(self) -> Sequence[Any]:
         """A sequence of batches."""
@@ -36,12 +36,12 @@ class Nothing:
     output_names = ("loss", "accuracy")
 
     def run(self, batch: Any, train: bool, stream: Any = None) -> Any:
-        """Outputs that were made before."""
+        """Precomputed outputs."""
         return OUTPUTS
 
 
 def bare() -> float:
-    """The duties of nobody: run the model on every batch."""
+    """The bare minimum: run the model on every batch."""
     model, batches = Nothing(), Stream().train_stream()
     started = process_time()
     for batch in batches:
@@ -50,7 +50,7 @@ def bare() -> float:
 
 
 def loop(*hooks: Callable[[], Any], **arguments: Any) -> Callable[[], float]:
-    """An epoch of the main loop."""
+    """One epoch of the main loop."""
 
     def measure() -> float:
         main_loop = MainLoop(Nothing(), Stream(), [hook() for hook in hooks], **arguments)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
 """How much CPU does ``emloop ls`` take with many runs?
 
-Trains one small run, copies it with another id and learning rate as often as asked (1,000 times), and measures whole
-processes: the interpreter alone, ``emloop --help``, and several forms of ``emloop ls``. A figure is user and system
-time, the least of several tries, since everything else that the machine does can only add to it.
+Trains one small run, makes 1,000 copies (or as many as asked for) with different ids and learning rates, and measures
+whole processes: the interpreter alone, ``emloop --help``, and several forms of ``emloop ls``. Figures are user plus
+system time, the minimum of several tries, since other load on the machine can only add to it.
 
     python benchmarks/ls.py [--runs 1000] [--tries 5]
 
@@ -84,7 +84,7 @@ FORMS = {
 
 
 def make_runs(directory: Path, number: int) -> Path:
-    """Train once, and copy what a listing may read."""
+    """Train once and copy what a listing may read."""
     (directory / "bench_toy.py").write_text(MODULE)
     (directory / "config.yaml").write_text(CONFIG)
     command = [sys.executable, "-m", "emloop", "train", "config.yaml", "--output_dir", "run"]
@@ -104,7 +104,7 @@ def make_runs(directory: Path, number: int) -> Path:
 
 
 def cpu_of(command: list[str], tries: int) -> float:
-    """Seconds of CPU of a process, the least of several tries; one before them warms the caches."""
+    """Minimum CPU seconds of a process over several tries, after one that warms the caches."""
     spent = []
     for _ in range(tries + 1):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

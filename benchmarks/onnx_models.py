@@ -1,8 +1,8 @@
-"""What does it cost to export a PyTorch model to ONNX, and how fast is it there?
+"""What does exporting a PyTorch model to ONNX cost, and how fast does it run there?
 
-For the convolutional network of examples/digits, and the three networks of ``torch_programs.py``: seconds of the
-export without the comparison, size of the file, seconds of opening it, and milliseconds of an evaluated batch, live and
-by ONNX Runtime, interleaved, for one example and for 32.
+For the convolutional network of examples/digits and the three networks of ``torch_programs.py``: seconds to export
+(without the comparison), file size, seconds to open it, and milliseconds per evaluated batch, live and by ONNX Runtime,
+interleaved, for one example and for 32.
 
     python -m benchmarks onnx_models
 
@@ -48,7 +48,7 @@ ROUNDS = 200
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """How long a call takes."""
+    """Duration of a call in seconds."""
     started = perf_counter()
     call()
     return perf_counter() - started
@@ -84,7 +84,7 @@ def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
     print(f"{'':14}   export     KiB     open" + "".join(f"  torch/{n:<3} onnx/{n:<4} ratio" for n in SIZES))
-    measure("perceptron")  # what is imported with the first export is not the network's
+    measure("perceptron")  # the imports of the first export do not count for the network
     for name in NETWORKS:
         print(measure(name), flush=True)
 

@@ -1,9 +1,9 @@
-"""What does it cost that a PyTorch model needs no source?
+"""What does it cost to make a PyTorch model independent of its source?
 
 For a perceptron, a convolutional network and a transformer, in seconds: what the first save of a run pays for its
-program (exporting it, and comparing it with the live module); every save; restoring with and without source, and the
-first batch of what was restored without. Then, in milliseconds, a training step of the live module and one of the
-restored program, interleaved, and their ratio; and the size of the program.
+program (exporting it and comparing it with the live module); every save; restoring with and without source, and the
+first batch of the model restored without. Then, in milliseconds, a training step of the live module and of the restored
+program, interleaved, and their ratio; and the size of the program.
 
     python benchmarks/torch_programs.py [--steps 60]
 
@@ -72,7 +72,7 @@ def convolutional() -> nn.Module:
 
 
 class Transformer(nn.Module):
-    """Rows of an image as tokens; 110k parameters."""
+    """Takes the rows of an image as tokens; 110k parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ MODELS: Mapping[str, Callable[[], nn.Module]] = {
 
 
 def seconds(call: Callable[[], Any]) -> tuple[float, Any]:
-    """How long a call takes, and what it returns."""
+    """Duration of a call in seconds, and what it returns."""
     started = perf_counter()
     result = call()
     return perf_counter() - started, result
@@ -112,7 +112,7 @@ def measure(name: str, steps: int) -> str:
             model.run(batch, train=True)
         first, path = seconds(lambda: live.save("first"))
         save = statistics.median(seconds(lambda: live.save("later"))[0] for _ in range(5))
-        # As after a resume: the program is there, and is compared again.
+        # As after a resume: the program exists and is compared again.
         verified, _ = seconds(lambda: second.save("later"))
         with_source, _ = seconds(lambda: model_class(None, None, path, **CONFIG))
         without, restored = seconds(lambda: emloop_torch.BaseModel(None, None, path, **CONFIG))

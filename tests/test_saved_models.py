@@ -306,7 +306,7 @@ def test_a_run_without_a_best_model_offers_its_newest_checkpoint(run, caplog):
 
     assert (saved.kind, saved.path.name) == ("checkpoint", "00000002")
     assert equal_trees(saved.tree(), state(2))
-    assert "A damaged checkpoint is passed over" in caplog.text
+    assert "A damaged checkpoint is skipped" in caplog.text
     assert "00000003" in caplog.text
     assert (run / "checkpoints" / "00000003").is_dir()
 
@@ -479,12 +479,12 @@ def test_a_model_saved_anew_while_it_is_read_is_read_as_it_is_now(run, monkeypat
         if steps:
             step = steps.pop(0)
             with monkeypatch.context() as undisturbed:
-                undisturbed.setattr("emloop.saved_models.read_manifest", read_manifest)
+                undisturbed.setattr("emloop.saved_models.reading.read_manifest", read_manifest)
                 write(path, step, rung=f"rung {step}")
         return manifest
 
     with monkeypatch.context() as patch:
-        patch.setattr("emloop.saved_models.read_manifest", read_and_be_overtaken)
+        patch.setattr("emloop.saved_models.reading.read_manifest", read_and_be_overtaken)
         tree = saved.tree()
 
     assert equal_trees(tree, state(3))

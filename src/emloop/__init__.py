@@ -1,6 +1,6 @@
 """emloop: one YAML file becomes a training run that survives anything.
 
-The names below are imported when they are first used, so ``import emloop`` loads neither NumPy nor any framework.
+Names are imported on first use, so ``import emloop`` loads neither NumPy nor any framework.
 """
 
 from typing import TYPE_CHECKING

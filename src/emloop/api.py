@@ -1,4 +1,4 @@
-"""Creating a training from Python: what the command line does, step by step or in one go.
+"""Create a training from Python: what the command line does, step by step or in one go.
 
 .. code-block:: python
 
@@ -14,7 +14,7 @@ import logging
 import secrets
 import shutil
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from emloop._config.kinds import HOOK
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
 from emloop._registry import find_class
 from emloop._run_dir.fork import copy_commit
-from emloop._run_dir.info import RunInfo, read_info
+from emloop._run_dir.info import read_info
 from emloop._run_dir.layout import create_run_dir, current_config
 from emloop._run_dir.run import Run
 from emloop._state.commit import Commit, newest_commit
@@ -78,19 +78,19 @@ def create_output_dir(
     default_model_name: str = "Unnamed",
     output_dir_name: str | None = None,
 ) -> str:
-    """Make a new output directory with a ``config.yaml`` in it.
+    """Create a new output directory with a ``config.yaml`` in it.
 
     Args:
-        config: The configuration; ``model.name`` goes into the directory's name.
-        output_root: Where to make it; made with its parents if it is missing.
-        default_model_name: What to use where the model has no name.
+        config: The configuration; ``model.name`` becomes part of the directory's name.
+        output_root: Where to create it; created with its parents if missing.
+        default_model_name: What to use if the model has no name.
         output_dir_name: Name of the directory, instead of a generated one.
 
     Returns:
         ``output_root`` joined with the name.
 
     Raises:
-        RunDirError: If the directory cannot be made, or exists and is not empty.
+        RunDirError: If the directory cannot be created, or exists and is not empty.
     """
     directory = _make_directory(config, output_root, default_model_name, output_dir_name)
     atomic_write(directory / EL_CONFIG_FILE, written(config))
@@ -98,7 +98,7 @@ def create_output_dir(
 
 
 def create_dataset(config: Mapping[str, Any], output_dir: str | None = None) -> AbstractDataset:
-    """Create the dataset that the section ``dataset`` describes.
+    """Create the dataset described by the section ``dataset``.
 
     Args:
         config: The configuration.
@@ -116,13 +116,13 @@ def create_model(
     dataset: object = None,
     restore_from: str | None = None,
 ) -> AbstractModel:
-    """Create the model that the section ``model`` describes.
+    """Create the model described by the section ``model``.
 
     Args:
         config: The configuration.
         output_dir: The run directory, where the model saves itself.
         dataset: The dataset.
-        restore_from: Saved model, run or checkpoint to restore from. If the model's class cannot be found then, the
+        restore_from: Saved model, run or checkpoint to restore from. If the model's class cannot be found, the
             ``restore_fallback`` of the configuration, or of the saved model, takes its place.
 
     Raises:
@@ -134,12 +134,12 @@ def create_model(
 def create_hooks(
     config: Mapping[str, Any], model: object = None, dataset: object = None, output_dir: str | None = None
 ) -> list[AbstractHook]:
-    """Create the hooks that the section ``hooks`` lists, in its order.
+    """Create the hooks listed in the section ``hooks``, in that order.
 
-    A ``TrainingTrace`` is added at the end where there is an output directory and the configuration names none.
+    Given an output directory, a ``TrainingTrace`` is added at the end if the configuration names none.
 
     Raises:
-        ConfigError: With every mistake that was found.
+        ConfigError: With every mistake found.
     """
     hooks = _build.build_hooks(config, model, dataset, output_dir)
     trace = find_class("TrainingTrace", HOOK)
@@ -154,35 +154,36 @@ def create_emloop_training(
     restore_from: str | None = None,
     output_dir_name: str | None = None,
 ) -> EmloopTraining:
-    """Make a run directory and everything that a training, or an evaluation, needs.
+    """Create a run directory and everything that a training, or an evaluation, needs.
 
     Args:
         config: The configuration; not modified.
         output_root: Where run directories live.
-        restore_from: What the model shall restore from; epochs are counted from 0 all the same.
+        restore_from: What the model restores itself from; epochs are counted from 0 all the same.
         output_dir_name: Name of the run directory, instead of a generated one.
 
     Raises:
-        ConfigError: With every mistake that was found; no directory is made then.
-        RunDirError: If the directory cannot be made.
+        ConfigError: With every mistake found; no directory is created then.
+        RunDirError: If the directory cannot be created.
     """
     _build.check(config, MainLoop, restoring=restore_from is not None)
     evaluates = getattr(config, "evaluates", None)
     config = copy.deepcopy(config) if evaluates is None else _without_steering_hooks(config)
-    parent = _parent(restore_from)
+    origin, parent = None, None
+    if restore_from is not None:
+        path = Path(restore_from)
+        runs = (place for place in (path, path.parent, path.parent.parent) if (place / EL_RUN_FILE).is_file())
+        origin = next(map(read_info, runs), None)
+        parent = {"run_id": origin.run_id if origin else None, "path": restore_from, "commit": None}
     seed = (config.get("main_loop") or {}).get("seed")
-    if seed is None and evaluates is not None and parent is not None:
-        seed = parent.seed  # an evaluation splits and shuffles as its training did
-    directory = _make_directory(config, output_root, "Unnamed", output_dir_name)
+    if seed is None and evaluates is not None and origin is not None:
+        seed = origin.seed  # an evaluation splits and shuffles as its training did
     run = Run.create(
-        directory,
+        _make_directory(config, output_root, "Unnamed", output_dir_name),
         kind="training" if evaluates is None else "evaluation",
-        config_text=written(config),
-        source=getattr(config, "source", None),
-        bases=getattr(config, "bases", ()),
         seed=secrets.randbits(32) if seed is None else seed,
-        command=sys.argv,
-        parent=None if restore_from is None else _origin(restore_from, parent),
+        parent=parent,
+        **_written(config),
     )
     with _failing(run):
         return _assemble(config, run, restore_from)
@@ -191,21 +192,32 @@ def create_emloop_training(
 def resume_emloop_training(
     config: Mapping[str, Any], run_dir: str | Path, *, only_finish: bool = False
 ) -> EmloopTraining:
-    """Make everything that is needed to go on with a run, exactly where its last commit left it.
+    """Create everything needed to go on with a run, exactly where its last commit left it.
 
     Args:
         config: The run's configuration, possibly with overrides; not modified.
         run_dir: The run directory.
-        only_finish: Whether the training had ended with its last commit, so that only the end is missing.
+        only_finish: Whether the training ended with its last commit, so that only the end is missing.
 
     Raises:
-        ConfigError: With every mistake that was found; nothing is written then.
-        RunLockedError: If another process is working on the run.
+        ConfigError: With every mistake found; nothing is written then.
+        RunLockedError: If another process works on the run.
         CannotResumeError: If something does not take its state back.
     """
     config = copy.deepcopy(config)
     _build.check(config, MainLoop, restoring=True)
-    run, commit = _reopen(Path(run_dir), config)
+    checkpoints = Path(run_dir) / EL_CHECKPOINTS_DIR
+    commit: Commit | None = None
+
+    def newest() -> tuple[int | None, Iterable[Mapping[str, Any]]]:
+        nonlocal commit
+        clean_leftovers(checkpoints)
+        commit, rejected = newest_commit(checkpoints, set_aside=True)
+        for name, reason in rejected:
+            logger.warning("Commit %s cannot be used and is set aside: %s", name, reason)
+        return (commit.seq, commit.info["appended"]) if commit else (None, ())
+
+    run = Run.reopen(run_dir, config_text=written(config), command=sys.argv, prepare=newest)
     with _failing(run):
         return _assemble(config, run, None, commit, only_finish=only_finish)
 
@@ -216,10 +228,10 @@ def fork_emloop_training(
     output_root: str | Path,
     output_dir_name: str | None = None,
 ) -> EmloopTraining:
-    """Make a new run that goes on from a commit of another, with its full state and its numbering.
+    """Create a new run that goes on from a commit of another, with its full state and its numbering.
 
-    The new directory starts with a copy of the commit, of the files that only grow, as long as they were then, and of
-    the saved models.
+    The new directory starts with copies of the commit, of the append-only files at their length back then, and of the
+    saved models.
 
     Args:
         config: The configuration of the new run.
@@ -228,8 +240,8 @@ def fork_emloop_training(
         output_dir_name: Name of the run directory, instead of a generated one.
 
     Raises:
-        ConfigError: With every mistake that was found; no directory is made then.
-        RunDirError: If the directory cannot be made.
+        ConfigError: With every mistake found; no directory is created then.
+        RunDirError: If the directory cannot be created.
         CannotResumeError: If something does not take its state back.
     """
     config = copy.deepcopy(config)
@@ -240,13 +252,10 @@ def fork_emloop_training(
     run = Run.create(
         directory,
         kind="training",
-        config_text=written(config),
-        source=getattr(config, "source", None),
-        bases=getattr(config, "bases", ()),
         seed=info.seed,
-        command=sys.argv,
         parent={"run_id": info.run_id, "path": str(origin), "commit": commit.seq},
         prepare=lambda: copy_commit(commit, origin, directory, saved_files(commit.load("model"))),
+        **_written(config),
     )
     with _failing(run):
         return _assemble(config, run, None, commit)
@@ -264,7 +273,7 @@ def create_main_loop(config: Mapping[str, Any], output_root: str | Path, restore
 
 
 def delete_output_dir(output_dir: str | Path) -> None:
-    """Remove a directory with everything in it; a missing one is fine."""
+    """Remove a directory with all its contents; a missing one is fine."""
     if Path(output_dir).exists():
         logger.info("Removing output directory %s", output_dir)
         shutil.rmtree(output_dir)
@@ -298,20 +307,14 @@ def _assemble(
     return EmloopTraining(output_dir, dataset, model, hooks, main_loop)
 
 
-def _reopen(directory: Path, config: Mapping[str, Any]) -> tuple[Run, Commit | None]:
-    """Take a run's lock, find its newest good commit, and cut the files that only grow back to it."""
-    found: list[Commit | None] = []
-
-    def newest() -> tuple[int | None, Sequence[Mapping[str, Any]]]:
-        clean_leftovers(directory / EL_CHECKPOINTS_DIR)
-        commit, rejected = newest_commit(directory / EL_CHECKPOINTS_DIR, set_aside=True)
-        for name, reason in rejected:
-            logger.warning("Commit %s cannot be used and is set aside: %s", name, reason)
-        found.append(commit)
-        return (commit.seq, commit.info["appended"]) if commit else (None, ())
-
-    run = Run.reopen(directory, config_text=written(config), command=sys.argv, prepare=newest)
-    return run, found[0]
+def _written(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a new run keeps of the configuration and the command line."""
+    return {
+        "config_text": written(config),
+        "source": getattr(config, "source", None),
+        "bases": getattr(config, "bases", ()),
+        "command": sys.argv,
+    }
 
 
 def _make_directory(
@@ -329,7 +332,7 @@ def _make_directory(
 
 @contextmanager
 def _failing(run: Run) -> Generator[None]:
-    """End the attempt as failed if what is inside fails."""
+    """End the attempt as failed if the block fails."""
     try:
         yield
     except BaseException as error:
@@ -340,12 +343,11 @@ def _failing(run: Run) -> Generator[None]:
 
 
 def _write_fallback(config: Mapping[str, Any], run: Run, model: object) -> None:
-    """Write ``model.restore_fallback`` into the run's configuration, so that it can be restored without the source."""
+    """Write ``model.restore_fallback`` into the run's configuration, so that it can be restored without its source."""
     fallback = _build.fallback_name(model)
-    path = current_config(run.directory)
     if fallback is not None and config["model"].get("restore_fallback") != fallback:
         described = {**config, "model": {**config["model"], "restore_fallback": fallback}}
-        atomic_write(path, written(described))
+        atomic_write(current_config(run.directory), written(described))
 
 
 def _check_streams(main_loop: MainLoop, config: Mapping[str, Any]) -> None:
@@ -368,8 +370,7 @@ def _without_steering_hooks(config: Mapping[str, Any]) -> Mapping[str, Any]:
     kept: list[Any] = []
     aside: list[str] = []
     for entry, item in zip(hook_entries(config), config.get("hooks") or [], strict=True):
-        steers = getattr(find_class(entry.name, HOOK), "steers_training", False)
-        if steers:
+        if getattr(find_class(entry.name, HOOK), "steers_training", False):
             aside.append(entry.name)
         else:
             kept.append(item)
@@ -377,18 +378,3 @@ def _without_steering_hooks(config: Mapping[str, Any]) -> Mapping[str, Any]:
         logger.info("Hooks that save, steer or stop step aside in an evaluation: %s", ", ".join(aside))
     config["hooks"] = kept  # type: ignore[index]
     return config
-
-
-def _parent(restore_from: str | None) -> RunInfo | None:
-    """The run that a model is restored from, where it is one of ours."""
-    if restore_from is None:
-        return None
-    path = Path(restore_from)
-    for directory in (path, path.parent, path.parent.parent):
-        if (directory / EL_RUN_FILE).is_file():
-            return read_info(directory)
-    return None
-
-
-def _origin(restore_from: str, parent: RunInfo | None) -> dict[str, Any]:
-    return {"run_id": parent.run_id if parent else None, "path": restore_from, "commit": None}

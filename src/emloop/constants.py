@@ -25,7 +25,7 @@ EL_DEFAULT_TRAIN_STREAM = "train"
 EL_NA_STR = "N/A"
 
 EL_BUFFER_SLEEP = 0.02
-"""Kept for programs that compute with it. No thread of emloop sleeps."""
+"""Kept for programs that use it; no thread of emloop sleeps."""
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -33,4 +33,4 @@ EXIT_USAGE = 2
 EXIT_CANNOT_RESUME = 3
 EXIT_UNTRUSTED = 4
 EXIT_STOPPED = 75
-"""What the process of a run or a command ends with; 75: stopped by a signal, can be resumed."""
+"""Exit codes of runs and commands; 75: stopped by a signal, can be resumed."""

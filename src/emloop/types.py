@@ -22,7 +22,7 @@ Stream = Iterable[Batch]
 """What a dataset's ``<name>_stream`` method returns."""
 
 EpochData = MutableMapping[str, MutableMapping[str, Any]]
-"""Stream name → variable name → what the hooks of this epoch have found out."""
+"""Stream name → variable name → what the hooks found out in this epoch."""
 
 TimeProfile = Mapping[str, Sequence[float]]
 """Event name, e.g. ``read_batch_train`` → seconds, one per occurrence."""
@@ -32,7 +32,7 @@ Objective = Literal["min", "max"]
 
 StateTree = Any
 """Nested ``dict`` (with ``str`` keys) and ``list`` of ``None``, ``bool``, ``int``, ``float``, ``str``, ``bytes`` and
-NumPy arrays: everything that a ``state_dict`` may return. Never pickled."""
+NumPy arrays: whatever a ``state_dict`` may return. Never pickled."""
 
 
 class TrainingTerminated(Exception):

@@ -1,9 +1,9 @@
-"""Training scikit-learn estimators batch by batch, with ``partial_fit``."""
+"""Train scikit-learn estimators batch by batch, with ``partial_fit``."""
 
 from emloop.errors import MissingExtraError
 
 try:
-    import sklearn as _sklearn  # noqa: F401 - so that its absence is one clear line
+    import sklearn as _sklearn  # noqa: F401 - its absence shall be one clear line
     import skops as _skops  # noqa: F401
 except ModuleNotFoundError as error:
     raise MissingExtraError("emloop_sklearn", "sklearn") from error

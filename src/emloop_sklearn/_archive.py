@@ -1,11 +1,11 @@
-"""An estimator as bytes and back, by skops: no pickle is written or read.
+"""Estimators as bytes and back, by skops: no pickle is written or read.
 
-skops writes a zip archive of ``schema.json`` and NumPy files, and puts into it what differs from process to process:
-object identities, which also name the files, and times. :func:`dump` takes these out, so that estimators that are equal
-to the bit have equal bytes; that is what lets a resumed run be compared with one that was never stopped.
+skops writes a zip archive of ``schema.json`` and NumPy files, which includes things that differ between processes:
+object identities, which also name the files, and times. :func:`dump` removes these, so that equal estimators have equal
+bytes and a resumed run can be compared with one that was never stopped.
 
-:func:`load` makes objects only of types that cannot do harm by themselves: those that skops trusts, and further classes
-(not functions) that an imported scikit-learn, NumPy or SciPy defines. Every other type must be agreed to by name.
+:func:`load` only creates objects of types that cannot do harm by themselves: those that skops trusts, and classes (not
+functions) defined by an imported scikit-learn, NumPy or SciPy. Every other type must be agreed to by name.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ _NEVER_TRUSTED = frozenset(
 """Classes that index memory with unchecked numbers from the file (scikit-learn #34558)."""
 
 _UNCHANGING = frozenset({"FunctionNode", "JsonNode", "TupleNode", "TypeNode"})
-"""Loaders of objects of which it makes no difference who else refers to the same one."""
+"""Loaders of immutable objects, for which sharing makes no difference."""
 
 _UNREADABLE = (BadZipFile, EOFError, KeyError, ValueError, TypeError, AttributeError, ImportError, RecursionError)
 
 
 def dump(estimator: Any) -> bytes:
-    """An estimator with all that it has learned, as bytes; equal estimators give equal bytes.
+    """Render an estimator and all it has learned as bytes; equal estimators give equal bytes.
 
     Raises:
         StateError: If skops cannot write one of its parts.
     """
     try:
-        # A copy keeps the order of an array's axes in memory, which skops loses where there are gaps between them; and
-        # sums of the same numbers in another order may differ in their last bits.
+        # A copy keeps the memory order of an array's axes, which skops loses if there are gaps between them; sums of
+        # the same numbers in another order may differ in the last bits.
         archive = skops.io.dumps(copy.deepcopy(estimator))
     except (TypeError, ValueError, AttributeError) as error:
         raise StateError(f"{type(estimator).__name__} cannot be saved: {error}") from error
@@ -56,11 +56,11 @@ def dump(estimator: Any) -> bytes:
 
 
 def untrusted_types(archive: bytes, trusted: Collection[str] = ()) -> list[str]:
-    """The types in an archive that somebody would have to agree to first.
+    """Types in an archive that somebody would have to agree to first.
 
     Args:
         archive: What :func:`dump` returned.
-        trusted: Full names of types that are agreed to already.
+        trusted: Full names of types already agreed to.
 
     Raises:
         StateError: If the archive cannot be read.
@@ -69,10 +69,10 @@ def untrusted_types(archive: bytes, trusted: Collection[str] = ()) -> list[str]:
 
 
 def require_trusted(estimator: Any, trusted: Collection[str] = ()) -> None:
-    """Make sure that an estimator, once saved, will be restored.
+    """Refuse an estimator that could be saved but not restored.
 
     Raises:
-        ConfigError: If it holds types that would not be trusted then; lists them.
+        ConfigError: If it holds types that would not be trusted; lists them.
         StateError: If it cannot even be saved.
     """
     foreign = untrusted_types(dump(estimator), trusted)
@@ -83,21 +83,21 @@ def require_trusted(estimator: Any, trusted: Collection[str] = ()) -> None:
 
 
 def load(archive: bytes, trusted: Collection[str] = ()) -> Any:
-    """The estimator that :func:`dump` has written.
+    """Rebuild the estimator rendered by :func:`dump`.
 
     Args:
         archive: What :func:`dump` returned.
-        trusted: Full names of types to make objects of, beside those that are always allowed.
+        trusted: Full names of types to allow beside those that are always allowed.
 
     Raises:
-        UntrustedError: If there are other types in it; lists them.
+        UntrustedError: If it contains other types; lists them.
         StateError: If the archive cannot be read.
     """
     unknown = _unknown_to_skops(archive)
     foreign = _foreign(unknown, trusted)
     if foreign:
         raise UntrustedError(
-            f"the estimator holds types that loading must not trust by itself: {', '.join(foreign)}\n"
+            f"the estimator contains types that are not trusted by default: {', '.join(foreign)}\n"
             f"  if you know where it comes from: trusted_types: [{', '.join(foreign)}]"
         )
     try:
@@ -120,14 +120,14 @@ def _foreign(names: Iterable[str], trusted: Collection[str]) -> list[str]:
 
 
 def _check_sizes(file: ZipFile, size: int) -> None:
-    """Refuse an archive that would unpack to more than its own size; :func:`dump` never compresses."""
+    """Refuse an archive that would unpack to more than its own size; :func:`dump` does not compress."""
     entries = file.infolist()
     if any(entry.compress_type != ZIP_STORED for entry in entries) or sum(e.file_size for e in entries) > size:
         raise ValueError("it is compressed")
 
 
 def _is_library_class(name: str) -> bool:
-    # skops has imported every module with an estimator in it; importing further ones would run their code.
+    # skops has imported every module that holds an estimator; importing others would run their code.
     module, _, attribute = name.rpartition(".")
     found = getattr(sys.modules.get(module), attribute, None)
     return module.partition(".")[0] in _LIBRARIES and isinstance(found, type) and name not in _NEVER_TRUSTED
@@ -138,15 +138,17 @@ def _unreadable(error: Exception) -> StateError:
 
 
 def _normalised(archive: bytes) -> bytes:
-    """An archive that loads as the given one does, without identities and times.
+    """Strip an archive of identities and times.
 
-    Only identities that are shared, by objects that can change, mean something; they are numbered in order. Files are
-    named by their content.
+    Only identities shared by mutable objects mean something; they are numbered in order. Files are named by their
+    content.
     """
     with ZipFile(io.BytesIO(archive)) as file:
         content = {name: file.read(name) for name in file.namelist()}
     schema = json.loads(content.pop(_SCHEMA))
-    names = {name: _content_name(name, data) for name, data in content.items()}
+    names = {
+        name: f"{hashlib.sha256(data).hexdigest()[:32]}.{name.rpartition('.')[2]}" for name, data in content.items()
+    }
     references = Counter(node["__id__"] for node in _nodes(schema) if _can_change(node))
     numbers: dict[int, int] = {}
     for node in _nodes(schema):
@@ -157,11 +159,15 @@ def _normalised(archive: bytes) -> bytes:
             node["file"] = names[node["file"]]
     files = {names[name]: data for name, data in content.items()}
     files[_SCHEMA] = json.dumps(schema, separators=(",", ":")).encode()
-    return _zipped(files)
+    buffer = io.BytesIO()
+    with ZipFile(buffer, "w", ZIP_STORED) as file:
+        for name in sorted(files):
+            file.writestr(ZipInfo(name), files[name])
+    return buffer.getvalue()
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:
-    """Every node of a schema: mappings with an identity, outermost first."""
+    """All nodes of a schema, i.e. mappings with an identity, outermost first."""
     if isinstance(value, dict):
         if "__id__" in value:
             yield value
@@ -176,15 +182,3 @@ def _can_change(node: dict[str, Any]) -> bool:
     loader = node.get("__loader__")
     is_scalar = loader == "NdArrayNode" and node.get("__class__") != "ndarray"
     return loader not in _UNCHANGING and not is_scalar
-
-
-def _content_name(name: str, data: bytes) -> str:
-    return f"{hashlib.sha256(data).hexdigest()[:32]}.{name.rpartition('.')[2]}"
-
-
-def _zipped(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with ZipFile(buffer, "w", ZIP_STORED) as file:
-        for name in sorted(files):
-            file.writestr(ZipInfo(name), files[name])
-    return buffer.getvalue()

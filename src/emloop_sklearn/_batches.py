@@ -1,4 +1,4 @@
-"""The sources of a batch as arrays, and what must be there of the outputs."""
+"""Converts the sources of a batch to arrays and checks its outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["array_of", "checked_output"]
 
 
 def array_of(batch: Batch, name: str) -> npt.NDArray[Any]:
-    """One source of a batch, first axis ``B``.
+    """Convert one source of a batch to an array, first axis ``B``.
 
     Raises:
         BatchError: If its examples differ in shape.
@@ -27,10 +27,10 @@ def array_of(batch: Batch, name: str) -> npt.NDArray[Any]:
 
 
 def checked_output(outputs: Mapping[str, Any], name: str, examples: int) -> Any:
-    """An output, if it is there and has a value for every example.
+    """Return an output if it has a value for every example.
 
     Raises:
-        MissingVariableError: If it is not there.
+        MissingVariableError: If there is no such output.
         BatchError: If its first axis is not ``B``.
     """
     if name not in outputs:

@@ -1,4 +1,4 @@
-"""Estimators described by a configuration alone.
+"""Builds estimators from their description in a configuration.
 
 .. code-block:: yaml
 
@@ -8,8 +8,8 @@
         - [scale, {class: sklearn.preprocessing.StandardScaler}]
         - [classify, {class: sklearn.linear_model.SGDClassifier, loss: log_loss}]
 
-A mapping with ``class`` stands for an object, wherever it occurs; everything else is passed on as it is. All mistakes
-are reported at once.
+A mapping with ``class`` stands for an object, wherever it occurs; everything else is passed on as is. All mistakes are
+reported at once.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _SEED = "random_state"
 
 
 def build_estimator(description: Any, seed: int | None) -> Any:
-    """The estimator that a configuration describes.
+    """Build the estimator that a configuration describes.
 
     Args:
         description: ``class`` (full name) and the arguments of its constructor.
-        seed: What every ``random_state`` becomes that the description leaves out.
+        seed: Value of every ``random_state`` that the description leaves out.
 
     Raises:
         ConfigError: With all mistakes: unknown classes and arguments, values that scikit-learn does not accept.
@@ -41,25 +41,22 @@ def build_estimator(description: Any, seed: int | None) -> Any:
     builder = _Builder(seed)
     estimator = builder.build(description, "")
     if builder.problems:
-        raise ConfigError(map(_told, builder.problems))
+        raise ConfigError(
+            Problem(": ".join(filter(None, ("estimator", found.path.lstrip("."), found.message))), hints=found.hints)
+            for found in builder.problems
+        )
     return estimator
 
 
-def _told(problem: Problem) -> Problem:
-    """A problem in the grammar ``argument: what is wrong``, with the part of the argument."""
-    parts = ("estimator", problem.path.lstrip("."), problem.message)
-    return Problem(": ".join(part for part in parts if part), hints=problem.hints)
-
-
 class _Builder:
-    """Builds what it can, and gathers what is wrong with the rest."""
+    """Builds what it can and collects the problems of the rest."""
 
     def __init__(self, seed: int | None) -> None:
         self.problems: list[Problem] = []
         self._seed = seed
 
     def build(self, value: Any, path: str) -> Any:
-        """What a part of the configuration stands for; ``None`` where it is wrong."""
+        """Build what a part of the configuration stands for; ``None`` if it is wrong."""
         if isinstance(value, Mapping):
             problems_before = len(self.problems)
             parts = {key: self.build(part, f"{path}.{key}") for key, part in value.items()}
@@ -82,10 +79,8 @@ class _Builder:
             return None
         if _SEED in accepted and self._seed is not None:
             arguments.setdefault(_SEED, self._seed)
-        return self._checked(cls(**arguments), path)
-
-    def _checked(self, built: Any, path: str) -> Any:
-        # scikit-learn looks at the values of its own classes only when it fits, which may be an epoch later.
+        built = cls(**arguments)
+        # scikit-learn validates the values of its own classes only on fitting, which may be an epoch later.
         if hasattr(built, "_parameter_constraints"):
             try:
                 built._validate_params()
@@ -95,15 +90,15 @@ class _Builder:
 
 
 def _find_class(name: Any) -> type[Any]:
-    """The class of a full name.
+    """Import a class by its full name.
 
     Raises:
-        UnknownClassError: If the name leads nowhere, or to something that is not in the manner of scikit-learn.
+        UnknownClassError: If the name leads nowhere, or to something unlike a scikit-learn estimator.
     """
     if "." not in str(name):
         hint = "write the full name, e.g. sklearn.linear_model.SGDClassifier"
         raise UnknownClassError(Problem(f"expected package.module.Class, got {name!r}", hints=(hint,)))
     found = import_object(name)
     if not isinstance(found, type) or not hasattr(found, "get_params"):
-        raise UnknownClassError(f"{name} is no class with get_params, as those of scikit-learn have")
+        raise UnknownClassError(f"{name} is not a class with get_params, as those of scikit-learn have")
     return found

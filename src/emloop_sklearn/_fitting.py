@@ -1,9 +1,8 @@
-"""Fitting any estimator to one batch, and answering before there was one."""
+"""Fits any estimator to one batch, and stands in for it before the first one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,36 +14,27 @@ from sklearn.utils.validation import check_is_fitted
 
 from emloop.errors import ConfigError, Problem
 
-__all__ = [
-    "FirstGuess",
-    "fit",
-    "fitting_problems",
-    "is_fitted",
-    "last_step",
-    "to_classes",
-]
+__all__ = ["FirstGuess", "fit", "fitting_problems", "is_fitted", "last_step", "to_classes"]
 
 _Array = npt.NDArray[Any]
 
 
 def last_step(estimator: Any) -> Any:
-    """The estimator itself, or the last one of a pipeline."""
+    """The estimator itself, or the last step of a pipeline."""
     return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
 
 
 def is_fitted(estimator: Any) -> bool:
-    """Whether an estimator has learned something already, or has nothing to learn."""
+    """Whether an estimator has learned something, or has nothing to learn."""
     try:
         check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    except TypeError:  # it has no fit, only partial_fit
+    except (NotFittedError, TypeError):  # the latter if it has no fit, only partial_fit
         return False
     return True
 
 
 def fitting_problems(estimator: Any) -> list[Problem]:
-    """The parts of an estimator that can only be fitted to all data at once."""
+    """Find the parts of an estimator that can only be fitted to all data at once."""
     *transformers, last = _steps(estimator)
     stuck = [step for step in transformers if not hasattr(step, "partial_fit") and not is_fitted(step)]
     if not hasattr(last, "partial_fit"):
@@ -56,12 +46,12 @@ def fitting_problems(estimator: Any) -> list[Problem]:
 
 
 def fit(estimator: Any, features: _Array, labels: _Array | None, classes: _Array | None) -> None:
-    """Fit an estimator to one more batch; in a pipeline, every step to what the steps before it make of the batch.
+    """Fit an estimator to one more batch; in a pipeline, every step to the output of the steps before it.
 
     Args:
         estimator: Anything with ``partial_fit``, or a pipeline of such and of transformers that learn nothing.
         features: ``[B, F]``.
-        labels: ``[B]`` (or ``[B, T]``) where the estimator learns from them.
+        labels: ``[B]`` (or ``[B, T]``) if the estimator learns from them.
         classes: All classes ``[C]``, for a classifier's first batch.
 
     Raises:
@@ -85,7 +75,7 @@ def fit(estimator: Any, features: _Array, labels: _Array | None, classes: _Array
 
 
 def to_classes(classes: Any, dataset: Any) -> _Array | None:
-    """All classes, in order, or ``None`` where nobody names them.
+    """All classes in order; ``None`` if neither argument names them.
 
     Args:
         classes: Their number (they are 0, 1, …), the list of them, or ``None`` for the dataset's ``num_classes``.
@@ -107,11 +97,11 @@ def to_classes(classes: Any, dataset: Any) -> _Array | None:
 
 
 class FirstGuess:
-    """What stands in for an estimator that has not seen a batch: all classes alike, zeros, features as they are.
+    """Stands in for an estimator that has not seen a batch: equal probabilities, zeros, unchanged features.
 
     Args:
         estimator: The estimator that will be fitted.
-        classes: All classes ``[C]``; needed where the estimator is a classifier.
+        classes: All classes ``[C]``; required for a classifier.
     """
 
     def __init__(self, estimator: Any, classes: _Array | None) -> None:
@@ -119,19 +109,16 @@ class FirstGuess:
         if classes is not None:
             self.classes_ = classes
             if hasattr(estimator, "predict_proba"):
-                self.predict_proba = partial(_alike, len(classes))
+                count = len(classes)
+                self.predict_proba = lambda features: np.full((len(features), count), 1 / count)
 
     def predict(self, features: _Array) -> _Array:
         """The first class, or zero, for every example."""
         return np.zeros(len(features)) if self._classes is None else np.repeat(self._classes[:1], len(features))
 
     def transform(self, features: _Array) -> _Array:
-        """The features as they are."""
+        """The features, unchanged."""
         return features
-
-
-def _alike(classes: int, features: _Array) -> _Array:
-    return np.full((len(features), classes), 1 / classes)
 
 
 def _steps(estimator: Any) -> Iterator[Any]:

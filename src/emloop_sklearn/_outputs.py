@@ -1,4 +1,4 @@
-"""What an estimator can tell about a batch, and how it is computed.
+"""Outputs that an estimator can compute for a batch.
 
 Symbols: ``B`` examples, ``C`` classes, ``F`` features, ``T`` targets.
 """
@@ -20,11 +20,11 @@ __all__ = ["compute", "output_problems"]
 _Array = npt.NDArray[Any]
 
 _LEAST_PROBABILITY = 1e-12
-"""What the true class has at least, so that one wrong and certain answer does not make the mean loss infinite."""
+"""Lower bound for the true class, so that one wrong and certain answer does not make the mean loss infinite."""
 
 
 def output_problems(estimator: Any, outputs: Collection[str], *, has_labels: bool) -> list[Problem]:
-    """What is wrong with the outputs that a configuration asks an estimator for."""
+    """Find what is wrong with the outputs that a configuration requests from an estimator."""
     offered = _offered_by(estimator)
     problems = []
     for name in outputs:
@@ -40,10 +40,10 @@ def output_problems(estimator: Any, outputs: Collection[str], *, has_labels: boo
 
 
 def compute(outputs: Collection[str], estimator: Any, features: _Array, labels: _Array | None) -> dict[str, _Array]:
-    """The outputs asked for.
+    """Compute the requested outputs.
 
     Args:
-        outputs: Names out of ``predictions``, ``probabilities``, ``transformed``, ``loss`` and ``accuracy``.
+        outputs: Names among ``predictions``, ``probabilities``, ``transformed``, ``loss`` and ``accuracy``.
         estimator: A fitted estimator, or a guess.
         features: ``[B, F]``.
         labels: ``[B]``, for regressors also ``[B, T]``; needed by ``loss`` and ``accuracy``.
@@ -66,21 +66,16 @@ def compute(outputs: Collection[str], estimator: Any, features: _Array, labels: 
         if "loss" in wanted and classifies:
             computed["loss"] = _log_loss(computed["probabilities"], labels, estimator.classes_)
         elif "loss" in wanted:
-            computed["loss"] = _squared_error(computed["predictions"], labels)
+            rows = len(labels)
+            errors = computed["predictions"].reshape(rows, -1) - labels.reshape(rows, -1)
+            computed["loss"] = np.square(errors).mean(axis=1)
     return {name: computed[name] for name in outputs if name in computed}
 
 
 def _offered_by(estimator: Any) -> Mapping[str, bool]:
     """Output → whether it needs the labels."""
-    offered = {
-        name: False
-        for name, method in (
-            ("predictions", "predict"),
-            ("probabilities", "predict_proba"),
-            ("transformed", "transform"),
-        )
-        if hasattr(estimator, method)
-    }
+    methods = {"predictions": "predict", "probabilities": "predict_proba", "transformed": "transform"}
+    offered = {name: False for name, method in methods.items() if hasattr(estimator, method)}
     if "probabilities" in offered or is_regressor(estimator):
         offered["loss"] = True
     if is_classifier(estimator):
@@ -92,19 +87,9 @@ def _log_loss(probabilities: _Array, labels: _Array, classes: _Array) -> _Array:
     columns = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     strange = labels[classes[columns] != labels]
     if len(strange):
-        raise BatchError(f"labels: {strange[0]} is none of the {len(classes)} classes {_shortened(classes)}")
+        names = [str(name) for name in classes]
+        listed = ", ".join(names if len(names) <= 10 else [*names[:4], "…", names[-1]])
+        raise BatchError(f"labels: {strange[0]} is none of the {len(classes)} classes {listed}")
     true_class = np.take_along_axis(probabilities, columns[:, None], axis=1)[:, 0]
     loss: _Array = -np.log(np.maximum(true_class, _LEAST_PROBABILITY))
     return loss
-
-
-def _squared_error(predictions: _Array, labels: _Array) -> _Array:
-    rows = len(labels)
-    errors = predictions.reshape(rows, -1) - labels.reshape(rows, -1)
-    loss: _Array = np.square(errors).mean(axis=1)
-    return loss
-
-
-def _shortened(classes: _Array) -> str:
-    names = [str(name) for name in classes]
-    return ", ".join(names if len(names) <= 10 else [*names[:4], "…", names[-1]])

@@ -1,7 +1,7 @@
-"""Parameters of an estimator that change while it learns: the learning rate, and what a new configuration says.
+"""Parameters of an estimator that may change while it learns: the learning rate, and what a new configuration changes.
 
-A restored estimator brings its parameters along. Numbers that act anew on every batch (rates, penalties) follow the
-configuration where it has changed since; sizes and choices, which the learned state was made for, stay.
+A restored estimator brings its parameters along. Numbers that act on every batch anew (rates, penalties) follow the
+configuration if it has changed since; sizes and choices, which the learned state depends on, stay.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SGD_RATE = "eta0"
 
 
 def get_variable(estimator: Any, name: str) -> float:
-    """The value of ``learning_rate``; that of the beginning where the estimator has a schedule of its own.
+    """Value of ``learning_rate``; the initial one if the estimator has a schedule of its own.
 
     Raises:
         MissingVariableError: If it is another name, or the estimator has none or computes its own.
@@ -33,7 +33,7 @@ def get_variable(estimator: Any, name: str) -> float:
 
 
 def set_variable(estimator: Any, name: str, value: float) -> None:
-    """Set ``learning_rate`` for all batches to come; a schedule of the estimator's own goes on from there.
+    """Set ``learning_rate`` for all future batches; a schedule of the estimator's own goes on from there.
 
     Raises:
         MissingVariableError: As :func:`get_variable`.

@@ -1,4 +1,4 @@
-"""The model of every estimator that learns batch by batch.
+"""The model that wraps any estimator that learns batch by batch.
 
 Symbols: ``B`` examples, ``C`` classes, ``F`` features, ``T`` targets.
 """
@@ -60,7 +60,7 @@ class BaseModel(AbstractModel):
           inputs: [images, labels]
           outputs: [predictions, loss, accuracy]
 
-    or a class of your own makes the estimator; the arguments of its :meth:`create_model` are keys of the section:
+    or a class of your own creates the estimator; the arguments of its :meth:`create_model` are keys of the section:
 
     .. code-block:: python
 
@@ -68,33 +68,32 @@ class BaseModel(AbstractModel):
             def create_model(self, hidden=64):
                 return MLPClassifier([hidden], random_state=self.seed)
 
-    Outputs are what the estimator can give: ``predictions [B]``, ``probabilities: float [B, C]``, of transformers
-    ``transformed``; and, from the labels, ``accuracy: float [B]`` (0 or 1) and ``loss: float [B]``: the log loss of
-    classifiers that know probabilities, in nats and at most 27.7, or the squared error of regressors. In training they
-    are those of the estimator before it learns from the batch. Before its very first batch an estimator knows nothing:
-    all classes are equally likely, and predictions are the first class, or zero.
+    Outputs are what the estimator offers: ``predictions [B]``, ``probabilities: float [B, C]``, ``transformed`` for
+    transformers; and, given labels, ``accuracy: float [B]`` (0 or 1) and ``loss: float [B]``: the log loss of
+    classifiers with probabilities, in nats and at most 27.7, or the squared error of regressors. In training they are
+    computed before the estimator learns from the batch. Before its very first batch an estimator knows nothing: all
+    classes are equally likely, and predictions are the first class, or zero.
 
-    A saved model can be restored, and trained further, without your class's source, as long as the class overrides
-    :meth:`create_model` alone. A restored estimator keeps its sizes and choices; rates and penalties follow the
-    configuration where it has changed.
+    A saved model can be restored, and trained further, without the source of your class as long as it overrides only
+    :meth:`create_model`. A restored estimator keeps its sizes and choices; rates and penalties follow the configuration
+    if it has changed.
 
     Args:
         dataset: May offer ``num_classes``; ``None`` for inference only.
         log_dir: Run directory, where :meth:`save` writes; ``None`` for inference only.
         restore_from: A saved model, a run directory or a checkpoint.
-        inputs: Source of the features, ``[B, …]``, which are flattened to ``[B, F]``; then, if need be, of the labels.
+        inputs: Source of the features, ``[B, …]``, which are flattened to ``[B, F]``; then, if needed, of the labels.
         outputs: Names of the outputs.
-        estimator: The estimator as ``{class: full.name, argument: value}``, where :meth:`create_model` is not
-            overridden. Every ``random_state`` that is left out becomes the run's seed.
-        classes: Number or list of the classes; left out, the dataset's ``num_classes``.
-        trusted_types: Full names of the types that an estimator may be restored from, beside those of scikit-learn,
-            NumPy and SciPy.
+        estimator: The estimator as ``{class: full.name, argument: value}``, unless :meth:`create_model` is overridden.
+            Every ``random_state`` left out becomes the run's seed.
+        classes: Number or list of the classes; by default the dataset's ``num_classes``.
+        trusted_types: Full names of types that may be restored, beside those of scikit-learn, NumPy and SciPy.
         **kwargs: The arguments of :meth:`create_model`.
 
     Raises:
-        ConfigError: If an argument is wrong or unknown, or an output not to be had.
-        SavedModelError: If there is nothing to restore from, or the source is needed for it.
-        UntrustedError: If restoring would make objects of types that are not trusted.
+        ConfigError: If an argument is wrong or unknown, or an output is unavailable.
+        SavedModelError: If there is nothing to restore from, or restoring needs the source.
+        UntrustedError: If restoring would create objects of types that are not trusted.
     """
 
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
@@ -114,12 +113,12 @@ class BaseModel(AbstractModel):
     ) -> None:
         super().__init__(dataset, log_dir, restore_from)
         self.dataset = dataset
-        """The dataset, which :meth:`create_model` may ask for sizes and the like; ``None`` for inference only."""
+        """The dataset, which :meth:`create_model` may query for sizes and the like; ``None`` for inference only."""
         seed = current_seed()
         self.seed = None if seed is None else seed % 2**32
-        """The run's seed as scikit-learn takes it, its lower 32 bits; ``None`` outside of a run."""
+        """The run's seed as scikit-learn takes it, i.e. its lower 32 bits; ``None`` outside a run."""
         self.classes = to_classes(classes, dataset)
-        """All classes, ``[C]``, as far as they are known; :meth:`create_model` may set them."""
+        """All classes, ``[C]``, if known; :meth:`create_model` may set them."""
         self._log_dir = log_dir
         self._inputs = distinct_names("inputs", inputs)
         self._outputs = distinct_names("outputs", outputs)
@@ -148,9 +147,9 @@ class BaseModel(AbstractModel):
         self._check()
 
     def create_model(self) -> Any:
-        """The estimator, not fitted; to be overridden, with arguments of your own, which then are keys of the config.
+        """Create the unfitted estimator; override it, with arguments of your own, which become keys of the config.
 
-        ``self.seed`` is there for its ``random_state``.
+        Use ``self.seed`` for its ``random_state``.
         """
         hint = "estimator: {class: sklearn.linear_model.SGDClassifier, loss: log_loss}, or override create_model"
         raise ConfigError(Problem("the argument 'estimator' is missing", type(self).__name__, hints=(hint,)))
@@ -161,21 +160,21 @@ class BaseModel(AbstractModel):
         Args:
             estimator: The estimator.
             features: ``[B, F]``.
-            labels: ``[B]``, or ``[B, T]``; ``None`` where the model has only one input.
+            labels: ``[B]``, or ``[B, T]``; ``None`` if the model has only one input.
         """
         fit(estimator, features, labels, self.classes)
 
     def compute_outputs(self, estimator: Any, features: _Array, labels: _Array | None) -> Mapping[str, Any]:
-        """The outputs for one batch; may be overridden, for outputs of your own.
+        """Compute the outputs for one batch; may be overridden, for outputs of your own.
 
         Args:
-            estimator: The estimator or, before its first batch, what guesses in its place: it has ``predict``,
-                ``transform`` and, if the estimator has, ``predict_proba`` and ``classes_``.
+            estimator: The estimator or, before its first batch, a stand-in that guesses: it has ``predict``,
+                ``transform`` and, if the estimator has them, ``predict_proba`` and ``classes_``.
             features: ``[B, F]``.
-            labels: ``[B]``, or ``[B, T]``; ``None`` where the model has only one input.
+            labels: ``[B]``, or ``[B, T]``; ``None`` if the model has only one input.
 
         Returns:
-            ``B`` values at least for every name in ``output_names``.
+            ``B`` values for every name in ``output_names``, or more names.
         """
         return compute(self._outputs, estimator, features, labels)
 
@@ -191,7 +190,7 @@ class BaseModel(AbstractModel):
 
     @property
     def restore_fallback(self) -> str:
-        """This class: it restores every saved model that does not say why it cannot."""
+        """This class: it restores every saved model that does not say why its source is needed."""
         return "emloop_sklearn.BaseModel"
 
     def run(self, batch: Batch, train: bool, stream: StreamWrapper | None = None) -> Batch:
@@ -200,14 +199,14 @@ class BaseModel(AbstractModel):
         Args:
             batch: ``B`` examples for every name in ``input_names``.
             train: Whether to learn.
-            stream: Source of the batch, which may read ahead meanwhile.
+            stream: Source of the batch; may be read ahead meanwhile.
 
         Returns:
             An array for every name in ``output_names``, first axis ``B``.
 
         Raises:
-            BatchError: If examples differ in shape, a label is none of the classes, or an output has not ``B`` values.
-            ConfigError: If nobody has named the classes, or the labels to learn from.
+            BatchError: If examples differ in shape, a label is none of the classes, or an output lacks ``B`` values.
+            ConfigError: If the classes, or the labels to learn from, are not named.
         """
         features = array_of(batch, self._inputs[0])
         features = features.reshape(len(features), -1)
@@ -228,7 +227,7 @@ class BaseModel(AbstractModel):
         return outputs
 
     def get_variable(self, name: str) -> float:
-        """The value of ``learning_rate``; that of the beginning where the estimator has a schedule of its own.
+        """Value of ``learning_rate``; the initial one if the estimator has a schedule of its own.
 
         Raises:
             MissingVariableError: If there is no such variable.
@@ -236,7 +235,7 @@ class BaseModel(AbstractModel):
         return get_variable(self._estimator, name)
 
     def set_variable(self, name: str, value: float) -> None:
-        """Set ``learning_rate`` for all batches to come.
+        """Set ``learning_rate`` for all future batches.
 
         Raises:
             MissingVariableError: If there is no such variable.
@@ -244,7 +243,7 @@ class BaseModel(AbstractModel):
         set_variable(self._estimator, name, value)
 
     def save(self, name_suffix: str) -> str:
-        """Save the model, durably, as ``model_<name_suffix>`` in the run directory, and return its path.
+        """Save the model durably as ``model_<name_suffix>`` in the run directory, and return its path.
 
         Raises:
             SavedModelError: If the model was created without a run directory.
@@ -269,7 +268,7 @@ class BaseModel(AbstractModel):
         )
 
     def state_dict(self) -> StateTree:
-        """All that the training depends on, the estimator as the bytes of a skops archive.
+        """Everything the training depends on; the estimator as the bytes of a skops archive.
 
         Raises:
             StateError: If a part of the estimator cannot be stored.
@@ -288,12 +287,12 @@ class BaseModel(AbstractModel):
         }
 
     def load_state_dict(self, state: StateTree) -> None:
-        """Take up what :meth:`state_dict` of an equal model returned.
+        """Restore what :meth:`state_dict` of an equal model returned.
 
         Raises:
-            StateError: If the state is not one of this backend, or of another estimator than the configured one.
+            StateError: If the state belongs to another backend, or to an estimator other than the configured one.
             SavedModelError: If the model's source is needed.
-            UntrustedError: If there are types in it that are not trusted.
+            UntrustedError: If it contains types that are not trusted.
         """
         require_format(state, _FORMAT)
         if not set(state["overrides"]) <= set(overridden_methods(type(self), BaseModel)):
@@ -325,16 +324,16 @@ class BaseModel(AbstractModel):
         self._guess = None if knows else FirstGuess(estimator, classes)
 
     def _answering(self) -> Any:
-        """What computes the outputs: the estimator, or a guess in its place."""
+        """Whatever computes the outputs: the estimator or its stand-in."""
         if self._guess is None:
             return self._estimator
         if is_classifier(self._estimator) and self.classes is None:
             hint = "name them: classes: 10 in the model section, or num_classes of the dataset"
-            raise ConfigError(Problem("nobody has named the classes", type(self).__name__, hints=(hint,)))
+            raise ConfigError(Problem("the classes are unknown", type(self).__name__, hints=(hint,)))
         return self._guess
 
     def _configured_estimator(self, description: Any, arguments: Mapping[str, Any], state: StateTree | None) -> Any:
-        """The fresh estimator that configuration and source describe; ``None`` if there is only a state to go by.
+        """The fresh estimator described by configuration and source; ``None`` if there is only a state to go by.
 
         Raises:
             ConfigError: If the arguments are not those of :meth:`create_model`, or it returns something else.
@@ -345,7 +344,7 @@ class BaseModel(AbstractModel):
         if has_source or state is None:
             accepted = arguments_of(self.create_model, arguments)
         else:
-            # The arguments of the class whose source is gone: they have done their work.
+            # Arguments of a class whose source is gone; they have done their work.
             accepted = dict.fromkeys(state["arguments"], False)
         found = argument_problems(name, arguments, accepted, others=_CONFIGURABLE)
         problems = [problem._replace(path=name) for problem in found]
@@ -365,10 +364,10 @@ class BaseModel(AbstractModel):
         return estimator
 
     def _check(self) -> None:
-        """Raise an error for what could not work with this estimator.
+        """Refuse what cannot work with this estimator.
 
         Raises:
-            ConfigError: If an output cannot be had, or the estimator cannot learn by batches.
+            ConfigError: If an output is unavailable, or the estimator cannot learn by batches.
         """
         overridden = overridden_methods(type(self), BaseModel)
         problems: list[Problem] = []

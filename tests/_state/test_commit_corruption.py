@@ -140,13 +140,13 @@ def test_what_is_no_directory_is_no_checkpoint(run):
     [
         ({"format": 2}, "expected a checkpoint of format 1, got checkpoint of format 2"),
         ({"kind": "saved model"}, "expected a checkpoint of format 1, got saved model of format 1"),
-        ({"seq": "2"}, "not as a checkpoint's should be: "),
-        ({"seq": None}, "not as a checkpoint's should be: "),
-        ({"info": []}, "not as a checkpoint's should be: "),
-        ({"components": {"model": ["model.json"]}}, "not as a checkpoint's should be: "),
-        ({"components": {"model": ["../00000001/model.json", None]}}, "not as a checkpoint's should be: "),
-        ({"components": {"model": [["model.json"], None]}}, "not as a checkpoint's should be: "),
-        ({"components": []}, "not as a checkpoint's should be: "),
+        ({"seq": "2"}, "malformed manifest of a checkpoint: "),
+        ({"seq": None}, "malformed manifest of a checkpoint: "),
+        ({"info": []}, "malformed manifest of a checkpoint: "),
+        ({"components": {"model": ["model.json"]}}, "malformed manifest of a checkpoint: "),
+        ({"components": {"model": ["../00000001/model.json", None]}}, "malformed manifest of a checkpoint: "),
+        ({"components": {"model": [["model.json"], None]}}, "malformed manifest of a checkpoint: "),
+        ({"components": []}, "malformed manifest of a checkpoint: "),
     ],
 )
 def test_a_manifest_of_something_else_is_refused(run, state, changes, reason):
@@ -164,7 +164,7 @@ def test_bytes_that_are_verified_but_no_state_are_refused(run, state):
     (run / "00000002" / "model.json").write_text("{}")
     (run / "00000002" / "manifest.json").write_bytes(render_manifest(header, [FileRecord("model.json", 2, digest)]))
 
-    with pytest.raises(CheckpointError, match=r"00000002/model\.json: no state tree: "):
+    with pytest.raises(CheckpointError, match=r"00000002/model\.json: not a state tree: "):
         open_commit(run / "00000002").load("model")
 
 

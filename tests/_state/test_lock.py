@@ -76,7 +76,7 @@ def test_the_second_process_is_refused_at_once_and_told_who_is_first(tmp_path):
         assert time.monotonic() - started < 1
         assert re.fullmatch(
             rf"{tmp_path}: another process works on it: process {process.pid} on {re.escape(socket.gethostname())} "
-            r"since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 attempt 3; wait for its end, or stop it",
+            r"since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 attempt 3; wait for it to end, or stop it",
             str(caught.value),
         )
         # The refused attempt must not have harmed the lock.
@@ -238,7 +238,7 @@ def test_a_stranger_s_holder_cannot_write_to_the_terminal(locked):
         RunLock(locked).acquire()
 
     assert str(caught.value) == (
-        rf"{locked}: another process works on it: process \x1b[2J on a\nb; wait for its end, or stop it"
+        rf"{locked}: another process works on it: process \x1b[2J on a\nb; wait for it to end, or stop it"
     )
 
 

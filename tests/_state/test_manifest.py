@@ -228,7 +228,7 @@ def test_what_is_no_regular_file_is_refused_at_once(saved, make):
     [
         ({"best": float("nan")}, "manifest.json: Out of range float values are not JSON compliant"),
         ({"model": object()}, "manifest.json: Object of type object is not JSON serializable"),
-        ({"files": 1}, "manifest.json: 'files' and 'sha256' are names of its own, got files"),
+        ({"files": 1}, "manifest.json: 'files' and 'sha256' are reserved, got files"),
     ],
 )
 def test_information_that_cannot_be_read_back_is_not_written(tmp_path, info, message):

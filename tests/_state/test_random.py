@@ -102,7 +102,7 @@ def test_a_taken_state_does_not_move():
 )
 def test_what_is_no_state_of_the_generators_is_refused(changes):
     """By one error, whatever is wrong with it."""
-    with pytest.raises(StateError, match="no state of the random generators: "):
+    with pytest.raises(StateError, match="not a state of the random generators: "):
         restore_random_state({**random_state(), **changes})
 
 

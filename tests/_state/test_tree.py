@@ -287,7 +287,7 @@ SKELETON, TENSORS = dump_tree({"w": np.arange(3), "s": np.array(["ab"])})
 )
 def test_bytes_of_no_tree_are_refused(skeleton, arrays):
     """By one kind of error, whatever is wrong with them, and without allocating what they promise."""
-    with pytest.raises(StateError, match="no state tree: "):
+    with pytest.raises(StateError, match="not a state tree: "):
         load_tree(skeleton, arrays)
 
 

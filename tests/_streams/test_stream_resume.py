@@ -260,7 +260,7 @@ def test_a_generator_that_differs_when_read_again_is_found_out():
         second.open()
     assert str(raised.value) == (
         "stream 'train' cannot go on exactly where it stopped: in pass 1 it gave another batch 2 when read again. "
-        "Draw its random numbers from self.rng('train'), or return an emloop.datasets.IndexStream; "
+        "Draw its random numbers from self.rng('train'), or return a sequence of batches; "
         "main_loop.on_inexact_resume: warn goes on nevertheless"
     )
     assert [request(second)[0], request(second)[0], request(second)] == [3, 4, "end"]
@@ -444,7 +444,7 @@ def test_a_state_that_is_alive_is_copied():
         ({"pass": 0}, "expected batches, .*, got pass"),
         (
             {"pass": 0, "batches": -1, "epoch_batches": 0, "digest": None, "source": None, "generators": None},
-            "batches must be a number that is not negative, got -1",
+            "batches must be a non-negative number, got -1",
         ),
     ],
 )

@@ -57,8 +57,8 @@ def test_descriptions_nest():
             r"sklearn.linear_model has no 'SGDClasifier'\n  did you mean 'SGDClassifier'\?",
             id="misspelt-class",
         ),
-        pytest.param({"class": "os.system"}, "os.system is no class with get_params", id="no-estimator"),
-        pytest.param({"class": "subprocess.Popen"}, "subprocess.Popen is no class with get_params", id="another-class"),
+        pytest.param({"class": "os.system"}, "os.system is not a class with get_params", id="no-estimator"),
+        pytest.param({"class": "subprocess.Popen"}, "subprocess.Popen is not a class with get_params", id="a-class"),
     ],
 )
 def test_a_class_that_leads_nowhere_is_named(description, message):

@@ -200,17 +200,17 @@ def test_a_generator_that_comes_during_a_run_has_its_seed(monkeypatch, caplog):
 
     monkeypatch.setattr("emloop._state.random._OTHERS", {})
     expected, kept = np.random.rand(), random_state()
-    with pytest.raises(StateError, match="holds the random numbers of 'counter', whose backend is not here"):
+    with pytest.raises(StateError, match="includes the random state of 'counter', whose backend is not loaded"):
         restore_random_state(state)
     assert np.random.rand() == expected  # whoever goes on nevertheless loses nothing else
 
     monkeypatch.setattr("emloop._state.random._OTHERS", {"counter": counter})
     restore_random_state(kept)
     assert counter.number == 4
-    assert "There is no random state of 'counter' to go on from: it begins with the run's seed" in caplog.text
+    assert "No random state of 'counter' was saved: it starts from the run's seed" in caplog.text
 
 
 def test_the_core_s_own_generators_cannot_be_replaced():
     """There is one of that name already."""
-    with pytest.raises(ConfigError, match="'python' and 'numpy' are there already, got 'numpy'"):
+    with pytest.raises(ConfigError, match="cannot be named 'python' or 'numpy', got 'numpy'"):
         add_global_generator("numpy", Counter())

@@ -118,7 +118,7 @@ def test_without_paths_all_models_below_the_root_are_members(trained, tmp_path):
     (tmp_path / "root" / "file.txt").touch()
     members = Ensemble(["x"], ["y"], "mean", models_root=str(tmp_path / "root"))
 
-    assert [path.name for path in members._members.paths] == ["a", "b", "c"]
+    assert [path.name for path in members._paths] == ["a", "b", "c"]
     assert members.run(BATCH)["y"].tolist() == [2.0, 2.0]
 
 
@@ -147,9 +147,9 @@ def test_members_see_the_batch_and_the_stream(trained):
 def test_it_cannot_be_trained_or_saved(trained):
     """Its members can."""
     members = ensemble([trained("a", {"y": 1})])
-    with pytest.raises(ValueError, match="an Ensemble cannot be trained; train its members"):
+    with pytest.raises(ValueError, match="Ensemble cannot be trained; train its members"):
         members.run(BATCH, train=True)
-    with pytest.raises(NotImplementedError, match="an Ensemble is not saved; its members are"):
+    with pytest.raises(NotImplementedError, match="Ensemble is not saved; its members are"):
         members.save("best")
 
 

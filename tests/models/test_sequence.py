@@ -65,9 +65,9 @@ def test_what_nobody_provides_is_named(trained):
 
 def test_it_cannot_be_trained_or_saved(chain):
     """Its members can; and it is called what it is."""
-    with pytest.raises(ValueError, match="a Sequence cannot be trained; train its members"):
+    with pytest.raises(ValueError, match="Sequence cannot be trained; train its members"):
         Sequence(chain).run(BATCH, train=True)
-    with pytest.raises(NotImplementedError, match="a Sequence is not saved; its members are"):
+    with pytest.raises(NotImplementedError, match="Sequence is not saved; its members are"):
         Sequence(chain).save("best")
 
 

@@ -1,15 +1,15 @@
 """Checkpoints: the one place where a run's state becomes durable.
 
-A checkpoint is a directory ``checkpoints/00000012`` with a valid manifest; whatever else lies there does not count. It
-is written under another name, file by file, the manifest last, everything synced; then renamed; then the rename synced.
-A crash at any instant leaves the older checkpoints as they were and the new one whole or absent. *Committed* means
-that :func:`write_commit` has returned.
+A checkpoint is a directory ``checkpoints/00000012`` with a valid manifest; nothing else in there counts. It is written
+under a temporary name, file by file, manifest last, everything synced; then renamed; then the rename is synced. A crash
+at any instant leaves older checkpoints untouched and the new one whole or absent. *Committed* means that
+:func:`write_commit` has returned.
 
 ::
 
     manifest.json        seq, info, components, files with sizes and hashes
     model.json           state of the component "model" …
-    model.safetensors    … and its arrays, where it has any
+    model.safetensors    … and its arrays, if it has any
     streams.train.json   state of the component "streams/train"
 """
 
@@ -33,25 +33,16 @@ from emloop._support.files import fsync_dir, write_new
 from emloop.errors import CheckpointError, StateError
 from emloop.types import StateTree
 
-from .manifest import (
-    MANIFEST,
-    FileRecord,
-    file_records,
-    json_values,
-    read_manifest,
-    read_verified,
-    render_manifest,
-    verify_files,
-)
-from .tree import dump_tree, load_tree
+from .manifest import MANIFEST, FileRecord, file_records, json_values, read_manifest, render_manifest, verify_files
+from .tree import dump_tree, read_tree
 
 __all__ = ["Commit", "list_commits", "newest_commit", "open_commit", "write_commit"]
 
 FORMAT = 1
-"""Version of a checkpoint's layout; a reader refuses any other."""
+"""Version of the checkpoint layout; readers refuse any other."""
 
 _NAME = re.compile(r"[0-9]{8,}")
-_RESERVE = 1 << 20  # bytes left free beyond what a checkpoint needs
+_RESERVE = 1 << 20  # bytes to leave free beyond what a checkpoint needs
 
 _logger = logging.getLogger(__name__)
 
@@ -64,7 +55,7 @@ class Commit:
         path: Its directory.
         seq: Its number; later checkpoints of a run have larger ones.
         info: What :func:`write_commit` was given, as JSON values.
-        files: Component → the files with its skeleton and, if it has any, its arrays.
+        files: Component → files of its skeleton and of its arrays, if it has any.
     """
 
     path: Path
@@ -74,11 +65,11 @@ class Commit:
 
     @property
     def components(self) -> tuple[str, ...]:
-        """Whose states it holds, e.g. ``model`` and ``hooks/StopAfter``."""
+        """Names of the components, e.g. ``model`` and ``streams/train``."""
         return tuple(self.files)
 
     def load(self, component: str) -> StateTree:
-        """State of one component; every byte is verified before it is understood.
+        """Read the state of one component; every byte is verified before it is parsed.
 
         Raises:
             CheckpointError: If there is no such component, or its files are damaged.
@@ -87,9 +78,7 @@ class Commit:
             raise CheckpointError(f"{self.path}: no state of {component!r}; there is {', '.join(self.files)}")
         skeleton, arrays = self.files[component]
         try:
-            return load_tree(
-                read_verified(self.path, skeleton), None if arrays is None else read_verified(self.path, arrays)
-            )
+            return read_tree(self.path, skeleton, arrays)
         except StateError as error:
             raise CheckpointError(f"{self.path / skeleton.name}: {error}") from error
 
@@ -97,24 +86,24 @@ class Commit:
         """Read every file and compare its hash.
 
         Raises:
-            CheckpointError: At the first one that is damaged; names it.
+            CheckpointError: At the first damaged file; names it.
         """
         verify_files(self.path, read_manifest(self.path))
 
 
 def write_commit(checkpoints: Path, seq: int, components: Mapping[str, StateTree], info: Mapping[str, Any]) -> Commit:
-    """Make a state durable; when this returns, the checkpoint survives a loss of power.
+    """Make a state durable; once this returns, the checkpoint survives a power failure.
 
     Args:
-        checkpoints: Directory of the run's checkpoints; created if need be.
+        checkpoints: Directory of the run's checkpoints; created if missing.
         seq: Number of the checkpoint, larger than those before.
-        components: Component, e.g. ``model`` or ``hooks/StopAfter`` → its state.
-        info: What else a reader needs, as JSON values: epoch, lengths of append-only files …
+        components: Component, e.g. ``model`` or ``streams/train`` → its state.
+        info: Whatever else a reader needs, as JSON values: epoch, lengths of append-only files …
 
     Raises:
         StateError: If a state cannot be stored; names component and place. Nothing was written.
-        CheckpointError: If it cannot be written, or is there already. Older checkpoints are untouched and nothing of
-            this one remains; a second try is safe.
+        CheckpointError: If the checkpoint cannot be written, or already exists. Older checkpoints are untouched and
+            nothing of this one remains, so it is safe to try again.
     """
     contents, names = _encode(components)
     header: dict[str, Any] = {
@@ -139,19 +128,29 @@ def write_commit(checkpoints: Path, seq: int, components: Mapping[str, StateTree
 
 
 def open_commit(path: Path) -> Commit:
-    """A checkpoint, after checking its manifest and its files' sizes; contents are verified as they are loaded.
+    """Open a checkpoint after checking its manifest and file sizes; contents are verified when they are loaded.
 
     Raises:
         CheckpointError: If it is not a valid checkpoint; says why.
     """
-    return _understand(path, read_manifest(path))
+    manifest = read_manifest(path)
+    found = (manifest.get("kind"), manifest.get("format"))
+    if found != ("checkpoint", FORMAT):
+        raise CheckpointError(
+            f"{path / MANIFEST}: expected a checkpoint of format {FORMAT}, got {found[0]} of format {found[1]}"
+        )
+    try:
+        files = _by_component(manifest["components"], file_records(manifest))
+        return Commit(path, operator.index(manifest["seq"]), dict(manifest["info"].items()), files)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path / MANIFEST}: malformed manifest of a checkpoint: {error}") from error
 
 
 def list_commits(checkpoints: Path) -> list[Commit]:
-    """The valid checkpoints of a run, newest first, as :func:`open_commit` judges them.
+    """Valid checkpoints of a run as judged by :func:`open_commit`, newest first.
 
     Raises:
-        OSError: If one cannot be read for want of permission or the like, which says nothing about its validity.
+        OSError: If one cannot be read for reasons that say nothing about its validity, such as missing permission.
     """
     commits = []
     for name in _names(checkpoints):
@@ -161,15 +160,15 @@ def list_commits(checkpoints: Path) -> list[Commit]:
 
 
 def newest_commit(checkpoints: Path, *, set_aside: bool) -> tuple[Commit | None, list[tuple[str, str]]]:
-    """The newest checkpoint of which every byte is as it was written.
+    """Find the newest checkpoint whose every byte is intact.
 
     Args:
         checkpoints: Directory of the run's checkpoints.
-        set_aside: Whether to rename damaged ones to ``.bad-<seq>``, as one does before going on with the run; needs the
-            run's lock.
+        set_aside: Whether to rename damaged ones to ``.bad-<seq>``, as is due before going on with the run; requires
+            the run's lock.
 
     Returns:
-        The checkpoint, ``None`` if there is none, and the damaged ones that are newer, as pairs of name and reason.
+        The checkpoint, or ``None``; and the damaged ones that are newer, as pairs of name and reason.
 
     Raises:
         OSError: As :func:`list_commits`; or if a damaged one cannot be renamed.
@@ -181,7 +180,7 @@ def newest_commit(checkpoints: Path, *, set_aside: bool) -> tuple[Commit | None,
             commit.verify()
         except CheckpointError as error:
             if not os.path.lexists(checkpoints / name):
-                # The run goes on, and retention took it: there are newer ones by now.
+                # Retention of a live run took it, so there are newer ones by now.
                 return newest_commit(checkpoints, set_aside=set_aside)
             rejected.append((name, str(error)))
             if set_aside:
@@ -211,7 +210,7 @@ def _encode(components: Mapping[str, StateTree]) -> tuple[dict[str, bytes], dict
 
 
 def _stem(component: str, taken: set[str]) -> str:
-    """File name for a component, not taken even where case does not count; a hook's name may be any text."""
+    """File name for a component, unique even if case is ignored; the name of a hook may be any text."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", component.replace("/", ".")).strip(".-")[:80] or "component"
     candidate, number = plain, 1
     while candidate.lower() in taken:
@@ -227,7 +226,7 @@ def _require_space(directory: Path, needed: int) -> None:
 
 def _free_bytes(directory: Path) -> float:
     system = os.statvfs(directory)
-    # Some network file systems do not know their size and say 0.
+    # Some network file systems do not know their size and report 0.
     return system.f_bavail * system.f_frsize if system.f_blocks else math.inf
 
 
@@ -235,7 +234,7 @@ def _clear_the_way(final: Path) -> None:
     """Set a damaged checkpoint of the same number aside.
 
     Raises:
-        CheckpointError: If there is an intact one: two states cannot have one number.
+        CheckpointError: If an intact one exists: two states cannot share a number.
     """
     if not os.path.lexists(final):
         return
@@ -262,7 +261,7 @@ def _write(final: Path, contents: Mapping[str, bytes], header: Mapping[str, Any]
         try:
             fsync_dir(final.parent)
         except BaseException:
-            # It may not survive a crash, so nobody shall see it.
+            # It may not survive a crash, so nobody may see it.
             with contextlib.suppress(OSError):
                 final.rename(temporary)
             raise
@@ -270,20 +269,6 @@ def _write(final: Path, contents: Mapping[str, bytes], header: Mapping[str, Any]
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return records
-
-
-def _understand(path: Path, manifest: Mapping[str, Any]) -> Commit:
-    """What a manifest says, if it is a checkpoint's."""
-    found = (manifest.get("kind"), manifest.get("format"))
-    if found != ("checkpoint", FORMAT):
-        raise CheckpointError(
-            f"{path / MANIFEST}: expected a checkpoint of format {FORMAT}, got {found[0]} of format {found[1]}"
-        )
-    try:
-        files = _by_component(manifest["components"], file_records(manifest))
-        return Commit(path, operator.index(manifest["seq"]), dict(manifest["info"].items()), files)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path / MANIFEST}: not as a checkpoint's should be: {error}") from error
 
 
 def _by_component(
@@ -305,7 +290,7 @@ def _names(checkpoints: Path) -> Iterator[str]:
 
 
 def _open_listed(path: Path) -> Commit:
-    """A checkpoint in its own place, where name and number must agree."""
+    """Open a checkpoint at its own place, where name and number must agree."""
     if path.is_symlink():
         raise CheckpointError(f"{path}: is a link")
     commit = open_commit(path)
@@ -324,7 +309,7 @@ def _set_aside(path: Path) -> Path:
 
 
 def _failure(final: Path, needed: int, error: OSError) -> str:
-    """What went wrong, what it would take, and what there is to fall back on."""
+    """Say what went wrong, how much space it takes, and which checkpoint there is to fall back on."""
     message = f"{final}: could not be written: {error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         with contextlib.suppress(OSError):

@@ -1,9 +1,9 @@
 """One process at a time works on a run.
 
-The lock is a POSIX record lock on the file ``.lock``: the kernel drops it when its process dies, however that happens,
-and no forked worker inherits it (as it would inherit ``flock``, and block the resumed run). The price: closing *any*
-descriptor of the file releases it. So only this module ever opens ``.lock``, and where this process itself holds the
-lock it answers from memory, without touching the file.
+The lock is a POSIX record lock on the file ``.lock``. The kernel drops it when its process dies, however that happens,
+and forked workers do not inherit it (as they would inherit ``flock``, and block the resumed run). The price: closing
+*any* descriptor of the file releases it. So only this module ever opens ``.lock``, and if this process itself holds the
+lock, the answer comes from memory, without touching the file.
 """
 
 from __future__ import annotations
@@ -42,13 +42,15 @@ _guard = threading.Lock()
 # struct flock: type, whence, start, length, pid on Linux; start, length, pid, type, whence on macOS.
 _IS_MACOS = sys.platform == "darwin"
 _FLOCK = struct.Struct("@qqihh" if _IS_MACOS else "@hhqqi4x")
+# A shared lock may be asked for on a read-only descriptor, and only another process's exclusive lock conflicts with it.
+_QUESTION = (0, 0, 0, fcntl.F_RDLCK, os.SEEK_SET) if _IS_MACOS else (fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
 
 
 class RunLock:
     """The right to write to a run directory, held from :meth:`acquire` to :meth:`release` or the end of the process.
 
     Args:
-        directory: The run directory, which must exist.
+        directory: The run directory; must exist.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -60,26 +62,34 @@ class RunLock:
         """Take the lock, or fail at once.
 
         Args:
-            attempt: Number of the attempt, noted in ``holder.json`` for whoever comes second.
+            attempt: Number of the attempt, recorded in ``holder.json`` for whoever comes second.
 
         Raises:
-            RunLockedError: If a process holds it, this one included; names it.
+            RunLockedError: If a process holds it, this one included; names that process.
             RunDirError: If the directory cannot be locked.
         """
         with _guard:
             if _is_ours(_identity(self._directory)):
                 raise _locked(self._directory)
             self._descriptor = _take(self._directory)
-            self._identity = _identity_of(os.fstat(self._descriptor))
+            status = os.fstat(self._descriptor)
+            self._identity = status.st_dev, status.st_ino
             _held[self._identity] = os.getpid()
+        description = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "boot_id": _boot_id(),
+            "attempt": attempt,
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         try:
-            atomic_write(self._directory / _HOLDER, json.dumps(_describe_self(attempt)) + "\n")
+            atomic_write(self._directory / _HOLDER, json.dumps(description) + "\n")
         except OSError as error:
             self.release()
             raise RunDirError(f"{self._directory}: cannot be written to: {error}") from error
 
     def follow(self, directory: Path) -> None:
-        """Know the run directory, which was moved with the lock in it, by its new path."""
+        """Adopt the new path of the run directory, after it was moved with the lock in it."""
         self._directory = Path(directory)
 
     def release(self) -> None:
@@ -87,7 +97,7 @@ class RunLock:
         if self._descriptor < 0:
             return
         if _is_ours(self._identity):
-            # Whoever reads it later loses nothing if it stays: it does not say that the lock is held.
+            # A leftover does no harm: it does not say that the lock is held.
             with contextlib.suppress(OSError):
                 (self._directory / _HOLDER).unlink()
         with _guard:
@@ -98,23 +108,31 @@ class RunLock:
 
 
 def is_held(directory: Path) -> bool:
-    """Whether some process, maybe this one, works on the run. Needs no right to write, and never takes the lock.
+    """Whether any process, maybe this one, works on the run. Needs no write access and never takes the lock.
 
     Raises:
-        RunDirError: If that cannot be found out.
+        RunDirError: If that cannot be determined.
     """
     with _guard:
         identity = _identity(directory)
         if identity is None or _is_ours(identity):
             return identity is not None
-        return _query(directory)
+        try:
+            descriptor = os.open(Path(directory) / _LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                answer = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, _FLOCK.pack(*_QUESTION)))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _unknowable(directory, error) from error
+        return bool(answer[3 if _IS_MACOS else 0] != fcntl.F_UNLCK)
 
 
 def holder(directory: Path) -> dict[str, Any] | None:
-    """What the last process that took the lock said of itself, ``None`` if it left orderly or said nothing readable.
+    """What the last process to take the lock said about itself; ``None`` if it left orderly or left nothing readable.
 
     Returns:
-        ``pid``, ``host``, ``boot_id`` (where the system has one), ``attempt`` and ``since`` (ISO 8601, UTC).
+        ``pid``, ``host``, ``boot_id`` (if the system has one), ``attempt`` and ``since`` (ISO 8601, UTC).
     """
     try:
         with os.fdopen(open_inside(directory, _HOLDER), "rb") as file:
@@ -125,7 +143,7 @@ def holder(directory: Path) -> dict[str, Any] | None:
 
 
 def _take(directory: Path) -> int:
-    """Descriptor of the lock file, locked."""
+    """Open the lock file and lock it."""
     try:
         descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as error:
@@ -140,31 +158,14 @@ def _take(directory: Path) -> int:
     return descriptor
 
 
-def _query(directory: Path) -> bool:
-    # Asking for a shared lock is allowed on a descriptor for reading, and only another's exclusive lock is in its way.
-    question = (0, 0, 0, fcntl.F_RDLCK, os.SEEK_SET) if _IS_MACOS else (fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
-    try:
-        descriptor = os.open(Path(directory) / _LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            answer = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, _FLOCK.pack(*question)))
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise RunDirError(f"{directory}: cannot tell whether a process works on it: {error}") from error
-    return bool(answer[3 if _IS_MACOS else 0] != fcntl.F_UNLCK)
-
-
 def _identity(directory: Path) -> _Identity | None:
-    """Identity of the lock file, ``None`` if there is none; found without opening it."""
+    """Identity of the lock file without opening it; ``None`` if there is none."""
     try:
-        return _identity_of((Path(directory) / _LOCK).stat())
+        status = (Path(directory) / _LOCK).stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise RunDirError(f"{directory}: cannot tell whether a process works on it: {error}") from error
-
-
-def _identity_of(status: os.stat_result) -> _Identity:
+        raise _unknowable(directory, error) from error
     return status.st_dev, status.st_ino
 
 
@@ -176,21 +177,15 @@ def _locked(directory: Path) -> RunLockedError:
     found = holder(directory) or {}
     who = [f"{word} {found[key]}" for key, word in _WORDS.items() if found.get(key) is not None]
     name = f": {printable(' '.join(who))}" if who else ""
-    return RunLockedError(f"{directory}: another process works on it{name}; wait for its end, or stop it")
+    return RunLockedError(f"{directory}: another process works on it{name}; wait for it to end, or stop it")
 
 
-def _describe_self(attempt: int | None) -> dict[str, Any]:
-    return {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "boot_id": _boot_id(),
-        "attempt": attempt,
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def _unknowable(directory: Path, error: OSError) -> RunDirError:
+    return RunDirError(f"{directory}: cannot tell whether a process works on it: {error}")
 
 
 def _boot_id() -> str | None:
-    """What tells this start of the machine from others, on Linux."""
+    """Identifies this boot of the machine, on Linux."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

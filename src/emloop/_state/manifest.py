@@ -1,10 +1,10 @@
-"""``manifest.json``: which files make up a directory, with sizes and hashes. Without it the directory does not count.
+"""``manifest.json``: files that make up a directory, with sizes and hashes. Without it the directory does not count.
 
-The last entry, ``sha256``, is the hash of all the others, so a manifest vouches for itself; and it is accepted only if
-it reads, byte for byte, as it would be written. Names in it cannot lead outside the directory, and links are refused.
+The last entry, ``sha256``, is the hash of all others, so a manifest vouches for itself; it is accepted only if it is,
+byte for byte, what would be written. Names in it cannot lead outside the directory, and links are refused.
 
-Reading raises ``CheckpointError`` for what is damaged or missing. Any other ``OSError`` (no permission, too many open
-files) says nothing about the files, and passes through.
+Damaged or missing files raise ``CheckpointError``. Any other ``OSError`` (no permission, too many open files) says
+nothing about the files and passes through.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _DAMAGE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL,
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file as its directory's manifest knows it.
+    """A file as described by its directory's manifest.
 
     Args:
-        name: Path relative to the directory, of letters, digits and ``._-/``.
+        name: Path relative to the directory; letters, digits and ``._-/``.
         bytes: Size.
         sha256: Hash of the content, hexadecimal.
     """
@@ -61,33 +61,33 @@ class FileRecord:
 
 
 def write_manifest(directory: Path, info: Mapping[str, Any], files: Iterable[FileRecord]) -> None:
-    """Write or replace a directory's manifest; when this returns, the directory is what it says.
+    """Write or replace a directory's manifest; once this returns, the directory is what the manifest says.
 
-    The files must be complete and durable, their names included.
+    The files must be complete and durable by then, including their names.
 
     Args:
         directory: The directory.
-        info: JSON values; not under the names ``files`` and ``sha256``.
-        files: Everything that belongs to the directory, except the manifest.
+        info: JSON values; the names ``files`` and ``sha256`` are reserved.
+        files: Everything that belongs to the directory, except the manifest itself.
 
     Raises:
-        StateError: If ``info`` is not JSON (NaN is not).
+        StateError: If ``info`` is not JSON (NaN is not), or uses a reserved name.
         OSError: If it cannot be written.
     """
     atomic_write(directory / MANIFEST, render_manifest(info, files))
 
 
 def render_manifest(info: Mapping[str, Any], files: Iterable[FileRecord]) -> bytes:
-    """A manifest's content; see :func:`write_manifest`."""
+    """Content of a manifest; see :func:`write_manifest`."""
     described = json_values(info)
     if not {"files", "sha256"}.isdisjoint(described):
-        raise StateError(f"{MANIFEST}: 'files' and 'sha256' are names of its own, got {', '.join(described)}")
+        raise StateError(f"{MANIFEST}: 'files' and 'sha256' are reserved, got {', '.join(described)}")
     described["files"] = [asdict(record) for record in sorted(files, key=lambda record: record.name)]
     return dump({**described, "sha256": hashlib.sha256(dump(described)).hexdigest()}, indent=1)
 
 
 def json_values(info: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping as a reader of its JSON will see it: with lists for tuples, and text for keys.
+    """The mapping as a reader of its JSON will see it: tuples become lists, keys become strings.
 
     Raises:
         StateError: If it is not JSON.
@@ -99,10 +99,10 @@ def json_values(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """A directory's manifest, after checking that it is intact and that every file is there with its exact size.
+    """Read a directory's manifest and check that it is intact and that every file is present with its exact size.
 
     Returns:
-        What ``info`` was, ``files`` (see :func:`file_records`) and ``sha256``.
+        The ``info`` it was written with, ``files`` (see :func:`file_records`) and ``sha256``.
 
     Raises:
         CheckpointError: If the manifest or a file is missing or damaged; names it.
@@ -130,23 +130,23 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def file_records(manifest: Mapping[str, Any]) -> dict[str, FileRecord]:
-    """The files of a manifest by name.
+    """Files of a manifest by name.
 
     Raises:
-        KeyError, TypeError, ValueError: If they are not described as they should be.
+        KeyError, TypeError, ValueError: If their descriptions are malformed.
     """
     records = {entry["name"]: FileRecord(**entry) for entry in manifest["files"]}
     for record in records.values():
         name, size, sha256 = record.name, record.bytes, record.sha256
         if not _NAME.fullmatch(name) or not {".", "..", MANIFEST}.isdisjoint(name.split("/")):
-            raise ValueError(f"{name!r} cannot be the name of a file")
+            raise ValueError(f"{name!r} is not a valid file name")
         if type(size) is not int or size < 0 or not _SHA256.fullmatch(sha256):
-            raise ValueError(f"{name}: no size or no hash")
+            raise ValueError(f"{name}: invalid size or hash")
     return records
 
 
 def verify_files(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Read every file of a manifest and compare the hashes.
+    """Read every file of a manifest and compare its hash.
 
     Raises:
         CheckpointError: At the first file that differs; names it.
@@ -157,10 +157,10 @@ def verify_files(directory: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def read_verified(directory: Path, record: FileRecord) -> bytes:
-    """Content of a file; it is these very bytes whose hash was compared.
+    """Content of a file: the very bytes whose hash was compared.
 
     Raises:
-        CheckpointError: If they are not what the manifest promised.
+        CheckpointError: If they are not what the manifest promises.
     """
     with _opened(directory, record.name) as file:
         data = file.read(record.bytes + 1)
@@ -175,7 +175,7 @@ def _compare(directory: Path, record: FileRecord, sha256: str) -> None:
 
 @contextmanager
 def _opened(directory: Path, name: str) -> Iterator[io.BufferedReader]:
-    """A file of the directory for reading."""
+    """Open a file of the directory for reading."""
     try:
         with os.fdopen(open_inside(directory, name), "rb") as file:
             yield file

@@ -1,6 +1,6 @@
-"""The run's seed, and the generators that everybody shares.
+"""The run's seed and the global random generators.
 
-These are Python's ``random``, NumPy's global one, and those of frameworks, which their backends add.
+Those are Python's ``random``, NumPy's, and the ones that backends register for their frameworks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 RUN_SEED: ContextVar[int | None] = ContextVar("emloop_run_seed", default=None)
-"""Seed of the run in whose context the code runs; datasets and models derive theirs from it."""
+"""Seed of the current run; datasets and models derive theirs from it."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,36 +38,36 @@ _OWN = ("python", "numpy")
 
 
 class GlobalGenerator(Protocol):
-    """Random numbers that a framework draws where it is given no generator, with all devices that are in use."""
+    """The generator a framework draws from unless told otherwise, on all devices in use."""
 
     def seed(self, seed: int) -> None:
-        """Begin anew; the seed is from 0 to 2**64 - 1."""
+        """Start over with a seed from 0 to 2**64 - 1."""
 
     def state_dict(self) -> StateTree:
-        """Where it stands; asking does not move it."""
+        """Return the current state without advancing it."""
 
     def load_state_dict(self, state: StateTree) -> None:
-        """Go on from what :meth:`state_dict` returned."""
+        """Go on from a state returned by :meth:`state_dict`."""
 
 
 _OTHERS: dict[str, GlobalGenerator] = {}
 
 
 def add_global_generator(name: str, generator: GlobalGenerator) -> None:
-    """Let a framework's global generator be seeded, committed and restored with those of Python and NumPy.
+    """Seed, commit and restore a framework's global generator together with those of Python and NumPy.
 
-    A backend does so where it is imported, which is before anything is built. One that comes in the middle of a run is
-    seeded at once.
+    Backends register theirs on import, before anything is built. One registered in the middle of a run is seeded at
+    once.
 
     Args:
-        name: Short name of the backend; a second one of that name replaces the first.
+        name: Short name of the backend; registering a name again replaces its generator.
         generator: The generator.
 
     Raises:
-        ConfigError: If the name is taken by the core.
+        ConfigError: If the name is reserved for the core.
     """
     if name in _OWN:
-        raise ConfigError(f"the global generators {' and '.join(map(repr, _OWN))} are there already, got {name!r}")
+        raise ConfigError(f"a global generator cannot be named {' or '.join(map(repr, _OWN))}, got {name!r}")
     _OTHERS[name] = generator
     seed = current_seed()
     if seed is not None:
@@ -75,13 +75,13 @@ def add_global_generator(name: str, generator: GlobalGenerator) -> None:
 
 
 def current_seed() -> int | None:
-    """Seed of the current run, ``None`` outside of any."""
+    """Seed of the current run; ``None`` outside any run."""
     return RUN_SEED.get()
 
 
 @contextmanager
 def use_seed(seed: int | None) -> Iterator[None]:
-    """Make a seed the current run's, inside the block; ``None`` leaves the current one."""
+    """Set the seed of the current run inside the block; ``None`` keeps the present one."""
     token = RUN_SEED.set(RUN_SEED.get() if seed is None else seed)
     try:
         yield
@@ -90,13 +90,13 @@ def use_seed(seed: int | None) -> Iterator[None]:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the global generators: Python's, NumPy's and those that backends have added.
+    """Seed the global generators: Python's, NumPy's and those registered by backends.
 
     Args:
-        seed: From 0 to 2**64 - 1. NumPy takes 32 bits: a larger seed is given to it as two such words.
+        seed: From 0 to 2**64 - 1. NumPy takes 32 bits, so it gets a larger seed as two words.
 
     Raises:
-        ConfigError: If the seed is none of these.
+        ConfigError: If the seed is not such a number.
     """
     try:
         number = -1 if isinstance(seed, bool) else operator.index(seed)
@@ -111,7 +111,7 @@ def seed_everything(seed: int) -> None:
 
 
 def random_state() -> StateTree:
-    """Where the global generators stand."""
+    """State of all global generators."""
     version, words, gauss = random.getstate()
     return {
         "python": {"version": version, "words": np.array(words, np.uint32), "gauss": gauss},
@@ -121,10 +121,10 @@ def random_state() -> StateTree:
 
 
 def restore_random_state(state: StateTree) -> None:
-    """Let the global generators go on from what :func:`random_state` returned; one that had no state there stays.
+    """Restore the global generators to what :func:`random_state` returned; one missing there is left alone.
 
     Raises:
-        StateError: If it is no such state; or if it holds, too, that of a generator which nobody has added here.
+        StateError: If it is no such state, or includes a generator that is not registered here.
     """
     try:
         python = state["python"]
@@ -134,9 +134,9 @@ def restore_random_state(state: StateTree) -> None:
             if name in state:
                 generator.load_state_dict(state[name])
             else:
-                logger.warning("There is no random state of %r to go on from: it begins with the run's seed", name)
+                logger.warning("No random state of %r was saved: it starts from the run's seed", name)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise StateError(f"no state of the random generators: {error}") from error
+        raise StateError(f"not a state of the random generators: {error}") from error
     missing = sorted(state.keys() - {*_OWN, *_OTHERS})
     if missing:
-        raise StateError(f"holds the random numbers of {', '.join(map(repr, missing))}, whose backend is not here")
+        raise StateError(f"includes the random state of {', '.join(map(repr, missing))}, whose backend is not loaded")

@@ -1,7 +1,8 @@
-"""Which checkpoints stay. Only ever called after a new one is committed, so room is never made by deleting first."""
+"""Which checkpoints are kept. Called only after a new one is committed: room is never made by deleting first."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ from emloop.errors import ConfigError
 
 from .commit import list_commits
 
-__all__ = ["clean_leftovers", "retain"]
+__all__ = ["clean_leftovers", "delete_leftover", "retain"]
 
 _LEFTOVERS = (".tmp-", ".del-")
 
@@ -24,15 +25,15 @@ def retain(checkpoints: Path, keep: int = 2) -> None:
 
     Args:
         checkpoints: Directory of the run's checkpoints; the caller holds the run's lock.
-        keep: How many valid ones stay; damaged ones neither count nor are touched.
+        keep: Number of valid ones to keep; damaged ones neither count nor are touched.
 
     Raises:
-        ConfigError: If fewer than two are to stay: then one flipped bit could cost the whole run.
+        ConfigError: If ``keep`` is less than two: a single flipped bit could then cost the whole run.
     """
     if keep < 2:
         raise ConfigError(f"keep: expected at least 2 checkpoints, got {keep}")
     for commit in list_commits(checkpoints)[keep:]:
-        # Out of sight first: a crash in the middle of deleting must not leave half a checkpoint under its name.
+        # Hide it first: a crash halfway through deleting must not leave half a checkpoint under its name.
         doomed = checkpoints / f".del-{commit.path.name}-{uuid4().hex[:8]}"
         try:
             commit.path.rename(doomed)
@@ -40,25 +41,23 @@ def retain(checkpoints: Path, keep: int = 2) -> None:
         except OSError as error:
             _logger.warning("An old checkpoint cannot be deleted: %s", error)
         else:
-            _delete(doomed)
+            delete_leftover(doomed)
 
 
 def clean_leftovers(checkpoints: Path) -> None:
-    """Delete what a process that was killed left half written or half deleted.
+    """Delete what a killed process left half written or half deleted.
 
     Args:
         checkpoints: Directory of the run's checkpoints, which need not exist; the caller holds the run's lock.
     """
-    try:
-        paths = list(checkpoints.iterdir())
-    except FileNotFoundError:
-        return
-    for path in paths:
-        if path.name.startswith(_LEFTOVERS):
-            _delete(path)
+    with contextlib.suppress(FileNotFoundError):
+        for path in list(checkpoints.iterdir()):
+            if path.name.startswith(_LEFTOVERS):
+                delete_leftover(path)
 
 
-def _delete(path: Path) -> None:
+def delete_leftover(path: Path) -> None:
+    """Delete a file, a link or a directory with all its contents; failing to do so is only worth a warning."""
     try:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

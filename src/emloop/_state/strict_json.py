@@ -1,4 +1,4 @@
-"""JSON without dialects: no NaN, plain ASCII, and no deeper than any honest writer goes."""
+"""JSON without dialects: no NaN, plain ASCII, limited depth."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 __all__ = ["MAX_DEPTH", "dump", "parse"]
 
 MAX_DEPTH = 64
-"""How many lists and objects may contain one another."""
+"""Maximum depth of nested lists and objects."""
 
 
 def dump(value: Any, *, indent: int | None = None) -> bytes:
-    """A JSON value as text that :func:`parse` accepts; equal values with equal key order give equal bytes.
+    """Render a JSON value as text that :func:`parse` accepts.
+
+    Equal values with equal key order give equal bytes.
 
     Raises:
-        ValueError: If there is a NaN or an infinity, or the value is too deep or contains itself.
-        TypeError: If something is not a JSON value.
+        ValueError: If it contains a NaN, an infinity or itself, or is nested too deep.
+        TypeError: If it contains anything that JSON cannot express.
     """
     separators = (",", ":") if indent is None else (",", ": ")
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent, separators=separators)
@@ -25,10 +27,10 @@ def dump(value: Any, *, indent: int | None = None) -> bytes:
 
 
 def parse(data: bytes) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Raises:
-        ValueError: If it is not UTF-8, not JSON, holds ``NaN`` or ``Infinity``, or is too deep.
+        ValueError: If it is not UTF-8, not JSON, contains ``NaN`` or ``Infinity``, or is nested too deep.
     """
     try:
         value = json.loads(data.decode(), parse_constant=_refuse)

@@ -1,12 +1,12 @@
-"""State trees as files: a JSON skeleton and, beside it, the arrays as safetensors. Never a pickle.
+"""State trees as files: a JSON skeleton plus the arrays as safetensors. Never a pickle.
 
-What comes back is bit for bit what was given, with two exceptions: a tuple comes back as a list, and a mapping as a
-``dict``, its keys in the same order. Equal trees give equal bytes, so hashes of files can stand for states.
+Trees come back bit for bit, with two exceptions: a tuple becomes a list, and any mapping a ``dict`` with its keys in
+the same order. Equal trees give equal bytes, so hashes of files can stand for states.
 
-In the skeleton an object with the key ``$`` stands for a value that JSON lacks (a dictionary's own key that begins
-with ``$`` is written with one more). An array is named by its place, as a JSON pointer: ``/model/0/weight``. One of a
-dtype that safetensors lacks (text, dates, complex numbers, foreign byte order) is stored as its bytes, that is as
-``uint8 [..., itemsize]``, and the skeleton has the dtype.
+In the skeleton, an object with the key ``$`` stands for a value that JSON lacks (a dictionary's own key that starts
+with ``$`` gets another one). An array is named by its place, as a JSON pointer: ``/model/0/weight``. An array whose
+dtype safetensors lacks (text, dates, complex numbers, foreign byte order) is stored as its bytes, i.e. as
+``uint8 [..., itemsize]``, with the dtype in the skeleton.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,10 @@ from safetensors import SafetensorError
 from emloop.errors import StateError
 from emloop.types import StateTree
 
+from .manifest import FileRecord, read_verified
 from .strict_json import MAX_DEPTH, dump, parse
 
-__all__ = ["copy_tree", "dump_tree", "equal_trees", "load_tree"]
+__all__ = ["copy_tree", "dump_tree", "equal_trees", "load_tree", "read_tree"]
 
 _Array = npt.NDArray[Any]
 
@@ -40,10 +42,10 @@ _ACCEPTED = "None, bool, int, float, str, bytes, NumPy arrays and scalars, and l
 
 
 def dump_tree(tree: StateTree) -> tuple[bytes, bytes | None]:
-    """A state tree as the contents of two files.
+    """Render a state tree as the contents of two files.
 
     Returns:
-        The skeleton (JSON) and the arrays (safetensors), ``None`` where there are none.
+        The skeleton (JSON), and the arrays (safetensors) or ``None`` if it has none.
 
     Raises:
         StateError: If something in the tree cannot be stored; names the place.
@@ -53,7 +55,7 @@ def dump_tree(tree: StateTree) -> tuple[bytes, bytes | None]:
 
 
 def load_tree(skeleton: bytes, arrays: bytes | None) -> StateTree:
-    """The state tree that :func:`dump_tree` made two files of; its arrays are writable and its own.
+    """Rebuild a state tree from what :func:`dump_tree` returned; its arrays are writable and shared with nobody.
 
     Raises:
         StateError: If the bytes are not those of a state tree.
@@ -61,11 +63,21 @@ def load_tree(skeleton: bytes, arrays: bytes | None) -> StateTree:
     try:
         return _put_together(parse(skeleton), safetensors.numpy.load(arrays) if arrays is not None else {})
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise StateError(f"no state tree: {error}") from error
+        raise StateError(f"not a state tree: {error}") from error
+
+
+def read_tree(directory: Path, skeleton: FileRecord, arrays: FileRecord | None) -> StateTree:
+    """Read a state tree from the files of a directory; every byte is verified before it is parsed.
+
+    Raises:
+        CheckpointError: If a file is damaged.
+        StateError: As :func:`load_tree`.
+    """
+    return load_tree(read_verified(directory, skeleton), None if arrays is None else read_verified(directory, arrays))
 
 
 def copy_tree(tree: StateTree) -> StateTree:
-    """The tree as it would come back from its files, sharing no memory with the original.
+    """Copy a tree as it would come back from its files, sharing no memory with the original.
 
     Raises:
         StateError: As :func:`dump_tree`.
@@ -75,36 +87,24 @@ def copy_tree(tree: StateTree) -> StateTree:
 
 
 def equal_trees(one: StateTree, other: StateTree) -> bool:
-    """Whether two trees are the same to the bit: whether their files would be.
+    """Whether two trees are identical bit for bit, i.e. whether their files would be.
 
-    So NaN equals NaN, ``0.0`` differs from ``-0.0``, ``1`` from ``1.0`` and from ``True``, and the order of a
-    dictionary's keys counts.
+    So NaN equals NaN, ``0.0`` differs from ``-0.0``, ``1`` from ``1.0`` and ``True``, and the order of keys counts.
 
     Raises:
         StateError: As :func:`dump_tree`.
     """
-    (skeleton, arrays), (other_skeleton, other_arrays) = _take_apart(one), _take_apart(other)
-    return (
-        dump(skeleton) == dump(other_skeleton)
-        and arrays.keys() == other_arrays.keys()
-        and all(_same_bits(array, other_arrays[name]) for name, array in arrays.items())
-    )
-
-
-def _same_bits(one: _Array, other: _Array) -> bool:
-    if one.dtype != other.dtype or one.shape != other.shape:
-        return False
-    return np.array_equal(one.reshape(-1).view(np.uint8), other.reshape(-1).view(np.uint8))
+    return dump_tree(one) == dump_tree(other)
 
 
 def _take_apart(tree: StateTree) -> tuple[Any, dict[str, _Array]]:
-    """The skeleton, and the arrays by position: C-contiguous, of native dtypes."""
+    """Split a tree into its skeleton and its arrays by place: C-contiguous, of native dtypes."""
     arrays: dict[str, _Array] = {}
     return _encode(tree, "", 1, arrays), arrays
 
 
 def _encode(value: Any, place: str, depth: int, arrays: dict[str, _Array]) -> Any:
-    # Before the rest, because NumPy's float64 is a float and its str_ a str.
+    # First, since NumPy's float64 is a float and its str_ a str.
     if isinstance(value, (np.ndarray, np.generic)):
         return _encode_array(value, place, arrays)
     if isinstance(value, (bytes, bytearray)):
@@ -121,7 +121,7 @@ def _encode(value: Any, place: str, depth: int, arrays: dict[str, _Array]) -> An
 
 
 def _encode_scalar(value: Any, place: str) -> Any:
-    # What is of a subclass, such as an enumeration's, is stored as the plain value.
+    # An instance of a subclass, such as a member of an enumeration, is stored as the plain value.
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -135,7 +135,7 @@ def _encode_scalar(value: Any, place: str) -> Any:
 
 
 def _items(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """What a container holds, under the keys that the skeleton uses."""
+    """Children of a container, under the keys that the skeleton uses."""
     if not isinstance(value, Mapping):
         yield from ((str(index), child) for index, child in enumerate(value))
         return
@@ -166,7 +166,7 @@ def _encode_array(value: _Array | np.generic, place: str, arrays: dict[str, _Arr
 
 
 def _without_padding(raw: _Array, dtype: np.dtype[Any]) -> _Array:
-    """Set to zero what an 80-bit float leaves undefined, so that equal numbers are equal bytes."""
+    """Zero the undefined bytes of 80-bit floats, so that equal numbers have equal bytes."""
     if dtype.kind not in "fc" or dtype.itemsize <= 8 * (1 + (dtype.kind == "c")) or np.finfo(dtype).nmant != 63:
         return raw
     width = dtype.itemsize // (1 + (dtype.kind == "c"))
@@ -176,14 +176,14 @@ def _without_padding(raw: _Array, dtype: np.dtype[Any]) -> _Array:
 
 
 def _put_together(skeleton: Any, arrays: dict[str, _Array]) -> StateTree:
-    """The tree; uses up the arrays.
+    """Rebuild the tree; consumes ``arrays``.
 
     Raises:
-        ValueError, KeyError, TypeError: If skeleton and arrays do not fit.
+        ValueError, KeyError, TypeError: If skeleton and arrays do not match.
     """
     tree = _decode(skeleton, "", arrays)
     if arrays:
-        raise ValueError(f"arrays that nothing refers to: {', '.join(map(repr, sorted(arrays)))}")
+        raise ValueError(f"unreferenced arrays: {', '.join(map(repr, sorted(arrays)))}")
     return tree
 
 
@@ -211,7 +211,7 @@ def _decode_array(array: _Array, dtype_text: str | None) -> _Array:
     if dtype_text is None:
         return array
     if not _DTYPE.fullmatch(dtype_text):
-        raise ValueError(f"{dtype_text!r} is no dtype of a state tree")
+        raise ValueError(f"{dtype_text!r} is not a dtype of a state tree")
     dtype = np.dtype(dtype_text)
     if array.dtype != np.uint8 or not dtype.itemsize or array.shape[-1:] != (dtype.itemsize,):
         raise ValueError(f"{array.dtype} {list(array.shape)} cannot be the bytes of an array of {dtype}")
@@ -235,7 +235,7 @@ def _escape(key: str) -> str:
 
 
 def _is_text(value: str) -> bool:
-    """Whether a string is Unicode text; file names may hold half characters, which JSON would join."""
+    """Whether a string is valid Unicode; file names may contain lone surrogates, which JSON would join."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""What a batch looks like in one line, to recognise it when a stream is read again."""
+"""A fingerprint of a batch, to recognise it when a stream is read again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emloop.types import Batch
 __all__ = ["digest"]
 
 _PLAIN_KINDS = frozenset("biufcmMSU")
-_PADDED = frozenset("gG")  # long double: the padding bytes hold whatever was there before
+_PADDED = frozenset("gG")  # long double: its padding bytes are undefined
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -24,10 +24,10 @@ class _Hash(Protocol):
 
 
 def digest(batch: Batch) -> str:
-    """A hash of everything a batch holds: equal for equal batches, in every process.
+    """Hash everything a batch holds; equal batches give equal hashes, in every process.
 
-    Arrays count bit by bit, with dtype and shape; the order of the sources does not count. What is neither an array
-    nor made of plain values counts by its ``repr``, without memory addresses.
+    Arrays count bit by bit, with dtype and shape; the order of the sources does not count. Anything that is neither an
+    array nor made of plain values counts by its ``repr``, without memory addresses.
     """
     sha = hashlib.sha256()
     _feed(sha, batch)
@@ -60,13 +60,13 @@ def _feed_items(sha: _Hash, items: Iterable[Any], count: int) -> None:
 
 
 def _tag(sha: _Hash, *parts: object) -> None:
-    """Text that cannot run into what follows."""
+    """Feed parts prefixed with their length, so that they cannot run into what follows."""
     text = repr(parts).encode("utf-8", "backslashreplace")
     sha.update(b"%d:%s" % (len(text), text))
 
 
 def _as_array(value: Any) -> npt.NDArray[Any] | None:
-    """The value as an array whose bytes are all it is, or ``None`` where it is something else."""
+    """The value as an array fully described by its bytes, or ``None`` if it is no such value."""
     if value is None:
         return None
     try:

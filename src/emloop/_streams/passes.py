@@ -1,8 +1,8 @@
-"""The pass that is being read, and the random generators that belong to it.
+"""The pass being read, and its random generators.
 
 A generator is a pure function of (run seed, stream, purpose, index): the SHA-256 of these four, as a JSON list, is the
 entropy of a NumPy ``SeedSequence``, which seeds a ``PCG64``. Neither the order in which streams are read nor the
-threads that read them can change what is drawn, and a pass can be started again without its predecessors.
+threads that read them affect what is drawn, and a pass can be started without its predecessors.
 
 The pass is set around a stream's code only, in whichever thread runs it; hooks and models are outside any pass.
 """
@@ -29,7 +29,7 @@ __all__ = ["CURRENT_PASS", "Pass", "Purpose", "current_pass", "entered", "keyed_
 logger = logging.getLogger(__name__)
 
 Purpose = Literal["training", "evaluation", "outside"]
-"""What numbers are drawn for; ``outside``: by a dataset that is not being read by a :class:`StreamWrapper`."""
+"""What numbers are drawn for; ``outside``: by a dataset while no :class:`StreamWrapper` reads it."""
 
 
 class Pass:
@@ -37,7 +37,7 @@ class Pass:
 
     Args:
         training: Whether the pass trains the model.
-        index: Number of this pass. Generators of an evaluation do not depend on it: each sees the same numbers.
+        index: Number of this pass; ignored in evaluation, so that every evaluation sees the same numbers.
     """
 
     __slots__ = ("_generators", "_index", "_purpose")
@@ -48,18 +48,18 @@ class Pass:
         self._generators: dict[str, np.random.Generator] = {}
 
     def rng(self, stream: str) -> np.random.Generator:
-        """The generator of a stream in this pass; the same object every time."""
+        """Generator of a stream in this pass; the same object every time."""
         generator = self._generators.get(stream)
         if generator is None:
             generator = self._generators[stream] = keyed_rng(stream, self._purpose, self._index)
         return generator
 
     def state(self) -> dict[str, Any]:
-        """Stream → state of the generator that was made for it in this pass."""
+        """States of the generators created in this pass, by stream."""
         return {stream: generator.bit_generator.state for stream, generator in self._generators.items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take up what :meth:`state` returned."""
+        """Restore what :meth:`state` returned."""
         for stream, generator_state in state.items():
             self.rng(stream).bit_generator.state = generator_state
 
@@ -68,7 +68,7 @@ CURRENT_PASS: ContextVar[Pass | None] = ContextVar("emloop_pass", default=None)
 
 
 def current_pass() -> Pass | None:
-    """The pass that is being read in this context, or ``None`` outside any."""
+    """The pass being read in this context; ``None`` outside any."""
     return CURRENT_PASS.get()
 
 
@@ -83,7 +83,7 @@ def entered(reading: Pass) -> Iterator[Pass]:
 
 
 def pass_rng(stream: str) -> np.random.Generator:
-    """The generator of a stream in the current pass; a second call within the pass returns the same one.
+    """Generator of a stream in the current pass; the same object for every call within the pass.
 
     Raises:
         UsageError: Outside any pass.
@@ -95,9 +95,9 @@ def pass_rng(stream: str) -> np.random.Generator:
 
 
 def keyed_rng(stream: str, purpose: Purpose, index: int) -> np.random.Generator:
-    """A fresh generator for a stream, equal in every process that has the run's seed.
+    """Create a generator for a stream; equal in every process with the same run seed.
 
-    Where no run seed is set, one is drawn for the process and logged.
+    If no run seed is set, one is drawn for the process and logged.
     """
     seed = current_seed()
     key = json.dumps([_process_seed() if seed is None else seed, stream, purpose, index])

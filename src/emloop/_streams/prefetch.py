@@ -1,14 +1,14 @@
 """Reading ahead: one thread that fills a buffer while it is allowed to.
 
-The thread works only while somebody holds a permit (the model is in code that frees the interpreter lock) and there is
-room, or while the consumer waits on an empty buffer. Otherwise it is parked. Nobody polls: both sides sleep on a queue,
-into which the other puts a token when it takes down the ``parked`` or ``waiting`` flag.
+The thread works only while somebody holds a permit (the model is in code that releases the interpreter lock) and there
+is room, or while the consumer waits on an empty buffer. Otherwise it is parked. Nobody polls: both sides sleep on a
+queue, into which the other puts a token when it clears the ``parked`` or ``waiting`` flag.
 
-What draws from global random states is read only while the consumer waits: the model, which draws from the same ones,
-would be disturbed in its sequence otherwise, and disturb that of the stream, in no order that could be repeated.
+Streams that draw from global random states are read only while the consumer waits: the model draws from the same
+states, so each would disturb the sequence of the other in an order that cannot be reproduced.
 
-The consumer holds no lock while it waits, so that a signal handler which raises leaves nothing to clean up: at worst a
-token that ends the next wait too early, and who was woken looks again.
+The consumer holds no lock while it waits, so a signal handler that raises leaves nothing to clean up: at worst a token
+that ends the next wait too early, and whoever is woken checks again.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ from emloop.types import Batch
 
 from .reader import Reader, Snapshot
 
-__all__ = ["Gate", "Prefetch"]
+__all__ = ["Prefetch"]
 
 _Item = tuple[Batch, int, int, Snapshot | None, Any]
-"""A batch, its pass, how many batches of the pass were read with it, what it takes to jump behind it, and what was
-prepared of it."""
+"""A batch, its pass, the number of batches read in the pass so far, what it takes to jump behind it, and what
+``prepare`` made of it."""
 
 
 class Prefetch:
-    """What a reader reads, read ahead.
+    """Reads ahead of a reader.
 
-    Has a consumer's view of the position: ``pass_index``, ``batches`` and ``last`` count what was handed out.
+    Entered as a context, any number of times and by any thread, it permits reading ahead inside the block. Tells the
+    position from the consumer's side: ``pass_index``, ``batches`` and ``last`` count what was handed out.
 
     Args:
         reader: Where the batches come from; used by nobody else.
-        size: Most batches to hold.
-        prepare: Called with every batch that is read, by whom it is read.
+        size: Maximum number of batches to hold.
+        prepare: Called with every batch, in the thread that reads it.
     """
 
     def __init__(self, reader: Reader, size: int, prepare: Callable[[Batch], Any] | None = None) -> None:
@@ -49,7 +50,6 @@ class Prefetch:
         self.batches = 0
         self.last: Batch | None = None
         self.prepared: Any = None
-        self.gate = Gate(self)
         self._snapshot: Snapshot | None = None
         self._reader = reader
         self._prepare = prepare
@@ -57,24 +57,24 @@ class Prefetch:
         self._items: deque[_Item] = deque()
         self._entered = False
 
-        self._lock = Lock()  # guards all below, and what is put into or taken from the buffer
+        self._lock = Lock()  # guards everything below, and what is put into or taken from the buffer
         self._thread: Thread | None = None
-        self._running = False  # the thread may go on living
+        self._running = False  # the thread may live on
         self._permits = 0
         self._idle = True  # the next pass is opened when it is waited for, not ahead
-        self._ended = False  # the end of an epoch follows what is in the buffer
+        self._ended = False  # the buffer is followed by the end of an epoch
         self._waiting = False
         self._parked = False
         self._wake_consumer: SimpleQueue[None] = SimpleQueue()
         self._wake_producer: SimpleQueue[None] = SimpleQueue()
 
     def read(self) -> Batch:
-        """The next batch, from the buffer where it holds one.
+        """Return the next batch, from the buffer if possible.
 
         Raises:
             StopIteration: As :meth:`Reader.read`.
             ProducerError: Once all batches before a failure were handed out; from the original error.
-            UsageError: If the reading was never started.
+            UsageError: If reading was never started.
         """
         with self._lock:
             item = self._take() if self._items else None
@@ -84,7 +84,7 @@ class Prefetch:
         return item[0]
 
     def upcoming(self) -> Any:
-        """What was prepared of the next batch; ``None`` while that is not in the buffer."""
+        """What was prepared of the next batch; ``None`` unless that is in the buffer."""
         with self._lock:
             return self._items[0][-1] if self._items else None
 
@@ -94,23 +94,23 @@ class Prefetch:
             reader.open()
 
     def snapshot(self) -> Snapshot | None:
-        """What it takes to jump to the batch after the one handed out last; ``None`` if a jump is impossible."""
+        """What it takes to jump to the batch after the one handed out last; ``None`` if that is impossible."""
         return self._snapshot
 
     def seek(self, target: Mapping[str, Any]) -> None:
-        """As :meth:`Reader.seek`; what was read ahead is forgotten."""
+        """As :meth:`Reader.seek`; forgets what was read ahead."""
         with self._alone() as reader:
             reader.seek(target)
             self._forget()
 
     def restart(self) -> None:
-        """As :meth:`Reader.restart`; what was read ahead is forgotten."""
+        """As :meth:`Reader.restart`; forgets what was read ahead."""
         with self._alone() as reader:
             reader.restart()
             self._forget()
 
     def empty(self) -> bool:
-        """Whether nothing is in the buffer."""
+        """Whether the buffer is empty."""
         return not self._items
 
     def start(self) -> None:
@@ -120,7 +120,7 @@ class Prefetch:
             self._entered = True
             self._running = True
             if self._thread is not None:
-                return  # it was told to stop, has not yet, and goes on
+                return  # it was told to stop but has not yet, and goes on
             self._thread = Thread(
                 target=copy_context().run, args=(self._run,), name=f"stream {self._reader.name}", daemon=True
             )
@@ -131,10 +131,10 @@ class Prefetch:
                 raise
 
     def stop(self, *, wait: bool = True) -> None:
-        """End the reading ahead after the batch in flight; what was read stays in the buffer.
+        """Stop reading ahead after the batch in flight; what was read stays in the buffer.
 
         Args:
-            wait: Whether to return only when the thread has ended.
+            wait: Whether to return only once the thread has ended.
         """
         with self._lock:
             self._running = False
@@ -143,21 +143,20 @@ class Prefetch:
         if wait and thread is not None:
             thread.join()
 
-    def permit(self) -> None:
-        """Allow the thread to read ahead until :meth:`forbid`; calls may be nested."""
+    def __enter__(self) -> None:
         with self._lock:
             self._permits += 1
             if self._parked:
                 self._unpark()
 
-    def forbid(self) -> None:
-        """Take one permit back; at most the batch in flight is still read."""
+    def __exit__(self, *_: object) -> None:
+        # The batch in flight is still read.
         with self._lock:
             self._permits -= 1
 
     @contextmanager
     def _alone(self) -> Iterator[Reader]:
-        """The reader, with no thread at work on it."""
+        """The reader, with no thread working on it."""
         running = self._running
         self.stop()
         try:
@@ -174,23 +173,27 @@ class Prefetch:
         self.last = self._snapshot = self.prepared = None
 
     def _settle(self) -> None:
-        """Go to a loaded position in the caller's thread, so that an error arrives as it is."""
+        """Go to a loaded position in the caller's thread, so that its errors arrive unwrapped."""
         if self._reader.seeking:
             self._reader.open()
 
     def _wait(self) -> _Item:
-        """The next item of an empty buffer."""
+        """Return the next item of an empty buffer."""
+        reader = self._reader
         while True:
             with self._lock:
                 if self._items:
                     return self._take()
                 if self._ended:
                     self._ended = False
-                    self.pass_index, self.batches = self._reader.pass_index, 0
+                    self.pass_index, self.batches = reader.pass_index, 0
                     self.last = self._snapshot = self.prepared = None
                     raise StopIteration
-                if self._reader.failure is not None:
-                    raise self._producer_error(self._reader.failure) from self._reader.failure
+                if reader.failure is not None:
+                    raise ProducerError(
+                        f"stream {reader.name!r} failed while it was read ahead, at batch {reader.batches} of pass "
+                        f"{reader.pass_index}: {type(reader.failure).__name__}: {reader.failure}"
+                    ) from reader.failure
                 self._idle = False
                 threaded = self._thread is not None
                 if threaded:
@@ -198,25 +201,21 @@ class Prefetch:
                     self._wake_parked()
             if threaded:
                 self._wake_consumer.get()
+            elif self._entered:  # outside the block, but after the first one
+                self._settle()
+                self._produce()
             else:
-                self._read_inline()
-
-    def _read_inline(self) -> None:
-        """Fill the buffer by one where there is no thread: outside the block, but after the first one."""
-        if not self._entered:
-            raise UsageError(
-                f"stream {self._reader.name!r} reads ahead (buffer_size={self._size}), so it must be entered before "
-                "it is read: `with stream: ...`"
-            )
-        self._settle()
-        self._produce()
+                raise UsageError(
+                    f"stream {reader.name!r} reads ahead (buffer_size={self._size}), so it must be entered before it "
+                    "is read: `with stream: ...`"
+                )
 
     def _run(self) -> None:
         while self._may_read():
             self._produce()
 
     def _may_read(self) -> bool:
-        """Park until a batch may be read; whether the thread goes on at all."""
+        """Park until a batch may be read; return whether to go on at all."""
         while True:
             with self._lock:
                 if not self._running or self._reader.failure is not None:
@@ -229,35 +228,25 @@ class Prefetch:
             self._wake_producer.get()
 
     def _produce(self) -> None:
-        """Read one batch into the buffer. Nothing is raised: the consumer asks the reader whether it has failed."""
-        item = None
+        """Read one batch into the buffer. Raises nothing: the consumer asks the reader whether it has failed."""
+        reader, item = self._reader, None
         try:
-            item = self._next_item()
+            try:
+                batch = reader.read()
+            except StopIteration:
+                pass
+            else:
+                prepared = None if self._prepare is None else self._prepare(batch)
+                item = batch, reader.pass_index, reader.batches, reader.snapshot(), prepared
         except BaseException as error:  # noqa: BLE001 - raised by the consumer, after all batches before it
-            self._reader.fail(error)
+            reader.fail(error)
         with self._lock:
             if item is not None:
                 self._items.append(item)
-            elif self._reader.failure is None:
-                self._ended = not self._reader.turned
-                self._idle = self._ended or self._reader.draws_at_start
+            elif reader.failure is None:
+                self._ended = not reader.turned
+                self._idle = self._ended or reader.draws_at_start
             self._wake_waiting()
-
-    def _next_item(self) -> _Item | None:
-        reader = self._reader
-        try:
-            batch = reader.read()
-        except StopIteration:
-            return None
-        prepared = None if self._prepare is None else self._prepare(batch)
-        return batch, reader.pass_index, reader.batches, reader.snapshot(), prepared
-
-    def _producer_error(self, failure: BaseException) -> ProducerError:
-        reader = self._reader
-        return ProducerError(
-            f"stream {reader.name!r} failed while it was read ahead, at batch {reader.batches} of pass "
-            f"{reader.pass_index}: {type(failure).__name__}: {failure}"
-        )
 
     def _take(self) -> _Item:
         item = self._items.popleft()
@@ -281,18 +270,3 @@ class Prefetch:
         if self._waiting:
             self._waiting = False
             self._wake_consumer.put(None)
-
-
-class Gate:
-    """Permission to read ahead for the length of a block; may be entered any number of times, by any thread."""
-
-    __slots__ = ("_prefetch",)
-
-    def __init__(self, prefetch: Prefetch) -> None:
-        self._prefetch = prefetch
-
-    def __enter__(self) -> None:
-        self._prefetch.permit()
-
-    def __exit__(self, *_: object) -> None:
-        self._prefetch.forbid()

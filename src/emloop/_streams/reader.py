@@ -1,6 +1,6 @@
 """Reading a stream pass after pass, in whichever thread asks; one at a time.
 
-Here a stream's code runs, and nowhere else: its method is called, and every batch read, with the pass set.
+This is the only place where a stream's own code runs: its method is called, and every batch read, with the pass set.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from emloop._state.tree import copy_tree, equal_trees
 from emloop.errors import CannotResumeError, ProducerError
 from emloop.types import Batch, StateTree, Stream
 
-from .levels import Level
 from .passes import CURRENT_PASS, Pass, entered
-from .source import Source, open_source
+from .source import Level, Source, open_source
 
 __all__ = ["Reader", "Snapshot"]
 
@@ -34,9 +33,9 @@ class Reader:
 
     Args:
         stream_fn: Called without arguments at the start of every pass; returns an iterable of batches.
-        name: What to call the stream in messages.
+        name: Name of the stream, for messages.
         training: Whether the batches train the model.
-        endless: Whether a pass that held a batch is followed by the next without a break.
+        endless: Whether a pass that held a batch runs on into the next one without a break.
         ahead: Whether batches may be read while others compute; then the end of a pass always raises.
     """
 
@@ -44,6 +43,7 @@ class Reader:
         self, stream_fn: Callable[[], Stream], name: str | None, *, training: bool, endless: bool, ahead: bool
     ) -> None:
         self.name = name
+        self.training = training
         self.pass_index = 0
         self.batches = 0
         """Batches read in this pass."""
@@ -52,27 +52,26 @@ class Reader:
         self.failure: BaseException | None = None
         """Why nothing can be read any more."""
         self.on_demand = False
-        """Whether a batch is read only while it is waited for, since reading draws from what others draw from, too."""
+        """Whether to read a batch only when it is waited for, since reading draws from shared random states."""
         self.draws_at_start = False
-        """Whether to open a pass, or to read its first batch, draws from what others draw from, too."""
+        """Whether opening a pass, or reading its first batch, draws from shared random states."""
         self.turned = False
-        """Whether the pass that ended last is followed by the next without a break."""
+        """Whether the pass that ended last runs on into the next one without a break."""
         self._stream_fn = stream_fn
-        self.training = training
         self._endless = endless
         self._ahead = ahead
         self._pass = Pass(training=training, index=0)
         self._source: Source | None = None
-        self._opened: Iterator[Batch] | None = None  # what is left of the pass
+        self._opened: Iterator[Batch] | None = None  # the rest of the pass
         self._iterator: Iterator[Batch] | None = None  # the same, once its first batch was asked for
         self._target: Mapping[str, Any] | None = None
         self._probe = True
-        self._draws_globally = False  # and what it drew is not drawn again inside of a pass
+        self._draws_globally = False  # and what it drew is not drawn again inside a pass
         self._failed_at: TracebackType | None = None
 
     @property
     def level(self) -> Level | None:
-        """How exactly a run can be resumed inside the pass that was opened last; ``None`` before the first."""
+        """How exactly a run can be resumed inside the pass opened last; ``None`` before the first."""
         source = self._source
         if source is None:
             return None
@@ -80,15 +79,15 @@ class Reader:
 
     @property
     def seeking(self) -> bool:
-        """Whether a position was loaded that the stream has not been brought to yet."""
+        """Whether a position was loaded that the stream has yet to be brought to."""
         return self._target is not None
 
     def read(self) -> Batch:
-        """The next batch.
+        """Return the next batch.
 
         Raises:
-            StopIteration: At the end of a pass; with ``endless`` and without ``ahead``, only of one that held no
-                batch. The next call goes on with the next pass.
+            StopIteration: At the end of a pass; with ``endless`` and without ``ahead``, only if it held no batch. The
+                next call goes on with the next pass.
         """
         iterator = self._iterator
         if iterator is None:
@@ -108,14 +107,13 @@ class Reader:
         return batch
 
     def open(self) -> None:
-        """Call the stream method for the pass to be read next, and go to the loaded position, if not done yet.
+        """Call the stream method for the coming pass, and go to the loaded position, unless already done.
 
-        Where that draws from a global random state, it is done again for the first batch, from the state that holds
-        then.
+        If that draws from a global random state, it is repeated for the first batch, from the state in force then.
 
         Raises:
-            CannotResumeError: If the stream is not what it was when the position was saved. It can be read on then,
-                from a place as near as possible.
+            CannotResumeError: If the stream is not what it was when the position was saved. Reading can go on after
+                that, from a place as near as possible.
         """
         if self._opened is not None:
             return
@@ -125,7 +123,7 @@ class Reader:
             self._begin(self.pass_index)
 
     def snapshot(self) -> Snapshot | None:
-        """What it takes to jump to the batch after the one read last; ``None`` if a jump is impossible."""
+        """What it takes to jump to the batch after the one read last; ``None`` if that is impossible."""
         source = self._source
         if source is None or self.level != "exact":
             return None
@@ -133,7 +131,7 @@ class Reader:
         return {"source": captured, "generators": self._pass.state()}
 
     def seek(self, target: Mapping[str, Any]) -> None:
-        """Go on at a saved position, or at the start with its number; what was read is forgotten."""
+        """Go on at a saved position, or at the start of its pass; forgets what was read."""
         self._begin(target["pass"])
         self.batches = target["batches"]
         self._target = target
@@ -147,7 +145,7 @@ class Reader:
             self.failure = None
 
     def fail(self, error: BaseException) -> None:
-        """Read nothing any more, and remember why."""
+        """Stop reading for good, and remember why."""
         self.failure = error
         self._failed_at = error.__traceback__
         self._opened = self._iterator = None
@@ -163,7 +161,7 @@ class Reader:
         """Open the pass.
 
         Returns:
-            The global random state before, if opening was seen to draw from it.
+            The global random state before, if opening drew from it.
         """
         if self.failure is not None:
             self._raise_again(self.failure)
@@ -175,7 +173,7 @@ class Reader:
                 self._source = source = open_source(iterable, target if self.batches else None)
                 drew = before is not None and not equal_trees(before, random_state())
                 self.draws_at_start |= drew
-                # What it drew, such as an order, is not drawn again by another process, unless its state has it.
+                # What it drew, such as an order, is lost to another process unless the iterable's state holds it.
                 if drew and source.capture is None:
                     self._lose_level()
                 if target is not None and target["generators"]:
@@ -186,7 +184,11 @@ class Reader:
         self._opened = source.batches
         self._target = None
         if source.doubt is not None:
-            raise CannotResumeError(_cannot_resume(self.name, self.pass_index, source.doubt))
+            raise CannotResumeError(
+                f"stream {self.name!r} cannot go on exactly where it stopped: in pass {self.pass_index} it "
+                f"{source.doubt}. Draw its random numbers from self.rng({self.name!r}), or return a sequence of "
+                "batches; main_loop.on_inexact_resume: warn goes on nevertheless"
+            )
         return before if drew else None
 
     def _turn(self) -> Batch:
@@ -212,7 +214,7 @@ class Reader:
     def _judge(self, *, drew: bool) -> None:
         """Learn from a batch whether reading draws from the global random state: at the start of a pass, or always."""
         again, self._probe = self.on_demand, False
-        if drew and self.level != "exact":  # a jump passes nothing over, and the global state is restored with the run
+        if drew and self.level != "exact":  # a jump skips nothing, and the global state is restored with the run
             self._lose_level()
         if again and drew:
             logger.warning(
@@ -222,7 +224,7 @@ class Reader:
                 self.name,
             )
         elif drew and self._ahead:
-            # A loader may have drawn its order only, once in a pass: the next batch, waited for as well, will tell.
+            # A loader may have drawn only its order, once per pass; the next batch, also read on demand, will tell.
             self.draws_at_start = self._probe = self.on_demand = True
             self._iterator = None
         else:
@@ -230,7 +232,7 @@ class Reader:
 
     def _lose_level(self) -> None:
         first, self._draws_globally = not self._draws_globally, True
-        if first and self.training:  # an evaluation is never resumed inside of a pass
+        if first and self.training:  # an evaluation is never resumed inside a pass
             logger.warning(
                 "Stream `%s` draws from the global random state of Python, NumPy or a framework, so it can be resumed "
                 "exactly only at the start of a pass; draw from self.rng(%r) instead",
@@ -245,11 +247,3 @@ class Reader:
             f"stream {self.name!r} was interrupted while it was read (pass {self.pass_index}, batch {self.batches}); "
             "restart it, or load a saved position"
         ) from failure
-
-
-def _cannot_resume(name: str | None, pass_index: int, doubt: str) -> str:
-    return (
-        f"stream {name!r} cannot go on exactly where it stopped: in pass {pass_index} it {doubt}. "
-        f"Draw its random numbers from self.rng({name!r}), or return an emloop.datasets.IndexStream; "
-        "main_loop.on_inexact_resume: warn goes on nevertheless"
-    )

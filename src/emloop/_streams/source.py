@@ -1,20 +1,27 @@
-"""One pass over what a stream method returned, opened at its start or at a batch further on."""
+"""One pass over what a stream method returned, opened at its start or further on.
+
+The kind of object returned decides how exactly a run can be resumed inside the pass.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import GeneratorType
-from typing import Any
+from typing import Any, Literal
 
 from emloop.errors import BatchError
 from emloop.types import Batch, StateTree
 
 from .digest import digest
-from .levels import Level, StateMethods, is_sequence, state_methods
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Level", "Source", "open_source"]
 
+Level = Literal["exact", "replay", "epoch"]
+"""``exact``: can jump to any batch. ``replay``: a generator, read again up to the batch, which is then compared.
+``epoch``: any other iterable, exact only at the start of a pass; inside it is read again and compared as well."""
+
+_STATE_METHODS = (("state_dict", "load_state_dict"), ("get_state", "set_state"))
 _END: Any = object()
 
 
@@ -24,9 +31,9 @@ class Source:
 
     Args:
         level: How exactly a run can be resumed inside the pass.
-        batches: What is left of the pass.
-        capture: The iterable's own state, where it keeps one.
-        doubt: Why this may not be the place that was asked for; ``None`` if it is.
+        batches: The rest of the pass.
+        capture: Returns the iterable's own state, if it keeps one.
+        doubt: Why this may not be the requested place; ``None`` if it is.
     """
 
     level: Level
@@ -40,68 +47,62 @@ def open_source(iterable: Iterable[Batch], at: Mapping[str, Any] | None = None) 
 
     Args:
         iterable: An iterable of batches.
-        at: The saved state of a stream at which to open it, instead of at its start; see ``StreamWrapper.state_dict``.
+        at: Saved state of a stream at which to open it, instead of at its start; see ``StreamWrapper.state_dict``.
 
     Raises:
         BatchError: If it cannot be iterated.
     """
-    methods = state_methods(iterable)
-    if methods is None and is_sequence(iterable):
-        return _sequence(iterable, at)  # type: ignore[arg-type]  # is_sequence has looked
     saved = None if at is None else at["source"]
-    if methods is not None and saved is not None:
-        methods.restore(saved)
-    iterator = _iterator(iterable)
-    if methods is None:
-        methods = state_methods(iterator)
-        if methods is not None and saved is not None:
-            methods.restore(saved)
-    level = _level(iterator, methods)
-    capture = None if methods is None else methods.capture
-    if at is None or (methods is not None and saved is not None):
-        return Source(level, iterator, capture)
-    return Source(level, iterator, capture, _skip(iterator, at["batches"], at["digest"]))
-
-
-def _level(iterator: Iterator[Batch], methods: StateMethods | None) -> Level:
-    if methods is not None:
-        return "exact"
-    return "replay" if isinstance(iterator, GeneratorType) else "epoch"
-
-
-def _iterator(iterable: Iterable[Batch]) -> Iterator[Batch]:
+    capture, restore = _state_methods(iterable)
+    # Batches of a sequence are read by number: it has a length and takes an index, and is no mapping.
+    cls = type(iterable)
+    if capture is None and hasattr(cls, "__len__") and hasattr(cls, "__getitem__") and not issubclass(cls, Mapping):
+        return _open_sequence(iterable, at)  # type: ignore[arg-type]
+    if restore is not None and saved is not None:
+        restore(saved)
     try:
-        return iter(iterable)
+        iterator = iter(iterable)
     except TypeError as error:
         if isinstance(iterable, Iterable):
             raise
         raise BatchError(
-            f"a stream method must return an iterable of batches, got {type(iterable).__name__}; "
-            "is there a return or a yield missing?"
+            f"a stream method must return an iterable of batches, got {cls.__name__}; is there a return or a yield "
+            "missing?"
         ) from error
+    if capture is None:
+        capture, restore = _state_methods(iterator)
+        if restore is not None and saved is not None:
+            restore(saved)
+    level: Level = "exact" if capture is not None else "replay" if isinstance(iterator, GeneratorType) else "epoch"
+    if at is None or (capture is not None and saved is not None):
+        return Source(level, iterator, capture)
+    return Source(level, iterator, capture, _skip(iterator, at["batches"], at["digest"]))
 
 
-def _sequence(batches: Sequence[Batch], at: Mapping[str, Any] | None) -> Source:
-    if at is None:
-        return Source("exact", _walk(batches, 0))
-    start = at["batches"]
-    doubt = None
-    if start > len(batches):
-        doubt = f"has {len(batches)} batches now, and {start} of them were read before"
-    elif at["source"] is not None:
-        doubt = "kept a state when the position was saved, and returns a sequence now"
-    elif at["digest"] is not None and digest(batches[start - 1]) != at["digest"]:
-        doubt = _differs(start)
-    return Source("exact", _walk(batches, start), doubt=doubt)
+def _state_methods(candidate: object) -> tuple[Callable[[], StateTree], Callable[[StateTree], Any]] | tuple[None, None]:
+    """Methods by which an iterable or its iterator returns its position and takes it back, if it has them."""
+    for names in _STATE_METHODS:
+        capture, restore = (getattr(candidate, name, None) for name in names)
+        if callable(capture) and callable(restore):
+            return capture, restore
+    return None, None
 
 
-def _walk(batches: Sequence[Batch], start: int) -> Iterator[Batch]:
-    for index in range(start, len(batches)):
-        yield batches[index]
+def _open_sequence(batches: Sequence[Batch], at: Mapping[str, Any] | None) -> Source:
+    start, doubt = 0, None
+    if at is not None:
+        start = at["batches"]
+        if start > len(batches):
+            doubt = f"has {len(batches)} batches now, and {start} of them were read before"
+        elif at["source"] is not None:
+            doubt = "kept a state when the position was saved, and returns a sequence now"
+        elif at["digest"] is not None and digest(batches[start - 1]) != at["digest"]:
+            doubt = _differs(start)
+    return Source("exact", (batches[index] for index in range(start, len(batches))), doubt=doubt)
 
 
 def _skip(iterator: Iterator[Batch], count: int, expected: str | None) -> str | None:
-    """Read and discard; why the last batch may not be the one that was meant, or ``None``."""
+    """Read and discard batches; return why the last one may not be the one that was meant, or ``None``."""
     batch = None
     for index in range(count):
         batch = next(iterator, _END)

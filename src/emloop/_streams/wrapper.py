@@ -1,4 +1,4 @@
-"""The face of a stream: epochs, read-ahead, times, and the position that a run resumes from."""
+"""The public face of a stream: epochs, read-ahead, times, and the position to resume from."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from emloop.errors import StateError
 from emloop.types import Batch, StateTree, Stream
 
 from .digest import digest
-from .levels import Level
 from .prefetch import Prefetch
 from .reader import Reader
+from .source import Level
 
 __all__ = ["Cursor", "StreamWrapper"]
 
@@ -24,32 +24,30 @@ _STATE_KEYS = frozenset({"pass", "batches", "epoch_batches", "digest", "source",
 
 
 class Cursor(NamedTuple):
-    """A position in a stream."""
+    """A position in a stream: the number of the pass, and the batches handed out in it."""
 
     pass_index: int
-    """Number of the pass."""
     batches: int
-    """Batches handed out in this pass."""
 
 
 class StreamWrapper:
     """An iterator over the epochs of a stream.
 
-    ``next`` raises ``StopIteration`` at the end of an epoch and goes on with the following one afterwards. Leaving a
-    loop early and iterating again goes on with the next batch.
+    ``next`` raises ``StopIteration`` at the end of an epoch and goes on with the following one afterwards. A loop left
+    early can be resumed by iterating again.
 
-    With a buffer, batches are read ahead by a thread inside ``with stream:``, while somebody is inside
-    ``with stream.allow_buffering:`` or the consumer waits. What was read is kept when the block is left. Batches are
-    the same with and without a buffer. One thread may consume a stream at a time.
+    With a buffer, a thread reads batches ahead inside ``with stream:``, while somebody is inside
+    ``with stream.allow_buffering:`` or the consumer waits. What was read is kept when the block is left. The batches
+    are the same with and without a buffer. Only one thread at a time may consume a stream.
 
     Args:
         stream_fn: Called without arguments at the start of every pass; returns an iterable of batches.
-        buffer_size: Most batches to read ahead; 0 reads each when it is asked for.
-        epoch_size: Number of batches in an epoch, over as many passes as it takes; 0 or less: an epoch is one pass.
+        buffer_size: Maximum number of batches to read ahead; 0 reads each when it is asked for.
+        epoch_size: Batches per epoch, over as many passes as it takes; 0 or less: an epoch is one pass.
         name: Name of the stream.
-        profile: Where to note the seconds that each batch took, under ``read_batch_<name>``.
+        profile: Where to record the seconds that each batch took, under ``read_batch_<name>``.
         training: Whether the batches train the model; an evaluation draws the same random numbers in every pass.
-        prefetch: Called with every batch that is read ahead, in the thread that reads: the model's ``prefetch``.
+        prefetch: Called with every batch that is read ahead, in the thread that reads it: the model's ``prefetch``.
     """
 
     def __init__(
@@ -75,7 +73,7 @@ class StreamWrapper:
 
     @property
     def name(self) -> str | None:
-        """Name of the stream; one without may be given one."""
+        """Name of the stream; may be set if it has none."""
         return self._reader.name
 
     @name.setter
@@ -90,22 +88,22 @@ class StreamWrapper:
 
     @property
     def allow_buffering(self) -> AbstractContextManager[None]:
-        """Enter this around code that frees the interpreter lock: the stream may be read ahead meanwhile."""
-        return _OPEN_GATE if self._prefetch is None else self._prefetch.gate
+        """Enter this around code that releases the interpreter lock: the stream may be read ahead meanwhile."""
+        return self._prefetch or _OPEN_GATE
 
     @property
     def prefetched(self) -> Any:
-        """What ``prefetch`` has made of the batch handed out last; ``None`` if that was not read ahead."""
+        """What ``prefetch`` returned for the batch handed out last; ``None`` if that was not read ahead."""
         return None if self._prefetch is None else self._prefetch.prepared
 
     @property
     def upcoming(self) -> Any:
-        """What ``prefetch`` has made of the next batch; ``None`` while that is not read."""
+        """What ``prefetch`` returned for the next batch; ``None`` until that is read."""
         return None if self._prefetch is None else self._prefetch.upcoming()
 
     @property
     def cursor(self) -> Cursor:
-        """How far the stream was handed out; what was only read ahead does not count."""
+        """How much of the stream was handed out; what was only read ahead does not count."""
         return Cursor(self._position.pass_index, self._position.batches)
 
     @property
@@ -147,15 +145,15 @@ class StreamWrapper:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._prefetch is not None:
-            # Whoever wants out at once is not kept by a batch that may never come.
+            # Do not hold up somebody who wants out at once with a batch that may never come.
             self._prefetch.stop(wait=not isinstance(error, (KeyboardInterrupt, SystemExit)))
 
     def empty(self) -> bool:
-        """Whether nothing was read ahead."""
+        """Whether nothing has been read ahead."""
         return self._prefetch is None or self._prefetch.empty()
 
     def open(self) -> None:
-        """Call the stream method for the coming pass, and go to the loaded position, if not done yet.
+        """Call the stream method for the coming pass, and go to the loaded position, unless already done.
 
         Raises:
             CannotResumeError: If the stream is not what it was when the position was saved; names the first batch
@@ -170,12 +168,12 @@ class StreamWrapper:
         self._loaded = None
 
     def state_dict(self) -> StateTree:
-        """The position behind the batch that was handed out last.
+        """Position behind the batch handed out last.
 
         Returns:
-            ``pass``, ``batches`` (of the pass) and ``epoch_batches`` (of the epoch) as numbers; for a jump,
-            ``source`` and ``generators``, the states of the iterable, where it has one, and of the pass's generators;
-            otherwise ``digest``, that of the batch. What does not apply is ``None``.
+            ``pass``, ``batches`` (of the pass) and ``epoch_batches`` (of the epoch) as numbers; for a jump, ``source``
+            and ``generators``: the states of the iterable, if it has one, and of the pass's generators; otherwise
+            ``digest``: that of the batch. What does not apply is ``None``.
         """
         cursor = self.cursor
         if self._loaded is not None and cursor == (self._loaded["pass"], self._loaded["batches"]):
@@ -191,12 +189,12 @@ class StreamWrapper:
         return state
 
     def load_state_dict(self, state: StateTree) -> None:
-        """Go on, with the next batch, at a saved position.
+        """Go on at a saved position with the next batch.
 
         :meth:`open`, or else the next request, goes there: by a jump, or by reading the pass again from its start.
 
         Raises:
-            StateError: If the state is not one of a stream.
+            StateError: If the state is not that of a stream.
         """
         self._position.seek(_checked(state))
         batches = state["epoch_batches"]
@@ -216,5 +214,5 @@ def _checked(state: StateTree) -> Mapping[str, Any]:
         raise StateError(f"state of a stream: expected {', '.join(sorted(_STATE_KEYS))}, got {found}")
     for key in ("pass", "batches", "epoch_batches"):
         if not isinstance(state[key], int) or state[key] < 0:
-            raise StateError(f"state of a stream: {key} must be a number that is not negative, got {state[key]!r}")
+            raise StateError(f"state of a stream: {key} must be a non-negative number, got {state[key]!r}")
     return state

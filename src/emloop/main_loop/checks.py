@@ -1,12 +1,12 @@
-"""What a batch and a model's outputs must be like before the loop lets them pass.
+"""Checks that a batch and a model's outputs must pass.
 
-What can be decided once for a stream is decided once; lengths change with every batch and are looked at every time.
+What can be decided once per stream is decided once; lengths change with every batch and are checked every time.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 from emloop._support.suggest import check_choice, did_you_mean
@@ -22,7 +22,7 @@ POLICIES: tuple[str, ...] = get_args(Policy)
 
 
 def policy(argument: str, value: str) -> str:
-    """The value itself, if it is a policy.
+    """Return the value if it is a policy.
 
     Raises:
         ConfigError: If it is none of ``ignore``, ``warn`` and ``error``.
@@ -31,14 +31,14 @@ def policy(argument: str, value: str) -> str:
 
 
 class StreamChecks:
-    """The checks of one stream's batches during one pass of the loop over it.
+    """Checks the batches of one stream during one epoch.
 
     Args:
         stream: Name of the stream.
-        inputs: Names that the model needs.
+        inputs: Sources that the model needs.
         policies: Argument of the main loop, e.g. ``on_empty_batch`` → ``ignore``, ``warn`` or ``error``.
         fixed_batch_size: Size that a batch must have to be used, or ``None``.
-        warned: Streams whose unused sources have been warned about; shared by all checks of a loop.
+        warned: Streams already warned about for unused sources; shared by all checks of a loop.
     """
 
     def __init__(
@@ -70,20 +70,24 @@ class StreamChecks:
         except (AttributeError, TypeError) as error:
             raise self._not_a_batch(batch) from error
         if not any(sizes):
-            self._found_empty()
+            where = f"{self.passed + self._empty}-th batch in stream `{self._stream}`"
+            self._act("on_empty_batch", f"{where} appears to be empty ({self._empty}-th empty batch in total).")
+            self._empty += 1
             return False
         if self._fixed_batch_size is not None and sizes != {self._fixed_batch_size}:
-            self._found_other_size(batch)
+            self._log_other_size(batch)
             return False
         if len(sizes) > 1 and not self._tolerates_unequal:
-            self._apply("on_unequal_lengths", f"sources of different lengths: {_lengths(batch)}")
+            lengths = ", ".join(f"{name}: {len(value)}" for name, value in batch.items())
+            message = f"Stream `{self._stream}` provides sources of different lengths: {lengths}."
+            self._act("on_unequal_lengths", message)
         if self._known is None or batch.keys() != self._known:
             self._check_sources(batch)
         self.passed += 1
         return True
 
     def merge(self, batch: Batch, outputs: Batch) -> dict[str, Any]:
-        """Sources and outputs of a batch in one new mapping.
+        """Merge sources and outputs of a batch into one new mapping.
 
         Raises:
             BatchError: If an output is named like a source, or the outputs are no mapping.
@@ -103,7 +107,7 @@ class StreamChecks:
         return merged
 
     def finish(self) -> None:
-        """Look back at the whole pass.
+        """Check the epoch as a whole.
 
         Raises:
             BatchError: If no batch was run and ``on_empty_stream`` is ``error``.
@@ -111,12 +115,7 @@ class StreamChecks:
         if self.passed == 0:
             self._act("on_empty_stream", f"Stream `{self._stream}` appears to be empty.")
 
-    def _found_empty(self) -> None:
-        where = f"{self.passed + self._empty}-th batch in stream `{self._stream}`"
-        self._act("on_empty_batch", f"{where} appears to be empty ({self._empty}-th empty batch in total).")
-        self._empty += 1
-
-    def _found_other_size(self, batch: Batch) -> None:
+    def _log_other_size(self, batch: Batch) -> None:
         if logger.isEnabledFor(logging.DEBUG):
             name, length = next((n, len(v)) for n, v in batch.items() if len(v) != self._fixed_batch_size)
             logger.debug(
@@ -137,18 +136,22 @@ class StreamChecks:
                 f"stream {self._stream!r} does not provide {', '.join(map(repr, missing))}, which the model needs; "
                 f"it provides: {', '.join(map(repr, batch))}" + (f"; {hints}" if hints else "")
             )
-        unused = sorted(set(batch) - self._inputs)
+        unused = ", ".join(map(repr, sorted(set(batch) - self._inputs)))
         if unused and self._stream not in self._warned:
             self._warned.add(self._stream)
-            self._apply("on_unused_sources", f"sources that the model does not use: {', '.join(map(repr, unused))}.")
+            message = f"Stream `{self._stream}` provides sources that the model does not use: {unused}."
+            self._act("on_unused_sources", message)
         self._known = frozenset(batch)
 
-    def _apply(self, argument: str, message: str) -> None:
-        self._act(argument, f"Stream `{self._stream}` provides {message}")
-
     def _act(self, argument: str, message: str) -> None:
-        act, noun = _ACTIONS[self._policies[argument]]
-        act(f"{message} Set `main_loop.{argument}` to `ignore` in order to suppress this {noun}.")
+        action = self._policies[argument]
+        if action == "ignore":
+            return
+        noun = "warning" if action == "warn" else "error"
+        message += f" Set `main_loop.{argument}` to `ignore` in order to suppress this {noun}."
+        if action == "error":
+            raise BatchError(message)
+        logger.warning(message)
 
     def _not_a_batch(self, batch: object) -> BatchError:
         if not isinstance(batch, Mapping):
@@ -159,22 +162,3 @@ class StreamChecks:
         return BatchError(
             f"stream {self._stream!r}: source {odd!r} must be a sequence of examples, got {type(batch[odd]).__name__}"
         )
-
-
-def _raise(message: str) -> None:
-    raise BatchError(message)
-
-
-def _ignore(message: str) -> None:
-    """Do nothing about it."""
-
-
-_ACTIONS: dict[str, tuple[Callable[[str], None], str]] = {
-    "ignore": (_ignore, ""),
-    "warn": (logger.warning, "warning"),
-    "error": (_raise, "error"),
-}
-
-
-def _lengths(batch: Batch) -> str:
-    return ", ".join(f"{name}: {len(value)}" for name, value in batch.items()) + "."

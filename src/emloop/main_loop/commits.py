@@ -1,15 +1,14 @@
 """What a commit holds.
 
-A commit is one state tree per component: ``loop``, ``random``, ``model``, ``streams/<name>`` for every stream that
-trains, ``hooks/<name>`` for every hook. :func:`collect` gathers them after **all** hooks have seen the epoch;
-:func:`restore` gives them back to a freshly built loop. Streams and random state come last, when the iterators exist.
+A commit is one state tree per component: ``loop``, ``random``, ``model``, ``streams/<name>`` for every training stream,
+``hooks/<name>`` for every hook. :func:`collect` gathers them after **all** hooks have seen the epoch; :func:`restore`
+gives them back to a freshly built loop. Streams and random state come last, once the iterators exist.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 from emloop._contracts import Stateful
@@ -28,12 +27,12 @@ logger = logging.getLogger(__name__)
 
 
 def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dict[str, StateTree]:
-    """The state trees of all components of a loop, by name.
+    """Gather the state trees of all components of a loop, by name.
 
     Args:
         loop: A loop between two epochs.
         directory: The run directory.
-        seq: Number of the commit to be.
+        seq: Number of the coming commit.
         complete: Whether the training has ended.
     """
     model = loop.model
@@ -56,7 +55,7 @@ def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dic
 
 
 def restore(loop: MainLoop, commit: Commit) -> None:
-    """Give a loop, its model and its hooks back what a commit holds.
+    """Give the contents of a commit back to a loop, its model and its hooks.
 
     Raises:
         CannotResumeError: If an object does not take its state and ``on_inexact_resume`` is ``error``.
@@ -66,14 +65,14 @@ def restore(loop: MainLoop, commit: Commit) -> None:
     loop.zeroth_epoch_done = state["zeroth_epoch_done"]
     if isinstance(loop.model, Stateful):
         _give(loop, f"model {type(loop.model).__name__}", loop.model.load_state_dict, commit.load("model"))
+    saved = {name for name in commit.components if name.startswith("hooks/")}
     for name, hook in loop.events.by_name.items():
         component = f"hooks/{name}"
-        if component in commit.components:
+        if component in saved:
+            saved.remove(component)
             _give(loop, f"hook {name}", hook.load_state_dict, commit.load(component))
-    present = {f"hooks/{name}" for name in loop.events.by_name}
-    for component in commit.components:
-        if component.startswith("hooks/") and component not in present:
-            logger.warning("hook %s has left the configuration; what it remembered is dropped", component[6:])
+    for component in sorted(saved):
+        logger.warning("hook %s has left the configuration; what it remembered is dropped", component[6:])
 
 
 def restore_streams(loop: MainLoop, commit: Commit, streams: Mapping[str, StreamWrapper]) -> None:
@@ -86,14 +85,14 @@ def restore_streams(loop: MainLoop, commit: Commit, streams: Mapping[str, Stream
     for name, stream in streams.items():
         component = f"streams/{name}"
         if component in commit.components:
-            _give(loop, f"stream {name!r}", partial(_seek, stream), commit.load(component))
+
+            def seek(state: StateTree, stream: StreamWrapper = stream) -> None:
+                stream.load_state_dict(state)
+                stream.open()  # if the stream has to be read again, a difference shows only now
+
+            _give(loop, f"stream {name!r}", seek, commit.load(component))
         stream.open()
     _give(loop, "the random state", restore_random_state, commit.load("random"))
-
-
-def _seek(stream: StreamWrapper, state: StateTree) -> None:
-    stream.load_state_dict(state)
-    stream.open()  # where a stream is re-read, a difference is found only now
 
 
 def _give(loop: MainLoop, what: str, load: Callable[[StateTree], None], state: StateTree) -> None:

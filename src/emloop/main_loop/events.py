@@ -1,4 +1,4 @@
-"""Delivering the loop's events to the hooks, in the order of the configuration.
+"""Delivers the loop's events to the hooks, in the order of the configuration.
 
 Which hooks listen to which event is decided once. An exception keeps its type and traceback and gains a note that
 names the hook and the event.
@@ -22,13 +22,12 @@ class HookEvents:
     """The hooks of a loop, by name and by event.
 
     Args:
-        hooks: The hooks, in order of delivery. A hook is called what the configuration calls it, or like its class;
-            equal names get a number.
+        hooks: The hooks, in order of delivery. A hook is named as the configuration says, or else after its class;
+            equal class names get a number.
     """
 
     def __init__(self, hooks: Iterable[AbstractHook]) -> None:
-        self.hooks = list(hooks)
-        self.by_name = _named(self.hooks)
+        self.by_name = _named(hooks)
         self._started: list[_Listener] = []
         self._after_batch = self._listeners("after_batch")
         self._after_epoch = self._listeners("after_epoch")
@@ -41,18 +40,18 @@ class HookEvents:
 
     def register(self, loop: Loop) -> None:
         """Tell every hook which loop it observes."""
-        for hook in self.hooks:
+        for hook in self.by_name.values():
             hook.register_mainloop(loop)
 
     def before_training(self) -> None:
-        """Fire ``before_training``; hooks that were reached will see ``after_training``."""
+        """Fire ``before_training``; every hook reached will also see ``after_training``."""
         self._started = []
         for name, hook in self.by_name.items():
             self._started.append((name, hook.after_training))
             _call(name, "before_training", hook.before_training)
 
     def after_batch(self, stream_name: str, batch_data: Mapping[str, Any]) -> None:
-        """Fire ``after_batch`` on every hook, then raise the first ``TrainingTerminated``, if there was one."""
+        """Fire ``after_batch`` on every hook, then raise the first ``TrainingTerminated``, if any."""
         terminated = None
         for name, listener in self._after_batch:
             try:
@@ -66,7 +65,7 @@ class HookEvents:
             raise terminated
 
     def after_epoch(self, epoch_id: int, epoch_data: EpochData) -> TrainingTerminated | None:
-        """Fire ``after_epoch`` on every hook and return the last ``TrainingTerminated``."""
+        """Fire ``after_epoch`` on every hook and return the last ``TrainingTerminated``, if any."""
         terminated = None
         for name, listener in self._after_epoch:
             try:
@@ -88,7 +87,7 @@ class HookEvents:
             name, listener = self._started.pop(0)
             try:
                 _call(name, "after_training", listener, success)
-            except Exception as error:  # noqa: BLE001 - raised below, when every hook has had its turn
+            except Exception as error:  # noqa: BLE001 - raised below, once every hook has had its turn
                 failed = failed or error
         if failed is not None:
             raise failed
@@ -103,14 +102,13 @@ def _named(hooks: Iterable[AbstractHook]) -> dict[str, AbstractHook]:
     named: dict[str, AbstractHook] = {}
     for hook in hooks:
         given = getattr(hook, "hook_name", None)
-        base = type(hook).__name__ if given is None else given
+        name = base = type(hook).__name__ if given is None else given
         if given is not None and base in named:
             raise ConfigError(f"hooks: two hooks are named {base!r}; give one of them another `name`")
-        number = 2
-        name = base
+        number = 1
         while name in named:
-            name = f"{base}-{number}"
             number += 1
+            name = f"{base}-{number}"
         named[name] = hook
     return named
 

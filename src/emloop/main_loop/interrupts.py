@@ -1,8 +1,7 @@
 """Signals that ask a training to stop.
 
-The first SIGINT or SIGTERM only leaves a mark, which the loop reads between batches; the handler does nothing else.
-The second one raises ``SystemExit(128 + n)``. Outside the main thread, where Python cannot install handlers, the loop
-runs without them.
+The handler of the first SIGINT or SIGTERM only leaves a mark, which the loop reads between batches. The second signal
+raises ``SystemExit(128 + n)``. Outside the main thread, where Python cannot install handlers, the loop runs without.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class TrainingInterrupted(TrainingTerminated):
 
 
 class CaughtInterrupts:
-    """Context in which the first interrupt signal is remembered and the second one ends the process."""
+    """Context that remembers the first interrupt signal and ends the process at the second."""
 
     INTERRUPT_SIGNALS: ClassVar[Sequence[signal.Signals]] = (signal.SIGINT, signal.SIGTERM)
 
@@ -36,13 +35,13 @@ class CaughtInterrupts:
 
     @property
     def interrupted(self) -> bool:
-        """Whether a signal has come since the context was entered."""
+        """Whether a signal has arrived since the context was entered."""
         return bool(self._signals)
 
     def raise_check_interrupt(self) -> None:
         """
         Raises:
-            TrainingTerminated: If a signal has come since the context was entered.
+            TrainingTerminated: If a signal has arrived since the context was entered.
         """
         if self._signals:
             raise TrainingInterrupted(f"interrupted by {signal.Signals(self._signals[0]).name}")
@@ -59,7 +58,7 @@ class CaughtInterrupts:
     ) -> None:
         while self._previous:
             number, handler = self._previous.popitem()
-            # A handler that was not installed from Python is ``None`` and cannot be put back.
+            # ``None`` is a handler that was not installed from Python and cannot be put back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler

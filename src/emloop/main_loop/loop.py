@@ -1,9 +1,9 @@
 """The main loop: streams, model and hooks, epoch after epoch.
 
 Read :meth:`MainLoop.run_training`, then :meth:`MainLoop._run_epoch` and :meth:`MainLoop._run_stream`: they are the
-pseudocode of the documentation. What else belongs to a training lives beside them: ``checks`` (batches and policies),
-``events`` (hooks), ``streams`` (wrappers and cursors), ``interrupts`` (signals), ``run_record``, ``commits`` (durable
-state).
+pseudocode of the documentation. The rest of a training lives in the neighbours: ``checks`` (batches and policies),
+``events`` (hooks), ``streams`` (wrappers and cursors), ``interrupts`` (signals), ``run_record`` and ``commits``
+(durable state).
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ class MainLoop(CaughtInterrupts):
     """Runs a model on the streams of a dataset and tells the hooks.
 
     Args:
-        model: The model; see :class:`emloop.models.AbstractModel`.
+        model: The model.
         dataset: The dataset; every stream is one of its ``<name>_stream`` methods.
         hooks: Observers, in order of delivery.
         train_stream_name: Name of the stream that trains the model.
-        extra_streams: Names of the streams that are evaluated in every epoch, after the training.
+        extra_streams: Names of the streams to evaluate in every epoch, after training.
         buffer: Number of batches to read ahead in a thread; 0 for none.
         on_empty_batch: What to do about a batch without examples: ``ignore``, ``warn`` or ``error``; it is never run.
         on_empty_stream: What to do about a stream without batches.
-        on_unused_sources: What to do about sources that the model does not use; warned about once per stream.
-        on_unequal_lengths: What to do about a batch whose sources have different lengths.
+        on_unused_sources: What to do about sources that the model does not use; warns once per stream.
+        on_unequal_lengths: What to do about a batch whose sources differ in length.
         on_incorrect_config: What to do about unknown arguments, here and of dataset, model and hooks.
         epochs_count: Number of training epochs after which to stop; ``None`` for no limit.
         fixed_batch_size: Size that a batch must have to be used; others are dropped.
-        fixed_epoch_size: Number of batches of a training epoch; ``None`` for one pass over the stream.
-        skip_zeroth_epoch: Whether to leave out the evaluation before the first training epoch.
-        seed: The run's only seed; drawn and recorded where it is not given.
+        fixed_epoch_size: Batches per training epoch; ``None`` for one pass over the stream.
+        skip_zeroth_epoch: Whether to skip the evaluation before the first training epoch.
+        seed: The run's only seed; drawn and recorded if not given.
         commit: ``{every: auto | 2ep | 10min | …, keep: 2}``: when to commit, and how many commits to keep.
-        on_inexact_resume: Whether a state that is lost on resume is an ``error`` or only a ``warn``.
+        on_inexact_resume: Whether losing a state on resume is an ``error`` or merely a ``warn``.
 
     Raises:
         ConfigError: If an argument is unknown or has an impossible value.
@@ -138,7 +138,7 @@ class MainLoop(CaughtInterrupts):
     def run_training(self) -> None:
         """Train until a hook, a signal or ``epochs_count`` ends it.
 
-        Epochs are numbered from 1; the zeroth epoch, unless skipped, evaluates all streams beforehand.
+        Epochs are numbered from 1; the zeroth epoch, unless skipped, evaluates all streams first.
         """
         with self._terminable("Training"), self:
             train, extra, everything = self.look_up_streams()
@@ -175,7 +175,7 @@ class MainLoop(CaughtInterrupts):
     ) -> None:
         """Run a single epoch from Python, over streams given by name, as iterables or as wrappers.
 
-        Wrap one or many in ``with main_loop:`` to have ``before_training``, ``after_training`` and signals as well.
+        Wrap one or more in ``with main_loop:`` for ``before_training``, ``after_training`` and signal handling.
 
         Args:
             train_streams: Streams to train on, in order.
@@ -184,13 +184,14 @@ class MainLoop(CaughtInterrupts):
 
         Raises:
             TrainingTerminated: If a hook ended the training.
-            ConfigError: If two streams have one name.
+            ConfigError: If two streams share a name.
         """
         self.streams.forget()
         try:
             train = self.streams.prepare(train_streams, "train", training=True)
             evaluate = self.streams.prepare([*eval_streams, *valid_streams], "eval", training=False)
-            _refuse_common(train, evaluate)
+            if common := sorted(set(train) & set(evaluate)):
+                raise ConfigError(f"streams {common} are given both to train on and to evaluate; name each once")
             self._run_epoch(train, evaluate)
         finally:
             self.streams.forget()
@@ -209,8 +210,10 @@ class MainLoop(CaughtInterrupts):
             self.training_epochs_done += 1
         epoch_id, names = self.training_epochs_done, [*train, *evaluate]
         epoch_data: EpochData = {name: {} for name in names}
-        with self._timed("after_epoch_hooks"):
-            terminated = self.events.after_epoch(epoch_id, epoch_data)
+        started, times = perf_counter(), self._times("after_epoch_hooks")
+        terminated = self.events.after_epoch(epoch_id, epoch_data)
+        if times is not None:
+            times.append(perf_counter() - started)
         self.events.after_epoch_profile(epoch_id, self._epoch_profile, names)
         self.zeroth_epoch_done = True
         self._record.epoch_done(epoch_data, complete=terminated is not None or self.epochs_count_reached())
@@ -248,8 +251,12 @@ class MainLoop(CaughtInterrupts):
             super().__enter__()
             entered.push(super().__exit__)
             entered.enter_context(use_seed(self.seed))
-            entered.push(self._record.finish)
-            entered.push(self._after_training)
+            entered.push(lambda _kind, error, _trace: self._record.finish(error))
+            entered.push(
+                lambda _kind, error, _trace: self.events.after_training(
+                    error is None or isinstance(error, TrainingTerminated)
+                )
+            )
             self._record.begin()
             self.events.before_training()
             self._exit = entered.pop_all()
@@ -262,11 +269,6 @@ class MainLoop(CaughtInterrupts):
         self.exit_status = EXIT_STOPPED if isinstance(error, TrainingInterrupted) else 0
         self._exit.__exit__(kind, error, trace)
 
-    def _after_training(
-        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.events.after_training(kind is None or issubclass(kind, TrainingTerminated))
-
     @contextmanager
     def _terminable(self, what: str) -> Generator[None]:
         try:
@@ -277,11 +279,11 @@ class MainLoop(CaughtInterrupts):
     # -- parts --------------------------------------------------------------------------------------------------------
 
     def attach(self, record: Record) -> None:
-        """Let a record follow the loop: write metrics, commit, and end the attempt."""
+        """Let a record follow the loop: it writes metrics, commits, and ends the attempt."""
         self._record = record
 
     def get_stream(self, name: str) -> StreamWrapper:
-        """The wrapper of a stream: the one that trains, for the training stream, else the one for evaluation.
+        """The wrapper of a stream: for training if that is the training stream, else for evaluation.
 
         Raises:
             MissingStreamError: If the dataset has no such stream.
@@ -289,15 +291,15 @@ class MainLoop(CaughtInterrupts):
         return self.streams.get(name, training=name == self.train_stream_name)
 
     def prepare_streams(self, stream_list: Sequence[StreamLike], base_name: str) -> list[str]:
-        """Make wrappers for streams given by name, as iterables or as wrappers, and return their names.
+        """Wrap streams given by name, as iterables or as wrappers, and return their names.
 
         Raises:
-            ConfigError: If two streams have one name.
+            ConfigError: If two streams share a name.
         """
         return list(self.streams.prepare(stream_list, base_name, training=base_name == "train"))
 
     def look_up_streams(self) -> tuple[dict[str, StreamWrapper], dict[str, StreamWrapper], dict[str, StreamWrapper]]:
-        """Wrappers for the streams of a training: to train on, to evaluate in each epoch, and in the zeroth epoch.
+        """Wrappers of the streams to train on, to evaluate in each epoch, and to evaluate in the zeroth epoch.
 
         Raises:
             MissingStreamError: If the dataset lacks one of them.
@@ -323,14 +325,6 @@ class MainLoop(CaughtInterrupts):
     def _times(self, event: str) -> list[float] | None:
         return self._epoch_profile.setdefault(event, []) if self.events.wants_profile else None
 
-    @contextmanager
-    def _timed(self, event: str) -> Generator[None]:
-        started = perf_counter()
-        yield
-        times = self._times(event)
-        if times is not None:
-            times.append(perf_counter() - started)
-
 
 def _stream_list(argument: str, names: Sequence[str], train_stream_name: str) -> list[str]:
     if isinstance(names, str):
@@ -340,12 +334,6 @@ def _stream_list(argument: str, names: Sequence[str], train_stream_name: str) ->
         if listed.count(name) > 1 or name == train_stream_name:
             raise ConfigError(f"main_loop.{argument}: stream {name!r} is named twice, or is the training stream")
     return listed
-
-
-def _refuse_common(train: Mapping[str, StreamWrapper], evaluate: Mapping[str, StreamWrapper]) -> None:
-    common = sorted(set(train) & set(evaluate))
-    if common:
-        raise ConfigError(f"streams {common} are given both to train on and to evaluate; name each once")
 
 
 def _positive(argument: str, value: int | None) -> int | None:

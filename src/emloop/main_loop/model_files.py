@@ -1,7 +1,7 @@
-"""Committing a model that offers no state tree: by its own ``save``.
+"""Commits of a model that has no state tree: by its own ``save``.
 
-Two names take turns, so that the files of the last commit are never overwritten. The path that ``save`` returned may be
-a file, a directory or the common beginning of several files' names; all of them are made durable, and their hashes
+Two names alternate, so that the files of the last commit are never overwritten. The path that ``save`` returned may be
+a file, a directory or the common prefix of several files' names; all of them are made durable, and their hashes
 recorded.
 """
 
@@ -27,16 +27,17 @@ def save_by_model(model: Any, seq: int, directory: Path) -> StateTree:
 
     Args:
         model: Model with ``save``.
-        seq: Number of the commit to be.
+        seq: Number of the coming commit.
         directory: The run directory, to which the recorded paths are relative.
 
     Returns:
-        ``saved``: the path, ``None`` where nothing was saved below the run directory; ``files``: name → SHA-256.
+        ``saved``: the path, or ``None`` if nothing was saved below the run directory; ``files``: name → SHA-256.
     """
     returned = model.save(f"checkpoint-{seq % 2}")
-    path = Path(returned) if isinstance(returned, (str, Path)) else None
-    files = [] if path is None else _files(path)
-    if path is None or not files or not path.absolute().is_relative_to(directory.absolute()):
+    path, root = Path(returned).absolute() if isinstance(returned, (str, Path)) else None, directory.absolute()
+    found = () if path is None else path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.name}*")
+    files = sorted(file for file in found if file.is_file())
+    if path is None or not files or not path.is_relative_to(root):
         logger.log(
             logging.WARNING if seq == 1 else logging.DEBUG,
             "%s.save returned %r, where nothing was saved below %s: the model will not be resumed. "
@@ -51,8 +52,8 @@ def save_by_model(model: Any, seq: int, directory: Path) -> StateTree:
             sync(opened.fileno())
     fsync_dir(path.parent)
     return {
-        "saved": _relative(path, directory),
-        "files": {_relative(file, directory): sha256_of(file) for file in files},
+        "saved": path.relative_to(root).as_posix(),
+        "files": {file.relative_to(root).as_posix(): sha256_of(file) for file in files},
     }
 
 
@@ -65,9 +66,7 @@ def saved_path(state: StateTree, directory: Path) -> Path | None:
     if not _is_saved(state):
         return None
     if state["saved"] is None:
-        raise CannotResumeError(
-            "the model had saved nothing that it could be resumed from; give it state_dict and load_state_dict"
-        )
+        raise CannotResumeError("the model saved nothing to resume from; give it state_dict and load_state_dict")
     for name, digest in state["files"].items():
         file = directory / name
         if not file.is_file() or sha256_of(file) != digest:
@@ -82,27 +81,17 @@ def saved_files(state: StateTree) -> list[str]:
 
 @contextmanager
 def restoring_from(saved: Path | None) -> Generator[None]:
-    """Add to an exception of a model's constructor that it was given what the model's own ``save`` had returned."""
+    """Note on an exception of a model's constructor that it was given what the model's own ``save`` had returned."""
     try:
         yield
     except Exception as error:
         if saved is not None:
             error.add_note(
                 f"to go on with the run, the model was given as restore_from what its save had returned: {saved}; "
-                "it has to take that, or to offer state_dict and load_state_dict"
+                "it has to accept that, or to offer state_dict and load_state_dict"
             )
         raise
 
 
 def _is_saved(state: StateTree) -> bool:
     return isinstance(state, dict) and set(state) == {"saved", "files"}
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
-    return sorted(file for file in path.parent.glob(f"{path.name}*") if file.is_file())
-
-
-def _relative(path: Path, directory: Path) -> str:
-    return path.absolute().relative_to(directory.absolute()).as_posix()

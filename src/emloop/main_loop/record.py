@@ -1,9 +1,8 @@
-"""What a main loop tells whoever records what it does."""
+"""What a main loop reports to whoever records it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 
 from emloop._streams import StreamWrapper
 from emloop.types import EpochData
@@ -12,10 +11,10 @@ __all__ = ["Record"]
 
 
 class Record:
-    """Keeps nothing: a loop without a run directory."""
+    """Keeps nothing: the record of a loop without a run directory."""
 
     def begin(self) -> None:
-        """Called before anything else of an attempt."""
+        """Called first thing in an attempt."""
 
     def start(self, streams: Mapping[str, StreamWrapper]) -> None:
         """Called when the hooks are ready, before the first batch.
@@ -32,7 +31,5 @@ class Record:
             complete: Whether the training has ended with this epoch.
         """
 
-    def finish(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Called at the end of an attempt, with the exception that ended it, if one did."""
+    def finish(self, error: BaseException | None) -> None:
+        """Called at the end of an attempt, with the exception that ended it, if any."""

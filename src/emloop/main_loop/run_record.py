@@ -1,4 +1,4 @@
-"""Following a loop in a run directory: what becomes durable of it, and when.
+"""Follows a loop in its run directory: what becomes durable, and when.
 
 :class:`RunRecord` writes the metrics of every epoch, commits, keeps the trace up to date and ends the attempt.
 """
@@ -9,7 +9,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from time import monotonic
-from types import TracebackType
 from typing import Any
 
 from emloop._contracts import Stateful, declares_state
@@ -39,16 +38,18 @@ _LEVELS = {
     "replay": "exact by replay (assumed): a resume re-reads the batches of the pass in progress",
     "epoch": "between epochs: within one, a resume re-reads the batches, and stops if the last of them is another",
 }
+_LOGGED = "_emloop_logged"
+_SKIPPED = object()
 
 
 class RunRecord(Record):
-    """Writes what happens in a loop into a run directory.
+    """Records in a run directory what happens in a loop.
 
     Args:
         run: The run.
         loop: The loop that does its work.
-        commit: Where to go on from; ``None`` at the beginning of a run.
-        only_finish: Whether the training had ended with that commit, so that only its end is missing.
+        commit: Where to resume from; ``None`` at the beginning of a run.
+        only_finish: Whether the training ended with that commit, so that only its end is missing.
     """
 
     def __init__(self, run: Run, loop: MainLoop, commit: Commit | None = None, *, only_finish: bool = False) -> None:
@@ -64,12 +65,12 @@ class RunRecord(Record):
         self._ended = False
         self._trains = False
         if commit is not None:
-            _say_what_changed(commit.info.get("environment", {}))
+            _warn_of_changes(commit.info.get("environment", {}))
             restore(loop, commit)
             self._committed_epochs = loop.training_epochs_done
 
     def begin(self) -> None:
-        """Go on with the run in a new attempt, if an attempt of this process has ended already."""
+        """Start a new attempt on the run if an earlier one of this process has ended."""
         if self._ended:
             self._run = Run.reopen(self._run.directory, config_text=None, command=self._run.info.command)
             self._ended = False
@@ -77,10 +78,10 @@ class RunRecord(Record):
         self._committed_at = monotonic()
 
     def start(self, streams: Mapping[str, StreamWrapper]) -> None:
-        """Put the streams where the last commit saw them, and say how exactly each part can be resumed."""
+        """Put the streams where the last commit saw them, and report how exactly each part can be resumed."""
         self._trains = True
         if self._only_finish:
-            raise TrainingTerminated("it had ended before, only its end was missing")
+            raise TrainingTerminated("it had already ended, only its end was missing")
         if self._commit is not None:
             logger.info("Going on after epoch %s, from commit %s", self._loop.training_epochs_done, self._commit.seq)
             restore_streams(self._loop, self._commit, streams)
@@ -102,10 +103,11 @@ class RunRecord(Record):
         self._run.update_trace(streams=levels)
 
     def epoch_done(self, epoch_data: EpochData, *, complete: bool) -> None:
-        """Write the epoch's line of metrics; commit, if it is time."""
+        """Write the epoch's line of metrics; commit if it is time."""
         loop = self._loop
-        self._run.log_metrics({"epoch_id": loop.training_epochs_done, **_scalars(epoch_data)})
-        # An evaluation that a program asks for changes nothing that would have to be committed.
+        metrics = {stream: _plain_items(variables) for stream, variables in epoch_data.items()}
+        self._run.log_metrics({"epoch_id": loop.training_epochs_done, **metrics})
+        # An evaluation requested by a program changes nothing that needs committing.
         if self._run.info.kind == "training" and (self._trains or loop.batches_since_commit):
             epochs = max(loop.training_epochs_done - self._committed_epochs, 1)
             seconds = monotonic() - self._committed_at
@@ -119,13 +121,9 @@ class RunRecord(Record):
             self._run.update_trace()
             self._traced_at = monotonic()
 
-    def finish(
-        self,
-        kind: type[BaseException] | None,  # noqa: ARG002 - the signature of __exit__
-        error: BaseException | None,
-        trace: TracebackType | None,  # noqa: ARG002
-    ) -> None:
-        """End the attempt: say how it ended in trace and attempts, close the log, release the lock."""
+    def finish(self, error: BaseException | None) -> None:
+        """End the attempt: record how it ended in trace and attempts, close the log, release the lock."""
+        self._ended = True
         status, reason, code = _outcome(error)
         if status == "stopped" and self._run.info.kind == "training":
             logger.warning(
@@ -134,7 +132,6 @@ class RunRecord(Record):
                 self._committed_epochs,
                 self._loop.batches_since_commit,
             )
-        self._ended = True
         if status == "failed" and error is not None:
             log_failure(error)
         self._run.end(status, reason, exit_status=code)
@@ -162,13 +159,13 @@ class RunRecord(Record):
 
 
 def log_failure(error: BaseException) -> None:
-    """Log why a run failed, once: what the user's code raised with its traceback, an error of ours without."""
+    """Log why a run failed, once: with the traceback if the user's code raised it, without for an error of ours."""
     if was_logged(error):
         return
     error.__dict__[_LOGGED] = True
     if isinstance(error, EmloopError):
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
-        # What the user's own stream or model raised, and ours only wraps, has a traceback that its author wants to see.
+        # If ours only wraps what the user's own stream or model raised, its author wants to see that traceback.
         cause = error.__cause__ if isinstance(error, (ProducerError, SaveError)) else None
         logger.error("%s%s", error, notes, exc_info=cause)
     elif isinstance(error, Exception):
@@ -178,9 +175,6 @@ def log_failure(error: BaseException) -> None:
 def was_logged(error: BaseException) -> bool:
     """Whether :func:`log_failure` has seen an error."""
     return _LOGGED in error.__dict__
-
-
-_LOGGED = "_emloop_logged"
 
 
 def _outcome(error: BaseException | None) -> tuple[EndStatus, str, int]:
@@ -196,27 +190,20 @@ def _outcome(error: BaseException | None) -> tuple[EndStatus, str, int]:
     return "failed", f"{type(error).__name__}: {error}", code
 
 
-def _scalars(epoch_data: EpochData) -> dict[str, Any]:
-    """All scalars of an epoch, and mappings of them."""
-    return {
-        stream: {name: plain for name, value in variables.items() if (plain := _plain(value)) is not _SKIPPED}
-        for stream, variables in epoch_data.items()
-    }
-
-
-_SKIPPED = object()
+def _plain_items(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """All scalars of an epoch's stream or variable, and mappings of them."""
+    return {str(name): plain for name, value in values.items() if (plain := _plain(value)) is not _SKIPPED}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        plain = {str(key): item for key, entry in value.items() if (item := _plain(entry)) is not _SKIPPED}
-        return plain or _SKIPPED
+        return _plain_items(value) or _SKIPPED
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()
     return value if value is None or isinstance(value, (bool, int, float, str)) else _SKIPPED
 
 
-def _say_what_changed(before: Mapping[str, Any]) -> None:
+def _warn_of_changes(before: Mapping[str, Any]) -> None:
     now = environment()
     changed = [f"{name}: {before.get(name)} → {now.get(name)}" for name in now if before.get(name) != now.get(name)]
     if before and changed:

@@ -1,7 +1,6 @@
-"""The streams of a loop: one wrapper for training and another for evaluation, kept between epochs.
+"""The streams of a loop: one wrapper for training and one for evaluation, kept between epochs.
 
-Training and evaluation have cursors of their own, so that a zeroth epoch or an extra evaluation changes no training
-batch.
+Their cursors are separate, so that a zeroth epoch or an extra evaluation does not change any training batch.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ class Streams:
     Args:
         dataset: Object with a ``<name>_stream`` method for every stream.
         buffer: Number of batches to read ahead.
-        epoch_size: Stream → number of batches of an epoch, where that is fixed.
-        profile: Where the wrappers write their times, or ``None``.
+        epoch_size: Returns a stream's number of batches per epoch; -1 for one pass.
+        profile: Where the wrappers record their times, or ``None``.
         prefetch: Called with every batch that is read ahead.
     """
 
@@ -49,18 +48,22 @@ class Streams:
         """The wrapper of a stream.
 
         Raises:
-            MissingStreamError: If the dataset has no such stream; says which it has.
+            MissingStreamError: If the dataset has no such stream; lists those it has.
         """
         key = (name, training)
         if key not in self._wrappers:
-            self._wrappers[key] = self._wrap(self._find(name), name, training=training)
+            method: Callable[[], Iterable[Batch]] | None = getattr(self._dataset, f"{name}_stream", None)
+            if not callable(method):
+                message = no_stream(type(self._dataset).__name__, name, stream_names(self._dataset))
+                raise MissingStreamError(message)
+            self._wrappers[key] = self._wrap(method, name, training=training)
         return self._wrappers[key]
 
     def prepare(self, streams: Sequence[StreamLike], base_name: str, *, training: bool) -> dict[str, StreamWrapper]:
-        """Wrappers for names, iterables and wrappers; what has no name is called ``unnamed_<base_name>_<k>``.
+        """Wrap streams given by name, as iterables or as wrappers; unnamed ones become ``unnamed_<base_name>_<k>``.
 
         Raises:
-            ConfigError: If a name comes twice.
+            ConfigError: If a name occurs twice.
         """
         prepared: dict[str, StreamWrapper] = {}
         unnamed = 0
@@ -75,11 +78,11 @@ class Streams:
         return prepared
 
     def training(self) -> dict[str, StreamWrapper]:
-        """The wrappers of the streams that train the model, by name."""
+        """Wrappers of the streams that train the model, by name."""
         return {name: wrapper for (name, training), wrapper in self._wrappers.items() if training}
 
     def forget(self) -> None:
-        """Drop every wrapper, and with it the position in its stream."""
+        """Drop every wrapper and with it the position in its stream."""
         self._wrappers.clear()
 
     def _prepare_one(self, stream: StreamLike, *, training: bool) -> StreamWrapper:
@@ -100,17 +103,9 @@ class Streams:
             prefetch=self._prefetch,
         )
 
-    def _find(self, name: str) -> Callable[[], Iterable[Batch]]:
-        method: Any = getattr(self._dataset, f"{name}_stream", None)
-        if callable(method):
-            found: Callable[[], Iterable[Batch]] = method
-            return found
-        there = stream_names(self._dataset)
-        raise MissingStreamError(no_stream(type(self._dataset).__name__, name, there))
-
 
 def stream_names(dataset: object) -> list[str]:
-    """Names of all streams that a dataset offers, sorted."""
+    """Names of all streams of a dataset, sorted."""
     ending = "_stream"
     names = (name for name in dir(type(dataset)) if name.endswith(ending) and not name.startswith("_"))
     return sorted(name.removesuffix(ending) for name in names if callable(getattr(type(dataset), name, None)))

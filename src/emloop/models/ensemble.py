@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emloop._contracts import AbstractModel
 from emloop._streams import StreamWrapper
 from emloop._support.suggest import pick
-from emloop.errors import BatchError, ConfigError, UsageError
+from emloop.errors import BatchError, ConfigError
 from emloop.types import Batch
 
-from .members import Members
+from .members import MadeOfMembers
 
 __all__ = ["Ensemble", "major_vote"]
 
@@ -23,20 +22,20 @@ _Aggregation = Callable[[Sequence[NDArray[Any]]], Any]
 
 
 def major_vote(all_votes: Iterable[Iterable[Hashable]]) -> list[Hashable]:
-    """The most common vote at each position.
+    """Most common vote at each position.
 
     Args:
-        all_votes: Sequences of votes, all equally long.
+        all_votes: Sequences of votes, all of the same length.
 
     Returns:
-        One vote per position; among equally common ones the one that came first.
+        One vote per position; ties go to the vote that came first.
     """
     return [Counter(votes).most_common(1)[0][0] for votes in zip(*all_votes, strict=True)]
 
 
 def _vote(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
     winners = major_vote([value.ravel().tolist() for value in values])
-    # Members may differ in how long their texts, or how wide their numbers are.
+    # Members may differ in the length of their texts or the width of their numbers.
     return np.array(winners, dtype=np.result_type(*(value.dtype for value in values))).reshape(values[0].shape)
 
 
@@ -47,7 +46,7 @@ def _mean(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
 _AGGREGATIONS: dict[str, _Aggregation] = {"mean": _mean, "major_vote": _vote}
 
 
-class Ensemble(AbstractModel):
+class Ensemble(MadeOfMembers):
     """Runs several trained models on every batch and aggregates their outputs; for evaluation only.
 
     .. code-block:: yaml
@@ -65,13 +64,13 @@ class Ensemble(AbstractModel):
         outputs: Names of the outputs to aggregate; replaces theirs.
         aggregation: ``mean`` (of each element), ``major_vote`` (the most frequent value of each element; ties go to the
             member that comes first), or a mapping from output to one of these.
-        models_root: Put in front of each path.
+        models_root: Prefix of each path.
         model_paths: Runs or saved models, of any backends; repeating one gives it more weight. Without it, all runs and
-            saved models right below ``models_root``.
-        dataset: The dataset, given to every member.
+            saved models directly below ``models_root``.
+        dataset: The dataset, passed to every member.
         eager_loading: Whether to load the members now instead of with the first batch.
-        log_dir: Not used, since an ensemble saves nothing.
-        restore_from: Not used, since the members restore themselves.
+        log_dir: Unused: an ensemble saves nothing.
+        restore_from: Unused: the members restore themselves.
     """
 
     AGGREGATION_METHODS: ClassVar[list[str]] = list(_AGGREGATIONS)
@@ -94,13 +93,7 @@ class Ensemble(AbstractModel):
         self._outputs = list(outputs)
         self._aggregations = _per_output(self._outputs, aggregation)
         overrides = {"inputs": self._inputs, "outputs": self._outputs}
-        self._members = Members("Ensemble", model_paths, models_root, dataset, overrides)
-        if eager_loading:
-            self._members.load()
-
-    @property
-    def _models(self) -> list[AbstractModel] | None:
-        return self._members.loaded
+        super().__init__(model_paths, models_root, dataset, overrides, eager_loading=eager_loading)
 
     @property
     def input_names(self) -> list[str]:
@@ -112,38 +105,18 @@ class Ensemble(AbstractModel):
         """Names of the aggregated outputs."""
         return self._outputs
 
-    def run(self, batch: Batch, train: bool = False, stream: StreamWrapper | None = None) -> Batch:
-        """Run every member on the batch and aggregate.
-
-        Returns:
-            For every output an array shaped like the first member's.
-
-        Raises:
-            UsageError: If ``train`` is set.
-            BatchError: If a member lacks an output, or the members' outputs differ in shape.
-        """
-        if train:
-            raise UsageError("an Ensemble cannot be trained; train its members")
-        answers = [self._members.run_one(index, batch, stream) for index in range(len(self._members.paths))]
+    def _combine(self, batch: Batch, stream: StreamWrapper | None) -> Batch:
+        answers = [self._run_member(index, batch, stream) for index in range(len(self._paths))]
         return {name: self._aggregations[name](self._collect(name, answers)) for name in self._outputs}
-
-    def save(self, name_suffix: str) -> NoReturn:
-        """
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError("an Ensemble is not saved; its members are")
 
     def _collect(self, name: str, answers: Sequence[Batch]) -> list[NDArray[Any]]:
         values = []
-        for path, answer in zip(self._members.paths, answers, strict=True):
+        for path, answer in zip(self._paths, answers, strict=True):
             if name not in answer:
                 raise BatchError(f"member {path} gives no output {name!r}; it gives: {', '.join(map(repr, answer))}")
             values.append(np.asarray(answer[name]))
         if len({value.shape for value in values}) > 1:
-            shapes = ", ".join(
-                f"{path}: {value.shape}" for path, value in zip(self._members.paths, values, strict=True)
-            )
+            shapes = ", ".join(f"{path}: {value.shape}" for path, value in zip(self._paths, values, strict=True))
             raise BatchError(f"the members' outputs {name!r} differ in shape: {shapes}")
         return values
 

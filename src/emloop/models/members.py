@@ -1,10 +1,11 @@
-"""Models that are made of trained models: finding these and loading them when they are first needed."""
+"""The base of models made of trained models: finds these and loads them when they are first needed."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from emloop import saved_models
 from emloop._build import build_model
@@ -17,65 +18,89 @@ from emloop._run_dir.layout import current_config, is_run_dir
 from emloop._state.manifest import MANIFEST
 from emloop._streams import StreamWrapper
 from emloop.constants import EL_CONFIG_FILE
-from emloop.errors import ConfigError, SavedModelError, UnknownClassError
+from emloop.errors import ConfigError, SavedModelError, UnknownClassError, UsageError
 from emloop.types import Batch
 
-__all__ = ["Members"]
+__all__ = ["MadeOfMembers"]
+
+_MARKS = (EL_CONFIG_FILE, MANIFEST)
 
 
-class Members:
-    """Trained models, loaded when they are first asked for.
+class MadeOfMembers(AbstractModel):
+    """A model made of trained models; for evaluation only.
 
     Args:
-        owner: What they are the members of, for messages.
         model_paths: Runs, saved models, or configs in the directories to restore from; repeating one gives it more
-            weight. ``None``: all runs and saved models right below ``models_root``, sorted by name.
-        models_root: Put in front of each path.
-        dataset: Given to every member.
+            weight. ``None``: all runs and saved models directly below ``models_root``, sorted by name.
+        models_root: Prefix of each path.
+        dataset: Passed to every member.
         overrides: Keys of the section ``model`` to set for every member that takes them.
+        eager_loading: Whether to load the members now.
 
     Raises:
         ConfigError: If there are no paths.
+        SavedModelError: If a path holds no model; without ``eager_loading`` once the members are needed.
     """
 
     def __init__(
         self,
-        owner: str,
         model_paths: Sequence[str] | None,
         models_root: str | None,
         dataset: object,
         overrides: Mapping[str, Any],
+        *,
+        eager_loading: bool,
     ) -> None:
+        owner = type(self).__name__
         if isinstance(model_paths, str):
             raise ConfigError(f"model_paths: expected a list of paths, got {model_paths!r}; write [{model_paths}]")
         if model_paths is not None:
-            self.paths = [Path(models_root or "", path) for path in model_paths]
+            self._paths = [Path(models_root or "", path) for path in model_paths]
         elif models_root is not None:
-            self.paths = _below(Path(models_root))
+            self._paths = _below(Path(models_root))
         else:
             raise ConfigError(f"{owner} needs model_paths, models_root, or both")
-        if not self.paths:
+        if not self._paths:
             raise ConfigError(f"{owner} has no members: model_paths is empty")
-        self.loaded: list[AbstractModel] | None = None
+        self._models: list[AbstractModel] | None = None
         self._runs: list[Callable[..., Batch]] = []
         self._dataset = dataset
         self._overrides = overrides
+        if eager_loading:
+            self._load()
 
-    def load(self) -> list[AbstractModel]:
-        """The models, in the order of the paths.
+    def run(self, batch: Batch, train: bool = False, stream: StreamWrapper | None = None) -> Batch:
+        """Run the members on the batch and combine their outputs.
 
         Raises:
-            SavedModelError: If a path holds no model.
+            UsageError: If ``train`` is set.
+            BatchError: If the outputs of the members do not fit together.
         """
-        if self.loaded is None:
-            loaded = [self._load_one(path) for path in self.paths]
-            self._runs = [bind_run(model) for model in loaded]
-            self.loaded = loaded
-        return self.loaded
+        if train:
+            raise UsageError(f"{type(self).__name__} cannot be trained; train its members")
+        return self._combine(batch, stream)
 
-    def run_one(self, index: int, batch: Batch, stream: StreamWrapper | None) -> Batch:
-        """The outputs of one member for a batch."""
-        self.load()
+    def save(self, name_suffix: str) -> NoReturn:
+        """
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not saved; its members are")
+
+    @abstractmethod
+    def _combine(self, batch: Batch, stream: StreamWrapper | None) -> Batch:
+        """Compute the outputs."""
+
+    def _load(self) -> list[AbstractModel]:
+        """The members, in the order of the paths."""
+        if self._models is None:
+            models = [self._load_one(path) for path in self._paths]
+            self._runs = [bind_run(model) for model in models]
+            self._models = models
+        return self._models
+
+    def _run_member(self, index: int, batch: Batch, stream: StreamWrapper | None) -> Batch:
+        self._load()
         return self._runs[index](batch=batch, train=False, stream=stream)
 
     def _load_one(self, path: Path) -> AbstractModel:
@@ -89,7 +114,7 @@ class Members:
 
 
 def _takes(section: Mapping[str, Any], argument: str) -> bool:
-    """Whether the class of a section may be given an argument; nobody knows of one that is gone."""
+    """Whether the class of a section takes an argument; assumed for a class that is gone."""
     try:
         accepted = accepted_by(find_class(str(section.get("class")), MODEL))
     except UnknownClassError:
@@ -98,7 +123,7 @@ def _takes(section: Mapping[str, Any], argument: str) -> bool:
 
 
 def _config_of(path: Path) -> Mapping[str, Any]:
-    """The configuration of a run, or of the run that a saved model lies in; else what the saved model itself tells.
+    """The configuration of a run, or of the run that holds a saved model; else what the saved model itself tells.
 
     An exported model always tells itself, since the configuration beside it is that of the training.
     """
@@ -109,8 +134,8 @@ def _config_of(path: Path) -> Mapping[str, Any]:
     fallback = saved.manifest.get("restore_fallback")
     if fallback is None:
         raise SavedModelError(f"{path}: has no config beside it, and names no class that could restore it")
-    names = {key: saved.manifest[key] for key in ("inputs", "outputs") if key in saved.manifest}
-    return {"model": {"class": fallback, **{key: list(value) for key, value in names.items()}}}
+    names = {key: list(saved.manifest[key]) for key in ("inputs", "outputs") if key in saved.manifest}
+    return {"model": {"class": fallback, **names}}
 
 
 def _below(root: Path) -> list[Path]:
@@ -118,11 +143,8 @@ def _below(root: Path) -> list[Path]:
         raise ConfigError(f"models_root: {root} is not a directory")
     paths = [path for path in sorted(root.iterdir()) if any((path / name).is_file() for name in _MARKS)]
     if is_run_dir(root):
-        # What was exported from a run is no other model than those that it saved.
+        # An export of a run is no other model than those that the run saved.
         paths = [path for path in paths if not saved_models.class_of_export(path)]
     if not paths:
         raise ConfigError(f"models_root: there is neither a run nor a saved model in {root}")
     return paths
-
-
-_MARKS = (EL_CONFIG_FILE, MANIFEST)

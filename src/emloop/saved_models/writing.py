@@ -1,0 +1,167 @@
+"""Writes saved models, so that readers find the old or the new one at any instant."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emloop import __version__
+from emloop._state.manifest import MANIFEST, FileRecord, file_records, read_manifest, write_manifest
+from emloop._state.retention import delete_leftover
+from emloop._state.tree import dump_tree
+from emloop._support.files import atomic_write, fsync_dir, sha256_of
+from emloop.errors import CheckpointError, ConfigError, SavedModelError
+from emloop.types import Batch, StateTree
+
+from .reading import FORMAT, KIND, PROGRAM
+
+__all__ = ["describe_variables", "saved_model_path", "write_saved_model"]
+
+_OURS = re.compile(rf"model-[0-9a-f]{{8}}\.(json|safetensors)|{PROGRAM}(-[0-9a-f]{{8}})?|\.tmp-.*")
+"""Entries of a saved model's directory that may be removed; anything else was put there by somebody else."""
+
+
+def saved_model_path(log_dir: str | Path, name_suffix: str) -> Path:
+    """Path of a saved model in a run directory: ``<log_dir>/model_<name_suffix>``.
+
+    Raises:
+        ConfigError: If the suffix would lead elsewhere.
+    """
+    name = f"model_{name_suffix}"
+    if Path(name).name != name or "\0" in name:
+        raise ConfigError(f"a saved model's name must be a plain file name, got {name_suffix!r}")
+    return Path(log_dir) / name
+
+
+def describe_variables(batch: Batch) -> dict[str, dict[str, Any]]:
+    """Describe inputs or outputs for a manifest: name → ``dtype`` and ``shape``, whose first axis is ``None``."""
+    arrays = {name: np.asarray(values) for name, values in batch.items()}
+    return {name: {"dtype": str(array.dtype), "shape": [None, *array.shape[1:]]} for name, array in arrays.items()}
+
+
+def write_saved_model(
+    directory: str | Path,
+    *,
+    backend: str,
+    restore_fallback: str | None,
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    tree: StateTree,
+    program: Path | None = None,
+    rung: str,
+    reason: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+    exported: Mapping[str, bytes] | None = None,
+) -> str:
+    """Save a model durably; one that was saved there before stays valid until the very last moment.
+
+    Args:
+        directory: Where to save it, see :func:`saved_model_path`; created if missing.
+        backend: Short name of the backend.
+        restore_fallback: Full name of the class that restores it without the model's source, if any.
+        inputs: Input name → its description, see :func:`describe_variables`.
+        outputs: Output name → its description.
+        tree: The model's state tree: all that its outputs and its training depend on.
+        program: Directory with the model as data, to be copied along.
+        rung: How much of the model works without its source, in the backend's own word.
+        reason: Why it is not more.
+        extra: Whatever else the backend needs to restore the model, as JSON values.
+        exported: Name → content of the files that another runtime reads. The names do not depend on the content, so
+            this needs a directory without a saved model. Only ``restore_fallback`` restores it then, no other class.
+
+    Returns:
+        The directory.
+
+    Raises:
+        SavedModelError: If an exported model would be written over a saved one. Nothing was written.
+        StateError: If the tree cannot be stored. Nothing was written.
+        OSError: If it cannot be written. What was saved there before is untouched.
+    """
+    directory = Path(directory)
+    if exported and os.path.lexists(directory / MANIFEST):
+        raise SavedModelError(
+            f"{directory}: there is a saved model already; an exported one needs a directory of its own"
+        )
+    skeleton, arrays = dump_tree(tree)
+    stem = f"model-{_hash8(skeleton, arrays or b'')}"
+    contents = {f"{stem}.json": skeleton}
+    if arrays is not None:
+        contents[f"{stem}.safetensors"] = arrays
+    directory.mkdir(parents=True, exist_ok=True)
+    fsync_dir(directory.parent)
+    folder = None
+    if program is not None:
+        folder, copied = _program_files(program, directory)
+        contents |= copied
+    contents |= exported or {}
+    records = [_put(directory, name, content) for name, content in contents.items()]
+    description = {
+        "format": FORMAT,
+        "kind": KIND,
+        "versions": {"python": platform.python_version(), "emloop": __version__, "numpy": np.__version__},
+        "backend": backend,
+        "restore_fallback": restore_fallback,
+        "rung": rung,
+        "reason": reason,
+        "inputs": inputs,
+        "outputs": outputs,
+        "state": [f"{stem}.json", f"{stem}.safetensors" if arrays is not None else None],
+        "program": folder,
+        "exported": sorted(exported or ()),
+        "extra": extra or {},
+    }
+    write_manifest(directory, description, records)
+    read_manifest(directory)
+    _remove_all_but(directory, {name.partition("/")[0] for name in contents})
+    return str(directory)
+
+
+def _program_files(program: Path, directory: Path) -> tuple[str, dict[str, bytes]]:
+    """Choose the folder for a program, and name its files in the saved model.
+
+    A folder vouched for by the present manifest is never changed; a different program gets another one.
+    """
+    files = {path.relative_to(program).as_posix(): path for path in sorted(program.rglob("[!.]*")) if path.is_file()}
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    present = {}
+    with suppress(CheckpointError, KeyError, TypeError, ValueError):
+        records = file_records(read_manifest(directory)).values()
+        present = {record.name: record.sha256 for record in records if record.name.startswith(f"{PROGRAM}/")}
+    wanted = {f"{PROGRAM}/{name}": hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    folder = PROGRAM
+    if present and present != wanted:
+        folder = f"{PROGRAM}-{_hash8(*(wanted[name].encode() for name in wanted))}"
+    return folder, {f"{folder}/{name}": content for name, content in contents.items()}
+
+
+def _put(directory: Path, name: str, content: bytes) -> FileRecord:
+    """Write a file whose name promises its content, unless it is there already."""
+    path = directory / name
+    digest = hashlib.sha256(content).hexdigest()
+    if not path.is_file() or path.is_symlink() or sha256_of(path) != digest:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, content)
+    return FileRecord(name, len(content), digest)
+
+
+def _remove_all_but(directory: Path, names: set[str]) -> None:
+    """Remove what an older saved model, or a killed save, left behind."""
+    for path in (*directory.glob(f"{PROGRAM}*/.tmp-*"), *directory.iterdir()):
+        if path.name not in names and _OURS.fullmatch(path.name):
+            delete_leftover(path)
+    fsync_dir(directory)
+
+
+def _hash8(*contents: bytes) -> str:
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content)
+    return digest.hexdigest()[:8]
