@@ -208,9 +208,7 @@ def test_classes_come_from_the_configuration_or_the_dataset(create, sgd, classes
 def test_a_classifier_that_nobody_told_the_classes_says_so(create, sgd, batches):
     """At its first batch, with both ways to tell."""
     model = create(estimator=sgd, classes=None)
-    with pytest.raises(
-        ConfigError, match=r"the classes are unknown\n .*classes: 10 .* num_classes of the dataset"
-    ):
+    with pytest.raises(ConfigError, match=r"the classes are unknown\n .*classes: 10 .* num_classes of the dataset"):
         model.run(batches[0], train=True)
 
 

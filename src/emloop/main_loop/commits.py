@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from emloop._contracts import Stateful
@@ -85,14 +86,14 @@ def restore_streams(loop: MainLoop, commit: Commit, streams: Mapping[str, Stream
     for name, stream in streams.items():
         component = f"streams/{name}"
         if component in commit.components:
-
-            def seek(state: StateTree, stream: StreamWrapper = stream) -> None:
-                stream.load_state_dict(state)
-                stream.open()  # if the stream has to be read again, a difference shows only now
-
-            _give(loop, f"stream {name!r}", seek, commit.load(component))
+            _give(loop, f"stream {name!r}", partial(_seek, stream), commit.load(component))
         stream.open()
     _give(loop, "the random state", restore_random_state, commit.load("random"))
+
+
+def _seek(stream: StreamWrapper, state: StateTree) -> None:
+    stream.load_state_dict(state)
+    stream.open()  # if the stream has to be read again, a difference shows only now
 
 
 def _give(loop: MainLoop, what: str, load: Callable[[StateTree], None], state: StateTree) -> None:
