@@ -3,10 +3,9 @@
 Names are imported on first use, so ``import emloop`` loads neither NumPy nor any framework.
 """
 
-from typing import TYPE_CHECKING
-
 from emloop._support.lazy import lazy_names
 
+TYPE_CHECKING = False  # what typing says, without the cost of importing it
 if TYPE_CHECKING:  # for type checkers, which cannot follow lazy names
     from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
     from emloop.api import (

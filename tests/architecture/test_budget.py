@@ -52,7 +52,6 @@ ROOMS = {
 FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
     "emloop": 14,  # public names, most of them a line or two, that have to stand at the front door
-    "emloop/cli": 28,  # one file a command
     "emloop/hooks": 30,  # one file a hook
     "emloop/_config": 24,
     "emloop/_run_dir": 20,
@@ -68,8 +67,6 @@ TWINS = {
     "emloop.hooks.confusion_figure",
     "emloop._support.extract_members",
     "emloop._support.extract_names",
-    "emloop.cli.args_configs",
-    "emloop.cli.args_runs",
     "emloop_torch._programs.program_module",
 }
 """Modules that may be named after a neighbour plus a suffix."""

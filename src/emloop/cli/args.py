@@ -5,9 +5,11 @@ A command is a module with the text ``EXAMPLES`` and two functions: ``add_argume
 ``words``. Help must stay quick, so what only the work needs (NumPy, a framework) is imported inside functions.
 """
 
+import os
 from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable
 from importlib import import_module
+from types import ModuleType
 
 from emloop import __version__
 from emloop.constants import EL_DEFAULT_LOG_DIR
@@ -52,20 +54,45 @@ def get_emloop_arg_parser(
         "emloop",
         description="Train, resume and evaluate machine-learning models from one YAML file.",
         epilog="`emloop COMMAND --help` has examples.",
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"emloop {__version__}")
     add_common(parser, output_root=EL_DEFAULT_LOG_DIR, verbose=False)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Command)
     words = set(words)
     for name, (module, summary) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, formatter_class=RawDescriptionHelpFormatter)
+        command = commands.add_parser(name, help=summary)
         if name in words:
-            home = import_module(f"emloop.cli.{module}")
-            command.description = f"{summary[0].upper()}{summary[1:]}."
-            command.epilog = "examples:" + home.EXAMPLES.rstrip().replace("\n", "\n  ")
-            command.set_defaults(parser=command, run=home.run)
-            home.add_arguments(command)
+            command.complete(import_module(f"emloop.cli.{module}"), summary)
     return parser
+
+
+class _Command(ArgumentParser):
+    """Parser of a command; until it is complete, it only stands for the name and takes almost no time to make."""
+
+    def __init__(self, **settings: str) -> None:
+        self._settings = settings
+
+    def complete(self, home: ModuleType, summary: str) -> None:
+        super().__init__(
+            self._settings["prog"],
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog="examples:" + home.EXAMPLES.rstrip().replace("\n", "\n  "),
+            formatter_class=_Help,
+        )
+        self.set_defaults(parser=self, run=home.run)
+        home.add_arguments(self)
+
+
+class _Help(RawDescriptionHelpFormatter):
+    """Finds the width of the terminal without ``shutil``, whose import takes longer than writing the help."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+        except (ValueError, OSError):
+            columns = 80
+        super().__init__(prog, width=columns - 2)
 
 
 def add_common(parser: ArgumentParser, *, output_root: str = SUPPRESS, verbose: bool | str = SUPPRESS) -> None:
