@@ -39,16 +39,9 @@ test:
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist worksteal -m "not torture"
 
-# What a tool prints replaces a file only when it is whole; tools may read the old one.
-define generate
-$(BIN)/python $(1) > $(2).new && mv $(2).new $(2)
-endef
-
 generated:
 	@PYTHON="$(PYTHON)" tools/environment dev
-	$(call generate,tools/hook_modules.py,src/emloop/hooks/_modules.py)
-	$(call generate,tools/builtin_table.py,src/emloop/_config/builtin.json)
-	$(call generate,tools/hooks_reference.py,docs/reference/hooks.md)
+	$(BIN)/python tools/generated.py
 
 torture:
 	@PYTHON="$(PYTHON)" tools/environment dev

@@ -1,7 +1,7 @@
-# ruff: noqa: INP001 -- a program by itself
+# ruff: noqa: INP001 -- for `make generated`
 """Write what the built-in classes accept, so that checking a config need not read their source.
 
-``python tools/builtin_table.py > src/emloop/_config/builtin.json``; a test compares the table with what this prints.
+``make generated`` puts what this prints into ``src/emloop/_config/builtin.json``; a test compares the two.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -133,7 +132,3 @@ def compact(data: object) -> str:
 def is_package(name: str) -> bool:
     """Whether a module holds others."""
     return hasattr(importlib.import_module(name), "__path__")
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

@@ -1,4 +1,4 @@
-# ruff: noqa: INP001 -- a program by itself
+# ruff: noqa: INP001 -- for `make generated`
 """Write where each built-in hook lives, so that naming one imports no other.
 
 ``make generated`` puts what this prints into ``src/emloop/hooks/_modules.py``; a test compares the two.
@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import ast
-import sys
 from pathlib import Path
 
 HOOKS = Path(__file__).parents[1] / "src" / "emloop" / "hooks"
@@ -29,7 +28,3 @@ def public_classes(path: Path) -> list[str]:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return [name for name in ast.literal_eval(node.value) if name[0].isupper()]
     raise SystemExit(f"tools/hook_modules.py: {path} has no __all__")
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

@@ -1,4 +1,4 @@
-# ruff: noqa: INP001 -- a program by itself
+# ruff: noqa: INP001 -- for `make generated`
 """Write the reference page of all hooks from their docstrings.
 
 ``make generated`` puts what this prints into ``docs/reference/hooks.md``; a test compares the two. The page itself says
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -92,7 +91,3 @@ def fence(needed: str | None, block: re.Match[str]) -> str:
     """A code block of a docstring as a fenced one; only configurations stand for themselves and can be run."""
     language = "text" if block[1] != "yaml" else "yaml" if needed is None else f"yaml needs={needed}"
     return f"```{language}\n{dedent(block[2]).strip()}\n```\n\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

@@ -1,7 +1,7 @@
-# ruff: noqa: INP001 -- a program by itself
+# ruff: noqa: INP001 -- for `make generated`
 """Write the page that shows what ``emloop check`` says about ten typical mistakes, by making them.
 
-``python tools/ten_mistakes.py > docs/explanation/ten-mistakes.md``; a test compares the page with what this prints.
+``make generated`` puts what this prints into ``docs/explanation/ten-mistakes.md``; a test compares the two.
 """
 
 from __future__ import annotations
@@ -129,7 +129,3 @@ def report(name: str, config: str) -> str:
     if done.returncode != 2:
         raise SystemExit(f"tools/ten_mistakes.py: {name} is no mistake:\n{done.stdout}{done.stderr}")
     return done.stderr
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

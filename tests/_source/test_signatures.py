@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -97,14 +94,6 @@ def test_the_source_says_what_the_live_classes_say(package, record_property):
     assert [verdict for verdict in verdicts if verdict] == []
     assert len(verdicts) >= 100
     assert len(silent) <= len(verdicts) / 10
-
-
-def test_the_table_of_built_in_classes_is_up_to_date():
-    """Run ``python tools/builtin_table.py > src/emloop/_config/builtin.json`` after changing a built-in class."""
-    tool = ROOT / "tools" / "builtin_table.py"
-    made = subprocess.run([sys.executable, tool], capture_output=True, text=True, check=True).stdout
-
-    assert json.loads(made) == json.loads((ROOT / "src" / "emloop" / "_config" / "builtin.json").read_bytes())
 
 
 def test_built_in_hooks_accept_what_they_accept():

@@ -14,7 +14,7 @@ from types import ModuleType
 from emloop import __version__
 from emloop.constants import EL_DEFAULT_LOG_DIR
 
-__all__ = ["COMMANDS", "add_common", "add_json", "add_overrides", "get_emloop_arg_parser", "is_override", "overrides"]
+__all__ = ["get_emloop_arg_parser"]
 
 CONFIG = "config file, or a directory with a config.yaml"
 RUN = "run directory, beginning of its name, or @ for the latest training"
@@ -97,33 +97,32 @@ class _Help(RawDescriptionHelpFormatter):
 
 def add_common(parser: ArgumentParser, *, output_root: str = SUPPRESS, verbose: bool | str = SUPPRESS) -> None:
     """Declare ``-o`` and ``-v``; the defaults are those given before the command, unless others are named."""
-    parser.add_argument(
-        "-o",
-        "--output_root",
-        metavar="DIR",
-        default=output_root,
-        help=f"directory of the run directories (default: {EL_DEFAULT_LOG_DIR})",
-    )
+    help_text = f"directory of the run directories (default: {EL_DEFAULT_LOG_DIR})"
+    parser.add_argument("-o", "--output_root", metavar="DIR", default=output_root, help=help_text)
     parser.add_argument("-v", "--verbose", action="store_true", default=verbose, help="log debug messages, too")
 
 
 def add_run_options(parser: ArgumentParser) -> None:
     """Declare the options of commands that make a run directory."""
     add_common(parser)
-    parser.add_argument("--output_dir", metavar="NAME", help="name of the run directory, instead of a generated one")
-    parser.add_argument("--rm", dest="delete_dir", action="store_true", help="delete the run directory in the end")
+    parser.add_argument("--output_dir", metavar="NAME", help="name of the run directory; must not exist, or be empty")
+    parser.add_argument("--rm", dest="delete_dir", action="store_true", help="delete the new run directory in the end")
 
 
-def add_json(parser: ArgumentParser, what: str = "") -> None:
+def add_json(parser: ArgumentParser, what: str) -> None:
     """Declare ``--json``."""
-    parser.add_argument("--json", action="store_true", help=f"as JSON{what}")
+    parser.add_argument("--json", action="store_true", help=f"as JSON: {what}")
+
+
+def add_config(parser: ArgumentParser) -> None:
+    """Declare ``--config``."""
+    parser.add_argument("-c", "--config", metavar="CONFIG", help="config to use instead of the run's own")
 
 
 def add_overrides(parser: ArgumentParser) -> None:
     """Declare that the command takes overrides; :func:`overrides` reads them."""
-    parser.add_argument(
-        "words", metavar="OVERRIDE", nargs="*", help="change of the config: KEY=VALUE, hooks+=NAME or ~KEY"
-    )
+    help_text = "change of the config: KEY=VALUE, hooks+=NAME or ~KEY"
+    parser.add_argument("words", metavar="OVERRIDE", nargs="*", help=help_text)
 
 
 def overrides(words: Iterable[str], *, after: int = 0) -> list[str]:

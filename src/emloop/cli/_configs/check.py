@@ -1,6 +1,4 @@
-"""``emloop check``: say all that is wrong with a config, without running any of it."""
-
-from __future__ import annotations
+"""``emloop check``: report every mistake in a config, without running any of it."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -14,8 +12,6 @@ from emloop.errors import ConfigError, Problem
 from .. import render
 from ..args import CONFIG, add_json, add_overrides, overrides
 
-__all__ = ["check"]
-
 EXAMPLES = """
 emloop check config.yaml
 emloop check config.yaml model.hidden=64 hooks.StopAfter.epochs=20
@@ -27,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("config_file", metavar="CONFIG", help=CONFIG)
     add_overrides(parser)
-    add_json(parser, ": a list with one object for each mistake")
+    add_json(parser, "a list with one object for each mistake")
 
 
 def run(arguments: Namespace) -> int:
@@ -36,7 +32,7 @@ def run(arguments: Namespace) -> int:
 
 
 def check(config_path: str, cl_arguments: Sequence[str], *, as_json: bool = False) -> int:
-    """Say what is wrong with a configuration.
+    """Report every mistake in a config.
 
     Args:
         config_path: Config file, or a directory with one.
@@ -60,14 +56,14 @@ def check(config_path: str, cl_arguments: Sequence[str], *, as_json: bool = Fals
 
 
 def _as_data(problem: Problem) -> dict[str, object]:
-    place = problem.place
+    origin, line, column, excerpt, width = problem.place or (None,) * 5
     return {
-        "file": None if place is None else place.origin,
-        "line": None if place is None else place.line or None,
-        "column": None if place is None else place.column or None,
-        "width": None if place is None else place.width,
-        "excerpt": None if place is None else place.excerpt,
+        "file": origin,
+        "line": line or None,
+        "column": column or None,
+        "width": width,
+        "excerpt": excerpt,
         "path": problem.path,
         "message": problem.message,
-        "hints": list(problem.hints),
+        "hints": problem.hints,
     }

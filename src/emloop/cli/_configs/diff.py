@@ -1,9 +1,7 @@
 """``emloop diff``: what is different between two configs or two runs."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +14,6 @@ from emloop.constants import EXIT_DONE, EXIT_FAILED
 from .. import render
 from ..args import CONFIG_OR_RUN, add_json
 from .named import Named, named_config
-
-__all__ = ["diff"]
 
 _WRITTEN_BY_US = "model.restore_fallback"
 _MARKS = {"added": "+", "removed": "-", "changed": "~"}
@@ -39,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("first", metavar="A", help=CONFIG_OR_RUN)
     parser.add_argument("second", metavar="B", help="the same")
-    add_json(parser)
+    add_json(parser, "a list of differences")
 
 
 def run(arguments: Namespace) -> int:
@@ -69,6 +65,11 @@ class Difference(NamedTuple):
         """``added``, ``removed`` or ``changed``."""
         return "added" if self.old is ABSENT else "removed" if self.new is ABSENT else "changed"
 
+    @property
+    def sides(self) -> dict[str, Any]:
+        """The values that are there."""
+        return {side: value for side, value in (("old", self.old), ("new", self.new)) if value is not ABSENT}
+
 
 def diff(first: str, second: str, output_root: str, *, as_json: bool = False) -> int:
     """Write what is different to standard output.
@@ -83,53 +84,48 @@ def diff(first: str, second: str, output_root: str, *, as_json: bool = False) ->
         The exit code: 1 if there is a difference.
 
     Raises:
-        ConfigError: If a configuration cannot be read.
+        ConfigError: If a config cannot be read.
         RunDirError: If there is no such run.
     """
     old, new = named_config(first, output_root), named_config(second, output_root)
-    found = _in_configs(old, new)
+    found = list(_in_configs(old, new))
     if old.run is not None and new.run is not None:
+        if all(difference.key != "main_loop.seed" for difference in found):
+            found += _in_facts("config", {"main_loop.seed": seed_of(old.run)}, {"main_loop.seed": seed_of(new.run)})
         for about, facts in _ABOUT_RUNS.items():
             found += _in_facts(about, facts(old.run), facts(new.run))
     if as_json:
-        render.say_json([_described(difference) for difference in found])
+        render.say_json(
+            [{"about": it.about, "key": it.key, "kind": it.kind, **it.sides, "defaults": it.defaults} for it in found]
+        )
     else:
         _write(found)
     return EXIT_FAILED if found else EXIT_DONE
 
 
-def _in_configs(old: Named, new: Named) -> list[Difference]:
+def _in_configs(old: Named, new: Named) -> Iterator[Difference]:
     defaults = Defaults()
     before, after = load_config(old.file), load_config(new.file)
-    found = []
     for change in changes(before, after, old_defaults=defaults, new_defaults=defaults):
         if change.key == _WRITTEN_BY_US and ABSENT in (change.old, change.new):
             continue  # only a run has it
         which = [side for side, is_one in (("old", change.old_is_default), ("new", change.new_is_default)) if is_one]
-        found.append(Difference("config", change.key, change.old, change.new, tuple(which)))
-    if old.run is not None and new.run is not None and not any(d.key == "main_loop.seed" for d in found):
-        found += _in_facts("config", {"main_loop.seed": seed_of(old.run)}, {"main_loop.seed": seed_of(new.run)})
-    return found
+        yield Difference("config", change.key, change.old, change.new, tuple(which))
 
 
 def _in_facts(about: str, old: Facts, new: Facts) -> list[Difference]:
     """What differs in two tables; nothing where one of them is empty."""
     if not (old and new):
         return []
-    keys = dict.fromkeys([*old, *new])
-    values = ((key, old.get(key, ABSENT), new.get(key, ABSENT)) for key in keys)
+    values = ((key, old.get(key, ABSENT), new.get(key, ABSENT)) for key in {**old, **new})
     return [Difference(about, key, before, after) for key, before, after in values if not same(before, after)]
 
 
-def _write(found: Sequence[Difference]) -> None:
+def _write(found: list[Difference]) -> None:
     if not found:
         render.say("no differences")
     for about in ("config", *_ABOUT_RUNS):
-        rows = [
-            (f"  {_MARKS[difference.kind]}", difference.key, _values(difference))
-            for difference in found
-            if difference.about == about
-        ]
+        rows = [(f"  {_MARKS[it.kind]}", it.key, _values(it)) for it in found if it.about == about]
         if rows:
             render.say(f"{about}:")
             render.say(render.aligned(rows))
@@ -138,20 +134,8 @@ def _write(found: Sequence[Difference]) -> None:
 def _values(difference: Difference) -> str:
     words = [
         f"{render.in_yaml(value)} (default)" if side in difference.defaults else render.in_yaml(value)
-        for side, value in (("old", difference.old), ("new", difference.new))
-        if value is not ABSENT
+        for side, value in difference.sides.items()
     ]
     if difference.kind != "changed" and words == ["{}"]:
         return ""  # a hook without arguments
     return " → ".join(words)
-
-
-def _described(difference: Difference) -> dict[str, Any]:
-    sides = {"old": difference.old, "new": difference.new}
-    return {
-        "about": difference.about,
-        "key": difference.key,
-        "kind": difference.kind,
-        **{side: value for side, value in sides.items() if value is not ABSENT},
-        "defaults": list(difference.defaults),
-    }

@@ -1,7 +1,5 @@
 """The config that a command line means: a file, that of a run, or that of the run a saved model lies in."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +7,6 @@ from typing import NamedTuple
 from emloop._config import find_config
 from emloop._run_dir.layout import LATEST, current_config, find_run, is_run_dir
 from emloop.errors import RunDirError, UsageError
-
-__all__ = ["Named", "config_of_model", "named_config"]
 
 
 class Named(NamedTuple):

@@ -5,8 +5,6 @@ entry points, adds what is in the folder ``template/`` of its package. Files tha
 that ending; ``@name@`` and ``@package@`` are replaced, in the names of files, too.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import keyword
@@ -25,8 +23,6 @@ from emloop.errors import RunDirError, UsageError
 
 from .. import render
 
-__all__ = ["new"]
-
 _COMMON = Path(__file__).parent / "template"
 _SCHEMA = Path(".vscode", "emloop.schema.json")
 _DISGUISE = ".in"
@@ -40,7 +36,7 @@ emloop new spirals --backend sklearn
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("directory", metavar="NAME", help="directory to make; its name is the project's")
-    parser.add_argument("--backend", metavar="NAME", help="backend to use, where several are installed")
+    parser.add_argument("--backend", metavar="NAME", help="backend to use; needed where several are installed")
 
 
 def run(arguments: Namespace) -> int:
@@ -63,17 +59,20 @@ def new(directory: str, backend: str | None) -> int:
         RunDirError: If the directory is not empty, or cannot be written.
     """
     target = Path(directory)
-    words = {"name": target.resolve().name, "package": _package(target.resolve().name)}
+    name = target.resolve().name
+    words = {"@name@": name, "@package@": _package(name)}
     template = _template(backend)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RunDirError(f"{target} exists and is not empty; choose another name")
-    _check_free(words["package"])
+    _check_free(words["@package@"])
     try:
         for path, text in {**dict(_files(_COMMON)), **dict(_files(template))}.items():
             file = target / _filled(path, words)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(_filled(text, words), encoding="utf-8")
-        (target / _SCHEMA).write_text(_schema(target), encoding="utf-8")
+        # The project's own classes are in it.
+        schema = config_schema(load_config(target / EL_CONFIG_FILE), [str(target.resolve())])
+        (target / _SCHEMA).write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise RunDirError(f"{target}: cannot write a project there: {error}") from error
     render.say(f"Made {target}. Next:\n  cd {target}\n  emloop train {EL_CONFIG_FILE}")
@@ -124,11 +123,5 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _filled(text: str, words: Mapping[str, str]) -> str:
     for word, value in words.items():
-        text = text.replace(f"@{word}@", value)
+        text = text.replace(word, value)
     return text
-
-
-def _schema(target: Path) -> str:
-    """The schema for a project's configs, its own classes included."""
-    schema = config_schema(load_config(target / EL_CONFIG_FILE), [str(target.resolve())])
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

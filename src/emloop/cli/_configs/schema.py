@@ -1,6 +1,4 @@
-"""``emloop schema``: a JSON Schema of configurations, for completion and checks in an editor."""
-
-from __future__ import annotations
+"""``emloop schema``: a JSON Schema of configs, for completion and checks in an editor."""
 
 from argparse import ArgumentParser, Namespace
 from typing import Any
@@ -12,8 +10,6 @@ from emloop.constants import EXIT_DONE
 from .. import render
 from ..args import CONFIG_OR_RUN
 from .named import named_config
-
-__all__ = ["schema"]
 
 EXAMPLES = """
 emloop schema > .vscode/emloop.schema.json
@@ -42,7 +38,7 @@ def schema(config_path: str | None, output_root: str) -> int:
         The exit code.
 
     Raises:
-        ConfigError: If the configuration cannot be read.
+        ConfigError: If the config cannot be read.
     """
     config: dict[str, Any] = {} if config_path is None else load_config(named_config(config_path, output_root).file)
     render.say_json(config_schema(config))

@@ -18,14 +18,12 @@ from emloop.errors import EmloopError, SaveError, UsageError
 
 from .. import render
 from .._configs.named import config_of_model
-from ..args import SAVED_MODEL, add_common, add_overrides, overrides
+from ..args import SAVED_MODEL, add_common, add_config, add_overrides, overrides
 
 if TYPE_CHECKING:
     from emloop.saved_models import Saved
 
     from .trial import Trial
-
-__all__ = ["export"]
 
 EXAMPLES = """
 emloop export @ --to onnx
@@ -38,24 +36,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("model_path", metavar="MODEL", help=SAVED_MODEL)
     add_overrides(parser)
-    parser.add_argument("--to", metavar="FORMAT", required=True, help="format; models of PyTorch have onnx")
-    parser.add_argument(
-        "--output", metavar="DIR", help="where to write it (default: beside the saved model, e.g. onnx_best)"
-    )
-    parser.add_argument("-c", "--config", metavar="CONFIG", help="config to use instead of the run's own")
+    parser.add_argument("--to", metavar="FORMAT", required=True, help="format; PyTorch models have `onnx`")
+    parser.add_argument("--output", metavar="DIR", help="where to write (default: beside the saved model: `onnx_best`)")
+    add_config(parser)
     add_common(parser)
 
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
-    return export(
-        arguments.model_path,
-        arguments.to,
-        arguments.config,
-        overrides(arguments.words),
-        arguments.output_root,
-        arguments.output,
-    )
+    changes, root = overrides(arguments.words), arguments.output_root
+    return export(arguments.model_path, arguments.to, arguments.config, changes, root, arguments.output)
 
 
 def export(

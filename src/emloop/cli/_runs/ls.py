@@ -1,7 +1,5 @@
 """``emloop ls``: the runs in a directory, and how they stand."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Sequence
@@ -21,8 +19,6 @@ from .details import artifacts, as_data, show_details
 from .fields import Field, config_field, differing_keys, find_field, sort_runs, state
 from .filters import Condition, parse_condition, select
 
-__all__ = ["NO_RUNS_YET", "list_train_dirs", "split_words"]
-
 NO_RUNS_YET = f"There are no runs yet: {EL_DEFAULT_LOG_DIR} does not exist. Give another directory, or train something."
 
 _COLUMNS = ("name", "model", "dataset", "age", "duration", "epochs_done", "status")
@@ -41,33 +37,25 @@ emloop ls 'age < 2h' --json
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument(
-        "words",
-        metavar="DIR | FILTER",
-        nargs="*",
-        help="where to look (default: the output root), and what to show: comparisons (== != < <= > >=) of a field of "
-        "the run (status, epochs_done, age, ...), of its config (model.lr) or of its last epoch (valid.loss; "
-        "min:valid.loss for the least of all epochs) with a value",
+    words = (
+        "where to look (default: the output root), and what to show: comparisons (== != < <= > >=) of a field of the "
+        "run (status, epochs_done, age, ...), of its config (model.lr) or of its last epoch (valid.loss; "
+        "min:valid.loss for the least of all epochs) with a value"
     )
-    parser.add_argument(
-        "-l",
-        "--long",
-        action="store_true",
-        help="with state, model, dataset, age and epochs, and the config keys that differ",
-    )
-    parser.add_argument(
-        "-a", "--all", action="store_true", help="also trainings without a finished epoch, and evaluations"
-    )
+    long = "model, dataset, age, duration, epochs and status, and the config keys in which the listed runs differ"
+    json = "a list of objects; with -l, `config` holds the keys that differ, with -v of a single run all of them"
+    sort = "sort by a field; --sort=-FIELD: largest first; runs without it come last"
+    parser.add_argument("words", metavar="DIR | FILTER", nargs="*", help=words)
+    parser.add_argument("-l", "--long", action="store_true", help=long)
+    parser.add_argument("-a", "--all", action="store_true", help="also what has no finished epoch, such as evaluations")
     parser.add_argument("-r", "--recursive", action="store_true", help="look into sub-directories")
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="like -l, with config and artifacts of a single run"
+        "-v", "--verbose", action="store_true", help="like -l; of a single run config and artifacts, too"
     )
-    parser.add_argument(
-        "--sort", metavar="FIELD", help="sort by a field instead of the begin; --sort=-FIELD: largest first"
-    )
-    parser.add_argument("--reverse", action="store_true", help="turn the order around")
     parser.add_argument("--columns", metavar="FIELDS", default="", help="show these fields, with commas between them")
-    add_json(parser)
+    parser.add_argument("--sort", metavar="FIELD", help=sort)
+    parser.add_argument("--reverse", action="store_true", help="turn the order around")
+    add_json(parser, json)
 
 
 def run(arguments: Namespace) -> int:

@@ -4,8 +4,6 @@ Only what is certainly a run of ours is touched, never one that a process works 
 Whoever is asked may take minutes to answer, so each run is looked at once more when its lock is held.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from argparse import ArgumentParser, Namespace
@@ -29,8 +27,6 @@ from .fields import RUN_FIELDS, Field
 from .ls import NO_RUNS_YET
 from .ranking import Ranking, parse_ranking
 
-__all__ = ["ask", "empty_trash", "prune_train_dirs"]
-
 _SHOWN = ("status", "epochs_done", "age")
 
 EXAMPLES = """
@@ -45,45 +41,28 @@ emloop prune --empty-trash
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("dir", metavar="DIR", nargs="?", help="directory of the runs (default: the output root)")
-    parser.add_argument(
-        "-e", "--epochs", metavar="N", type=int, default=1, help="prune trainings with fewer epochs (default: 1)"
-    )
-    parser.add_argument(
-        "-s",
-        "--subdirs",
-        action="store_true",
-        help="of the other finished trainings, prune the sub-directories: checkpoints, saved models, pictures",
-    )
-    parser.add_argument(
-        "--keep-best",
-        metavar="N:METRIC",
-        help="of the finished trainings, keep only the N best, e.g. by valid.accuracy or by min:valid.loss",
-    )
+    subdirs = "of the other finished trainings, prune the sub-directories: checkpoints, saved models, pictures"
+    best = "of the finished trainings, keep only the N best, e.g. by `valid.accuracy` or by `min:valid.loss`"
+    epochs = "prune trainings with fewer epochs (default: 1)"
+    parser.add_argument("-e", "--epochs", metavar="N", type=int, default=1, help=epochs)
+    parser.add_argument("-s", "--subdirs", action="store_true", help=subdirs)
+    parser.add_argument("--keep-best", metavar="N:METRIC", help=best)
     parser.add_argument("--evaluations", action="store_true", help="prune all evaluations, too")
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument(
-        "--empty-trash", action="store_true", help="delete for good what was pruned before, and no more"
-    )
+    parser.add_argument("--empty-trash", action="store_true", help="delete for good what was pruned; prune nothing")
 
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
     directory = arguments.dir or arguments.output_root
-    confirm = None if arguments.yes else ask
+    options = {"dry_run": arguments.dry_run, "confirm": None if arguments.yes else ask}
+    what = {"keep_best": arguments.keep_best, "evaluations": arguments.evaluations}
     if not arguments.empty_trash:
-        return prune_train_dirs(
-            directory,
-            arguments.epochs,
-            arguments.subdirs,
-            keep_best=arguments.keep_best,
-            evaluations=arguments.evaluations,
-            dry_run=arguments.dry_run,
-            confirm=confirm,
-        )
-    if arguments.subdirs or arguments.evaluations or arguments.keep_best is not None:
+        return prune_train_dirs(directory, arguments.epochs, arguments.subdirs, **what, **options)
+    if arguments.subdirs or any(what.values()):
         raise UsageError("--empty-trash prunes nothing; prune first, then empty the trash")
-    return empty_trash(directory, dry_run=arguments.dry_run, confirm=confirm)
+    return empty_trash(directory, **options)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """``emloop dataset``: call a method of the dataset."""
 
-from __future__ import annotations
-
 import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -13,8 +11,6 @@ from emloop.constants import EXIT_DONE, EXIT_FAILED
 from emloop.errors import EmloopError, UsageError
 
 from ..args import CONFIG, add_common, add_overrides, overrides
-
-__all__ = ["invoke_dataset_method"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +30,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
-    return invoke_dataset_method(
-        arguments.config_file, arguments.method, arguments.output_root, overrides(arguments.words)
-    )
+    changes = overrides(arguments.words)
+    return invoke_dataset_method(arguments.config_file, arguments.method, arguments.output_root, changes)
 
 
 def invoke_dataset_method(

@@ -1,17 +1,13 @@
 """``emloop eval``: evaluate a model on a stream."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from emloop._config.check import checked_config
 
 from .._configs.named import config_of_model
-from ..args import SAVED_MODEL, add_overrides, add_run_options, overrides
+from ..args import SAVED_MODEL, add_config, add_overrides, add_run_options, overrides
 from .running import run_loop
-
-__all__ = ["evaluate"]
 
 EXAMPLES = """
 emloop eval test @
@@ -25,21 +21,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("eval_target", metavar="TARGET", help="name of a stream, or of a part of the section `eval`")
     parser.add_argument("model_path", metavar="MODEL", help=SAVED_MODEL)
     add_overrides(parser)
-    parser.add_argument("-c", "--config", metavar="CONFIG", help="config to use instead of the run's own")
+    add_config(parser)
     add_run_options(parser)
 
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
-    return evaluate(
-        arguments.model_path,
-        arguments.eval_target,
-        arguments.config,
-        overrides(arguments.words),
-        arguments.output_root,
-        arguments.delete_dir,
-        arguments.output_dir,
-    )
+    changes = overrides(arguments.words)
+    options = arguments.output_root, arguments.delete_dir, arguments.output_dir
+    return evaluate(arguments.model_path, arguments.eval_target, arguments.config, changes, *options)
 
 
 def evaluate(

@@ -27,8 +27,6 @@ from emloop.errors import ConfigError, UsageError
 
 from .. import render
 
-__all__ = ["grid_search"]
-
 logger = logging.getLogger(__name__)
 
 _TYPES = (":int", ":float", ":str", ":bool")
@@ -45,9 +43,7 @@ emloop gridsearch 'emloop train config.yaml' 'model.activation=[relu, tanh]' --d
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("script", metavar="SCRIPT", help="the command, as one word in quotes")
-    parser.add_argument(
-        "words", metavar="PARAM=LIST", nargs="*", help="a key of the config and the values that it takes"
-    )
+    parser.add_argument("words", metavar="PARAM=LIST", nargs="*", help="a key of the config and the values to try")
     parser.add_argument("--dry-run", action="store_true", help="only print the commands, one a line")
 
 

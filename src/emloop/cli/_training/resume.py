@@ -25,8 +25,6 @@ from .running import run_loop
 if TYPE_CHECKING:
     from emloop._state.commit import Commit
 
-__all__ = ["go_on", "resume"]
-
 logger = logging.getLogger(__name__)
 
 _TRIES = 3
@@ -46,22 +44,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("config_path", metavar="RUN", help=RUN)
     add_overrides(parser)
     add_run_options(parser)
-    parser.add_argument("--fork", action="store_true", help="go on in a new directory and leave the run as it is")
+    parser.add_argument("--fork", action="store_true", help="go on in a new directory and leave the run alone")
 
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
     words = overrides(arguments.words, after=1)
     restore_from = words.pop(0) if words and not is_override(words[0]) else ""
-    return resume(
-        arguments.config_path,
-        restore_from,
-        words,
-        arguments.output_root,
-        arguments.delete_dir,
-        arguments.output_dir,
-        fork=arguments.fork,
-    )
+    options = arguments.output_root, arguments.delete_dir, arguments.output_dir
+    return resume(arguments.config_path, restore_from, words, *options, fork=arguments.fork)
 
 
 def resume(
@@ -111,10 +102,7 @@ def resume(
         origin = commit or newest_commit(run_dir / EL_CHECKPOINTS_DIR, set_aside=False)[0]
         if origin is None:
             raise CannotResumeError(f"{run_dir} has no commit to fork from; it ended before its first one")
-        return run_loop(
-            lambda: fork_emloop_training(config, origin, output_root, output_dir),
-            delete=delete_dir,
-        )
+        return run_loop(lambda: fork_emloop_training(config, origin, output_root, output_dir), delete=delete_dir)
     if commit is not None:
         raise UsageError(
             f"{config_path} is a commit; a run always goes on from its newest one. To go on from here: --fork"

@@ -1,7 +1,5 @@
 """``emloop train``: train the model that a config describes."""
 
-from __future__ import annotations
-
 import logging
 import tempfile
 from argparse import ArgumentParser, Namespace
@@ -20,8 +18,6 @@ from ..args import CONFIG, add_overrides, add_run_options, overrides
 from .resume import go_on
 from .running import run_loop
 
-__all__ = ["dry_run", "train"]
-
 logger = logging.getLogger(__name__)
 
 EXAMPLES = """
@@ -38,11 +34,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_overrides(parser)
     add_run_options(parser)
     parser.add_argument(
-        "--auto-resume", action="store_true", help="go on with the run in --output_dir, if there is one already"
+        "--auto-resume", action="store_true", help="go on with the run in --output_dir, if there is one"
     )
-    parser.add_argument(
-        "--dry-run", type=_positive, metavar="N", help="run N batches of every stream and write nothing"
-    )
+    parser.add_argument("--dry-run", type=_positive, metavar="N", help="run N batches of each stream and write nothing")
 
 
 def run(arguments: Namespace) -> int:
@@ -50,14 +44,8 @@ def run(arguments: Namespace) -> int:
     changes = overrides(arguments.words)
     if arguments.dry_run is not None:
         return dry_run(arguments.config_file, changes, arguments.dry_run)
-    return train(
-        arguments.config_file,
-        changes,
-        arguments.output_root,
-        arguments.delete_dir,
-        arguments.output_dir,
-        auto_resume=arguments.auto_resume,
-    )
+    options = arguments.output_root, arguments.delete_dir, arguments.output_dir
+    return train(arguments.config_file, changes, *options, auto_resume=arguments.auto_resume)
 
 
 def train(
