@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
+
+from .processes import Processes
 
 # A busy machine may take any time for one example.
 settings.register_profile("emloop", deadline=None)
@@ -52,13 +53,21 @@ def one_torch_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="session")
+def processes():
+    """``run`` and ``Popen`` as in :mod:`subprocess`, but quick; ``processes.py`` says for what."""
+    processes = Processes()
+    yield processes
+    processes.close()
+
+
 @pytest.fixture
-def emloop_in():
+def emloop_in(processes):
     """Makes, for a directory, a function that runs the command line there, in one thread, and returns what it said."""
 
     def make(directory):
         def emloop(*arguments):
-            done = subprocess.run(
+            done = processes.run(
                 [sys.executable, "-m", "emloop", *arguments],
                 cwd=directory,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},

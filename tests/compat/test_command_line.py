@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 
 import pytest
@@ -60,17 +59,17 @@ main_loop: {epochs_count: 1}
 
 
 @pytest.fixture
-def emloop(tmp_path):
+def emloop(tmp_path, processes):
     """Run a command; what it wrote to both outputs, and its exit code."""
     (tmp_path / "parts.py").write_text(MODULE)
     (tmp_path / "config.yaml").write_text(CONFIG)
 
     def run(*arguments, expect=0):
-        done = subprocess.run(
+        done = processes.run(
             # As the console script, which does not put its working directory first.
             [sys.executable, "-P", "-m", "emloop", *arguments],
             cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "200"},
+            env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             check=False,

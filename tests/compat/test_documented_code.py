@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 
 import pytest
@@ -173,13 +172,13 @@ eval:
 
 
 @pytest.fixture
-def emloop(tmp_path):
+def emloop(tmp_path, processes):
     """Runs a command in a project of documented code."""
     (tmp_path / "taught.py").write_text(CODE)
     (tmp_path / "config.yaml").write_text(CONFIG)
 
     def run(*arguments: str) -> str:
-        process = subprocess.run(
+        process = processes.run(
             [sys.executable, "-m", "emloop", *arguments],
             cwd=tmp_path,
             env={**os.environ, "OMP_NUM_THREADS": "1"},

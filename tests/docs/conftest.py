@@ -28,6 +28,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -36,6 +37,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +45,9 @@ from emloop.utils import load_yaml, yaml_to_file
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 180
+EMLOOP = [sys.executable, "-P", "-m", "emloop"]
+"""The console script, which does not put its working directory first on the import path."""
+
 SHOWN_ONLY = {"sh", "text", "json"}
 
 
@@ -65,10 +70,11 @@ class Block:
 
 @dataclass
 class Page:
-    """A Markdown file and the directory in which it runs."""
+    """A Markdown file, the directory in which it runs, and what starts its commands."""
 
     path: Path
     directory: Path
+    processes: Any
     output: str = field(default="", init=False)
     config: str | None = field(default=None, init=False)
 
@@ -113,17 +119,17 @@ class Page:
         part.write_text(block.text, encoding="utf-8")
         whole = merged(load_yaml(self.directory / self.config), load_yaml(part))
         yaml_to_file(whole, self.directory, part.name)
-        self._run(["emloop", "train", part.name, "--dry-run", "1"], where, status=0)
+        self._run([*EMLOOP, "train", part.name, "--dry-run", "1"], where, status=0)
 
     def _run_console(self, block: Block, where: str) -> None:
         commands = list(commands_of(block.text))
         assert commands, f"{where}: a console block without a command"
         for number, (command, expected) in enumerate(commands, start=1):
             status = int(block.options.get("exit", "0")) if number == len(commands) else 0
-            self.output = self._run(["bash", "-c", command], f"{where}: {command}", status, expected)
+            self.output = self._run(without_shell(command), f"{where}: {command}", status, expected)
 
     def _run(self, arguments: list[str], where: str, status: int, expected: list[str] | None = None) -> str:
-        process = subprocess.Popen(
+        process = self.processes.Popen(
             arguments,
             cwd=self.directory,
             env=environment(),
@@ -146,6 +152,14 @@ class Page:
         return output
 
 
+def without_shell(command: str) -> list[str]:
+    """The words of a command, if it is ``emloop`` and leaves nothing to a shell; else its call by the shell."""
+    unquoted = re.sub(r"'[^']*'|\"[^\"$`\\]*\"", "", command)
+    if re.search(r"[|&;<>()$`\\*?{}\[\]#]", unquoted) or not command.startswith("emloop "):
+        return ["bash", "-c", command]
+    return [*EMLOOP, *shlex.split(command)[1:]]
+
+
 def merged(base: object, part: object) -> object:
     """A configuration with a part of one laid over it: mappings merge, unless of another class; all else replaces."""
     if not (isinstance(base, dict) and isinstance(part, dict)) or part.get("class", base.get("class")) != base.get(
@@ -156,10 +170,12 @@ def merged(base: object, part: object) -> object:
 
 
 def environment() -> dict[str, str]:
-    """The caller's, with this interpreter's programs first and nothing that changes what they print."""
+    """The caller's, with this interpreter's programs and this checkout first; nothing changes what they print."""
     programs = Path(sys.executable).parent
-    kept = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "PYTHONPATH")}
-    return {**kept, "PATH": f"{programs}{os.pathsep}{kept.get('PATH', '')}", "COLUMNS": "100", "NO_COLOR": "1"}
+    kept = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
+    path = f"{programs}{os.pathsep}{kept.get('PATH', '')}"
+    own = {"PATH": path, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    return {**kept, **own, "COLUMNS": "100", "NO_COLOR": "1"}
 
 
 def watch(process: subprocess.Popen[str], expected: list[str]) -> tuple[str | None, str]:
@@ -231,14 +247,14 @@ PAGES = [
 
 
 @pytest.fixture
-def run_page(tmp_path):
+def run_page(tmp_path, processes):
     """Run a page in a fresh directory beside a copy of the examples."""
 
     def run(path: Path) -> Page:
         ignored = shutil.ignore_patterns("log", "__pycache__")
         shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=ignored)
         shutil.copytree(Path(__file__).parent / "given", tmp_path, ignore=ignored, dirs_exist_ok=True)
-        page = Page(path, tmp_path)
+        page = Page(path, tmp_path, processes)
         page.run()
         return page
 

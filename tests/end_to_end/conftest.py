@@ -107,13 +107,19 @@ main_loop:
 
 @dataclass
 class Project:
-    """A directory with a module and a config, and a way to run commands in it."""
+    """A directory with a module and a config, and a way to run commands in it.
+
+    Args:
+        path: Where the project lies.
+        processes: Starts processes.
+    """
 
     path: Path
+    processes: Any
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start ``emloop`` and leave it running."""
-        return subprocess.Popen(
+        return self.processes.Popen(
             [sys.executable, "-m", "emloop", *arguments],
             cwd=self.path,
             text=True,
@@ -163,11 +169,11 @@ def _is_state(path: Path) -> bool:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path, processes: Any) -> Project:
     """A fresh project."""
     (tmp_path / "toy.py").write_text(MODULE)
     (tmp_path / "config.yaml").write_text(CONFIG)
-    return Project(tmp_path)
+    return Project(tmp_path, processes)
 
 
 def wait_for(process: subprocess.Popen[str], path: Path) -> None:

@@ -25,10 +25,10 @@ QUICK = ("~hooks.SaveConfusionMatrix", "~hooks.ShowProgress")
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, processes):
     """A checkout of nothing but the examples."""
     shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    return Project(tmp_path)
+    return Project(tmp_path, processes)
 
 
 def metrics(run: Path) -> dict:

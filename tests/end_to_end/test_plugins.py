@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import textwrap
 
@@ -75,16 +74,20 @@ def install(tmp_path):
 
 
 @pytest.fixture
-def emloop(tmp_path):
+def emloop(tmp_path, processes):
     """Runs a command where the distributions are; returns exit code and messages."""
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "config.yaml").write_text(CONFIG)
 
     def run(*arguments: str) -> tuple[int, str]:
-        process = subprocess.run(
+        process = processes.run(
             [sys.executable, "-m", "emloop", *arguments],
             cwd=tmp_path / "work",
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+            },
             capture_output=True,
             text=True,
             check=False,
