@@ -6,6 +6,7 @@ import re
 import sys
 from contextlib import suppress
 
+import pytest
 from jsonschema import Draft202012Validator
 
 from emloop._config import load_config
@@ -32,10 +33,10 @@ def mistakes(case):
     return [line for line in report if line.startswith(f"{case.name}:")]
 
 
-def verdicts():
+def verdicts(cases):
     """Case → whether the schema that is made for it accepts it, for all that hold data to validate."""
     accepted = {}
-    for case in CASES:
+    for case in cases:
         if len(command_of(case)) == 2:  # else what is wrong stands on the command line
             with suppress(EmloopError):
                 schema = config_schema(load_config(case))
@@ -43,14 +44,16 @@ def verdicts():
     return accepted
 
 
-def test_a_broken_config_is_rejected_where_a_schema_can(monkeypatch):
+@pytest.mark.parametrize("step", [8, pytest.param(1, marks=pytest.mark.torture)], ids=["some", "all"])
+def test_a_broken_config_is_rejected_where_a_schema_can(monkeypatch, step):
     """By an independent validator. What it accepts has only mistakes that no schema can see."""
     monkeypatch.chdir(CORPUS)
     monkeypatch.setattr(sys, "path", [str(CORPUS / "modules"), *sys.path])
 
-    accepted = verdicts()
+    accepted = verdicts(CASES[::step])
 
     left_over = {case.stem: mistakes(case) for case, is_accepted in accepted.items() if is_accepted}
     assert {name: lines for name, lines in left_over.items() if not all(BEYOND.search(line) for line in lines)} == {}
-    assert len(accepted) > 90
-    assert len(left_over) <= 0.4 * len(accepted)
+    assert len(accepted) > 90 / step
+    # Of a few, chance takes its part.
+    assert len(left_over) <= (0.4 if step == 1 else 0.6) * len(accepted)

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
 import sys
 from importlib.metadata import entry_points
 
@@ -26,16 +25,22 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def run(*command, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+@pytest.fixture
+def run(processes):
+    """Runs a module's command in a directory."""
+
+    def run(*command, cwd):
+        return processes.run(
+            [sys.executable, "-m", *command],
+            cwd=cwd,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -70,7 +75,8 @@ def test_a_project_has_all_that_is_needed(project):
     assert "  name: first_try\n" in files["config.yaml"]
 
 
-def test_its_own_tests_pass(project):
+@pytest.mark.slow
+def test_its_own_tests_pass(project, run):
     """With the pytest that is there."""
     done = run("pytest", "-q", "-p", "no:cacheprovider", cwd=project)
 
@@ -78,7 +84,8 @@ def test_its_own_tests_pass(project):
     assert "1 passed" in done.stdout
 
 
-def test_it_trains_evaluates_and_predicts(project, tmp_path):
+@pytest.mark.slow
+def test_it_trains_evaluates_and_predicts(project, run, tmp_path):
     """With the commands of its README; what a few epochs have taught is far better than guessing."""
     copy = shutil.copytree(project, tmp_path / "copy")
     readme = (project / "README.md").read_text()
@@ -96,7 +103,7 @@ def test_it_trains_evaluates_and_predicts(project, tmp_path):
     assert len((copy / "log" / "predicted" / "predictions.csv").read_text().splitlines()) > 100
 
 
-def test_its_config_has_no_mistakes(project):
+def test_its_config_has_no_mistakes(project, run):
     """``emloop check`` finds none, and neither does an editor that knows the schema."""
     done = run("emloop", "check", "config.yaml", cwd=project)
     schema = json.loads((project / ".vscode" / "emloop.schema.json").read_text())
@@ -110,14 +117,14 @@ def test_its_config_has_no_mistakes(project):
     assert sorted(error.json_path for error in validator.iter_errors(config)) == ["$.dataset.batch_size", "$.model"]
 
 
-def test_its_schema_is_the_one_that_the_command_writes(project):
+def test_its_schema_is_the_one_that_the_command_writes(project, run):
     """So it can be written anew after a change."""
     done = run("emloop", "schema", "config.yaml", cwd=project)
 
     assert json.loads(done.stdout) == json.loads((project / ".vscode" / "emloop.schema.json").read_text())
 
 
-def test_its_code_is_as_tidy_as_ours(project):
+def test_its_code_is_as_tidy_as_ours(project, run):
     """Formatted, and without anything that a linter marks by default."""
     for command in (["check"], ["format", "--check", "--line-length", "120"]):
         done = run("ruff", *command, "--no-cache", "--isolated", ".", cwd=project)

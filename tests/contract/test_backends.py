@@ -34,10 +34,19 @@ class TestScikitLearn(BackendContract):
 
 @pytest.mark.usefixtures("_installed")
 class TestPyTorch(BackendContract):
-    """Networks of every kind, each on the highest rung that is correct."""
+    """A network on each rung, the highest that is correct."""
 
     backend = "torch"
     cases = CASES.TORCH_CASES
+
+
+@pytest.mark.torture
+@pytest.mark.usefixtures("_installed")
+class TestPyTorchZoo(BackendContract):
+    """Networks of every other kind."""
+
+    backend = "torch"
+    cases = CASES.TORCH_ZOO
 
 
 def test_every_registered_backend_is_tried():
