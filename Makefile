@@ -10,6 +10,7 @@ help:
 	@echo "make demo          install emloop and train a classifier of handwritten digits"
 	@echo "make demo-torch    the same with PyTorch: a convolutional network"
 	@echo "make test          lint, type-check and test"
+	@echo "make test-fast     the same without the tests that take seconds each"
 	@echo "make generated     rewrite the tables and pages that are made from the code"
 	@echo "make torture       the slow tests: random kills, full disks, damaged files"
 	@echo "make bench         measure what the loop costs"
@@ -32,12 +33,20 @@ demo:
 demo-torch:
 	$(call train_digits,torch-demo,config_torch.yaml,25)
 
+# Lint, check the types and test; $(1) says which tests.
+define check_all
+@PYTHON="$(PYTHON)" tools/environment dev
+$(BIN)/ruff check .
+$(BIN)/ruff format --check .
+$(BIN)/mypy
+$(BIN)/pytest -n 2 --dist worksteal -m $(1)
+endef
+
 test:
-	@PYTHON="$(PYTHON)" tools/environment dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist worksteal -m "not torture"
+	$(call check_all,"not torture")
+
+test-fast:
+	$(call check_all,"not torture and not slow")
 
 generated:
 	@PYTHON="$(PYTHON)" tools/environment dev
@@ -55,4 +64,4 @@ clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo demo-torch test generated torture bench clean
+.PHONY: help demo demo-torch test test-fast generated torture bench clean

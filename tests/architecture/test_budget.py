@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -60,6 +61,12 @@ LARGE_FOLDERS = {
 }
 """Folders that may hold more, and why."""
 
+LIKE_LIBRARIES = {
+    *("_config", "_source", "_streams", "_yaml", "hooks/_tensorboard"),
+    *("_run_dir/append.py", "_state/commit.py", "_state/lock.py", "_state/tree.py"),
+}
+"""Parts below ``src/emloop`` that need no package and do what some package could."""
+
 TWINS = {
     "emloop.hooks.save_cm",  # a public path of 0.2, as are the next two
     "emloop.hooks.save_file",
@@ -90,6 +97,23 @@ def test_a_room_keeps_to_its_budget(modules):
 def test_a_budget_belongs_to_a_room_that_is_there(modules):
     """What has gone leaves no allowance behind."""
     assert set(ROOMS) - set(sizes_of(modules)) == set()
+
+
+def test_what_a_library_could_do_has_its_reason(modules):
+    """Every part that is our own although it need not be stands in a table, with what a library would cost."""
+    page = (ROOT / "docs" / "explanation" / "decisions.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| `([\w/.]+)` \|", page, flags=re.MULTILINE))
+
+    def size(part):
+        return sum(module.code_lines for module in modules if is_in(module, part))
+
+    assert {part for part in LIKE_LIBRARIES - told if size(part) > 150} == set()
+    assert {part for part in told if not size(part)} == set()
+
+
+def is_in(module, part):
+    path = module.path.relative_to(ROOT / "src" / "emloop").as_posix() if module.name.startswith("emloop.") else ""
+    return path == part or path.startswith(f"{part}/")
 
 
 def test_a_folder_can_be_taken_in_at_a_glance(modules):
