@@ -15,6 +15,7 @@ import contextlib
 import copy
 import gc
 import importlib.abc
+import io
 import json
 import os
 import random
@@ -29,6 +30,7 @@ import threading
 import time
 import types
 from pathlib import Path
+from typing import TextIO
 
 SOURCE = Path(__file__).parents[1] / "src"
 OURS = {"emloop", "emloop_onnx", "emloop_sklearn", "emloop_torch"}
@@ -189,8 +191,8 @@ class Server:
         time.tzset()
         random.seed()
         sys.dont_write_bytecode = "PYTHONDONTWRITEBYTECODE" in os.environ
-        for output in (sys.stdout, sys.stderr):
-            output.reconfigure(write_through="PYTHONUNBUFFERED" in os.environ)
+        if "PYTHONUNBUFFERED" in os.environ:
+            sys.stdout, sys.stderr = (_unbuffered(output) for output in (sys.stdout, sys.stderr))
         kind, what, *rest = request["arguments"]
         own = [] if request["safe_path"] else [{"-c": "", "-m": str(Path.cwd())}[kind]]
         sys.path[:] = [*own, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *self._path]
@@ -204,6 +206,11 @@ class Server:
         note.with_suffix(".part").write_text("\n".join(filter(_may_wait, sys.modules)))
         note.with_suffix(".part").rename(note)
         return code
+
+
+def _unbuffered(output: TextIO) -> TextIO:
+    raw = open(output.fileno(), "wb", buffering=0, closefd=False)
+    return io.TextIOWrapper(raw, output.encoding, output.errors, write_through=True)
 
 
 def _may_wait(name: str) -> bool:
