@@ -209,7 +209,7 @@ class Server:
 
 
 def _unbuffered(output: TextIO) -> TextIO:
-    raw = open(output.fileno(), "wb", buffering=0, closefd=False)
+    raw = io.FileIO(output.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(raw, output.encoding, output.errors, write_through=True)
 
 
