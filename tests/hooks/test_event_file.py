@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import struct
-import sys
 
 import numpy as np
 import pytest
@@ -14,16 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emloop._run_dir.append import AppendFiles
-from emloop.errors import MissingExtraError, RunDirError
+from emloop.errors import RunDirError
 from emloop.hooks._statistics.histograms import Histogram
-from emloop.hooks._tensorboard.events import (
-    EVENT_FILE,
-    EventFile,
-    histogram_value,
-    picture_value,
-    require_tensorboard,
-    scalar_value,
-)
+from emloop.hooks._tensorboard.events import EVENT_FILE, EventFile, summary_value
 
 pytest.importorskip("tensorboard")
 
@@ -56,7 +48,7 @@ def steps(loaded):
 def test_numbers_come_back_under_their_tags(tmp_path_factory, pairs):
     """Any text, any number of 32 bits; those with more are rounded."""
     folder = tmp_path_factory.mktemp("run")
-    EventFile(folder).write(3, [scalar_value(tag, number) for tag, number in pairs])
+    EventFile(folder).write(3, pairs)
     version, event = events(folder / EVENT_FILE)
 
     assert version.file_version == "brain.Event:2"
@@ -70,13 +62,13 @@ def test_numbers_come_back_under_their_tags(tmp_path_factory, pairs):
 )
 def test_a_number_is_kept_in_32_bits(number, kept):
     """As TensorBoard does; what is too large for that is infinite."""
-    assert struct.pack("<f", kept) == struct.pack("<f", scalar_value("x", number).simple_value)
+    assert struct.pack("<f", kept) == struct.pack("<f", summary_value("x", number).simple_value)
 
 
 def test_records_are_those_of_tensorboard_s_own_writer(file, path):
     """Byte by byte, checksums included."""
     for step in range(3):
-        file.write(step, [scalar_value("loss", step / 3), scalar_value("accuracy", float("nan"))])
+        file.write(step, [("loss", step / 3), ("accuracy", float("nan"))])
     expected = io.BytesIO()
     writer = RecordWriter(expected)
     for event in events(path):
@@ -90,7 +82,7 @@ def test_what_is_written_is_there_at_once_and_in_one_piece(file, path, monkeypat
     watching, seen, write = None, [], os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: seen.append(len(data)) or write(descriptor, data))
     for step in range(3):
-        file.write(step, [scalar_value("loss", 1.0)])
+        file.write(step, [("loss", 1.0)])
         watching = watching or EventFileLoader(str(path))
         assert steps(watching.Load()) == [step]
 
@@ -103,7 +95,7 @@ def test_times_change_no_length(tmp_path, monkeypatch):
     for number, now in enumerate((0.001, 1.7e9, 4e9 + 1 / 3)):
         monkeypatch.setattr("time.time", lambda now=now: now)
         file = EventFile(tmp_path / str(number))
-        file.write(7, [scalar_value("loss", 0.0)])
+        file.write(7, [("loss", 0.0)])
         file.close()
         contents.append((tmp_path / str(number) / EVENT_FILE).read_bytes())
 
@@ -115,7 +107,7 @@ def test_a_histogram_and_a_picture_come_back(file, path):
     """As what TensorBoard shows among histograms and pictures, which it converts while it reads."""
     values = np.array([0.0, 0.1, 0.1, 1.0])
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    file.write(1, [histogram_value("h", Histogram.of(values)), picture_value("p", pixels)])
+    file.write(1, [("h", Histogram.of(values)), ("p", pixels)])
     histogram, picture = events(path)[1].summary.value
     converted = [value for event in EventFileLoader(str(path)).Load() for value in event.summary.value]
 
@@ -137,10 +129,10 @@ def test_who_watches_while_a_run_is_resumed_sees_every_step_once(tmp_path):
     run = AppendFiles(directory)
     file = EventFile(directory)
     for step in range(3):
-        file.write(step, [scalar_value("loss", step)])
+        file.write(step, [("loss", step)])
     records = run.committed()
-    file.write(3, [scalar_value("loss", 3)])
-    file.write(4, [scalar_value("loss", 4)])
+    file.write(3, [("loss", 3)])
+    file.write(4, [("loss", 4)])
     watching = EventFileLoader(str(directory / EVENT_FILE))
     seen = steps(watching.Load())
 
@@ -150,7 +142,7 @@ def test_who_watches_while_a_run_is_resumed_sees_every_step_once(tmp_path):
     seen += steps(watching.Load())
     file = EventFile(directory)
     for step in range(3, 7):
-        file.write(step, [scalar_value("loss", step)])
+        file.write(step, [("loss", step)])
         seen += steps(watching.Load())
     run.close()
 
@@ -161,7 +153,7 @@ def test_who_watches_while_a_run_is_resumed_sees_every_step_once(tmp_path):
 
 def test_a_full_disk_costs_an_event_and_damages_none(file, path, monkeypatch):
     """The part that did fit is taken back; with room again, events go on."""
-    file.write(0, [scalar_value("loss", 0.0)])
+    file.write(0, [("loss", 0.0)])
     before, write, calls = path.read_bytes(), os.write, []
 
     def filling_up(descriptor, data):
@@ -173,9 +165,9 @@ def test_a_full_disk_costs_an_event_and_damages_none(file, path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", filling_up)
         with pytest.raises(RunDirError, match="No space left"):
-            file.write(1, [scalar_value("loss", 1.0)])
+            file.write(1, [("loss", 1.0)])
     assert path.read_bytes() == before
-    file.write(2, [scalar_value("loss", 2.0)])
+    file.write(2, [("loss", 2.0)])
 
     assert len(calls) == 2
     assert steps(events(path)) == [0, 2]
@@ -183,10 +175,10 @@ def test_a_full_disk_costs_an_event_and_damages_none(file, path, monkeypatch):
 
 def test_a_file_that_was_cleared_away_begins_anew(file, path):
     """With its folder, and with the line that says what it is."""
-    file.write(0, [scalar_value("loss", 0.0)])
+    file.write(0, [("loss", 0.0)])
     path.unlink()
     path.parent.rmdir()
-    file.write(1, [scalar_value("loss", 1.0)])
+    file.write(1, [("loss", 1.0)])
     version, event = events(path)
 
     assert version.file_version
@@ -196,19 +188,8 @@ def test_a_file_that_was_cleared_away_begins_anew(file, path):
 def test_a_closed_file_is_opened_again(file, path):
     """It goes on where it was."""
     for step in range(2):
-        file.write(step, [scalar_value("loss", 0.0)])
+        file.write(step, [("loss", 0.0)])
         file.close()
 
     assert steps(events(path)) == [0, 1]
     assert [event.file_version for event in events(path)] == ["brain.Event:2", "", ""]
-
-
-def test_a_missing_package_is_one_line(monkeypatch):
-    """With the command that mends it."""
-    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
-    with pytest.raises(MissingExtraError) as caught:
-        require_tensorboard("WriteTensorBoard")
-
-    assert (
-        str(caught.value) == "WriteTensorBoard needs a package that is not installed: pip install 'emloop[tensorboard]'"
-    )

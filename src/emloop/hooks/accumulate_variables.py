@@ -13,7 +13,8 @@ from emloop.types import Batch, EpochData, StateTree
 
 from ._checks.arguments import name_list, optional_name_list
 from ._checks.states import check_keys
-from ._variables.batches import missing_from_batch
+from ._statistics.reductions import Values
+from ._variables.batches import as_numbers, located, missing_from_batch
 from ._variables.examples import Examples
 
 __all__ = ["AccumulateVariables"]
@@ -45,13 +46,19 @@ class AccumulateVariables(AbstractHook):
         self._takers: dict[str, Sequence[tuple[str, Callable[[Any], None]]]] = {}
 
     def _observes(self, stream_name: str) -> bool:
-        """Whether the stream is one of those that were asked for."""
         return self._streams is None or stream_name in self._streams
 
     def _takers_of(self, stream_name: str) -> Sequence[tuple[str, Callable[[Any], None]]]:
         """What takes a stream's batches: pairs of a variable and a function that takes its values."""
         examples = self._accumulator[stream_name]
         return [(name, examples[name].add) for name in self._variables]
+
+    def _numbers(self, stream_name: str, name: str) -> Values:
+        """A gathered variable as one array of numbers."""
+        try:
+            return as_numbers(self._accumulator[stream_name][name])
+        except VariableTypeError as error:
+            raise located(error, stream_name, name) from error
 
     def after_batch(self, stream_name: str, batch_data: Batch) -> None:
         """Take the batch's values.
@@ -72,10 +79,10 @@ class AccumulateVariables(AbstractHook):
                 raise
             raise missing_from_batch(batch_data, stream_name, name) from None
         except VariableTypeError as error:
-            raise VariableTypeError(f"stream {stream_name!r}: variable {name!r}: {error}") from error
+            raise located(error, stream_name, name) from error
 
     def after_epoch(self, epoch_id: int = 0, epoch_data: EpochData | None = None) -> None:
-        """Forget all that was gathered."""
+        """Forget everything that was gathered."""
         self._forget()
 
     def state_dict(self) -> StateTree:

@@ -1,4 +1,4 @@
-"""Statistics of variables over an epoch, left in ``epoch_data`` for the hooks behind."""
+"""Compute statistics of variables over an epoch, for the hooks behind."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any, ClassVar, NamedTuple
 
 from emloop._support.suggest import did_you_mean
 from emloop.declare import Statistics
-from emloop.errors import ConfigError, StateError, VariableTypeError
+from emloop.errors import ConfigError, StateError
 from emloop.types import EpochData, StateTree
 
 from ._checks.arguments import name_list
 from ._checks.states import check_keys
 from ._statistics.columns import Column
-from ._statistics.reductions import GATHERING, STREAMING, Values
-from ._variables.batches import as_numbers
+from ._statistics.reductions import GATHERING, STREAMING, gathered
 from .accumulate_variables import AccumulateVariables
 
 __all__ = ["ComputeStats"]
@@ -41,7 +40,7 @@ class ComputeStats(AccumulateVariables):
     writes: ClassVar[Sequence[NamedTuple]] = (Statistics("{variables}", stream="{streams}"),)
 
     EXTRA_AGGREGATIONS: ClassVar[frozenset[str]] = frozenset({"nanfraction", "nancount"})
-    """Aggregations that are no functions of NumPy: the share and the number of NaN."""
+    """Aggregations that NumPy does not have: the share and the number of NaN."""
 
     def __init__(
         self,
@@ -50,19 +49,18 @@ class ComputeStats(AccumulateVariables):
         **kwargs: Any,
     ) -> None:
         self._aggregations = _aggregations_of(variables)
-        gathered = [name for name, wanted in self._aggregations.items() if any(word in GATHERING for word in wanted)]
-        super().__init__(gathered, streams, **kwargs)
+        gathering = [name for name, wanted in self._aggregations.items() if GATHERING.keys() & wanted]
+        super().__init__(gathering, streams, **kwargs)
 
     def _forget(self) -> None:
         super()._forget()
         self._columns: dict[str, dict[str, Column]] = defaultdict(self._new_columns)
 
     def _new_columns(self) -> dict[str, Column]:
-        return {
-            name: Column(word for word in wanted if word in STREAMING)
-            for name, wanted in self._aggregations.items()
-            if any(word in STREAMING for word in wanted)
+        streaming = {
+            name: [word for word in wanted if word in STREAMING] for name, wanted in self._aggregations.items()
         }
+        return {name: Column(words) for name, words in streaming.items() if words}
 
     def _takers_of(self, stream_name: str) -> Sequence[tuple[str, Callable[[Any], None]]]:
         columns = self._columns[stream_name]
@@ -73,15 +71,9 @@ class ComputeStats(AccumulateVariables):
         for name, wanted in self._aggregations.items():
             results = columns[name].results() if name in columns else {}
             if name in self._variables:
-                values = self._gathered(stream_name, name)
-                results |= {word: GATHERING[word].result(values) for word in wanted if word in GATHERING}
+                values = self._numbers(stream_name, name)
+                results |= {word: gathered(word, values) for word in wanted if word in GATHERING}
             yield name, OrderedDict((word, results[word]) for word in wanted)
-
-    def _gathered(self, stream_name: str, name: str) -> Values:
-        try:
-            return as_numbers(self._accumulator[stream_name][name])
-        except VariableTypeError as error:
-            raise VariableTypeError(f"stream {stream_name!r}: variable {name!r}: {error}") from error
 
     # The main loop calls events with keywords; who calls this one directly has always given the data first.
     def after_epoch(self, epoch_data: EpochData, epoch_id: int = 0) -> None:  # type: ignore[override]
@@ -128,27 +120,19 @@ class ComputeStats(AccumulateVariables):
 
 def _aggregations_of(variables: Any) -> dict[str, list[str]]:
     """Every variable → its aggregations, from all forms in which they may be written."""
-    if isinstance(variables, Mapping):
-        variables = [variables]
     if isinstance(variables, str) or not isinstance(variables, Iterable):
         name_list("variables", variables)
+    known = sorted([*STREAMING, *GATHERING])
     found: dict[str, list[str]] = {}
-    for item in variables:
-        if isinstance(item, Mapping):
-            named = {name: name_list(f"variables.{name}", wanted) for name, wanted in item.items()}
-        else:
-            named = {name: ["mean"] for name in name_list("variables", [item])}
+    for item in [variables] if isinstance(variables, Mapping) else variables:
+        named = item if isinstance(item, Mapping) else {name: ["mean"] for name in name_list("variables", [item])}
         for name, wanted in named.items():
-            for word in wanted:
-                _check_aggregation(name, word)
-            found[name] = list(dict.fromkeys([*found.get(name, ()), *wanted]))
+            words = name_list(f"variables.{name}", wanted)
+            for word in words:
+                if word not in known:
+                    hint = "".join(f"; {text}" for text in did_you_mean(word, known))
+                    raise ConfigError(
+                        f"variables.{name}: unknown aggregation {word!r}{hint}; ComputeStats knows {', '.join(known)}"
+                    )
+            found[name] = list(dict.fromkeys([*found.get(name, ()), *words]))
     return found
-
-
-def _check_aggregation(name: str, word: str) -> None:
-    known = [*STREAMING, *GATHERING]
-    if word not in known:
-        hint = "".join(f"; {text}" for text in did_you_mean(word, known))
-        raise ConfigError(
-            f"variables.{name}: unknown aggregation {word!r}{hint}; ComputeStats knows {', '.join(sorted(known))}"
-        )

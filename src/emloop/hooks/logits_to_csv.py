@@ -55,13 +55,7 @@ class LogitsToCsv(CsvRecords):
         columns = [id_variable, *class_names]
         if len(columns) == 1:
             raise ConfigError("class_names: expected at least one name, got none")
-        super().__init__(
-            gathered=[id_variable, variable],
-            columns=columns,
-            output_file=output_file,
-            output_dir=output_dir,
-            streams=streams,
-        )
+        super().__init__([id_variable, variable], columns, output_file, output_dir, streams)
 
     def _check(self, batch: Sequence[Any]) -> None:
         name, classes = self._gathered[1], len(self._columns) - 1

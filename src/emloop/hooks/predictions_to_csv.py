@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from emloop.declare import File, Variable
-from emloop.errors import ConfigError
 
 from ._checks.arguments import name_list
 from ._text.records import CsvRecords
@@ -49,13 +48,8 @@ class PredictionsToCsv(CsvRecords):
         *,
         output_dir: str | None = None,
     ) -> None:
-        names = name_list("variables", variables)
-        if not names:
-            raise ConfigError("variables: expected at least one name, got none")
-        columns = [id_variable, *names]
-        super().__init__(
-            gathered=columns, columns=columns, output_file=output_file, output_dir=output_dir, streams=streams
-        )
+        columns = [id_variable, *name_list("variables", variables, may_be_empty=False)]
+        super().__init__(columns, columns, output_file, output_dir, streams)
 
     def _check(self, batch: Sequence[Any]) -> None:
         for name, values in zip(self._gathered, batch, strict=True):

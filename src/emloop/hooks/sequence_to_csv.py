@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from emloop.declare import File, Variable
-from emloop.errors import BatchError, ConfigError
+from emloop.errors import BatchError
 
 from ._checks.arguments import name_list
 from ._text.records import CsvRecords
@@ -56,17 +56,10 @@ class SequenceToCsv(CsvRecords):
         *,
         output_dir: str | None = None,
     ) -> None:
-        names = name_list("variables", variables)
-        if not names:
-            raise ConfigError("variables: expected at least one name, got none")
+        names = name_list("variables", variables, may_be_empty=False)
         self._masked = pad_mask_variable is not None
-        super().__init__(
-            gathered=[id_variable, *names, *([] if pad_mask_variable is None else [pad_mask_variable])],
-            columns=[id_variable, "index", *names],
-            output_file=output_file,
-            output_dir=output_dir,
-            streams=streams,
-        )
+        mask = [] if pad_mask_variable is None else [pad_mask_variable]
+        super().__init__([id_variable, *names, *mask], [id_variable, "index", *names], output_file, output_dir, streams)
 
     def _check(self, batch: Sequence[Any]) -> None:
         names = self._gathered[1:]

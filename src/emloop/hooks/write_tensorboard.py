@@ -1,8 +1,8 @@
 """Show a training in TensorBoard: curves, histograms and pictures.
 
-Every stream is a run of TensorBoard's, with a folder and a file of its own, in which a variable has the same tag as in
-every other: so training and validation lie over each other in one chart. What is written is a mirror of the training:
-what cannot be written is missing there, and the training goes on.
+Every stream is a run of TensorBoard's, with a folder and a file of its own and the same tags as the others, so that
+training and validation lie over each other in one chart. The files mirror the training: what cannot be written is
+missing there, and the training goes on.
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from numbers import Real
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar
 from urllib.parse import quote
-
-import numpy as np
 
 from emloop._contracts import SAFE, AbstractHook, AbstractModel, Inspectable, ResumeChanges
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM
@@ -26,13 +23,14 @@ from emloop.declare import File, Scalar, Variable
 from emloop.errors import ConfigError, MissingVariableError, Problem, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
-from ._checks.arguments import at_least, name_list, optional_name_list
+from ._checks.arguments import at_least, extra_module, name_list, optional_name_list
 from ._checks.states import check_keys
-from ._checks.tolerance import ACTIONS, Tolerance
-from ._figures.pictures import FirstPictures, Pixels, as_pixels, require_pillow
+from ._checks.tolerance import ACTIONS, Action, Tolerance
+from ._figures.pictures import FirstPictures, as_pixels
 from ._statistics.histograms import HistogramColumn
-from ._tensorboard.events import EventFile, histogram_value, picture_value, require_tensorboard, scalar_value
-from ._variables.epochs import as_scalar, missing_from_epoch
+from ._tensorboard.events import EVENT_MODULE, EventFile, Shown
+from ._variables.batches import located
+from ._variables.epochs import as_real, missing_from_epoch, read_value
 from ._variables.gathering import Gathering
 
 __all__ = ["WriteTensorBoard"]
@@ -41,11 +39,6 @@ _LOGGER = logging.getLogger(__name__)
 
 _FOLDER = "tensorboard"
 _MEANS = ("mean", "nanmean")
-
-_Action: TypeAlias = Literal["error", "warn", "ignore"]
-
-_Values: TypeAlias = Iterator[tuple[str, Callable[[], Any]]]
-"""Tags, and what makes the value that TensorBoard shows under each."""
 
 
 class WriteTensorBoard(AbstractHook):
@@ -120,11 +113,11 @@ class WriteTensorBoard(AbstractHook):
         model_variables: Iterable[str] = (),
         flush_secs: float | None = None,
         visualize_graph: bool = False,
-        on_unknown_type: _Action = "warn",
-        on_missing_variable: _Action = "error",
+        on_unknown_type: Action = "warn",
+        on_missing_variable: Action = "error",
     ) -> None:
         super().__init__()
-        require_tensorboard("WriteTensorBoard")
+        extra_module(EVENT_MODULE, extra="tensorboard", who="WriteTensorBoard")
         if visualize_graph:
             message = "visualize_graph: there is no graph that all backends have, so none is drawn"
             hint = "leave it out; a viewer such as Netron shows the program of a saved model"
@@ -134,7 +127,7 @@ class WriteTensorBoard(AbstractHook):
         self._streams = optional_name_list("streams", streams)
         self._image_variables = name_list("image_variables", image_variables)
         if self._image_variables:
-            require_pillow("WriteTensorBoard", "tensorboard")
+            extra_module("PIL.Image", extra="tensorboard", who="WriteTensorBoard")
         self._max_images = at_least("max_images", 1, max_images)
         self._model: Any = model
         self._model_variables = name_list("model_variables", model_variables)
@@ -143,18 +136,11 @@ class WriteTensorBoard(AbstractHook):
         self._tolerate = Tolerance(
             "WriteTensorBoard", on_missing_variable=on_missing_variable, on_unknown_type=on_unknown_type
         )
-        self._histograms = Gathering(
-            name_list("histogram_variables", histogram_variables),
-            HistogramColumn,
-            required=True,
-            problem=self._tolerate,
-        )
-        self._pictures = Gathering(
-            self._image_variables,
-            partial(FirstPictures, self._max_images),
-            required=False,  # the epoch's data may have them
-            problem=self._tolerate,
-        )
+        histograms = name_list("histogram_variables", histogram_variables)
+        self._histograms = Gathering(histograms, HistogramColumn, required=True, problem=self._tolerate)
+        # Pictures may be in the epoch's data instead.
+        first = partial(FirstPictures, self._max_images)
+        self._pictures = Gathering(self._image_variables, first, required=False, problem=self._tolerate)
         self._files: dict[str, EventFile] = {}
         self._has_failed = False
 
@@ -178,13 +164,9 @@ class WriteTensorBoard(AbstractHook):
         """
         for stream_name, data in epoch_data.items():
             if self._observes(stream_name):
-                values = dict(self._scalars(stream_name, data))
-                if epoch_id > 0 and stream_name == self._train_stream_name():
-                    values.update(self._model_scalars(stream_name))
-                values.update(self._histogram_values(stream_name))
-                values.update(self._picture_values(stream_name, data))
+                values = dict(self._values(stream_name, epoch_id, data))
                 if values:
-                    self._write(stream_name, epoch_id, values.values())
+                    self._write(stream_name, epoch_id, values)
         self._histograms.forget()
         self._pictures.forget()
 
@@ -200,72 +182,49 @@ class WriteTensorBoard(AbstractHook):
     def _observes(self, stream_name: str) -> bool:
         return self._streams is None or stream_name in self._streams
 
-    def _train_stream_name(self) -> str:
-        return EL_DEFAULT_TRAIN_STREAM if self._main_loop is None else self._main_loop.train_stream_name
-
-    def _scalars(self, stream_name: str, data: Mapping[str, Any]) -> _Values:
-        names = self._variables
-        if names is None:
-            names = [name for name in data if name not in self._image_variables]
-        for name in names:
-            value = data.get(name)
-            if name not in data:
-                missing = missing_from_epoch(f"stream {stream_name!r}: variable", name, data)
-                self._tolerate(stream_name, name, missing)
-            elif isinstance(value, Mapping):
-                mean = next((word for word in _MEANS if word in value), None)
-                for word, of_word in value.items():
-                    yield from self._scalar(stream_name, name if word == mean else f"{name}/{word}", of_word)
-            else:
-                yield from self._scalar(stream_name, name, value)
-
-    def _scalar(self, stream_name: str, tag: str, value: Any) -> _Values:
-        number = _as_float(value)
-        if number is None:
-            error = f"stream {stream_name!r}: variable {tag!r}: expected a number, got {type(value).__name__}"
-            self._tolerate(stream_name, tag, VariableTypeError(error))
-        else:
-            yield tag, partial(scalar_value, tag, number)
-
-    def _model_scalars(self, stream_name: str) -> _Values:
-        for name in self._model_variables:
-            try:
-                value = self._model.get_variable(name)
-            except MissingVariableError as error:
-                self._tolerate(stream_name, name, error)
-            else:
-                yield from self._scalar(stream_name, name, value)
-
-    def _histogram_values(self, stream_name: str) -> _Values:
+    def _values(self, stream_name: str, epoch_id: int, data: Mapping[str, Any]) -> Iterator[tuple[str, Shown]]:
+        """What to show of a stream, by tag."""
+        for tag, value in self._scalars(stream_name, epoch_id, data):
+            with self._tolerating(stream_name, tag):
+                yield tag, _as_float(value)
         for name, column in self._histograms.of(stream_name).items():
             with self._tolerating(stream_name, name):
                 histogram = None if column is None else column.histogram()
                 if histogram is not None:
-                    yield f"{name}/histogram", partial(histogram_value, f"{name}/histogram", histogram)
-
-    def _picture_values(self, stream_name: str, data: Mapping[str, Any]) -> _Values:
-        gathered = self._pictures.of(stream_name)
+                    yield f"{name}/histogram", histogram
         for name in self._image_variables:
             with self._tolerating(stream_name, name):
-                if name in data:
-                    pictures = self._pictures_left(name, data[name])
-                else:
-                    pictures = self._first_pictures(name, gathered.get(name))
-                    if not pictures and gathered.get(name) is not None:
-                        missing = missing_from_epoch(f"stream {stream_name!r}: variable", name, data)
-                        raise MissingVariableError(f"{missing}; nor is it in a batch")
-                for tag, pixels in pictures.items():
-                    yield tag, partial(picture_value, tag, pixels)
+                yield from self._pictures_of(stream_name, name, data)
 
-    def _pictures_left(self, name: str, value: Any) -> dict[str, Pixels]:
-        """The pictures that a hook has left, by their tags."""
-        if len(getattr(value, "shape", ())) != 4:
-            return {name: as_pixels(value)}
-        return {f"{name}/{index}": as_pixels(value[index]) for index in range(min(len(value), self._max_images))}
+    def _scalars(self, stream_name: str, epoch_id: int, data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        names = [name for name in data if name not in self._image_variables]
+        for name in names if self._variables is None else self._variables:
+            with self._tolerating(stream_name, name):
+                value = read_value({stream_name: data}, stream_name, name)
+                aggregations = value if isinstance(value, Mapping) else {"mean": value}
+                mean = next((word for word in _MEANS if word in aggregations), None)
+                for word, of_word in aggregations.items():
+                    yield name if word == mean else f"{name}/{word}", of_word
+        trains = EL_DEFAULT_TRAIN_STREAM if self._main_loop is None else self._main_loop.train_stream_name
+        if epoch_id > 0 and stream_name == trains:
+            for name in self._model_variables:
+                with self._tolerating(stream_name, name):
+                    yield name, self._model.get_variable(name)
 
-    def _first_pictures(self, name: str, gathered: FirstPictures | None) -> dict[str, Pixels]:
-        """The pictures of the epoch's first examples, by their tags."""
-        return {} if gathered is None else {f"{name}/{index}": pixels for index, pixels in enumerate(gathered.all())}
+    def _pictures_of(self, stream_name: str, name: str, data: Mapping[str, Any]) -> Iterator[tuple[str, Shown]]:
+        first = self._pictures.of(stream_name).get(name)
+        if name in data:
+            value = data[name]
+            if len(getattr(value, "shape", ())) != 4:
+                yield name, as_pixels(value)
+                return
+            pictures = [as_pixels(value[index]) for index in range(min(len(value), self._max_images))]
+        else:
+            pictures = [] if first is None else first.all()
+            if first is not None and not pictures:
+                missing = missing_from_epoch(f"stream {stream_name!r}: variable", name, data)
+                raise MissingVariableError(f"{missing}; nor is it in a batch")
+        yield from ((f"{name}/{index}", pixels) for index, pixels in enumerate(pictures))
 
     @contextlib.contextmanager
     def _tolerating(self, stream_name: str, name: str) -> Iterator[None]:
@@ -274,19 +233,18 @@ class WriteTensorBoard(AbstractHook):
         except MissingVariableError as error:
             self._tolerate(stream_name, name, error)
         except VariableTypeError as error:
-            self._tolerate(stream_name, name, VariableTypeError(f"stream {stream_name!r}: variable {name!r}: {error}"))
+            self._tolerate(stream_name, name, located(error, stream_name, name))
 
-    def _write(self, stream_name: str, epoch_id: int, makers: Iterable[Callable[[], Any]]) -> None:
+    def _write(self, stream_name: str, epoch_id: int, values: Mapping[str, Shown]) -> None:
+        folder = self._folder / quote(stream_name, safe="").replace(".", "%2E")
+        file = self._files.setdefault(stream_name, EventFile(folder))
         try:
-            if stream_name not in self._files:
-                self._files[stream_name] = EventFile(self._folder / _folder_name(stream_name))
-            self._files[stream_name].write(epoch_id, [make() for make in makers])
+            file.write(epoch_id, values.items())
         except Exception as error:  # noqa: BLE001 - told with its type; whatever a mirror meets, it stops no training
             self._tell(f"epoch {epoch_id} of stream {stream_name!r}", error)
-            file = self._files.pop(stream_name, None)
-            if file is not None:
-                with contextlib.suppress(OSError):
-                    file.close()
+            del self._files[stream_name]
+            with contextlib.suppress(OSError):
+                file.close()
 
     def _tell(self, what: str, error: Exception) -> None:
         if not self._has_failed:
@@ -309,16 +267,11 @@ class WriteTensorBoard(AbstractHook):
         self._pictures.load(state["pictures"])
 
 
-def _as_float(value: Any) -> float | None:
-    scalar = as_scalar(value)
-    if not isinstance(scalar, (Real, np.bool_)):
-        return None
+def _as_float(value: Any) -> float:
+    number = as_real(value)
+    if number is None:
+        raise VariableTypeError(f"expected a number, got {type(value).__name__}")
     try:
-        return float(scalar)
+        return float(number)
     except OverflowError:  # a whole number or a fraction that no float can hold
-        return math.inf if scalar > 0 else -math.inf  # type: ignore[operator]  # what overflows is an int, or like one
-
-
-def _folder_name(stream_name: str) -> str:
-    """A stream's name as that of a folder, whatever is in it."""
-    return quote(stream_name, safe="").replace(".", "%2E")
+        return math.inf if number > 0 else -math.inf

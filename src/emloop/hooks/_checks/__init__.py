@@ -1,1 +1,1 @@
-"""Checks that hooks share: of arguments, of states, and of variables that are missing or of the wrong kind."""
+"""Checks that hooks share: of arguments, of states, of variables, and of packages that may be missing."""

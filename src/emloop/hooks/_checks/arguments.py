@@ -1,45 +1,45 @@
-"""Checks of constructor arguments that many hooks share."""
+"""Checks of constructor arguments."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from numbers import Real
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from emloop.errors import ConfigError
-
-__all__ = ["at_least", "name_list", "optional_name_list"]
+from emloop.errors import ConfigError, MissingExtraError
 
 N = TypeVar("N", int, float)
 
 
-def name_list(argument: str, names: Iterable[str]) -> list[str]:
-    """The names that an argument lists.
+def name_list(argument: str, names: Iterable[str], *, may_be_empty: bool = True) -> list[str]:
+    """Return the names that an argument lists.
 
     Raises:
-        ConfigError: If it is not a list of names; a single name would otherwise count as the list of its letters.
+        ConfigError: If it is not a list of names; a single name would count as the list of its letters.
     """
-    if isinstance(names, str):
-        raise ConfigError(f"{argument}: expected a list of names, got {names!r}; write [{names}]")
-    if not isinstance(names, Iterable):
-        raise ConfigError(f"{argument}: expected a list of names, got {names!r}")
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        hint = f"; write [{names}]" if isinstance(names, str) else ""
+        raise ConfigError(f"{argument}: expected a list of names, got {names!r}{hint}")
     listed = list(names)
     for name in listed:
         if not isinstance(name, str):
             raise ConfigError(f"{argument}: expected a list of names, got {name!r} in it")
+    if not (listed or may_be_empty):
+        raise ConfigError(f"{argument}: expected at least one name, got none")
     return listed
 
 
 def optional_name_list(argument: str, names: Iterable[str] | None) -> list[str] | None:
-    """As :func:`name_list`, where ``None`` stands for no restriction."""
+    """Like :func:`name_list`; ``None`` stands for no restriction."""
     return None if names is None else name_list(argument, names)
 
 
 def at_least(argument: str, smallest: N, number: N) -> N:
-    """The number, if it is not too small; whole, if the smallest is an ``int``.
+    """Return a number that must not be smaller; it must be whole if ``smallest`` is an ``int``.
 
     Raises:
-        ConfigError: If it is too small, or no such number.
+        ConfigError: If it is smaller, or no such number.
     """
     whole = isinstance(smallest, int)
     fits = isinstance(number, int if whole else Real) and not isinstance(number, bool)
@@ -48,3 +48,15 @@ def at_least(argument: str, smallest: N, number: N) -> N:
         bound = "" if smallest == float("-inf") else f", {smallest:g} or more"
         raise ConfigError(f"{argument}: expected {kind}{bound}, got {number!r}")
     return number
+
+
+def extra_module(module: str, *, extra: str, who: str) -> Any:
+    """Import a module of an optional package.
+
+    Raises:
+        MissingExtraError: If it is not installed; names ``who`` needs it, and the extra that brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(who, extra) from error

@@ -1,29 +1,29 @@
-"""Bearing with variables that are missing or of the wrong kind, as the user wants it."""
+"""What to do about variables that are missing or of the wrong kind: the user decides."""
 
 from __future__ import annotations
 
 import logging
+from typing import Literal, TypeAlias, get_args
 
 from emloop._support.suggest import check_choice
 from emloop.errors import MissingVariableError, VariableTypeError
 
-__all__ = ["ACTIONS", "Tolerance"]
-
 _LOGGER = logging.getLogger(__name__)
 
-ACTIONS = ["error", "warn", "ignore"]
+Action: TypeAlias = Literal["error", "warn", "ignore"]
+ACTIONS: list[str] = list(get_args(Action))
 
 
 class Tolerance:
-    """Raises, tells once, or ignores what is wrong with variables.
+    """Raises, logs once, or ignores what is wrong with variables.
 
     Args:
-        who: The hook.
-        on_missing_variable: What to do if a variable is not there: ``error``, ``warn`` (once) or ``ignore``.
+        who: The hook, for the log.
+        on_missing_variable: What to do if a variable is missing: ``error``, ``warn`` (once) or ``ignore``.
         on_unknown_type: What to do if its value is not of the kind needed.
 
     Raises:
-        ConfigError: If an action is none.
+        ConfigError: If one of these is no action.
     """
 
     def __init__(self, who: str, *, on_missing_variable: str, on_unknown_type: str) -> None:
@@ -36,7 +36,7 @@ class Tolerance:
         """Deal with an error.
 
         Raises:
-            MissingVariableError: The error, if that is what the user wants of such.
+            MissingVariableError: The error, if that is the user's choice.
             VariableTypeError: Likewise.
         """
         action = self._on_missing if isinstance(error, MissingVariableError) else self._on_unknown

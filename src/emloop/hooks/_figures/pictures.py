@@ -1,4 +1,4 @@
-"""Pictures in memory: arrays of many kinds as pixels, and pixels as files.
+"""Pictures in memory: arrays of many kinds → pixels → files.
 
 ``H`` is the height, ``W`` the width, ``C`` the number of channels: 1 for grey, 3 for red, green and blue, 4 with
 opacity.
@@ -14,31 +14,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from emloop.errors import MissingExtraError, VariableTypeError
+from emloop.errors import VariableTypeError
 from emloop.types import StateTree
 
 from .._variables.batches import as_numbers, lives_on_device, no_examples
 
-__all__ = ["FirstPictures", "Pixels", "as_pixels", "png", "require_pillow"]
-
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """``uint8 [H, W, C]``."""
-
-
-def require_pillow(who: str, extra: str) -> None:
-    """Check that pictures can be written.
-
-    Args:
-        who: The hook that wants to.
-        extra: What brings the package along.
-
-    Raises:
-        MissingExtraError: If Pillow is not installed.
-    """
-    try:
-        importlib.import_module("PIL.Image")
-    except ImportError as error:
-        raise MissingExtraError(who, extra) from error
 
 
 def as_pixels(value: Any) -> Pixels:

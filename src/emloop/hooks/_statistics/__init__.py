@@ -1,1 +1,1 @@
-"""Statistics of variables, computed in memory that does not grow with the epoch where possible."""
+"""Statistics of variables over an epoch, in memory that does not grow with it where that is possible."""

@@ -1,8 +1,8 @@
 """The unfinished statistics of one variable in one stream.
 
 Rows are copied into a chunk, which is reduced when it is full: a reduction costs microseconds, copying a row a fraction
-of one. Where a chunk ends depends on nothing but the batches themselves. So a run that was interrupted anywhere adds
-up the same numbers in the same order as one that was not, and ends with the same bits.
+of one. Where a chunk ends depends on nothing but the batches, so an interrupted run adds up the same numbers in the
+same order as an uninterrupted one, and ends with the same bits.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from emloop.types import StateTree
 
 from .._variables.batches import MOST_WAITING, as_numbers, lives_on_device
 from .reductions import STREAMING, Partial, Scalar, Values
-
-__all__ = ["Column"]
 
 _MOST_ROWS = 64
 _MOST_BYTES = 1 << 18
@@ -96,7 +94,7 @@ class Column:
 
     def _reduce(self, values: Values) -> None:
         flat = values.reshape(-1)
-        # Infinities and NaN are results here; whoever minds them has StopOnNaN.
+        # Infinities and NaN are results here.
         with np.errstate(all="ignore"):
             for name, partial in self._partials.items():
                 self._partials[name] = STREAMING[name].extend(partial, flat)

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from emloop.errors import BatchError, VariableTypeError
 
-__all__ = ["confusion_matrix"]
-
 
 def confusion_matrix(
     expected: npt.NDArray[np.integer[Any]], predicted: npt.NDArray[np.integer[Any]], num_classes: int

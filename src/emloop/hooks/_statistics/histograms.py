@@ -1,8 +1,8 @@
 """Histograms of values that come in pieces, in memory that does not grow.
 
-All buckets of a histogram have one width, a power of two, and begin at multiples of it. Where new values need more than
-the greatest number of buckets, the width is doubled and neighbours are joined, which loses nothing but detail. So the
-result depends on the smallest and the largest value and not on how the values were cut into pieces.
+All buckets of a histogram have one width, a power of two, and begin at multiples of it. When new values need too many
+buckets, the width is doubled and neighbours are joined, which loses nothing but detail. So the result depends on the
+smallest and the largest value, not on how the values were cut into pieces.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from emloop.types import StateTree
 
 from .columns import Column
 
-__all__ = ["MOST_BUCKETS", "Histogram", "HistogramColumn"]
-
 MOST_BUCKETS = 64
 
 _DIGITS = 52
-"""Bits of a bucket's number that a float holds exactly."""
+"""Bits of a bucket's number that a float can hold exactly."""
 
 _SMALLEST_EXPONENT = -1074
-"""Of any number but zero."""
+"""The smallest of any number but zero."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Histogram:
 
     @classmethod
     def of(cls, values: npt.NDArray[np.float64]) -> Self:
-        """The histogram of values of one axis, finite and at least one."""
+        """The histogram of values along one axis: at least one, all finite."""
         smallest, largest = values.min().item(), values.max().item()
         exponent = _exponent(smallest, largest)
         numbers = _bucket_numbers(values, exponent)
@@ -88,13 +86,13 @@ class Histogram:
         return type(self)(exponent, first, counts, smallest, largest, total, squares)
 
     def _buckets(self, exponent: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Numbers of the buckets in those of a greater width, and their counts."""
+        """The buckets' numbers among those of a greater width, and their counts."""
         numbers: npt.NDArray[np.int64] = self.first + np.arange(len(self.counts))
         return numbers >> min(exponent - self.exponent, 63), self.counts
 
 
 def _exponent(smallest: float, largest: float) -> int:
-    """That of the smallest width with which values between these two need no more than all buckets."""
+    """Exponent of the smallest width with which values between these two fit into the buckets."""
     farthest = max(abs(smallest), abs(largest))
     exact = max(math.frexp(farthest)[1] - _DIGITS, _SMALLEST_EXPONENT) if farthest else _SMALLEST_EXPONENT
     first, last = map(int, _bucket_numbers(np.array([smallest, largest]), exact))
@@ -106,7 +104,7 @@ def _exponent(smallest: float, largest: float) -> int:
 
 def _bucket_numbers(values: npt.NDArray[np.float64], exponent: int) -> npt.NDArray[np.int64]:
     scaled = np.ldexp(values, -exponent)
-    # What is too small to be scaled is still on its side of zero.
+    # A value too small to be scaled still belongs on its side of zero.
     return np.where(scaled, np.floor(scaled), -(values < 0.0).astype(np.float64)).astype(np.int64)
 
 
@@ -126,7 +124,7 @@ class HistogramColumn(Column):
             self._histogram = added if self._histogram is None else self._histogram.join(added)
 
     def histogram(self) -> Histogram | None:
-        """The histogram of all that was added, ``None`` of nothing.
+        """The histogram of all that was added; ``None`` if nothing was.
 
         Raises:
             VariableTypeError: If an array that was still on a device does not hold numbers.

@@ -1,7 +1,7 @@
 """Aggregations of all values of a variable in an epoch, most of them without keeping the values.
 
 Each gives what NumPy's function of that name gives for the whole epoch at once, up to rounding (floats are summed in
-double precision). Of nothing, it gives NumPy's neutral element where there is one, otherwise NaN.
+double precision). Of nothing, it gives NumPy's neutral element if there is one, otherwise NaN.
 
 A :class:`Streaming` one sees the values in pieces of one axis, which are never empty. What it remembers of a piece, its
 *partial*, is a short tuple of numbers.
@@ -18,32 +18,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["GATHERING", "STREAMING", "Gathering", "Partial", "Scalar", "Streaming", "Values"]
-
 Values: TypeAlias = npt.NDArray[Any]
 Scalar: TypeAlias = bool | int | float
 Partial: TypeAlias = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Gathering:
-    """An aggregation that needs all values together.
-
-    Args:
-        of_all: All values, one axis and not empty → the result.
-        skips_nan: Whether NaN is left out beforehand.
-    """
-
-    of_all: Callable[[Values], Any]
-    skips_nan: bool = False
-
-    def result(self, values: Values) -> Scalar:
-        """The aggregation of all values of an epoch, of any shape."""
-        flat = values.reshape(-1)
-        if self.skips_nan:
-            flat = _without_nan(flat)
-        scalar: Scalar = self.of_all(flat).item() if flat.size else math.nan
-        return scalar
 
 
 @dataclass(frozen=True)
@@ -54,7 +31,7 @@ class Streaming:
         of_piece: A piece → its partial.
         join: Two partials → the partial of both pieces together.
         finish: A partial → the result.
-        of_nothing: The result where no piece came.
+        of_nothing: The result if no piece came.
         skips_nan: Whether NaN is left out beforehand.
     """
 
@@ -82,13 +59,16 @@ def _without_nan(values: Values) -> Values:
     return values[~np.isnan(values)] if values.dtype.kind == "f" else values
 
 
-def _sum(values: Values) -> Scalar:
-    total: Scalar = values.sum(dtype=np.float64 if values.dtype.kind == "f" else None).item()
-    return total
-
-
 def _add(left: Partial, right: Partial) -> Partial:
     return tuple(map(operator.add, left, right))
+
+
+def _nans(values: Values) -> Any:
+    return np.isnan(values).sum().item()
+
+
+def _share(partial: Partial) -> Any:
+    return partial[0] / partial[1]
 
 
 def _moments(values: Values) -> Partial:
@@ -116,59 +96,55 @@ def _larger(left: Scalar, right: Scalar) -> Scalar:
     return left if left >= right or math.isnan(left) else right
 
 
-_TOTAL = Streaming(lambda values: (_sum(values),), _add, of_nothing=0.0)
-_PRODUCT = Streaming(
-    lambda values: (values.prod(dtype=np.float64).item(),), lambda left, right: (left[0] * right[0],), of_nothing=1.0
-)
-_MEAN = Streaming(
-    lambda values: (values.sum(dtype=np.float64).item(), values.size), _add, lambda partial: partial[0] / partial[1]
-)
 _VARIANCE = Streaming(_moments, _join_moments, lambda partial: partial[2] / partial[0])
-_DEVIATION = replace(_VARIANCE, finish=lambda partial: math.sqrt(partial[2] / partial[0]))
-_SMALLEST = Streaming(lambda values: (values.min().item(),), lambda left, right: (_smaller(left[0], right[0]),))
-_LARGEST = Streaming(lambda values: (values.max().item(),), lambda left, right: (_larger(left[0], right[0]),))
-_RANGE = Streaming(
-    lambda values: (values.min().item(), values.max().item()),
-    lambda left, right: (_smaller(left[0], right[0]), _larger(left[1], right[1])),
-    lambda partial: partial[1] - partial[0],
-)
-_NAN_SHARE = Streaming(
-    lambda values: (np.isnan(values).sum().item(), values.size), _add, lambda partial: partial[0] / partial[1]
-)
-_MEDIAN = Gathering(np.median)
+_WITH_NAN = {
+    "mean": Streaming(lambda values: (values.sum(dtype=np.float64).item(), values.size), _add, _share),
+    "sum": Streaming(
+        lambda values: (values.sum(dtype=np.float64 if values.dtype.kind == "f" else None).item(),),
+        _add,
+        of_nothing=0.0,
+    ),
+    "prod": Streaming(
+        lambda values: (values.prod(dtype=np.float64).item(),), lambda a, b: (a[0] * b[0],), of_nothing=1.0
+    ),
+    "var": _VARIANCE,
+    "std": replace(_VARIANCE, finish=lambda partial: math.sqrt(partial[2] / partial[0])),
+    "min": Streaming(lambda values: (values.min().item(),), lambda a, b: (_smaller(a[0], b[0]),)),
+    "max": Streaming(lambda values: (values.max().item(),), lambda a, b: (_larger(a[0], b[0]),)),
+}
 
 STREAMING = {
-    "mean": _MEAN,
-    "average": _MEAN,
-    "nanmean": replace(_MEAN, skips_nan=True),
-    "sum": _TOTAL,
-    "nansum": replace(_TOTAL, skips_nan=True),
-    "prod": _PRODUCT,
-    "nanprod": replace(_PRODUCT, skips_nan=True),
-    "var": _VARIANCE,
-    "nanvar": replace(_VARIANCE, skips_nan=True),
-    "std": _DEVIATION,
-    "nanstd": replace(_DEVIATION, skips_nan=True),
-    "min": _SMALLEST,
-    "amin": _SMALLEST,
-    "nanmin": replace(_SMALLEST, skips_nan=True),
-    "max": _LARGEST,
-    "amax": _LARGEST,
-    "nanmax": replace(_LARGEST, skips_nan=True),
-    "ptp": _RANGE,
+    **_WITH_NAN,
+    **{f"nan{name}": replace(one, skips_nan=True) for name, one in _WITH_NAN.items()},
+    "average": _WITH_NAN["mean"],
+    "amin": _WITH_NAN["min"],
+    "amax": _WITH_NAN["max"],
+    "ptp": Streaming(
+        lambda values: (values.min().item(), values.max().item()),
+        lambda a, b: (_smaller(a[0], b[0]), _larger(a[1], b[1])),
+        lambda partial: partial[1] - partial[0],
+    ),
     "all": Streaming(lambda values: (values.all().item(),), lambda a, b: (a[0] and b[0],), of_nothing=True),
     "any": Streaming(lambda values: (values.any().item(),), lambda a, b: (a[0] or b[0],), of_nothing=False),
     "size": Streaming(lambda values: (values.size,), _add, of_nothing=0),
     "count_nonzero": Streaming(lambda values: (int(np.count_nonzero(values)),), _add, of_nothing=0),
-    "nancount": Streaming(lambda values: (np.isnan(values).sum().item(),), _add, of_nothing=0),
-    "nanfraction": _NAN_SHARE,
+    "nancount": Streaming(lambda values: (_nans(values),), _add, of_nothing=0),
+    "nanfraction": Streaming(lambda values: (_nans(values), values.size), _add, _share),
 }
 """Aggregations whose memory does not grow, by name."""
 
-GATHERING = {
-    "median": _MEDIAN,
-    "nanmedian": replace(_MEDIAN, skips_nan=True),
-    "argmax": Gathering(np.argmax),
-    "argmin": Gathering(np.argmin),
+GATHERING: dict[str, Callable[[Values], Any]] = {
+    "median": np.median,
+    "nanmedian": np.median,
+    "argmax": np.argmax,
+    "argmin": np.argmin,
 }
-"""Aggregations that need all values of the epoch at its end, by name."""
+"""Aggregations that need all values of the epoch at its end, by name; see :func:`gathered`."""
+
+
+def gathered(name: str, values: Values) -> Scalar:
+    """An aggregation of ``GATHERING``, of all values of an epoch, of any shape."""
+    flat = values.reshape(-1)
+    if name.startswith("nan"):
+        flat = _without_nan(flat)
+    return GATHERING[name](flat).item() if flat.size else math.nan  # type: ignore[no-any-return]  # what NumPy makes

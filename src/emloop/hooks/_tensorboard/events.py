@@ -1,10 +1,10 @@
 """Files that TensorBoard reads: events in protocol buffers, each framed as a record.
 
-A record is the length of its data, a checksum of that, the data and a checksum of the data. Whatever the time, it takes
-eight bytes; so two files of the same events have records of the same lengths. That is why a TensorBoard which has read
-beyond the point to which a resume cuts a file back goes on in the right place, and shows no epoch twice.
+A record is the length of its data, a checksum of that, the data and a checksum of the data. A time always takes eight
+bytes, so two files of the same events have records of the same lengths. That is why a TensorBoard that has read beyond
+the point to which a resume cuts a file back goes on in the right place, and shows no epoch twice.
 
-Of TensorBoard only the protocol buffers are imported: its own writers import all the rest of it, and start threads.
+Of TensorBoard only the protocol buffers are imported: its own writers import the rest of it, and start threads.
 """
 
 from __future__ import annotations
@@ -14,94 +14,64 @@ import importlib
 import struct
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from emloop._run_dir.append import AppendFile, open_append
-from emloop.errors import MissingExtraError, RunDirError
+from emloop.errors import RunDirError
 
 from .._figures.pictures import Pixels, png
 from .._statistics.histograms import Histogram
 
-__all__ = ["EVENT_FILE", "EventFile", "histogram_value", "picture_value", "require_tensorboard", "scalar_value"]
-
 EVENT_FILE = "events.out.tfevents.emloop"
-"""The same name in every attempt; TensorBoard takes a file for its own that has ``tfevents`` in its name."""
+"""The same name in every attempt; TensorBoard claims files with ``tfevents`` in their name."""
 
-_PROTOCOLS = "tensorboard.compat.proto"
+EVENT_MODULE = "tensorboard.compat.proto.event_pb2"
+
 _VERSION = "brain.Event:2"
 _COLORSPACES = {1: 1, 3: 3, 4: 4}
 """Channels → TensorBoard's number for grey, RGB and RGBA."""
 
-
-def require_tensorboard(who: str) -> None:
-    """Check that events can be written.
-
-    Args:
-        who: The hook that wants to write.
-
-    Raises:
-        MissingExtraError: If TensorBoard is not installed.
-    """
-    try:
-        importlib.import_module(f"{_PROTOCOLS}.event_pb2")
-    except ImportError as error:
-        raise MissingExtraError(who, "tensorboard") from error
+Shown: TypeAlias = float | Histogram | Pixels
 
 
-def scalar_value(tag: str, number: float) -> Any:
-    """A number, of which 32 bits are kept."""
-    return _summary().Value(tag=tag, simple_value=number)
-
-
-def histogram_value(tag: str, histogram: Histogram) -> Any:
-    """A histogram."""
-    value = _summary().Value(tag=tag)
-    value.histo.min = histogram.smallest
-    value.histo.max = histogram.largest
-    value.histo.num = histogram.count
-    value.histo.sum = histogram.total
-    value.histo.sum_squares = histogram.squares
-    value.histo.bucket_limit.extend(histogram.right_edges().tolist())
-    value.histo.bucket.extend(histogram.counts.tolist())
+def summary_value(tag: str, shown: Shown) -> Any:
+    """What TensorBoard shows under a tag: a number (of which 32 bits are kept), a histogram or a picture."""
+    value = importlib.import_module("tensorboard.compat.proto.summary_pb2").Summary.Value(tag=tag)
+    if isinstance(shown, Histogram):
+        value.histo.min, value.histo.max, value.histo.num = shown.smallest, shown.largest, shown.count
+        value.histo.sum, value.histo.sum_squares = shown.total, shown.squares
+        value.histo.bucket_limit.extend(shown.right_edges().tolist())
+        value.histo.bucket.extend(shown.counts.tolist())
+    elif isinstance(shown, np.ndarray):
+        value.image.height, value.image.width = shown.shape[:2]
+        value.image.colorspace = _COLORSPACES[shown.shape[2]]
+        value.image.encoded_image_string = png(shown)
+    else:
+        value.simple_value = shown
     return value
-
-
-def picture_value(tag: str, pixels: Pixels) -> Any:
-    """A picture ``[H, W, C]``."""
-    height, width, channels = pixels.shape
-    value = _summary().Value(tag=tag)
-    value.image.height, value.image.width, value.image.colorspace = height, width, _COLORSPACES[channels]
-    value.image.encoded_image_string = png(pixels)
-    return value
-
-
-def _summary() -> Any:
-    return importlib.import_module(f"{_PROTOCOLS}.summary_pb2").Summary
 
 
 class EventFile:
-    """What TensorBoard shows as one run: a file, made when there is something to write.
-
-    Args:
-        folder: Its folder; made with it.
-    """
+    """What TensorBoard shows as one run: a file in a folder, both made when there is something to write."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / EVENT_FILE
         self._file: AppendFile | None = None
 
-    def write(self, step: int, values: Iterable[Any]) -> None:
-        """Add an event with values of one step; whoever watches the file sees it at once, and whole.
+    def write(self, step: int, values: Iterable[tuple[str, Shown]]) -> None:
+        """Add an event with the values of one step, by tag; whoever watches the file sees it at once, and whole.
 
         Raises:
             OSError: If it cannot be written; no part of it remains.
         """
         file = self._opened()
-        now = time.time()
-        event = importlib.import_module(f"{_PROTOCOLS}.event_pb2").Event
-        events = [] if file.position else [event(wall_time=now, file_version=_VERSION)]
-        events.append(event(wall_time=now, step=step, summary=_summary()(value=values)))
+        event = partial(importlib.import_module(EVENT_MODULE).Event, wall_time=time.time())
+        events = [] if file.position else [event(file_version=_VERSION)]
+        events.append(event(step=step, summary={"value": [summary_value(*value) for value in values]}))
         file.write(b"".join(_record(event.SerializeToString()) for event in events))
 
     def close(self) -> None:
@@ -116,7 +86,7 @@ class EventFile:
 
     def _opened(self) -> AppendFile:
         if self._file is not None and not self._file.is_in_place():
-            # Who clears away what a tracker shows wants it to begin anew.
+            # Whoever clears away what a tracker shows wants it to begin anew.
             with contextlib.suppress(RunDirError):
                 self.close()
         if self._file is None:

@@ -1,7 +1,7 @@
-"""What the hooks that write predictions share: an epoch's examples, written as one CSV file at its end.
+"""An epoch's examples, written as one CSV file at its end: the base of the hooks that write predictions.
 
-Examples are kept as they came, as arrays where that is possible; rows are made of them only when somebody looks.
-``B`` is the number of examples in a batch.
+Examples are kept as they came, as arrays where possible; rows are made only when somebody looks. ``B`` is the number of
+examples in a batch.
 """
 
 from __future__ import annotations
@@ -24,13 +24,11 @@ from .._variables.examples import Examples
 from .._variables.values import check_same_count, check_single_values, storable_values
 from .cells import csv_text
 
-__all__ = ["CsvRecords"]
-
 
 class CsvRecords(AbstractHook, ABC):
     """Gather variables of an epoch's examples and write them as a CSV file; to be extended.
 
-    Every epoch's file replaces the one before. An epoch without rows leaves it as it is. An evaluation of several
+    Every epoch's file replaces the one before; an epoch without rows leaves it as it is. An evaluation of several
     streams, which the main loop runs as an epoch each, fills one file. Text that a spreadsheet would run as a formula
     gets a leading apostrophe.
 
@@ -43,17 +41,11 @@ class CsvRecords(AbstractHook, ABC):
     """
 
     def __init__(
-        self,
-        *,
-        gathered: Iterable[str],
-        columns: Iterable[str],
-        output_file: str,
-        output_dir: str | None,
-        streams: Iterable[str] | None,
+        self, gathered: list[str], columns: list[str], output_file: str, output_dir: str | None, streams: Any
     ) -> None:
         super().__init__()
-        self._gathered = list(gathered)
-        self._columns = list(columns)
+        self._gathered = gathered
+        self._columns = columns
         repeated = dict.fromkeys(name for name in self._columns if self._columns.count(name) > 1)
         if repeated:
             raise ConfigError(f"{type(self).__name__}: more than one column is called {', '.join(map(repr, repeated))}")
@@ -95,7 +87,7 @@ class CsvRecords(AbstractHook, ABC):
         return [dict(zip(self._columns, row, strict=True)) for row in self._all_rows()]
 
     def before_training(self) -> None:
-        """Leave what was written to the training or evaluation before."""
+        """Begin anew, unless an unfinished epoch was loaded."""
         if self._epoch_is_over:
             self._forget()
 
@@ -107,7 +99,9 @@ class CsvRecords(AbstractHook, ABC):
             VariableTypeError: If values are not of the kind that the rows need.
             BatchError: If variables do not fit each other.
         """
-        if self._epoch_is_over and not self._goes_on_evaluating(stream_name):
+        # The next stream of an evaluation belongs to the file of the one before.
+        evaluates = self._main_loop is not None and not self._main_loop.is_training
+        if self._epoch_is_over and not (evaluates and stream_name not in self._seen_streams):
             self._forget()
         if self._streams is not None and stream_name not in self._streams:
             return
@@ -123,11 +117,6 @@ class CsvRecords(AbstractHook, ABC):
             examples.add(of_batch)
         self._seen_streams.add(stream_name)
         self._epoch_is_over = False
-
-    def _goes_on_evaluating(self, stream_name: str) -> bool:
-        """Whether this is the next stream of an evaluation, rather than the beginning of something new."""
-        evaluating = self._main_loop is not None and not self._main_loop.is_training
-        return evaluating and stream_name not in self._seen_streams
 
     def after_epoch(self, epoch_id: int = 0, epoch_data: EpochData | None = None) -> None:
         """Write the epoch's rows, if it had any."""
@@ -154,7 +143,7 @@ class CsvRecords(AbstractHook, ABC):
         self._forget()
         if unwritten is None:
             return
-        unwritten = check_keys(self, unwritten, ["variables", "columns", "examples"])
+        check_keys(self, unwritten, ["variables", "columns", "examples"])
         for what, mine in (("variables", self._gathered), ("columns", self._columns)):
             if unwritten[what] != mine:
                 raise StateError(

@@ -1,1 +1,1 @@
-"""Reading variables from batches and from ``epoch_data``, and gathering them over an epoch."""
+"""Variables of batches and of ``epoch_data``: reading them, and gathering them over an epoch."""

@@ -1,4 +1,4 @@
-"""Reading the variables of a batch, with errors that name what is there."""
+"""The variables of a batch, with errors that name what is there."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from emloop._support.suggest import did_you_mean
 from emloop.errors import MissingVariableError, VariableTypeError
 from emloop.types import Batch
 
-__all__ = ["MOST_WAITING", "as_numbers", "lives_on_device", "missing_from_batch", "no_examples", "read_variable"]
-
 MOST_WAITING = 64
 """How many batches' arrays a hook leaves on a device before it fetches them together."""
 
@@ -20,28 +18,15 @@ _CPU = 1  # DLPack's number for memory that NumPy can read
 
 
 def read_variable(batch_data: Batch, stream_name: str, variable: str) -> Any:
-    """The values of a variable in a batch.
+    """Return the values of a variable in a batch.
 
     Raises:
-        MissingVariableError: If the batch has no such variable; says which it has.
+        MissingVariableError: If the batch lacks the variable; lists those it has.
     """
     try:
         return batch_data[variable]
     except KeyError:
         raise missing_from_batch(batch_data, stream_name, variable) from None
-
-
-def lives_on_device(value: Any) -> bool:
-    """Whether a value is not in memory that NumPy reads: outside of it by DLPack's protocol, or on its way there.
-
-    Such an array may still be computed, so that looking at it would wait. A hook may keep it for a while instead: it
-    must not change once the model has returned it.
-    """
-    is_ready = getattr(value, "is_ready", None)
-    if is_ready is not None and not is_ready():
-        return True
-    device = getattr(value, "__dlpack_device__", None)
-    return device is not None and device()[0] != _CPU
 
 
 def missing_from_batch(batch_data: Batch, stream_name: str, variable: str) -> MissingVariableError:
@@ -53,11 +38,29 @@ def missing_from_batch(batch_data: Batch, stream_name: str, variable: str) -> Mi
     )
 
 
+def located(error: VariableTypeError, stream_name: str, variable: str) -> VariableTypeError:
+    """The same error, naming stream and variable; to be raised from the first."""
+    return VariableTypeError(f"stream {stream_name!r}: variable {variable!r}: {error}")
+
+
 def no_examples(value: Any) -> VariableTypeError:
     """The error for a value that does not hold examples."""
     return VariableTypeError(
         f"expected a sequence with a value for every example, got a single {type(value).__name__}: {value!r:.80}"
     )
+
+
+def lives_on_device(value: Any) -> bool:
+    """Whether NumPy cannot read a value in place: it is in other memory (by DLPack's protocol), or not computed yet.
+
+    Looking at such an array would wait for it. A hook may keep it for a while instead: it must not change once the
+    model has returned it.
+    """
+    is_ready = getattr(value, "is_ready", None)
+    if is_ready is not None and not is_ready():
+        return True
+    device = getattr(value, "__dlpack_device__", None)
+    return device is not None and device()[0] != _CPU
 
 
 def as_numbers(value: Any) -> npt.NDArray[Any]:
@@ -72,9 +75,12 @@ def as_numbers(value: Any) -> npt.NDArray[Any]:
         raise VariableTypeError(f"expected numbers that form an array: {error}") from error
     if not array.ndim:
         raise no_examples(value)
-    if array.dtype.kind == "V" and not array.dtype.names:
-        # Small floats such as bfloat16 are no kind of their own to NumPy.
-        array = array.astype(np.float32)
+    array = with_known_floats(array)
     if array.dtype.kind not in "biuf":
         raise VariableTypeError(f"expected numbers, got {array.dtype} values such as {array.reshape(-1)[:1]!r:.80}")
     return array
+
+
+def with_known_floats(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array; as ``float32`` if it holds small floats such as bfloat16, which NumPy takes for raw bytes."""
+    return array.astype(np.float32) if array.dtype.kind == "V" and not array.dtype.names else array

@@ -1,13 +1,13 @@
-"""Reading what other hooks have found out about an epoch, with errors that name what is there.
+"""The variables of ``epoch_data``, with errors that name what is there.
 
-A value is a scalar, or a mapping of aggregations (``mean``, ``max``, …) to scalars, or anything else that only its
-reader understands.
+A value is a scalar, a mapping of aggregations (``mean``, ``max``, …) to scalars, or anything else that only its reader
+understands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from numbers import Number
+from numbers import Number, Real
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,6 @@ import numpy as np
 from emloop._support.suggest import did_you_mean
 from emloop.errors import MissingVariableError, VariableTypeError
 from emloop.types import EpochData
-
-__all__ = ["as_scalar", "missing_from_epoch", "read_scalar", "read_value"]
 
 
 def as_scalar(value: Any) -> Any:
@@ -28,11 +26,17 @@ def as_scalar(value: Any) -> Any:
     return None
 
 
+def as_real(value: Any) -> Any:
+    """The real number that a value is, NumPy's own included, or ``None``."""
+    scalar = as_scalar(value)
+    return scalar if isinstance(scalar, (Real, np.bool_)) else None
+
+
 def read_value(epoch_data: EpochData, stream: str, variable: str) -> Any:
-    """Whatever a hook has left for a variable.
+    """Return whatever a hook has left for a variable.
 
     Raises:
-        MissingVariableError: If there is no such stream or variable; says what there is.
+        MissingVariableError: If there is no such stream or variable; lists those there are.
     """
     if stream not in epoch_data:
         raise missing_from_epoch("stream", stream, epoch_data)
@@ -43,7 +47,7 @@ def read_value(epoch_data: EpochData, stream: str, variable: str) -> Any:
 
 
 def read_scalar(epoch_data: EpochData, stream: str, variable: str) -> Any:
-    """The number that stands for a variable: the value itself, or its ``mean``.
+    """Return the number that stands for a variable: the value itself, or its ``mean``.
 
     Raises:
         MissingVariableError: If there is no such stream or variable.
@@ -52,13 +56,13 @@ def read_scalar(epoch_data: EpochData, stream: str, variable: str) -> Any:
     value = read_value(epoch_data, stream, variable)
     if isinstance(value, Mapping) and "mean" in value:
         value = value["mean"]
-    scalar = as_scalar(value)
-    if not isinstance(scalar, (Number, np.number, np.bool_)):
+    number = as_real(value)
+    if number is None:
         raise VariableTypeError(
             f"stream {stream!r}: variable {variable!r}: expected a number or a mapping with 'mean', "
             f"got {type(value).__name__}: {value!r:.80}"
         )
-    return scalar
+    return number
 
 
 def missing_from_epoch(what: str, name: str, there: Iterable[str]) -> MissingVariableError:

@@ -1,14 +1,14 @@
 """The values of one variable, gathered batch by batch and offered example by example.
 
-Rows are copied when they come, since a model may use one output buffer for all its batches. Only an array that lives
-on a device is kept as it is, so that nothing waits for it: such an array must not change once the model has returned
-it. It is fetched with a whole group of others, at the latest when somebody looks.
+Rows are copied when they come, since a model may reuse one output buffer for all batches. Only an array on a device is
+kept as it is, so that nothing waits for it; it must not change once the model has returned it. It is fetched with a
+whole group of others, at the latest when somebody looks.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, SupportsIndex, overload
 
@@ -19,30 +19,7 @@ from emloop.types import StateTree
 
 from .batches import MOST_WAITING, lives_on_device, no_examples
 
-__all__ = ["Examples"]
-
 _PLAIN = (bool, int, float, str, bytes, type(None), np.generic)
-
-
-def _rows_of(value: Any) -> npt.NDArray[Any] | list[Any]:
-    """A copy of a batch's values for one variable: an array where it is one, otherwise a list of examples.
-
-    Raises:
-        VariableTypeError: If the value does not hold examples.
-    """
-    if hasattr(value, "__array__"):
-        rows = np.array(value)
-        if rows.ndim and not rows.dtype.hasobject:
-            return rows
-    if not hasattr(value, "__iter__") or not getattr(value, "shape", True):
-        raise no_examples(value)
-    return [_copied(example) for example in value]
-
-
-def _copied(example: Any) -> Any:
-    if isinstance(example, _PLAIN):
-        return example
-    return np.array(example) if hasattr(example, "__array__") else copy.deepcopy(example)
 
 
 class Examples(Sequence[Any]):
@@ -71,13 +48,19 @@ class Examples(Sequence[Any]):
             if self._waiting == MOST_WAITING:
                 self._fetch()
         else:
-            self._parts.append(_rows_of(value))
+            self._parts.append(_copied(value))
         self._count += len(self._parts[-1])
 
     def _fetch(self) -> None:
         if self._waiting:
-            self._parts = [part if isinstance(part, (np.ndarray, list)) else _rows_of(part) for part in self._parts]
+            self._parts = [part if isinstance(part, (np.ndarray, list)) else _copied(part) for part in self._parts]
             self._waiting = 0
+
+    def _can_be_joined(self) -> bool:
+        """Whether the parts are arrays of one kind, so that joining them changes no example."""
+        self._fetch()
+        kinds = {(part.dtype, part.shape[1:]) if isinstance(part, np.ndarray) else None for part in self._parts}
+        return len(kinds) == 1 and None not in kinds
 
     def __len__(self) -> int:
         return self._count
@@ -94,9 +77,7 @@ class Examples(Sequence[Any]):
         return list(self)[index]
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence):
-            return NotImplemented
-        return list(self) == list(other)
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # as of any sequence that grows
 
@@ -104,27 +85,34 @@ class Examples(Sequence[Any]):
         return repr(list(self))
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        self._fetch()
-        if _stack_up(self._parts):
-            joined = np.concatenate(self._parts)
-            return joined if dtype is None else joined.astype(dtype, copy=False)
-        return np.array(list(self), dtype=dtype)
+        if not self._can_be_joined():
+            return np.array(list(self), dtype=dtype)
+        joined = np.concatenate(self._parts)
+        return joined if dtype is None else joined.astype(dtype, copy=False)
 
     def state(self) -> StateTree:
         """The examples as a state tree."""
-        self._fetch()
-        if _stack_up(self._parts):
-            return [np.concatenate(self._parts)]
-        return list(self._parts)
+        return [np.concatenate(self._parts)] if self._can_be_joined() else list(self._parts)
 
     def load(self, state: StateTree) -> None:
-        """Take up what :meth:`state` returned, instead of what is there."""
+        """Replace the examples by what :meth:`state` returned."""
         self._parts = list(state)
         self._count = sum(map(len, self._parts))
         self._waiting = 0
 
 
-def _stack_up(parts: Iterable[Any]) -> bool:
-    """Whether parts are arrays of one kind, so that joining them changes no example."""
-    kinds = {(part.dtype, part.shape[1:]) if isinstance(part, np.ndarray) else None for part in parts}
-    return len(kinds) == 1 and None not in kinds
+def _copied(value: Any) -> npt.NDArray[Any] | list[Any]:
+    """A batch's values, copied: as an array if they are one, otherwise as a list of examples."""
+    if hasattr(value, "__array__"):
+        rows = np.array(value)
+        if rows.ndim and not rows.dtype.hasobject:
+            return rows
+    if not hasattr(value, "__iter__") or not getattr(value, "shape", True):
+        raise no_examples(value)
+    return [_copied_example(example) for example in value]
+
+
+def _copied_example(example: Any) -> Any:
+    if isinstance(example, _PLAIN):
+        return example
+    return np.array(example) if hasattr(example, "__array__") else copy.deepcopy(example)

@@ -1,4 +1,4 @@
-"""What hooks gather of an epoch's batches where only a part of it would be worth nothing, and is left out instead."""
+"""Gathering variables over an epoch where a part of one would be worth nothing, and is left out instead."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Any, Generic, Protocol, TypeVar
 from emloop.errors import MissingVariableError, VariableTypeError
 from emloop.types import Batch, StateTree
 
-from .batches import missing_from_batch
-
-__all__ = ["Gathering"]
+from .batches import located, missing_from_batch
 
 _ABSENT = object()
 
 
 class _Gatherer(Protocol):
-    """What takes a variable's values, batch by batch."""
+    """Takes a variable's values, batch by batch."""
 
     def add(self, value: Any) -> None: ...
 
@@ -29,14 +27,13 @@ G = TypeVar("G", bound=_Gatherer)
 
 
 class Gathering(Generic[G]):
-    """Gathers variables of an epoch's batches, for every stream by itself.
+    """Gathers variables of an epoch's batches, each stream by itself.
 
     Args:
         names: Names of the variables.
         make: Makes what gathers one variable of one stream.
         required: Whether every batch must have the variables; otherwise one without them is passed over.
-        problem: Called with the stream, the variable and what is wrong. If it does not raise that, the variable is left
-            out of this epoch.
+        problem: Called with stream, variable and error. If it does not raise, the variable is left out of this epoch.
     """
 
     def __init__(
@@ -59,9 +56,7 @@ class Gathering(Generic[G]):
 
     def add(self, stream_name: str, batch_data: Batch) -> None:
         """Take a batch's values."""
-        gathered = self._gathered.get(stream_name)
-        if gathered is None:
-            gathered = self._begin(stream_name)
+        gathered = self._gathered.get(stream_name) or self._begin(stream_name)
         for name, gatherer in gathered.items():
             if gatherer is None:
                 continue
@@ -76,14 +71,13 @@ class Gathering(Generic[G]):
                 self._problem(stream_name, name, error)
             except VariableTypeError as error:
                 gathered[name] = None
-                located = VariableTypeError(f"stream {stream_name!r}: variable {name!r}: {error}")
-                self._problem(stream_name, name, located)
+                self._problem(stream_name, name, located(error, stream_name, name))
 
     def _begin(self, stream_name: str) -> dict[str, G | None]:
         return self._gathered.setdefault(stream_name, {name: self._make() for name in self._names})
 
     def of(self, stream_name: str) -> Mapping[str, G | None]:
-        """What was gathered of a stream, by variable; ``None`` for those that are left out."""
+        """What was gathered of a stream, by variable; ``None`` for those left out."""
         return self._gathered.get(stream_name, {})
 
     def state(self) -> StateTree:
@@ -99,7 +93,7 @@ class Gathering(Generic[G]):
         for stream_name, states in state.items():
             for name, gatherer in self._begin(stream_name).items():
                 if states.get(name) is None:
-                    self._gathered[stream_name][name] = None  # of which only the rest could be gathered
+                    self._gathered[stream_name][name] = None  # only the rest of it could be gathered
                 elif gatherer is not None:
                     gatherer.load(states[name])
 

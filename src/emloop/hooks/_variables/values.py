@@ -14,8 +14,6 @@ from emloop.errors import BatchError, VariableTypeError
 
 from .batches import lives_on_device, no_examples
 
-__all__ = ["check_same_count", "check_single_values", "sequence_lengths", "storable_values"]
-
 _PLAIN = (bool, int, float, str, bytes, type(None))
 _KIND_OF_ARRAY = {bool: "b", int: "i", float: "f"}
 
@@ -28,7 +26,7 @@ def check_same_count(stream_name: str, values: Mapping[str, Any]) -> None:
         values: Name of a variable → its values.
 
     Raises:
-        VariableTypeError: If a variable has no examples but is a single value.
+        VariableTypeError: If a variable is a single value.
         BatchError: If the variables differ in ``B``.
     """
     for name, of_name in values.items():
@@ -37,23 +35,6 @@ def check_same_count(stream_name: str, values: Mapping[str, Any]) -> None:
     if len({len(of_name) for of_name in values.values()}) > 1:
         counts = ", ".join(f"{len(of_name)} of {name!r}" for name, of_name in values.items())
         raise BatchError(f"stream {stream_name!r}: the batch has not the same number of examples of each: {counts}")
-
-
-def storable_values(values: Any) -> Any:
-    """A batch's values as something that has ``len`` and that a state tree can hold.
-
-    Numbers become arrays; an array on a device is left there; what is neither number nor text becomes text.
-
-    Args:
-        values: ``B`` values: an array, or a sequence of single values or (nested) lists.
-    """
-    if lives_on_device(values) and hasattr(values, "shape"):
-        return values
-    if hasattr(values, "__array__"):
-        array = np.asarray(values)
-        if not array.dtype.hasobject:
-            return array
-    return _compact([_plain(value) for value in values])
 
 
 def check_single_values(name: str, values: Any) -> None:
@@ -84,15 +65,30 @@ def sequence_lengths(name: str, values: Any) -> list[int]:
     return [len(example) for example in values]
 
 
+def storable_values(values: Any) -> Any:
+    """A batch's values as something that has ``len`` and that a state tree can hold.
+
+    Numbers become arrays; an array on a device stays there; what is neither number nor text becomes text.
+
+    Args:
+        values: ``B`` values: an array, or a sequence of single values or (nested) lists.
+    """
+    if lives_on_device(values) and hasattr(values, "shape"):
+        return values
+    if hasattr(values, "__array__"):
+        array = np.asarray(values)
+        if not array.dtype.hasobject:
+            return array
+    return _compact([_plain(value) for value in values])
+
+
 def _is_single(value: Any) -> bool:
     return isinstance(value, (str, bytes)) or not getattr(value, "shape", hasattr(value, "__len__"))
 
 
 def _is_sequence_of_singles(value: Any) -> bool:
-    if _is_single(value):
-        return False
     shape = getattr(value, "shape", None)
-    return all(map(_is_single, value)) if shape is None else len(shape) == 1
+    return not _is_single(value) and (all(map(_is_single, value)) if shape is None else len(shape) == 1)
 
 
 def _plain(value: Any) -> Any:
@@ -102,7 +98,7 @@ def _plain(value: Any) -> Any:
 
 
 def _compact(values: list[Any]) -> Any:
-    """Values as one array where it holds exactly them; it takes a fraction of the list's memory."""
+    """Values as one array if it holds exactly them; it takes a fraction of the list's memory."""
     if len({(value.dtype, value.shape) if isinstance(value, np.ndarray) else type(value) for value in values}) != 1:
         return values
     if isinstance(values[0], np.ndarray):
