@@ -1,7 +1,7 @@
-"""Steering the learning rate, or any other number of a model that hooks may change.
+"""Steer the learning rate, or any other number of a model that hooks may change.
 
-These hooks know no framework: a model offers its numbers by ``get_variable`` and ``set_variable``, and whatever they
-have set is part of the model's state. So only what a hook itself has to remember is part of the hook's.
+These hooks know no framework: a model offers its numbers by ``get_variable`` and ``set_variable``, and keeps in its own
+state what they set. A hook's state is only what the hook itself must remember.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from emloop._contracts import SAFE, AbstractHook, AbstractModel, Inspectable, ResumeChanges, Steerable
 from emloop._support.suggest import pick
-from emloop.declare import Scalar, Statistics, Variable
+from emloop.declare import Positive, Scalar, Statistics, Variable
 from emloop.errors import ConfigError, Problem
 from emloop.types import EpochData, Objective, StateTree
 
@@ -23,7 +23,9 @@ from .on_plateau import OnPlateau
 
 __all__ = ["DecayLR", "DecayLROnPlateau", "InitLR", "LogLR"]
 
-logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
+
+_DecayType: TypeAlias = Literal["multiply", "add"]
 
 _DECAYS: dict[str, Callable[[float, float], float]] = {"multiply": operator.mul, "add": operator.add}
 
@@ -39,7 +41,7 @@ class InitLR(AbstractHook):
     Args:
         model: The model.
         value: The value.
-        variable_name: Name of the number, where it is not the learning rate.
+        variable_name: Name of the number, if it is not the learning rate.
     """
 
     steers_training = True
@@ -53,7 +55,7 @@ class InitLR(AbstractHook):
         self._done = False
 
     def before_training(self) -> None:
-        """Set the value, unless an earlier attempt on the run has.
+        """Set the value, unless an earlier attempt has.
 
         Raises:
             MissingVariableError: If the model has no such number.
@@ -82,9 +84,9 @@ class DecayLR(EveryNEpoch):
     Args:
         model: The model.
         decay_value: What to multiply the rate by, or to add to it.
-        decay_type: Which of the two: ``multiply`` or ``add``.
-        variable_name: Name of the number, where it is not the learning rate.
-        n_epochs: How many epochs lie between two changes.
+        decay_type: ``multiply`` or ``add``.
+        variable_name: Name of the number, if it is not the learning rate.
+        n_epochs: Number of epochs from one change to the next.
     """
 
     stateless = True
@@ -95,9 +97,9 @@ class DecayLR(EveryNEpoch):
         self,
         model: AbstractModel,
         decay_value: float = 0.98,
-        decay_type: str = "multiply",
+        decay_type: _DecayType = "multiply",
         variable_name: str = "learning_rate",
-        n_epochs: int = 1,
+        n_epochs: Positive = 1,
     ) -> None:
         super().__init__(n_epochs=n_epochs)
         self._variable = _Variable(self, model, variable_name)
@@ -105,12 +107,12 @@ class DecayLR(EveryNEpoch):
         self._decay_value = decay_value
 
     def _after_n_epoch(self, epoch_id: int, epoch_data: EpochData | None = None) -> None:
-        if epoch_id > 0:  # after the zeroth epoch nothing has been trained
+        if epoch_id > 0:  # the zeroth epoch trains nothing
             self._variable.set(self._decay(self._variable.get(), self._decay_value))
 
 
 class DecayLROnPlateau(OnPlateau):
-    """Change the learning rate on a plateau, as ``OnPlateau`` defines it; then not again for ``long_term`` epochs.
+    """Change the learning rate on a plateau, as ``OnPlateau`` defines it; then not for another ``long_term`` epochs.
 
     .. code-block:: yaml
 
@@ -119,14 +121,14 @@ class DecayLROnPlateau(OnPlateau):
 
     Args:
         model: The model.
-        long_term: Number of epochs of the long average, and of those without a change after each.
+        long_term: Number of epochs of the long average, and of those after a change without another.
         short_term: Number of epochs of the short average, which is worse than the long one on a plateau.
         stream: Name of the stream whose mean is observed.
         variable: Name of the observed variable.
         objective: Whether smaller (``min``) or larger (``max``) is better.
         decay_value: What to multiply the rate by, or to add to it.
-        decay_type: Which of the two: ``multiply`` or ``add``.
-        variable_name: Name of the number to change, where it is not the learning rate.
+        decay_type: ``multiply`` or ``add``.
+        variable_name: Name of the number to change, if it is not the learning rate.
         min_delta: By how much the short average must be worse; exactly as much does not count.
     """
 
@@ -141,13 +143,13 @@ class DecayLROnPlateau(OnPlateau):
     def __init__(
         self,
         model: AbstractModel,
-        long_term: int = 50,
-        short_term: int = 10,
+        long_term: Positive = 50,
+        short_term: Positive = 10,
         stream: str = "valid",
         variable: str = "loss",
         objective: Objective = "min",
         decay_value: float = 0.1,
-        decay_type: str = "multiply",
+        decay_type: _DecayType = "multiply",
         variable_name: str = "learning_rate",
         *,
         min_delta: float = 0.0,
@@ -174,7 +176,7 @@ class DecayLROnPlateau(OnPlateau):
         self._quiet = max(self._quiet - 1, 0)
 
     def state_dict(self) -> StateTree:
-        """What a plateau is found by, and the number of epochs without a change that are left."""
+        """What a plateau is found by, and for how many epochs the rate stays."""
         return {**super().state_dict(), "quiet": self._quiet}
 
     def load_state_dict(self, state: StateTree) -> None:
@@ -194,7 +196,7 @@ class LogLR(AbstractHook):
 
     Args:
         model: The model.
-        variable_name: Name of the number, where it is not the learning rate.
+        variable_name: Name of the number, if it is not the learning rate.
     """
 
     stateless = True
@@ -212,7 +214,7 @@ class LogLR(AbstractHook):
         Raises:
             MissingVariableError: If the model has no such number.
         """
-        logger.info("\t%s: %g", self._name, self._variable.get())
+        _LOGGER.info("\t%s: %g", self._name, self._variable.get())
 
 
 class _Variable:
@@ -232,7 +234,7 @@ class _Variable:
         return self._model.get_variable(self._name)
 
     def set(self, value: float) -> None:
-        """Change it, and say so."""
+        """Change it, and log the change."""
         before = self.get()
         self._model.set_variable(self._name, value)
-        logger.info("\t%s: %g → %g", self._name, before, value)
+        _LOGGER.info("\t%s: %g → %g", self._name, before, value)

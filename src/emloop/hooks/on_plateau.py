@@ -1,15 +1,15 @@
-"""Do something when a variable no longer gets better."""
+"""Do something when a variable stops improving."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from emloop._contracts import SAFE, ResumeChanges
 from emloop._support.suggest import pick
-from emloop.declare import Scalar, Statistics, Variable
+from emloop.declare import Positive, Scalar, Statistics, Variable
 from emloop.errors import ConfigError
 from emloop.types import EpochData, Objective, StateTree
 
@@ -20,18 +20,15 @@ from .compute_stats import ComputeStats
 
 __all__ = ["OnPlateau"]
 
-_WORSE_BY: dict[str, Callable[[float, float], float]] = {
-    "min": lambda long, short: short - long,
-    "max": lambda long, short: long - short,
-}
+_SIGN = {"min": 1.0, "max": -1.0}
 
 
 class OnPlateau(ComputeStats, ABC):
     """Call ``_on_plateau_action`` after every epoch in which a variable is on a plateau; to be extended.
 
-    It is there when its average over the last ``short_term`` epochs is worse than that over the last ``long_term``
-    ones, at the earliest after ``short_term + 1`` epochs. The zeroth epoch counts. The variable's mean is computed
-    here, and left in ``epoch_data`` as by ``ComputeStats``. NaN is no plateau.
+    It is on one when its average over the last ``short_term`` epochs is worse than over the last ``long_term``, at the
+    earliest after ``short_term + 1`` epochs. The zeroth epoch counts. The variable's mean is computed here, and left in
+    ``epoch_data`` as by ``ComputeStats``. NaN is no plateau.
 
     Args:
         long_term: Number of epochs of the long average.
@@ -53,12 +50,12 @@ class OnPlateau(ComputeStats, ABC):
         "*": SAFE,
     }
 
-    OBJECTIVES: ClassVar[frozenset[str]] = frozenset(_WORSE_BY)
+    OBJECTIVES: ClassVar[frozenset[str]] = frozenset(_SIGN)
 
     def __init__(
         self,
-        long_term: int = 50,
-        short_term: int = 10,
+        long_term: Positive = 50,
+        short_term: Positive = 10,
         stream: str = "valid",
         variable: str = "loss",
         objective: Objective = "min",
@@ -73,7 +70,7 @@ class OnPlateau(ComputeStats, ABC):
             raise ConfigError(f"long_term: expected at least short_term, which is {short_term}, got {long_term}")
         self._stream = stream
         self._variable = variable
-        self._worse_by = pick("objective", objective, _WORSE_BY)
+        self._sign = pick("objective", objective, _SIGN)
         self._min_delta = at_least("min_delta", 0.0, min_delta)
         self._means: deque[float] = deque(maxlen=long_term)
 
@@ -91,7 +88,8 @@ class OnPlateau(ComputeStats, ABC):
         super().after_epoch(epoch_data=epoch_data, epoch_id=epoch_id)
         self._means.append(float(read_scalar(epoch_data, self._stream, self._variable)))
         means = list(self._means)
-        if self._worse_by(_average(means), _average(means[-self._short_term :])) > self._min_delta:
+        worse_by = self._sign * (_average(means[-self._short_term :]) - _average(means))
+        if worse_by > self._min_delta:
             self._on_plateau_action(epoch_id=epoch_id, epoch_data=epoch_data)
 
     def state_dict(self) -> StateTree:
@@ -99,7 +97,7 @@ class OnPlateau(ComputeStats, ABC):
         return {**super().state_dict(), "means": list(self._means)}
 
     def load_state_dict(self, state: StateTree) -> None:
-        """Go on where an equal hook stopped; with another ``long_term``, with as many epochs as are known."""
+        """Go on where an equal hook stopped; with another ``long_term``, from as many epochs as are known."""
         rest = dict(check_keys(self, state, [*super().state_dict(), "means"]))
         means = rest.pop("means")
         super().load_state_dict(rest)
@@ -107,5 +105,5 @@ class OnPlateau(ComputeStats, ABC):
 
 
 def _average(numbers: Sequence[float]) -> float:
-    # fsum and its like refuse infinities.
+    # fsum and the like refuse infinities.
     return sum(numbers) / len(numbers)

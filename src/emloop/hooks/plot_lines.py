@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from emloop._contracts import AbstractHook
 from emloop.declare import Variable
-from emloop.errors import BatchError, ConfigError, VariableTypeError
+from emloop.errors import BatchError, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
-from ._checks.arguments import at_least, name_list, optional_name_list
+from ._checks.arguments import at_least, extra_module, name_list, optional_name_list
 from ._checks.states import check_keys
-from ._figures.figures import check_image_format, new_figure, require_matplotlib, write_figure
+from ._figures.figures import check_image_format, new_figure, write_figure
 from ._variables.batches import read_variable
 from ._variables.values import check_same_count
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["PlotLines"]
-
-_UNKNOWN_EPOCH = "_"
 
 
 class PlotLines(AbstractHook):
@@ -53,10 +51,10 @@ class PlotLines(AbstractHook):
         id_variable: Name of the variable that identifies the examples.
         pad_mask_variable: Name of the variable that is false at positions to leave out.
         out_format: Format of the files, e.g. ``png``, ``svg`` or ``pdf``.
-        ymin: Lower end of the y axis; by default as the values need it.
+        ymin: Lower end of the y axis; by default what the values need.
         ymax: Upper end of the y axis.
-        example_count: How many examples of a batch to draw; all by default.
-        batch_count: How many batches of a stream to draw in an epoch; all by default.
+        example_count: Number of examples to draw of a batch; all by default.
+        batch_count: Number of batches to draw of a stream in an epoch; all by default.
         root_dir: Folder for the figures; a relative path starts in the run directory.
 
     Raises:
@@ -86,10 +84,8 @@ class PlotLines(AbstractHook):
         root_dir: str = "visual",
     ) -> None:
         super().__init__()
-        require_matplotlib("PlotLines")
-        self._variables = name_list("variables", variables)
-        if not self._variables:
-            raise ConfigError("variables: expected at least one name, got none")
+        extra_module("matplotlib", extra="plots", who="PlotLines")
+        self._variables = name_list("variables", variables, may_be_empty=False)
         self._root = Path(output_dir, root_dir)
         self._streams = optional_name_list("streams", streams)
         self._id_variable = id_variable
@@ -100,24 +96,25 @@ class PlotLines(AbstractHook):
         self._example_count = None if example_count is None else at_least("example_count", 0, example_count)
         self._batch_count = None if batch_count is None else at_least("batch_count", 0, batch_count)
         self._batch_done: Counter[str] = Counter()
-        self._current_epoch_id: int | str = _UNKNOWN_EPOCH
+        self._current_epoch_id: int | str = "_"
         self._epoch_has_begun = False
 
     @property
     def figure_suffix(self) -> str:
-        """What the names of the files say about the content."""
+        """What the files' names say about their content."""
         return "-vs-".join(self._variables)
 
     def after_batch(self, stream_name: str, batch_data: Batch) -> None:
-        """Draw the batch's examples, as far as they were asked for.
+        """Draw the batch's examples, up to the number asked for.
 
         Raises:
             MissingVariableError: If the batch lacks a variable.
             VariableTypeError: If a variable does not hold numbers for every example.
             BatchError: If variables do not fit each other.
         """
-        if not self._epoch_has_begun:
-            self._begin_epoch()
+        if not self._epoch_has_begun and self._main_loop is not None:
+            self._current_epoch_id = self._main_loop.training_epochs_done + self._main_loop.is_training
+        self._epoch_has_begun = True
         if self._streams is not None and stream_name not in self._streams:
             return
         names = [self._id_variable, *self._variables, *([self._mask_variable] if self._mask_variable else [])]
@@ -127,18 +124,11 @@ class PlotLines(AbstractHook):
         if self._batch_count is not None and self._batch_done[stream_name] > self._batch_count:
             return
         # One transfer from the device per variable, not one per example.
-        batch: dict[str, Any] = {
-            name: np.asarray(value) if hasattr(value, "__array__") else value for name, value in values.items()
-        }
+        batch = {name: np.asarray(value) if hasattr(value, "__array__") else value for name, value in values.items()}
         folder = self._root / f"epoch_{self._current_epoch_id}" / stream_name
         for index, example_id in enumerate(batch[self._id_variable][: self._example_count]):
             name = f"{example_id}_batch_{self._batch_done[stream_name]}_plot-{self.figure_suffix}.{self._out_format}"
             write_figure(self.plot_figure(index, batch), folder / name.replace(os.sep, "___"))
-
-    def _begin_epoch(self) -> None:
-        self._epoch_has_begun = True
-        if self._main_loop is not None:
-            self._current_epoch_id = self._main_loop.training_epochs_done + self._main_loop.is_training
 
     def plot_figure(self, idx: int, batch_data: Batch) -> Figure:
         """Draw one example of a batch.
@@ -200,7 +190,7 @@ class PlotLines(AbstractHook):
         Raises:
             StateError: If the state is not one of this class.
         """
-        state = check_keys(self, state, ["batch_done", "current_epoch_id", "epoch_has_begun"])
+        check_keys(self, state, ["batch_done", "current_epoch_id", "epoch_has_begun"])
         self._batch_done = Counter(state["batch_done"])
         self._current_epoch_id = state["current_epoch_id"]
         self._epoch_has_begun = state["epoch_has_begun"]

@@ -1,41 +1,37 @@
-"""Save the model: every few epochs, after every one, or when it is the best so far."""
+"""Save the model: every few epochs, after each one, or when it is the best so far."""
 
 from __future__ import annotations
 
 import logging
 import math
+import operator
 from collections.abc import Callable, Mapping
-from numbers import Real
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 
 from emloop._contracts import SAFE, AbstractHook, AbstractModel, ResumeChanges
 from emloop._support.suggest import check_choice, pick
-from emloop.declare import SavedModel, Scalar
+from emloop.declare import Positive, SavedModel, Scalar
 from emloop.errors import ConfigError, HookError, SaveError, VariableTypeError
 from emloop.types import EpochData, Objective, StateTree
 
 from ._checks.states import check_keys
-from ._variables.epochs import as_scalar, missing_from_epoch, read_value
+from ._checks.tolerance import ACTIONS, Action
+from ._variables.epochs import as_real, missing_from_epoch, read_value
 from .every_n_epoch import EveryNEpoch
 
 __all__ = ["SaveBest", "SaveEvery", "SaveLatest"]
 
 _LOGGER = logging.getLogger(__name__)
 
-_Action: TypeAlias = Literal["error", "warn", "ignore"]
-
-_BETTER: dict[str, Callable[[Any, Any], bool]] = {
-    "min": lambda value, best: bool(value < best),
-    "max": lambda value, best: bool(value > best),
-}
+_BETTER: dict[str, Callable[[Any, Any], bool]] = {"min": operator.lt, "max": operator.gt}
 
 _BEST_STAYS = "the best value so far stays, and is compared with the new one"
 
 
 class SaveEvery(EveryNEpoch):
-    """Save the model every ``n_epochs`` epochs, the zeroth one included, each under the epoch's number.
+    """Save the model every ``n_epochs`` epochs, including the zeroth, each time under the epoch's number.
 
     .. code-block:: yaml
 
@@ -44,8 +40,8 @@ class SaveEvery(EveryNEpoch):
 
     Args:
         model: The model.
-        on_failure: Other name of ``on_save_failure``.
-        n_epochs: How many epochs lie between two saves.
+        on_failure: Another name for ``on_save_failure``.
+        n_epochs: Number of epochs from one save to the next.
         on_save_failure: What to do if the model cannot be saved: ``error``, ``warn`` or ``ignore``.
     """
 
@@ -54,15 +50,15 @@ class SaveEvery(EveryNEpoch):
     reads = ()
     writes = (SavedModel("<epoch>"),)
 
-    SAVE_FAILURE_ACTIONS: ClassVar[list[str]] = ["error", "warn", "ignore"]
+    SAVE_FAILURE_ACTIONS: ClassVar[list[str]] = ACTIONS
 
     def __init__(
         self,
         model: AbstractModel,
-        on_failure: _Action | None = None,
-        n_epochs: int = 1,
+        on_failure: Action | None = None,
+        n_epochs: Positive = 1,
         *,
-        on_save_failure: _Action = "error",
+        on_save_failure: Action = "error",
     ) -> None:
         super().__init__(n_epochs=n_epochs)
         self._model = model
@@ -77,7 +73,7 @@ class SaveEvery(EveryNEpoch):
 
         Args:
             model: The model.
-            name_suffix: What tells this saved model from the run's others.
+            name_suffix: Suffix of the saved model.
             on_failure: What to do if that fails: ``error``, ``warn`` or ``ignore``.
 
         Returns:
@@ -100,12 +96,12 @@ class SaveEvery(EveryNEpoch):
 
 
 class SaveLatest(AbstractHook):
-    """Save the model after every epoch, the zeroth one included, always as ``latest``.
+    """Save the model after every epoch, including the zeroth, always as ``latest``.
 
     Args:
         model: The model.
         on_save_failure: What to do if the model cannot be saved: ``error``, ``warn`` or ``ignore``.
-        on_failure: Other name of ``on_save_failure``.
+        on_failure: Another name for ``on_save_failure``.
     """
 
     stateless = True
@@ -114,7 +110,7 @@ class SaveLatest(AbstractHook):
     writes = (SavedModel("latest"),)
 
     def __init__(
-        self, model: AbstractModel, on_save_failure: _Action = "error", *, on_failure: _Action | None = None
+        self, model: AbstractModel, on_save_failure: Action = "error", *, on_failure: Action | None = None
     ) -> None:
         super().__init__()
         self._model = model
@@ -130,7 +126,7 @@ class SaveLatest(AbstractHook):
 
 
 class SaveBest(AbstractHook):
-    """Save the model when a variable is better than in all epochs before, the zeroth one included.
+    """Save the model when a variable is better than in all epochs before, including the zeroth.
 
     .. code-block:: yaml
 
@@ -138,18 +134,18 @@ class SaveBest(AbstractHook):
           - ComputeStats: {variables: [accuracy]}
           - SaveBest: {variable: accuracy, condition: max}
 
-    An equal value is not better, and NaN never is. A model that could not be saved is not the best: the next
-    one that is better than the last one saved is tried again.
+    An equal value is not better, and NaN never is. A model that could not be saved is not the best: the next one that
+    is better than the last one saved is tried again.
 
     Args:
         model: The model.
-        model_name: What tells this saved model from the run's others.
+        model_name: Suffix of the saved model, which tells it from the run's others.
         variable: Name of the variable.
         condition: Whether smaller (``min``) or larger (``max``) is better.
         stream: Name of the stream.
         aggregation: Which of the variable's aggregations counts; empty: the value is the number itself.
         on_save_failure: What to do if the model cannot be saved: ``error``, ``warn`` or ``ignore``.
-        on_failure: Other name of ``on_save_failure``.
+        on_failure: Another name for ``on_save_failure``.
     """
 
     steers_training = True
@@ -171,8 +167,8 @@ class SaveBest(AbstractHook):
         stream: str = "valid",
         *,
         aggregation: str | None = "mean",
-        on_save_failure: _Action = "error",
-        on_failure: _Action | None = None,
+        on_save_failure: Action = "error",
+        on_failure: Action | None = None,
     ) -> None:
         super().__init__()
         self._model = model
@@ -195,12 +191,10 @@ class SaveBest(AbstractHook):
             if self._aggregation not in value:
                 raise missing_from_epoch(f"{where}: aggregation", self._aggregation, value)
             value = value[self._aggregation]
-        scalar = as_scalar(value)
-        if isinstance(scalar, np.generic):
-            scalar = scalar.item()
-        if not isinstance(scalar, Real):
+        number = as_real(value)
+        if number is None:
             raise HookError(f"{where}: expected a number, got {type(value).__name__}: {value!r:.80}")
-        return scalar  # type: ignore[return-value]  # int, float and bool are all Real here
+        return number.item() if isinstance(number, np.generic) else number  # type: ignore[no-any-return]
 
     # The main loop calls events with keywords; who calls this one directly has always given the data first.
     def after_epoch(self, epoch_data: EpochData, epoch_id: int = 0) -> None:  # type: ignore[override]
@@ -227,7 +221,7 @@ class SaveBest(AbstractHook):
 
 
 def _failure_action(on_save_failure: str, on_failure: str | None) -> str:
-    """The action of two arguments that are one; the second is what some configurations call it."""
+    """One action from two names of one argument."""
     if on_failure is not None and on_save_failure != "error":
         raise ConfigError("on_save_failure and on_failure are two names of one argument; leave on_failure out")
     action = on_save_failure if on_failure is None else on_failure

@@ -14,11 +14,10 @@ from emloop.declare import File, Scalar, Variable
 from emloop.errors import BatchError, ConfigError, VariableTypeError
 from emloop.types import EpochData
 
-from ._checks.arguments import at_least
-from ._figures.figures import check_colormap, pixels_of, require_matplotlib, write_figure
+from ._checks.arguments import at_least, extra_module
+from ._figures.figures import check_colormap, pixels_of, write_figure
 from ._figures.heat_map import draw_confusion_matrix
 from ._statistics.confusion import confusion_matrix
-from ._variables.batches import as_numbers
 from .accumulate_variables import AccumulateVariables
 
 __all__ = ["SaveConfusionMatrix"]
@@ -39,7 +38,7 @@ class SaveConfusionMatrix(AccumulateVariables):
 
     Writes ``confusion_matrix_epoch_<epoch>_<stream>.png`` to the run directory. Without ``classes_names``, the
     dataset's are taken, or its number of classes, or as many classes as there are in the epoch. Every cell shows the
-    share of the row and the count, unless there are too many classes for that.
+    share of the row and the count, unless there are too many classes.
 
     Args:
         output_dir: The run directory.
@@ -91,7 +90,7 @@ class SaveConfusionMatrix(AccumulateVariables):
         streams: Iterable[str] | None = None,
     ) -> None:
         super().__init__([labels_name, predictions_name, *([] if mask_name is None else [mask_name])], streams)
-        require_matplotlib("SaveConfusionMatrix")
+        extra_module("matplotlib", extra="plots", who="SaveConfusionMatrix")
         self._folder = Path(output_dir)
         self._dataset = dataset
         self._labels = labels_name
@@ -101,11 +100,13 @@ class SaveConfusionMatrix(AccumulateVariables):
         self._count_helper = num_classes_method_name
         self._names_helper = classes_names_method_name
         self._figure_action = check_choice("figure_action", figure_action, self.FIGURE_ACTIONS)
-        self._size = None if figsize is None else _checked_size(figsize)
+        if figsize is not None and (not isinstance(figsize, (list, tuple)) or len(figsize) != 2):
+            raise ConfigError(f"figsize: expected width and height in inches, e.g. [6.4, 4.8], got {figsize!r}")
+        self._size = None if figsize is None else [at_least("figsize", 0.1, length) for length in figsize]
         self._normalize = normalize
         self._cmap = check_colormap("cmap", cmap)
 
-    # Unlike its base, this class cannot do without the data.
+    # Unlike its base, this class needs the data.
     def after_epoch(self, epoch_id: int, epoch_data: EpochData) -> None:  # type: ignore[override]
         """Draw a matrix for every stream that had examples.
 
@@ -118,13 +119,8 @@ class SaveConfusionMatrix(AccumulateVariables):
             names = self._names_of_classes(stream_name, expected, predicted)
             if not names:
                 continue  # everything is masked, and nobody knows the classes
-            figure = draw_confusion_matrix(
-                confusion_matrix(expected, predicted, len(names)),
-                names,
-                normalize=self._normalize,
-                cmap=self._cmap,
-                size=self._size,
-            )
+            matrix = confusion_matrix(expected, predicted, len(names))
+            figure = draw_confusion_matrix(matrix, names, normalize=self._normalize, cmap=self._cmap, size=self._size)
             if self._figure_action == "save":
                 write_figure(figure, self._folder / f"confusion_matrix_epoch_{epoch_id}_{stream_name}.png")
             else:
@@ -140,7 +136,7 @@ class SaveConfusionMatrix(AccumulateVariables):
             )
         if self._mask is None:
             return expected, predicted
-        mask = self._values(stream_name, self._mask).astype(bool)
+        mask = self._numbers(stream_name, self._mask).astype(bool)
         if mask.shape != expected.shape[: mask.ndim]:
             raise BatchError(
                 f"stream {stream_name!r}: the mask {self._mask!r} has shape {mask.shape} in this epoch, "
@@ -148,49 +144,30 @@ class SaveConfusionMatrix(AccumulateVariables):
             )
         return expected[mask], predicted[mask]
 
-    def _values(self, stream_name: str, name: str) -> npt.NDArray[Any]:
-        try:
-            return as_numbers(self._accumulator[stream_name][name])
-        except VariableTypeError as error:
-            raise VariableTypeError(f"stream {stream_name!r}: variable {name!r}: {error}") from error
-
     def _indices(self, stream_name: str, name: str) -> Indices:
-        values = self._values(stream_name, name)
+        values = self._numbers(stream_name, name)
+        where = f"stream {stream_name!r}: variable {name!r}:"
         if values.dtype.kind not in "biu":
-            raise VariableTypeError(
-                f"stream {stream_name!r}: variable {name!r}: expected indices of classes, got {values.dtype} values"
-            )
+            raise VariableTypeError(f"{where} expected indices of classes, got {values.dtype} values")
         if values.size and values.min() < 0:
-            raise BatchError(f"stream {stream_name!r}: variable {name!r}: {values.min()} is no index of a class")
+            raise BatchError(f"{where} {values.min()} is no index of a class")
         return values.astype(np.intp)
 
     def _names_of_classes(self, stream_name: str, *indices: Indices) -> list[str]:
         needed = max((int(values.max()) + 1 for values in indices if values.size), default=0)
-        source, names = self._known_classes(needed)
+        source, names = "the argument classes_names", self._classes_names
+        if names is None:
+            source, names = f"the dataset's {self._names_helper}", self._ask_dataset(self._names_helper)
+        if names is None:
+            source, count = f"the dataset's {self._count_helper}", self._ask_dataset(self._count_helper)
+            names = range(needed if count is None else count)
         if len(names) < needed:
             raise BatchError(
                 f"stream {stream_name!r}: {self._labels!r} or {self._predictions!r} has the class index {needed - 1}, "
                 f"but {source} knows {len(names)} classes"
             )
-        return names
-
-    def _known_classes(self, needed: int) -> tuple[str, list[str]]:
-        """Who knows the classes, and their names; ``needed`` is how many there are at least."""
-        if self._classes_names is not None:
-            return "the argument classes_names", list(map(str, self._classes_names))
-        names = self._ask_dataset(self._names_helper)
-        if names is not None:
-            return f"the dataset's {self._names_helper}", list(map(str, names))
-        count = self._ask_dataset(self._count_helper)
-        return f"the dataset's {self._count_helper}", list(map(str, range(needed if count is None else count)))
+        return list(map(str, names))
 
     def _ask_dataset(self, helper: str) -> Any:
         value = getattr(self._dataset, helper, None)
         return value() if callable(value) else value
-
-
-def _checked_size(size: Sequence[float]) -> tuple[float, float]:
-    if not isinstance(size, (list, tuple)) or len(size) != 2:
-        raise ConfigError(f"figsize: expected width and height in inches, e.g. [6.4, 4.8], got {size!r}")
-    width, height = (at_least("figsize", 0.1, length) for length in size)
-    return width, height

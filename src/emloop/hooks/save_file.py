@@ -1,4 +1,4 @@
-"""Keep copies of files with the run that used them."""
+"""Keep copies of files with the run that uses them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,10 @@ from ._checks.states import check_keys
 
 __all__ = ["SaveFile"]
 
-_TAKEN = frozenset(
-    {
-        constants.EL_ATTEMPTS_FILE,
-        constants.EL_CHECKPOINTS_DIR,
-        constants.EL_CONFIG_FILE,
-        constants.EL_CONFIG_SOURCE_FILE,
-        constants.EL_LOG_FILE,
-        constants.EL_METRICS_FILE,
-        constants.EL_RUN_FILE,
-        constants.EL_TRACE_FILE,
-    }
-)
+_TAKEN = {
+    value for name, value in vars(constants).items() if name.startswith("EL_") and name.endswith(("_FILE", "_DIR"))
+}
+"""What the run itself writes."""
 
 
 class SaveFile(AbstractHook):
@@ -71,17 +63,15 @@ class SaveFile(AbstractHook):
         """Copy the files, once in a run.
 
         Raises:
-            ConfigError: If any of them is missing or no file; then nothing is copied.
+            ConfigError: If any is missing or no file; then nothing is copied.
             OSError: If one cannot be read or written.
         """
         unsaved = {name: source for name, source in self._sources.items() if name not in self._saved}
-        problems = [
-            Problem(
-                f"{source.absolute()} {'is no file' if source.exists() else 'does not exist'}", path="SaveFile.files"
-            )
-            for source in unsaved.values()
-            if not source.is_file()
-        ]
+        problems = []
+        for source in unsaved.values():
+            if not source.is_file():
+                what = "is no file" if source.exists() else "does not exist"
+                problems.append(Problem(f"{source.absolute()} {what}", path="SaveFile.files"))
         if problems:
             raise ConfigError(problems)
         for name, source in unsaved.items():
@@ -89,7 +79,7 @@ class SaveFile(AbstractHook):
             self._saved.add(name)
 
     def state_dict(self) -> StateTree:
-        """Names of the copies that the run has."""
+        """Names of the copies the run has."""
         return {"saved": sorted(self._saved)}
 
     def load_state_dict(self, state: StateTree) -> None:

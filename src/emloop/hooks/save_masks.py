@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +15,16 @@ import numpy.typing as npt
 from emloop._contracts import AbstractHook
 from emloop._support.files import atomic_write
 from emloop.declare import File, Variable
-from emloop.errors import ConfigError, HookError, MissingExtraError, VariableTypeError
+from emloop.errors import ConfigError, HookError, VariableTypeError
 from emloop.types import Batch
 
-from ._checks.arguments import optional_name_list
+from ._checks.arguments import extra_module, optional_name_list
 from ._variables.batches import read_variable
 from ._variables.values import check_same_count
 
 __all__ = ["SaveMasks"]
 
-logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 class SaveMasks(AbstractHook):
@@ -44,17 +43,17 @@ class SaveMasks(AbstractHook):
         mask_variable: Name of the variable with the masks: numbers or booleans ``[H, W]`` or ``[H, W, C]`` for every
             example, with 1, 3 or 4 channels ``C`` in OpenCV's order (blue, green, red, opacity).
         path_variable: Name of the variable with the path of every example's file, without ``suffix``.
-        factor: What to multiply masks with; the result is rounded and limited to 0 … 255, NaN is 0.
+        factor: Factor of the masks' values; the result is rounded and limited to 0 … 255, NaN becomes 0.
         output_root: Folder in which all paths must end; a relative one starts in the run directory.
         suffix: What to append to the paths; its extension determines the format.
         streams: Names of the streams whose masks are written; all by default.
         output_dir: The run directory.
 
     Raises:
-        MissingExtraError: If Pillow is not installed, which Matplotlib brings along.
+        MissingExtraError: If Pillow is not installed, which comes with Matplotlib.
     """
 
-    stateless: ClassVar[bool] = True
+    stateless = True
     reads = (Variable("{mask_variable}", stream="{streams}"), Variable("{path_variable}", stream="{streams}"))
     writes = (File("{output_root}/<{path_variable}>{suffix}", stream="{streams}"),)
 
@@ -70,10 +69,7 @@ class SaveMasks(AbstractHook):
         output_dir: str | None = None,
     ) -> None:
         super().__init__()
-        try:
-            self._pillow: Any = importlib.import_module("PIL.Image")
-        except ImportError as error:
-            raise MissingExtraError("SaveMasks", "plots") from error
+        self._pillow = extra_module("PIL.Image", extra="plots", who="SaveMasks")
         formats = self._pillow.registered_extensions()
         extension = Path(f"mask{suffix}").suffix.lower()
         if extension not in formats:
@@ -98,16 +94,16 @@ class SaveMasks(AbstractHook):
         """
         if self._streams is not None and stream_name not in self._streams:
             return
-        masks = read_variable(batch_data, stream_name, self._mask_variable)
-        paths = read_variable(batch_data, stream_name, self._path_variable)
-        check_same_count(stream_name, {self._mask_variable: masks, self._path_variable: paths})
+        names = (self._mask_variable, self._path_variable)
+        masks, paths = (read_variable(batch_data, stream_name, name) for name in names)
+        check_same_count(stream_name, dict(zip(names, (masks, paths), strict=True)))
         for mask, path in zip(np.asarray(masks) if hasattr(masks, "__array__") else masks, paths, strict=True):
             image = io.BytesIO()
             self._pillow.fromarray(self._pixels(mask)).save(image, format=self._format)
             target = self._target(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(target, image.getvalue())
-        logger.debug("%d masks written below %s", len(masks), self._root)
+        _LOGGER.debug("%d masks written below %s", len(masks), self._root)
 
     def _pixels(self, mask: Any) -> npt.NDArray[np.uint8]:
         array = np.asarray(mask)
@@ -117,11 +113,10 @@ class SaveMasks(AbstractHook):
                 f"channels per example, got {array.dtype} values of shape {array.shape}"
             )
         pixels = np.clip(np.rint(np.nan_to_num(array * self._factor)), 0, 255).astype(np.uint8)
-        if pixels.ndim == 2:
-            return pixels
+        if pixels.shape[2:] == (1,):
+            return pixels[:, :, 0]
         # Pillow wants red first.
-        order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
-        return np.ascontiguousarray(pixels[:, :, order].squeeze(axis=2) if order == [0] else pixels[:, :, order])
+        return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]])
 
     def _target(self, path: Any) -> Path:
         if not isinstance(path, (str, bytes, os.PathLike)):

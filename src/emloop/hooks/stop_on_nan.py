@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from emloop.errors import ConfigError, HookError
 from emloop.types import Batch, EpochData, TrainingTerminated
 
 from ._checks.arguments import optional_name_list
-from ._variables.batches import read_variable
+from ._checks.tolerance import ACTIONS, Action
+from ._variables.batches import read_variable, with_known_floats
 from ._variables.epochs import read_value
 
 __all__ = ["StopOnNaN"]
@@ -26,7 +27,7 @@ _LOGGER = logging.getLogger(__name__)
 class StopOnNaN(AbstractHook):
     """Stop the training when a value is NaN, in an epoch's data or in a batch.
 
-    Looks into arrays, lists, tuples and mappings of any depth. Text is never NaN.
+    Looks into arrays, lists, tuples and mappings of any depth; text is never NaN.
 
     .. code-block:: yaml
 
@@ -36,9 +37,9 @@ class StopOnNaN(AbstractHook):
 
     Args:
         variables: Names of the variables; by default all that are there.
-        on_unknown_type: What to do with a value that is none of these: ``error``, ``warn`` (once) or ``ignore``.
+        on_unknown_type: What to do with a value of any other type: ``error``, ``warn`` (once) or ``ignore``.
         stop_on_inf: Whether infinities count as NaN.
-        after_batch: Whether to look at every batch. This waits for values that are still computed on a device.
+        after_batch: Whether to look at every batch. This waits for values that a device still computes.
         after_epoch: Whether to look at the epoch's data.
 
     Raises:
@@ -50,12 +51,12 @@ class StopOnNaN(AbstractHook):
     reads = (Scalar("{variables}", when=("after_epoch", True)), Variable("{variables}", when=("after_batch", True)))
     writes = ()
 
-    UNKNOWN_TYPE_ACTIONS: ClassVar[list[str]] = ["error", "warn", "ignore"]
+    UNKNOWN_TYPE_ACTIONS: ClassVar[list[str]] = ACTIONS
 
     def __init__(
         self,
         variables: Iterable[str] | None = None,
-        on_unknown_type: Literal["error", "warn", "ignore"] = "ignore",
+        on_unknown_type: Action = "ignore",
         stop_on_inf: bool = False,
         after_batch: bool = False,
         after_epoch: bool = True,
@@ -65,7 +66,7 @@ class StopOnNaN(AbstractHook):
             raise ConfigError("StopOnNaN: expected 'after_batch' or 'after_epoch' or both to be true")
         self._variables = optional_name_list("variables", variables)
         self._on_unknown_type = check_choice("on_unknown_type", on_unknown_type, self.UNKNOWN_TYPE_ACTIONS)
-        self._is_bad: Callable[[Any], Any] = _not_finite if stop_on_inf else np.isnan
+        self._is_good: Callable[[Any], Any] = np.isfinite if stop_on_inf else lambda array: ~np.isnan(array)
         self._what = "NaN or infinite" if stop_on_inf else "NaN"
         self._looks_at_batches = after_batch
         self._looks_at_epochs = after_epoch
@@ -80,8 +81,7 @@ class StopOnNaN(AbstractHook):
             HookError: If a value can not be checked and that is an error.
         """
         if self._looks_at_batches:
-            names = batch_data if self._variables is None else self._variables
-            for name in names:
+            for name in batch_data if self._variables is None else self._variables:
                 self._look(stream_name, name, read_variable(batch_data, stream_name, name))
 
     def after_epoch(self, epoch_id: int = 0, epoch_data: EpochData | None = None) -> None:
@@ -119,20 +119,11 @@ class StopOnNaN(AbstractHook):
             return self._any_bad(value)
         if not isinstance(value, (float, complex)) and not hasattr(value, "__array__"):
             return None
-        array = np.asarray(value)
+        array = with_known_floats(np.asarray(value))
         if array.dtype.hasobject:
             return self._any_bad(array.reshape(-1).tolist()) if array.ndim else None
-        if array.dtype.kind == "V" and not array.dtype.names:
-            # Small floats such as bfloat16 are no kind of their own to NumPy.
-            array = array.astype(np.float32)
-        return bool(self._is_bad(array).any()) if array.dtype.kind in "fc" else False
+        return array.dtype.kind in "fc" and not self._is_good(array).all()
 
     def _any_bad(self, values: Iterable[Any]) -> bool | None:
         verdicts = {self._bad(value) for value in values}
-        if True in verdicts:
-            return True
-        return None if None in verdicts else False
-
-
-def _not_finite(values: Any) -> Any:
-    return ~np.isfinite(values)
+        return True in verdicts or (None if None in verdicts else False)

@@ -1,10 +1,10 @@
-"""Stop the training when a variable no longer gets better."""
+"""Stop the training when a variable stops improving."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from emloop.declare import Statistics
+from emloop.declare import Positive, Statistics
 from emloop.types import EpochData, Objective, TrainingTerminated
 
 from .on_plateau import OnPlateau
@@ -34,8 +34,8 @@ class StopOnPlateau(OnPlateau):
 
     def __init__(
         self,
-        long_term: int = 50,
-        short_term: int = 10,
+        long_term: Positive = 50,
+        short_term: Positive = 10,
         stream: str = "valid",
         variable: str = "loss",
         objective: Objective = "min",

@@ -1,6 +1,6 @@
 """Write the epoch's data into a table, a row per epoch.
 
-The table has the columns of the first epoch for ever: a resumed run goes on below the rows that are there.
+The first epoch decides on the columns for good: a resumed run goes on below the rows that are there.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from emloop._contracts import SAFE, AbstractHook, ResumeChanges
 from emloop._run_dir.append import AppendFile, open_append
 from emloop._support.suggest import pick
-from emloop.declare import File, Scalar
+from emloop.declare import File, Limits, Scalar
 from emloop.errors import ConfigError, HookError, MissingVariableError, VariableTypeError
 from emloop.types import EpochData, StateTree
 
@@ -47,11 +47,11 @@ class WriteCSV(AbstractHook):
     Args:
         output_dir: The run directory.
         output_file: The file, relative to ``output_dir``.
-        delimiter: What separates the columns.
-        default_value: What stands for a value that is not there, or that is no number and no text.
+        delimiter: What separates columns; no quote and no line break.
+        default_value: What stands for a value that is missing, or neither number nor text.
         variables: Names of the variables; by default those of the first epoch's first stream.
-        on_unknown_type: What to do with a value that is no number and no text: ``error``, ``warn`` or ``default``.
-        on_missing_variable: What to do if a stream or variable is not there: ``error``, ``warn`` or ``default``.
+        on_unknown_type: What to do with a value that is neither number nor text: ``error``, ``warn`` or ``default``.
+        on_missing_variable: What to do if a stream or variable is missing: ``error``, ``warn`` or ``default``.
     """
 
     reads = (Scalar("{variables}", when=("on_missing_variable", "error")),)
@@ -71,7 +71,7 @@ class WriteCSV(AbstractHook):
         self,
         output_dir: str | os.PathLike[str],
         output_file: str = "training.csv",
-        delimiter: str = ",",
+        delimiter: Annotated[str, Limits(pattern=r'[^"\r\n]+', words="no quote and no line break")] = ",",
         default_value: Any = "",
         variables: Iterable[str] | None = None,
         *,
@@ -97,8 +97,8 @@ class WriteCSV(AbstractHook):
         """Add the epoch's row, and the header if there is none yet.
 
         Raises:
-            MissingVariableError: If a stream or variable of the table is not there and that is an error.
-            VariableTypeError: If a value is no number and no text and that is an error.
+            MissingVariableError: If a stream or variable of the table is missing and that is an error.
+            VariableTypeError: If a value is neither number nor text and that is an error.
             HookError: If there is a file with other columns.
             RunDirError: If the file cannot be written.
         """
@@ -117,8 +117,9 @@ class WriteCSV(AbstractHook):
     def _write_header(self, epoch_data: EpochData) -> None:
         names = (self._quoted(f"{stream}_{variable}") for stream, variable in self._columns(epoch_data))
         header = self._delimiter.join(['"epoch_id"', *names]) + "\n"
-        if self._opened().position == 0:
-            self._opened().write(header)
+        file = self._opened()
+        if file.position == 0:
+            file.write(header)
         with self._path.open(encoding="utf-8", errors="backslashreplace", newline="") as existing:
             found = existing.read(len(header))
         if found != header:
@@ -135,9 +136,8 @@ class WriteCSV(AbstractHook):
         self._opened().write(self._delimiter.join([str(epoch_id), *map(self._quoted, cells)]) + "\n")
 
     def _opened(self) -> AppendFile:
-        # Closing makes rows durable, and need not be paid for in every epoch.
-        if self._file is None:
-            self._file = open_append(self._path)
+        # Closing makes rows durable, a price not to be paid in every epoch.
+        self._file = self._file or open_append(self._path)
         return self._file
 
     def _columns(self, epoch_data: EpochData) -> list[tuple[str, str]]:
@@ -152,21 +152,20 @@ class WriteCSV(AbstractHook):
         try:
             value = read_value(epoch_data, stream, variable)
         except MissingVariableError as error:
-            if self._on_missing_variable == "error":
-                raise
-            if self._on_missing_variable == "warn":
-                _LOGGER.warning("%s: %s", self._path.name, error)
-            return self._default_value
+            return self._default(self._on_missing_variable, error)
         if isinstance(value, Mapping):
             value = value.get("mean", value.get("nanmean"))
         scalar = as_scalar(value)
         if scalar is not None:
             return str(safe_cell(scalar))
         message = f"stream {stream!r}: variable {variable!r}: expected a number or a text, got {type(value).__name__}"
-        if self._on_unknown_type == "error":
-            raise VariableTypeError(message)
-        if self._on_unknown_type == "warn":
-            _LOGGER.warning("%s: %s", self._path.name, message)
+        return self._default(self._on_unknown_type, VariableTypeError(message))
+
+    def _default(self, action: str, error: Exception) -> str:
+        if action == "error":
+            raise error
+        if action == "warn":
+            _LOGGER.warning("%s: %s", self._path.name, error)
         return self._default_value
 
     def _quoted(self, cell: str) -> str:
@@ -176,7 +175,7 @@ class WriteCSV(AbstractHook):
         return cell
 
     def _name_left_out(self, epoch_data: EpochData) -> None:
-        """Say once of everything that has come too late for a column that it has none."""
+        """Warn, once each, of what comes too late for a column of its own."""
         streams, variables = self._streams or (), self._variables or ()
         late = [f"stream {stream!r}" for stream in epoch_data if stream not in streams]
         if self._takes_all:
@@ -188,15 +187,15 @@ class WriteCSV(AbstractHook):
             ]
         for name in late:
             if name not in self._left_out:
-                self._left_out.add(name)
                 _LOGGER.warning("%s: %s is left out; the first epoch decided on the columns", self._path.name, name)
+        self._left_out.update(late)
 
     def state_dict(self) -> StateTree:
         """The columns, ``None`` before the first epoch."""
         return {"streams": self._streams, "variables": None if self._streams is None else self._variables}
 
     def load_state_dict(self, state: StateTree) -> None:
-        """Go on with another attempt's table; its columns stay, also if others are configured now."""
+        """Go on with another attempt's table; its columns stay, even if others are configured now."""
         check_keys(self, state, ["streams", "variables"])
         self._has_header = False
         self._streams = state["streams"]

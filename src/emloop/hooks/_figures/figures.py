@@ -1,12 +1,12 @@
 """Figures drawn into memory: no window, no chosen backend, and no list of figures that keeps them alive.
 
-Sizes are fixed here, so that pictures of two runs can be laid upon each other whatever the user's Matplotlib defaults.
+Sizes are fixed here, so that pictures of two runs match whatever the user's Matplotlib defaults.
 """
 
 from __future__ import annotations
 
-import importlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,46 +15,29 @@ import numpy.typing as npt
 
 from emloop._support.files import atomic_write
 from emloop._support.suggest import check_choice, did_you_mean
-from emloop.errors import ConfigError, MissingExtraError
+from emloop.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-__all__ = ["check_colormap", "check_image_format", "new_figure", "pixels_of", "require_matplotlib", "write_figure"]
 
 _DOTS_PER_INCH = 100
 _DEFAULT_SIZE = (6.4, 4.8)
 
 
-def require_matplotlib(who: str) -> None:
-    """Check that figures can be drawn.
-
-    Args:
-        who: The hook that wants to draw.
-
-    Raises:
-        MissingExtraError: If Matplotlib is not installed.
-    """
-    try:
-        importlib.import_module("matplotlib")
-    except ImportError as error:
-        raise MissingExtraError(who, "plots") from error
-
-
 def check_image_format(argument: str, name: str) -> str:
-    """The name of a file format, if figures can be written in it.
+    """Return the name of a file format in which figures can be written.
 
     Raises:
-        ConfigError: If they cannot; says which formats there are.
+        ConfigError: If they cannot; lists the formats.
     """
     return check_choice(argument, name, new_figure().canvas.get_supported_filetypes())
 
 
 def check_colormap(argument: str, name: str) -> str:
-    """The name of a colour map, if Matplotlib has it.
+    """Return the name of one of Matplotlib's colour maps.
 
     Raises:
-        ConfigError: If it has not.
+        ConfigError: If there is no such map.
     """
     from matplotlib import colormaps  # noqa: PLC0415 - an extra
 
@@ -64,7 +47,7 @@ def check_colormap(argument: str, name: str) -> str:
     return name
 
 
-def new_figure(size: tuple[float, float] | None = None) -> Figure:
+def new_figure(size: Sequence[float] | None = None) -> Figure:
     """An empty figure.
 
     Args:

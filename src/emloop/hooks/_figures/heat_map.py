@@ -1,7 +1,7 @@
 """The picture of a confusion matrix.
 
-The figure's size is given, so what is drawn adapts to the number of classes: text becomes smaller, breaks into two
-lines, and is left out where nobody could read it.
+The figure's size is given, so its text adapts to the number of classes: it becomes smaller, breaks into two lines, and
+is left out where nobody could read it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_confusion_matrix"]
-
 _LONGEST_NAME = 20
 _LARGEST_TEXT = 10.0  # points
 _SMALLEST_TEXT = 4.0
@@ -28,12 +26,7 @@ _CHARACTER = 0.72  # width of a digit in units of the text's size, rounded up to
 
 
 def draw_confusion_matrix(
-    matrix: npt.NDArray[np.int32],
-    names: Sequence[str],
-    *,
-    normalize: bool,
-    cmap: str,
-    size: tuple[float, float] | None,
+    matrix: npt.NDArray[np.int32], names: Sequence[str], *, normalize: bool, cmap: str, size: Sequence[float] | None
 ) -> Figure:
     """Draw a heat map whose cells say ``<share of the row> / <count>``.
 
@@ -57,19 +50,19 @@ def draw_confusion_matrix(
     axes.set_ylabel("Expected")
     axes.tick_params(which="both", length=0)
     axes.tick_params(labeltop=True, labelbottom=False)
-    _name_classes(figure, axes, [_shortened(name) for name in names])
+    _name_classes(axes, [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names])
     dark = image.to_rgba(shown)[..., :3] @ (0.299, 0.587, 0.114) < 0.5
-    _annotate(figure, axes, shares, matrix, dark)
+    _annotate(axes, shares, matrix, dark)
     return figure
 
 
-def _name_classes(figure: Figure, axes: Axes, names: Sequence[str]) -> None:
-    size = min(_LARGEST_TEXT, 0.8 * _cell_width(figure, axes))
+def _name_classes(axes: Axes, names: Sequence[str]) -> None:
+    size = min(_LARGEST_TEXT, 0.8 * _cell_width(axes))
     if size < _SMALLEST_TEXT:
         return  # the axes keep some of the classes' indices
     # A dollar sign in a name begins no formula.
     axes.set_yticks(range(len(names)), names, fontsize=size, parse_math=False)
-    upright = max(map(len, names)) * size * _CHARACTER > _cell_width(figure, axes)
+    upright = max(map(len, names)) * size * _CHARACTER > _cell_width(axes)
     axes.set_xticks(range(len(names)), names, fontsize=size, parse_math=False, rotation=90 if upright else 0)
     between = np.arange(len(names) - 1) + 0.5
     axes.set_xticks(between, minor=True)
@@ -78,13 +71,9 @@ def _name_classes(figure: Figure, axes: Axes, names: Sequence[str]) -> None:
 
 
 def _annotate(
-    figure: Figure,
-    axes: Axes,
-    shares: npt.NDArray[np.float64],
-    counts: npt.NDArray[np.int32],
-    dark: npt.NDArray[np.bool_],
+    axes: Axes, shares: npt.NDArray[np.float64], counts: npt.NDArray[np.int32], dark: npt.NDArray[np.bool_]
 ) -> None:
-    width = 0.95 * _cell_width(figure, axes)
+    width = 0.95 * _cell_width(axes)
     digits = len(str(counts.max()))
     separator, size = " / ", width / ((len("0.00 / ") + digits) * _CHARACTER)
     if size < _COMFORTABLE_TEXT:
@@ -92,23 +81,13 @@ def _annotate(
     if size < _SMALLEST_TEXT:
         return
     for row, column in np.ndindex(*counts.shape):
-        axes.text(
-            column,
-            row,
-            f"{shares[row, column]:.2f}{separator}{counts[row, column]}",
-            ha="center",
-            va="center",
-            fontsize=min(size, _LARGEST_TEXT),
-            color="white" if dark[row, column] else "black",
-        )
+        text = f"{shares[row, column]:.2f}{separator}{counts[row, column]}"
+        color = "white" if dark[row, column] else "black"
+        axes.text(column, row, text, ha="center", va="center", fontsize=min(size, _LARGEST_TEXT), color=color)
 
 
-def _cell_width(figure: Figure, axes: Axes) -> float:
+def _cell_width(axes: Axes) -> float:
     """Width of a class's column in points, as the layout is now."""
-    figure.draw_without_rendering()
+    axes.figure.draw_without_rendering()
     left, right = axes.get_xlim()
-    return float(axes.get_window_extent().width / (right - left) * 72 / figure.dpi)
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return float(axes.get_window_extent().width / (right - left) * 72 / axes.figure.dpi)

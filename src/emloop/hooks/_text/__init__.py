@@ -1,1 +1,1 @@
-"""CSV files."""
+"""Tables as text."""
