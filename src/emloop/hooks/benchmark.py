@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean, median
 
 from emloop._contracts import AbstractHook
+from emloop.declare import Positive
 from emloop.types import TimeProfile
 
 from ._checks.arguments import at_least
@@ -17,9 +18,9 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Benchmark(AbstractHook):
-    """Log the mean and the median time that the model takes for an example, in every epoch and by stream.
+    """Log the mean and median time that the model takes for an example, for every epoch and stream.
 
-    The last batch may be a smaller one, so it does not count unless it is the only one.
+    The last batch may be smaller, so it does not count unless it is the only one.
 
     .. code-block:: yaml
 
@@ -33,7 +34,7 @@ class Benchmark(AbstractHook):
     stateless = True
     reads = writes = ()
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: Positive) -> None:
         super().__init__()
         self._batch_size = at_least("batch_size", 1, batch_size)
 

@@ -1,4 +1,4 @@
-"""Fail a training that does not become good enough in time, as tests of whole trainings need it."""
+"""Fail a training that does not become good enough in time; for tests of whole trainings."""
 
 from __future__ import annotations
 

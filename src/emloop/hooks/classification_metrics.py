@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import warnings
 from collections.abc import Iterable
@@ -13,15 +12,15 @@ import numpy.typing as npt
 
 from emloop._support.suggest import check_choice
 from emloop.declare import Scalar, Variable
-from emloop.errors import HookError, MissingExtraError
+from emloop.errors import HookError
 from emloop.types import EpochData
 
+from ._checks.arguments import extra_module
 from .accumulate_variables import AccumulateVariables
 
 __all__ = ["ClassificationMetrics"]
 
 _Average: TypeAlias = Literal["binary", "micro", "macro", "weighted", "samples"]
-_AVERAGES: tuple[str, ...] = get_args(_Average)
 
 
 class ClassificationMetrics(AccumulateVariables):
@@ -36,8 +35,8 @@ class ClassificationMetrics(AccumulateVariables):
               f1_average: macro
 
     Leaves ``precision``, ``recall``, ``f1``, ``accuracy`` and, for ``f1_average: binary``, ``specificity`` in
-    ``epoch_data[stream]``. What would be divided by zero, such as the precision of a class that was never predicted,
-    is 0. Everything is NaN for a stream that had no examples.
+    ``epoch_data[stream]``. A division by zero, as for the precision of a class that was never predicted, gives 0.
+    Everything is NaN for a stream that had no examples.
 
     Args:
         predicted_variable: Name of the variable with the predicted classes, one per example.
@@ -45,7 +44,7 @@ class ClassificationMetrics(AccumulateVariables):
         f1_average: How the classes' figures become one: ``binary`` (those of class 1 out of 0 and 1), ``micro``,
             ``macro``, ``weighted``, or ``samples`` (for several labels per example). By default they stay arrays, a
             figure per class that occurs.
-        var_prefix: What to put before the names in ``epoch_data``.
+        var_prefix: Prefix of the names in ``epoch_data``.
         streams: Names of the streams; all others are ignored. By default every stream must have the variables.
 
     Raises:
@@ -70,13 +69,10 @@ class ClassificationMetrics(AccumulateVariables):
         streams: Iterable[str] | None = None,
     ) -> None:
         super().__init__([predicted_variable, gt_variable], streams)
-        try:
-            self._sklearn_metrics: Any = importlib.import_module("sklearn.metrics")
-        except ImportError as error:
-            raise MissingExtraError("ClassificationMetrics", "metrics") from error
+        self._sklearn_metrics = extra_module("sklearn.metrics", extra="metrics", who="ClassificationMetrics")
         self._predicted = predicted_variable
         self._expected = gt_variable
-        self._average = None if f1_average is None else check_choice("f1_average", f1_average, _AVERAGES)
+        self._average = None if f1_average is None else check_choice("f1_average", f1_average, get_args(_Average))
         self._prefix = var_prefix
 
     # The main loop calls events with keywords; who calls this one directly has always given the data first.
@@ -122,23 +118,14 @@ class ClassificationMetrics(AccumulateVariables):
             precision, recall, f1, _ = metrics.precision_recall_fscore_support(
                 expected, predicted, average=self._average, zero_division=0.0
             )
-            figures = {
-                "precision": precision,
-                "recall": recall,
-                "f1": f1,
-                "accuracy": float(metrics.accuracy_score(expected, predicted)),
-            }
+            accuracy = float(metrics.accuracy_score(expected, predicted))
+        figures = {"precision": precision, "recall": recall, "f1": f1, "accuracy": accuracy}
         if self._average == "binary":
-            figures["specificity"] = _specificity(expected, predicted)
+            negatives = expected == 0
+            figures["specificity"] = float((predicted[negatives] == 0).mean()) if negatives.any() else 0.0
         return figures
 
     def _unknown(self) -> dict[str, Any]:
         per_class = np.empty(0) if self._average is None else math.nan
         figures = {"precision": per_class, "recall": per_class, "f1": per_class, "accuracy": math.nan}
         return {**figures, "specificity": math.nan} if self._average == "binary" else figures
-
-
-def _specificity(expected: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> float:
-    """The share of the examples of class 0 that were recognised; 0 where there are none."""
-    negatives = expected == 0
-    return float((predicted[negatives] == 0).mean()) if negatives.any() else 0.0

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from emloop._contracts import AbstractHook
+from emloop.declare import Positive
 from emloop.types import EpochData
 
 from ._checks.arguments import at_least
@@ -14,7 +15,7 @@ __all__ = ["EveryNEpoch"]
 
 
 class EveryNEpoch(AbstractHook, ABC):
-    """Call ``_after_n_epoch`` after every n-th epoch, the zeroth one included; to be extended.
+    """Call ``_after_n_epoch`` after every n-th epoch, including the zeroth; to be extended.
 
     .. code-block:: python
 
@@ -25,10 +26,10 @@ class EveryNEpoch(AbstractHook, ABC):
                 logging.info("%d epochs done", epoch_id)
 
     Args:
-        n_epochs: How many epochs lie between two calls.
+        n_epochs: Number of epochs from one call to the next.
     """
 
-    def __init__(self, n_epochs: int = 1, **kwargs: Any) -> None:
+    def __init__(self, n_epochs: Positive = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._n_epochs = at_least("n_epochs", 1, n_epochs)
 

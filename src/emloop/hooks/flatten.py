@@ -1,9 +1,9 @@
-"""Make one flat list of a nested variable."""
+"""Flatten nested variables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +27,7 @@ class Flatten(AbstractHook):
           - Flatten: {variables: {tags: flat_tags}}
           - SaveConfusionMatrix: {labels_name: flat_tags}
 
-    Lists, arrays and whatever else can be iterated are taken apart at any depth, of mappings the keys; texts stay
-    whole.
+    Lists, arrays and all other iterables are flattened at any depth, mappings to their keys; texts stay whole.
 
     Args:
         variables: Name of a variable → name of the flat one.
@@ -54,8 +53,8 @@ class Flatten(AbstractHook):
         """
         if self._streams is None or stream_name in self._streams:
             for source, target in self._variables.items():
-                flat = list(_leaves(read_variable(batch_data, stream_name, source)))
-                cast("dict[str, Any]", batch_data)[target] = flat
+                values = read_variable(batch_data, stream_name, source)
+                batch_data[target] = list(_leaves(values))  # type: ignore[index]  # hooks may add to a batch
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -14,7 +14,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class LogProfile(AbstractHook):
-    """Log the seconds of every epoch that went into the model, by stream, into reading data, and into hooks."""
+    """Log the seconds that every epoch spends in the model, by stream, in reading data and in hooks."""
 
     stateless = True
     reads = writes = ()
@@ -23,7 +23,7 @@ class LogProfile(AbstractHook):
         super().__init__()
 
     def after_epoch_profile(self, epoch_id: int, profile: TimeProfile, streams: Sequence[str]) -> None:
-        """Log the epoch's times; what was not measured took none."""
+        """Log the epoch's times; what was not measured counts as 0."""
 
         def seconds(*events: str) -> float:
             return sum(sum(profile.get(event, ())) for event in events)

@@ -1,13 +1,10 @@
-"""Log what the epoch's data has about variables."""
+"""Log the epoch's data."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from numbers import Real
 from typing import Any, ClassVar, Literal
-
-import numpy as np
 
 from emloop._contracts import AbstractHook
 from emloop._support.suggest import check_choice
@@ -16,7 +13,7 @@ from emloop.errors import VariableTypeError
 from emloop.types import EpochData
 
 from ._checks.arguments import optional_name_list
-from ._variables.epochs import as_scalar, read_value
+from ._variables.epochs import as_real, as_scalar, read_value
 
 __all__ = ["LogVariables"]
 
@@ -33,7 +30,7 @@ class LogVariables(AbstractHook):
           - LogVariables: {variables: [loss]}
 
     Args:
-        variables: Names of the variables, which every stream must then have; by default all that are there.
+        variables: Names of the variables, which every stream must then have; by default all there are.
         on_unknown_type: What to do with a value that is neither a number, a text nor a mapping to these: ``error``,
             ``warn``, ``str`` (log its text) or ``ignore``.
     """
@@ -67,30 +64,20 @@ class LogVariables(AbstractHook):
     def _log(self, stream_name: str, name: str, value: Any) -> None:
         if not isinstance(value, Mapping):
             self._log_value(f"\t{stream_name} {name}", name, value)
-        elif len(value) == 1:
-            for key, of_key in value.items():
-                self._log_value(f"\t{stream_name} {name} {key}", name, of_key)
-        else:
+            return
+        if len(value) != 1:
             _LOGGER.info("\t%s %s:", stream_name, name)
-            for key, of_key in value.items():
-                self._log_value(f"\t\t{key}", name, of_key)
+        for key, of_key in value.items():
+            self._log_value(f"\t{stream_name} {name} {key}" if len(value) == 1 else f"\t\t{key}", name, of_key)
 
     def _log_value(self, label: str, name: str, value: Any) -> None:
-        text = _text(value)
-        if text is None and self._on_unknown_type == "str":
-            text = str(value)
-        if text is not None:
-            _LOGGER.info("%s: %s", label, text)
+        scalar = as_scalar(value)
+        if as_real(scalar) is not None:
+            _LOGGER.info("%s: %f", label, scalar)
+        elif scalar is not None or self._on_unknown_type == "str":
+            _LOGGER.info("%s: %s", label, value if scalar is None else scalar)
         elif self._on_unknown_type != "ignore":
             message = f"Variable type `{type(value).__name__}` can not be logged. Variable name: `{name}`."
             if self._on_unknown_type == "error":
                 raise VariableTypeError(message)
             _LOGGER.warning(message)
-
-
-def _text(value: Any) -> str | None:
-    scalar = as_scalar(value)
-    if scalar is None or isinstance(scalar, str):
-        return scalar
-    # Complex numbers and bytes have no fixed number of decimals, and are scalars all the same.
-    return f"{float(scalar):f}" if isinstance(scalar, (Real, np.bool_)) else str(scalar)

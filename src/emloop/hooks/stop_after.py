@@ -1,4 +1,4 @@
-"""Stop the training after a number of epochs, of iterations, or of minutes."""
+"""Stop the training after a number of epochs, iterations or minutes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StopAfter(AbstractHook):
     Args:
         epochs: Number of training epochs.
         iterations: Number of training batches; those of the zeroth epoch do not count.
-        minutes: Time spent in the run's attempts, without the time between them.
+        minutes: Time spent in the run's attempts, not between them.
         train_stream_name: Name of the stream whose batches are iterations.
         clock: Seconds since some moment, never going back.
 
@@ -58,9 +58,9 @@ class StopAfter(AbstractHook):
         super().__init__()
         if epochs is None and iterations is None and minutes is None:
             raise ConfigError("StopAfter: expected at least one of 'epochs', 'iterations', 'minutes'")
-        self._epochs = epochs if epochs is None else at_least("epochs", 0, epochs)
-        self._iterations = iterations if iterations is None else at_least("iterations", 0, iterations)
-        self._minutes = minutes if minutes is None else at_least("minutes", 0.0, minutes)
+        self._epochs = None if epochs is None else at_least("epochs", 0, epochs)
+        self._iterations = None if iterations is None else at_least("iterations", 0, iterations)
+        self._minutes = None if minutes is None else at_least("minutes", 0.0, minutes)
         self._train_stream_name = train_stream_name
         self._clock = clock
         self._iterations_done = 0
@@ -68,7 +68,7 @@ class StopAfter(AbstractHook):
         self._started: float | None = None
 
     def before_training(self) -> None:
-        """Start to count the attempt's time.
+        """Start counting the attempt's time.
 
         Raises:
             TrainingTerminated: If a limit was reached before, as in a resumed run that had ended.
@@ -87,15 +87,15 @@ class StopAfter(AbstractHook):
         Raises:
             TrainingTerminated: If the iterations or the minutes are used up.
         """
-        if self._iterations is not None and stream_name == self._train_stream_name and self._trains():
+        trains = self._main_loop is None or self._main_loop.is_training
+        if self._iterations is not None and stream_name == self._train_stream_name and trains:
             self._iterations_done += 1
             if self._iterations_done >= self._iterations:
                 raise TrainingTerminated(f"Training terminated after iteration {self._iterations_done}")
-        if self._minutes is not None:
-            self._check_minutes()
+        self._check_minutes()
 
     def after_epoch(self, epoch_id: int, epoch_data: EpochData | None = None) -> None:
-        """Look at the epochs and the time.
+        """Compare the epochs and the time with their limits.
 
         Raises:
             TrainingTerminated: If the epochs or the minutes are used up.
@@ -106,12 +106,9 @@ class StopAfter(AbstractHook):
         self._check_minutes()
 
     def after_training(self, success: bool) -> None:
-        """Stop to count the attempt's time."""
+        """Stop counting the attempt's time."""
         self._seconds_before = self._seconds_spent()
         self._started = None
-
-    def _trains(self) -> bool:
-        return self._main_loop is None or self._main_loop.is_training
 
     def _seconds_spent(self) -> float:
         return self._seconds_before + (0.0 if self._started is None else self._clock() - self._started)
@@ -122,7 +119,7 @@ class StopAfter(AbstractHook):
 
     def state_dict(self) -> StateTree:
         """The iterations of all attempts so far, and their time where it is limited."""
-        # Equal runs have equal states; only who has a limit of time needs to know it.
+        # Equal runs have equal states; only a limit of time needs the time.
         seconds = None if self._minutes is None else self._seconds_spent()
         return {"iterations": self._iterations_done, "seconds": seconds}
 

@@ -1,4 +1,4 @@
-"""The status of a training in ``trace.yaml``, for trainings that no run directory records."""
+"""Keep the status of a training in ``trace.yaml``, if no run directory does."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class TrainingTraceKeys:
 class TrainingTrace(AbstractHook):
     """Keep ``trace.yaml`` up to date.
 
-    A run directory's trace is kept by the run itself; there, this hook does nothing. It serves main loops that are
-    used from Python with some directory of their own.
+    A run keeps the trace of its own directory; there, this hook does nothing. It serves main loops used from Python
+    with some other directory.
 
     Args:
         output_dir: The directory.
