@@ -265,7 +265,7 @@ def test_any_number_of_classes_can_be_drawn(count):
         [f"$class_{index}^ {'x' * index}" for index in range(count)],
         normalize=True,
         cmap="viridis",
-        size=None,
+        size=(6.4, 4.8),
     )
     figure.draw_without_rendering()
     cell = figure.axes[0].get_window_extent().width / count
@@ -277,7 +277,7 @@ def test_any_number_of_classes_can_be_drawn(count):
 def test_cells_say_share_and_count():
     """Two decimals of the share of the row, and the count; an empty row has no share."""
     figure = draw_confusion_matrix(
-        np.array([[1, 2], [0, 0]], dtype=np.int32), ["a", "b"], normalize=False, cmap="Blues", size=None
+        np.array([[1, 2], [0, 0]], dtype=np.int32), ["a", "b"], normalize=False, cmap="Blues", size=(6.4, 4.8)
     )
 
     assert [text.get_text() for text in figure.axes[0].texts] == ["0.33 / 1", "0.67 / 2", "0.00 / 0", "0.00 / 0"]
@@ -287,7 +287,7 @@ def test_cells_say_share_and_count():
 
 def test_figures_leave_nothing_behind():
     """A figure that was written is gone: no list of Matplotlib's holds it, epoch after epoch."""
-    figure = draw_confusion_matrix(np.eye(2, dtype=np.int32), ["a", "b"], normalize=True, cmap="Blues", size=None)
+    figure = draw_confusion_matrix(np.eye(2, dtype=np.int32), ["a", "b"], normalize=True, cmap="Blues", size=(6.4, 4.8))
     gone = weakref.ref(figure)
     del figure
     gc.collect()

@@ -124,11 +124,12 @@ class PlotLines(AbstractHook):
         if self._batch_count is not None and self._batch_done[stream_name] > self._batch_count:
             return
         # One transfer from the device per variable, not one per example.
-        batch = {name: np.asarray(value) if hasattr(value, "__array__") else value for name, value in values.items()}
+        for name, value in values.items():
+            values[name] = np.asarray(value) if hasattr(value, "__array__") else value
         folder = self._root / f"epoch_{self._current_epoch_id}" / stream_name
-        for index, example_id in enumerate(batch[self._id_variable][: self._example_count]):
+        for index, example_id in enumerate(values[self._id_variable][: self._example_count]):
             name = f"{example_id}_batch_{self._batch_done[stream_name]}_plot-{self.figure_suffix}.{self._out_format}"
-            write_figure(self.plot_figure(index, batch), folder / name.replace(os.sep, "___"))
+            write_figure(self.plot_figure(index, values), folder / name.replace(os.sep, "___"))
 
     def plot_figure(self, idx: int, batch_data: Batch) -> Figure:
         """Draw one example of a batch.

@@ -15,7 +15,7 @@ from emloop.errors import BatchError, ConfigError, VariableTypeError
 from emloop.types import EpochData
 
 from ._checks.arguments import at_least, extra_module
-from ._figures.figures import check_colormap, pixels_of, write_figure
+from ._figures.figures import DEFAULT_SIZE, check_colormap, pixels_of, write_figure
 from ._figures.heat_map import draw_confusion_matrix
 from ._statistics.confusion import confusion_matrix
 from .accumulate_variables import AccumulateVariables
@@ -102,7 +102,8 @@ class SaveConfusionMatrix(AccumulateVariables):
         self._figure_action = check_choice("figure_action", figure_action, self.FIGURE_ACTIONS)
         if figsize is not None and (not isinstance(figsize, (list, tuple)) or len(figsize) != 2):
             raise ConfigError(f"figsize: expected width and height in inches, e.g. [6.4, 4.8], got {figsize!r}")
-        self._size = None if figsize is None else [at_least("figsize", 0.1, length) for length in figsize]
+        width, height = (at_least("figsize", 0.1, length) for length in figsize or DEFAULT_SIZE)
+        self._size = width, height
         self._normalize = normalize
         self._cmap = check_colormap("cmap", cmap)
 
@@ -155,7 +156,7 @@ class SaveConfusionMatrix(AccumulateVariables):
 
     def _names_of_classes(self, stream_name: str, *indices: Indices) -> list[str]:
         needed = max((int(values.max()) + 1 for values in indices if values.size), default=0)
-        source, names = "the argument classes_names", self._classes_names
+        source, names = "the argument classes_names", self._classes_names  # type: str, Any
         if names is None:
             source, names = f"the dataset's {self._names_helper}", self._ask_dataset(self._names_helper)
         if names is None:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -182,7 +182,7 @@ class WriteTensorBoard(AbstractHook):
     def _observes(self, stream_name: str) -> bool:
         return self._streams is None or stream_name in self._streams
 
-    def _values(self, stream_name: str, epoch_id: int, data: Mapping[str, Any]) -> Iterator[tuple[str, Shown]]:
+    def _values(self, stream_name: str, epoch_id: int, data: MutableMapping[str, Any]) -> Iterator[tuple[str, Shown]]:
         """What to show of a stream, by tag."""
         for tag, value in self._scalars(stream_name, epoch_id, data):
             with self._tolerating(stream_name, tag):
@@ -196,7 +196,7 @@ class WriteTensorBoard(AbstractHook):
             with self._tolerating(stream_name, name):
                 yield from self._pictures_of(stream_name, name, data)
 
-    def _scalars(self, stream_name: str, epoch_id: int, data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    def _scalars(self, stream_name: str, epoch_id: int, data: MutableMapping[str, Any]) -> Iterator[tuple[str, Any]]:
         names = [name for name in data if name not in self._image_variables]
         for name in names if self._variables is None else self._variables:
             with self._tolerating(stream_name, name):
@@ -211,7 +211,7 @@ class WriteTensorBoard(AbstractHook):
                 with self._tolerating(stream_name, name):
                     yield name, self._model.get_variable(name)
 
-    def _pictures_of(self, stream_name: str, name: str, data: Mapping[str, Any]) -> Iterator[tuple[str, Shown]]:
+    def _pictures_of(self, stream_name: str, name: str, data: MutableMapping[str, Any]) -> Iterator[tuple[str, Shown]]:
         first = self._pictures.of(stream_name).get(name)
         if name in data:
             value = data[name]

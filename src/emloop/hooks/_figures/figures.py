@@ -6,7 +6,6 @@ Sizes are fixed here, so that pictures of two runs match whatever the user's Mat
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DOTS_PER_INCH = 100
-_DEFAULT_SIZE = (6.4, 4.8)
+DEFAULT_SIZE = (6.4, 4.8)
 
 
 def check_image_format(argument: str, name: str) -> str:
@@ -47,7 +46,7 @@ def check_colormap(argument: str, name: str) -> str:
     return name
 
 
-def new_figure(size: Sequence[float] | None = None) -> Figure:
+def new_figure(size: tuple[float, float] = DEFAULT_SIZE) -> Figure:
     """An empty figure.
 
     Args:
@@ -56,7 +55,7 @@ def new_figure(size: Sequence[float] | None = None) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
     from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
 
-    figure = Figure(figsize=size or _DEFAULT_SIZE, dpi=_DOTS_PER_INCH)
+    figure = Figure(figsize=size, dpi=_DOTS_PER_INCH)
     FigureCanvasAgg(figure)
     return figure
 

@@ -7,7 +7,7 @@ is left out where nobody could read it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ _CHARACTER = 0.72  # width of a digit in units of the text's size, rounded up to
 
 
 def draw_confusion_matrix(
-    matrix: npt.NDArray[np.int32], names: Sequence[str], *, normalize: bool, cmap: str, size: Sequence[float] | None
+    matrix: npt.NDArray[np.int32], names: Sequence[str], *, normalize: bool, cmap: str, size: tuple[float, float]
 ) -> Figure:
     """Draw a heat map whose cells say ``<share of the row> / <count>``.
 
@@ -88,6 +88,7 @@ def _annotate(
 
 def _cell_width(axes: Axes) -> float:
     """Width of a class's column in points, as the layout is now."""
-    axes.figure.draw_without_rendering()
+    figure: Any = axes.figure  # the whole one; there are no figures in it
+    figure.draw_without_rendering()
     left, right = axes.get_xlim()
-    return float(axes.get_window_extent().width / (right - left) * 72 / axes.figure.dpi)
+    return float(axes.get_window_extent().width / (right - left) * 72 / figure.dpi)

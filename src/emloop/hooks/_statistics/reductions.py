@@ -147,4 +147,4 @@ def gathered(name: str, values: Values) -> Scalar:
     flat = values.reshape(-1)
     if name.startswith("nan"):
         flat = _without_nan(flat)
-    return GATHERING[name](flat).item() if flat.size else math.nan  # type: ignore[no-any-return]  # what NumPy makes
+    return GATHERING[name](flat).item() if flat.size else math.nan
