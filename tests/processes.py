@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
+import shlex
 import socket
 import struct
 import subprocess
@@ -24,6 +26,18 @@ from typing import Any
 FORKING = sys.platform == "linux"
 LOOSE = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
 """Settings of Python's that a child can follow after its start."""
+
+
+EMLOOP = [sys.executable, "-P", "-m", "emloop"]
+"""The console script, which does not put its working directory first on the import path."""
+
+
+def without_shell(command: str) -> list[str]:
+    """The words of a command, if it is ``emloop`` and leaves nothing to a shell; else its call by the shell."""
+    unquoted = re.sub(r"'[^']*'|\"[^\"$`\\]*\"", "", command)
+    if re.search(r"[|&;<>()$`\\*?{}\[\]#]", unquoted) or not command.startswith("emloop "):
+        return ["bash", "-c", command]
+    return [*EMLOOP, *shlex.split(command)[1:]]
 
 
 class Processes:

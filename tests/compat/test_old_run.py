@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -159,8 +158,9 @@ CSV = """\
 class Old:
     """A directory with the old classes, the old run, and a way to run commands there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, processes) -> None:
         self.path = path
+        self._processes = processes
         self.run = path / "log" / "Toy_vibrant-cray"
         self.run.mkdir(parents=True)
         (path / "old.py").write_text(MODULE)
@@ -180,13 +180,13 @@ class Old:
 
     def emloop(self, *arguments, expect=0):
         """Run a command; the old run stays as it was."""
-        done = subprocess.run(
+        done = self._processes.run(
             [sys.executable, "-m", "emloop", *arguments],
             cwd=self.path,
             text=True,
             capture_output=True,
             check=False,
-            env={**os.environ, "COLUMNS": "200"},
+            env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
         )
         assert done.returncode == expect, done.stdout + done.stderr
         assert self.files() == self.before
@@ -199,8 +199,8 @@ class Old:
 
 
 @pytest.fixture
-def old(tmp_path):
-    return Old(tmp_path)
+def old(tmp_path, processes):
+    return Old(tmp_path, processes)
 
 
 def test_it_is_listed(old):

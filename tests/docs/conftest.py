@@ -28,7 +28,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -43,11 +42,10 @@ import pytest
 
 from emloop.utils import load_yaml, yaml_to_file
 
+from ..processes import EMLOOP, without_shell
+
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 180
-EMLOOP = [sys.executable, "-P", "-m", "emloop"]
-"""The console script, which does not put its working directory first on the import path."""
-
 SHOWN_ONLY = {"sh", "text", "json"}
 
 
@@ -150,14 +148,6 @@ class Page:
         assert missing is None, f"{where}: {missing!r} is not in the output, in this order:\n{output}"
         assert returned == status, f"{where}: ended with {returned} instead of {status}:\n{output}"
         return output
-
-
-def without_shell(command: str) -> list[str]:
-    """The words of a command, if it is ``emloop`` and leaves nothing to a shell; else its call by the shell."""
-    unquoted = re.sub(r"'[^']*'|\"[^\"$`\\]*\"", "", command)
-    if re.search(r"[|&;<>()$`\\*?{}\[\]#]", unquoted) or not command.startswith("emloop "):
-        return ["bash", "-c", command]
-    return [*EMLOOP, *shlex.split(command)[1:]]
 
 
 def merged(base: object, part: object) -> object:

@@ -7,11 +7,12 @@ import inspect
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from ..processes import without_shell
 
 for _needed in ("torch", "onnx", "onnxruntime", "onnxscript"):
     pytest.importorskip(_needed)
@@ -28,7 +29,7 @@ def blocks(language):
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_page_work(tmp_path):
+def test_the_commands_of_the_page_work(tmp_path, processes):
     """In the order of the page, beside the files that it shows; the report is the one that it shows."""
     shutil.copy(ROOT / "tests" / "docs" / "given" / "circle.py", tmp_path)
     for title, text in [*blocks("python"), *blocks("yaml")]:
@@ -37,8 +38,8 @@ def test_the_commands_of_the_page_work(tmp_path):
     environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
     said = ""
     for command in (line[2:] for _, text in blocks("sh") for line in text.splitlines() if "pip install" not in line):
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        done = processes.run(
+            without_shell(command), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         said += done.stdout + done.stderr

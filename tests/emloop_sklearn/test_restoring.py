@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -100,10 +99,10 @@ train(model, batches[10:])
 """
 
 
-def python(script, *arguments, path):
-    done = subprocess.run(
+def python(processes, script, *arguments, path):
+    done = processes.run(
         [sys.executable, "-c", script, *arguments],
-        env={**os.environ, "PYTHONPATH": str(path)},
+        env={**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -112,15 +111,15 @@ def python(script, *arguments, path):
     return done.stdout
 
 
-def test_a_process_without_the_source_trains_further_to_the_bit(tmp_path):
+def test_a_process_without_the_source_trains_further_to_the_bit(tmp_path, processes):
     """Another process, another directory, no module of the user's: the same twenty batches, the same model."""
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "my_networks.py").write_text(SOURCE)
     (tmp_path / "run").mkdir()
 
-    expected = python(PRELUDE + WITH_SOURCE, tmp_path / "run", path=tmp_path / "src")
+    expected = python(processes, PRELUDE + WITH_SOURCE, tmp_path / "run", path=tmp_path / "src")
     shutil.move(tmp_path / "run", tmp_path / "shipped")
-    found = python(PRELUDE + WITHOUT_SOURCE, tmp_path / "shipped", path=tmp_path / "nowhere")
+    found = python(processes, PRELUDE + WITHOUT_SOURCE, tmp_path / "shipped", path=tmp_path / "nowhere")
 
     assert len(expected) > 200
     assert found == expected

@@ -6,11 +6,12 @@ import inspect
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from ..processes import without_shell
 
 torch = pytest.importorskip("torch")
 
@@ -26,18 +27,19 @@ def blocks(language):
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_page_work(tmp_path):
+def test_the_commands_of_the_page_work(tmp_path, processes):
     """In the order of the page, beside the files that it shows."""
     shutil.copy(ROOT / "tests" / "docs" / "given" / "circle.py", tmp_path)
     for title, text in [*blocks("python"), *blocks("yaml")]:
         (tmp_path / title).write_text(text, encoding="utf-8")
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
     commands = [line[2:] for _, text in blocks("sh") for line in text.splitlines() if "pip install" not in line]
     commands += ["emloop check circle_torch.yaml model.class=circle_slow.Smoothed", "python circle_from_python.py"]
     said = ""
     for command in commands:
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        done = processes.run(
+            without_shell(command), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         said += done.stdout + done.stderr

@@ -1,0 +1,101 @@
+"""A forked command line cannot be told from one in a fresh interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+LOOK = """
+import atexit, json, logging, os, signal, sys, threading
+known = [name for name in ("numpy", "yaml", "emloop", "emloop.api") if name in sys.modules]
+import emloop.api
+report = {
+    "argv": sys.argv, "directory": os.getcwd(), "path": sys.path, "known": known,
+    "main": [name for name in vars() if name[0] != "_"],
+    "loaded": "numpy" in sys.modules, "setting": os.environ.get("SETTING"), "handlers": logging.root.handlers,
+    "threads": threading.active_count(), "leads": os.getpid() == os.getsid(0),
+    "signals": [str(signal.getsignal(number)) for number in (2, 15, signal.SIGCHLD, signal.SIGPIPE)],
+    "loader": type(emloop.api.__loader__).__name__, "origin": emloop.api.__spec__.origin,
+}
+atexit.register(print, json.dumps(report))
+"""
+
+
+@pytest.fixture
+def run(processes, tmp_path):
+    """Runs a program in both ways; what is the same, or what each says."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "SETTING": "on"}
+
+    def run(*arguments, **options):
+        for start in (subprocess.run, processes.run):
+            done = start(
+                [sys.executable, *arguments],
+                cwd=tmp_path,
+                env=env,
+                capture_output=True,
+                text=True,
+                check=False,
+                **options,
+            )
+            yield done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("options", [{}, {"start_new_session": True}], ids=["same-session", "own-session"])
+def test_a_process_finds_the_same_surroundings(run, options):
+    """Also the second time, when what it imports is waiting for it."""
+    for _ in "12":
+        expected, found = (json.loads(out) for _, out, _ in run("-c", LOOK, "an argument", **options))
+
+        assert expected == found
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param("1 / 0", id="error"),
+        pytest.param("raise SystemExit('enough')", id="exit-with-a-message"),
+        pytest.param("raise SystemExit(75)", id="exit-with-a-code"),
+        pytest.param("raise KeyboardInterrupt", id="interrupt"),
+        pytest.param("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", id="signal"),
+        pytest.param("import sys; print(input()); print('b', file=sys.stderr)", id="outputs"),
+        pytest.param("import threading; threading.Thread(target=print, args=['late']).start()", id="thread"),
+    ],
+)
+def test_a_process_ends_in_the_same_way(run, program):
+    """Code, outputs and traceback."""
+    expected, found = run("-c", program, input="a\n")
+
+    assert expected == found
+
+
+def test_no_two_processes_draw_the_same_numbers(processes, tmp_path):
+    """Whoever asks for no seed gets a new one."""
+    program = "import random, uuid, numpy; print(random.random(), uuid.uuid4(), numpy.random.rand())"
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    drawn = [
+        processes.run([sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True).stdout
+        for _ in range(3)
+    ]
+
+    assert len({number for line in drawn for number in line.split()}) == 9
+
+
+def test_a_process_that_runs_can_be_watched_and_killed(processes):
+    """With all that Popen offers."""
+    waiting = [sys.executable, "-c", "print('up', flush=True); input()"]
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with processes.Popen(waiting, env={**os.environ, "OMP_NUM_THREADS": "1"}, **options) as process:
+        assert process.stdout.readline() == "up\n"
+        assert process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.01)
+        process.kill()
+
+        assert process.wait(30) == -signal.SIGKILL
