@@ -52,23 +52,11 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        **dict.fromkeys(__all__, ".api"),  # unless named below
         **dict.fromkeys(("AbstractDataset", "AbstractHook", "AbstractModel"), "emloop._contracts"),
         **dict.fromkeys(("BaseDataset", "DownloadableDataset"), ".datasets"),
         **dict.fromkeys(("Batch", "EpochData", "Stream", "TimeProfile"), ".types"),
         "MainLoop": ".main_loop",
-        **dict.fromkeys(
-            (
-                "EmloopTraining",
-                "create_dataset",
-                "create_emloop_training",
-                "create_hooks",
-                "create_main_loop",
-                "create_model",
-                "create_output_dir",
-                "delete_output_dir",
-            ),
-            ".api",
-        ),
         "load_yaml": ".utils",
         "train": ".cli",
         **{

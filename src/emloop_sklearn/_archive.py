@@ -56,7 +56,7 @@ def dump(estimator: Any) -> bytes:
 
 
 def untrusted_types(archive: bytes, trusted: Collection[str] = ()) -> list[str]:
-    """Types in an archive that somebody would have to agree to first.
+    """Types in an archive that need explicit trust.
 
     Args:
         archive: What :func:`dump` returned.

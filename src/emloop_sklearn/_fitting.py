@@ -12,9 +12,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from emloop.errors import ConfigError, Problem
+from emloop.errors import BatchError, ConfigError, Problem
+from emloop.types import Batch
 
-__all__ = ["FirstGuess", "fit", "fitting_problems", "is_fitted", "last_step", "to_classes"]
+__all__ = ["FirstGuess", "array_of", "fit", "fitting_problems", "is_fitted", "last_step", "to_classes"]
 
 _Array = npt.NDArray[Any]
 
@@ -43,6 +44,18 @@ def fitting_problems(estimator: Any) -> list[Problem]:
     return [
         Problem(f"estimator: {step} has no partial_fit, so it cannot learn by batches", hints=(hint,)) for step in stuck
     ]
+
+
+def array_of(batch: Batch, name: str) -> npt.NDArray[Any]:
+    """Convert one source of a batch to an array, first axis ``B``.
+
+    Raises:
+        BatchError: If its examples differ in shape.
+    """
+    try:
+        return np.asarray(batch[name])
+    except ValueError as error:
+        raise BatchError(f"{name}: the examples of a batch must have one shape: {error}") from error
 
 
 def fit(estimator: Any, features: _Array, labels: _Array | None, classes: _Array | None) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import is_classifier, is_regressor
 
-from emloop.errors import BatchError, Problem
+from emloop.errors import BatchError, MissingVariableError, Problem
 from emloop.suggest import did_you_mean
 
-__all__ = ["compute", "output_problems"]
+__all__ = ["checked_output", "compute", "output_problems"]
 
 _Array = npt.NDArray[Any]
 
@@ -70,6 +70,21 @@ def compute(outputs: Collection[str], estimator: Any, features: _Array, labels: 
             errors = computed["predictions"].reshape(rows, -1) - labels.reshape(rows, -1)
             computed["loss"] = np.square(errors).mean(axis=1)
     return {name: computed[name] for name in outputs if name in computed}
+
+
+def checked_output(outputs: Mapping[str, Any], name: str, examples: int) -> Any:
+    """Return an output if it has a value for every example.
+
+    Raises:
+        MissingVariableError: If there is no such output.
+        BatchError: If its first axis is not ``B``.
+    """
+    if name not in outputs:
+        raise MissingVariableError(f"compute_outputs gives no {name!r}; it gives {', '.join(map(repr, outputs))}")
+    shape = np.shape(outputs[name])
+    if shape[:1] != (examples,):
+        raise BatchError(f"output {name!r}: expected {examples} values, one for every example, got shape {shape}")
+    return outputs[name]
 
 
 def _offered_by(estimator: Any) -> Mapping[str, bool]:

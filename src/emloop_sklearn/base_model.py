@@ -24,10 +24,9 @@ from emloop.seeding import current_seed
 from emloop.types import Batch, StateTree
 
 from ._archive import dump, load, require_trusted, untrusted_types
-from ._batches import array_of, checked_output
 from ._estimators import build_estimator
-from ._fitting import FirstGuess, fit, fitting_problems, is_fitted, to_classes
-from ._outputs import compute, output_problems
+from ._fitting import FirstGuess, array_of, fit, fitting_problems, is_fitted, to_classes
+from ._outputs import checked_output, compute, output_problems
 from ._parameters import follow, get_variable, parameters_of, set_variable
 from ._source import overridden_methods, why_source_is_needed
 
@@ -144,7 +143,12 @@ class BaseModel(AbstractModel):
                 self.load_state_dict(state)
             except StateError as error:
                 raise SavedModelError(f"{saved.path}: {error}") from error
-        self._check()
+        overridden = overridden_methods(type(self), BaseModel)
+        problems = [] if "fit_batch" in overridden else fitting_problems(self._estimator)
+        if "compute_outputs" not in overridden:
+            problems += output_problems(self._estimator, self._outputs, has_labels=len(self._inputs) == 2)
+        if problems:
+            raise ConfigError(problems)
 
     def create_model(self) -> Any:
         """Create the unfitted estimator; override it, with arguments of your own, which become keys of the config.
@@ -362,18 +366,3 @@ class BaseModel(AbstractModel):
                 f"create_model of {name} must return an estimator, which has get_params, got {estimator!r}"
             )
         return estimator
-
-    def _check(self) -> None:
-        """Refuse what cannot work with this estimator.
-
-        Raises:
-            ConfigError: If an output is unavailable, or the estimator cannot learn by batches.
-        """
-        overridden = overridden_methods(type(self), BaseModel)
-        problems: list[Problem] = []
-        if "fit_batch" not in overridden:
-            problems += fitting_problems(self._estimator)
-        if "compute_outputs" not in overridden:
-            problems += output_problems(self._estimator, self._outputs, has_labels=len(self._inputs) == 2)
-        if problems:
-            raise ConfigError(problems)

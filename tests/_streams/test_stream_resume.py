@@ -11,12 +11,16 @@ import pytest
 
 from emloop._state.random import RUN_SEED, random_state, restore_random_state
 from emloop._state.tree import dump_tree, equal_trees, load_tree
-from emloop._streams import StreamWrapper, pass_rng
+from emloop._streams import StreamWrapper, current_pass
 from emloop.errors import CannotResumeError, StateError
 
 BATCHES = 5
 EVENTS = 14
 """Requests of a whole run: more than two passes, the ends of epochs among them."""
+
+
+def pass_rng(stream):
+    return current_pass().rng(stream)
 
 
 @pytest.fixture(autouse=True)

@@ -62,7 +62,7 @@ class RunLock:
         """Take the lock, or fail at once.
 
         Args:
-            attempt: Number of the attempt, recorded in ``holder.json`` for whoever comes second.
+            attempt: Number of the attempt, recorded in ``holder.json`` for other processes to report.
 
         Raises:
             RunLockedError: If a process holds it, this one included; names that process.

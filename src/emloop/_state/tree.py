@@ -50,8 +50,9 @@ def dump_tree(tree: StateTree) -> tuple[bytes, bytes | None]:
     Raises:
         StateError: If something in the tree cannot be stored; names the place.
     """
-    skeleton, arrays = _take_apart(tree)
-    return dump(skeleton), safetensors.numpy.save(arrays) if arrays else None
+    arrays: dict[str, _Array] = {}
+    skeleton = dump(_encode(tree, "", 1, arrays))
+    return skeleton, safetensors.numpy.save(arrays) if arrays else None
 
 
 def load_tree(skeleton: bytes, arrays: bytes | None) -> StateTree:
@@ -61,9 +62,13 @@ def load_tree(skeleton: bytes, arrays: bytes | None) -> StateTree:
         StateError: If the bytes are not those of a state tree.
     """
     try:
-        return _put_together(parse(skeleton), safetensors.numpy.load(arrays) if arrays is not None else {})
+        rest = {} if arrays is None else safetensors.numpy.load(arrays)
+        tree = _decode(parse(skeleton), "", rest)
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise StateError(f"not a state tree: {error}") from error
+    if rest:
+        raise StateError(f"not a state tree: unreferenced arrays {', '.join(map(repr, sorted(rest)))}")
+    return tree
 
 
 def read_tree(directory: Path, skeleton: FileRecord, arrays: FileRecord | None) -> StateTree:
@@ -82,8 +87,7 @@ def copy_tree(tree: StateTree) -> StateTree:
     Raises:
         StateError: As :func:`dump_tree`.
     """
-    skeleton, arrays = _take_apart(tree)
-    return _put_together(skeleton, {name: array.copy() for name, array in arrays.items()})
+    return load_tree(*dump_tree(tree))
 
 
 def equal_trees(one: StateTree, other: StateTree) -> bool:
@@ -97,13 +101,8 @@ def equal_trees(one: StateTree, other: StateTree) -> bool:
     return dump_tree(one) == dump_tree(other)
 
 
-def _take_apart(tree: StateTree) -> tuple[Any, dict[str, _Array]]:
-    """Split a tree into its skeleton and its arrays by place: C-contiguous, of native dtypes."""
-    arrays: dict[str, _Array] = {}
-    return _encode(tree, "", 1, arrays), arrays
-
-
 def _encode(value: Any, place: str, depth: int, arrays: dict[str, _Array]) -> Any:
+    """Skeleton of a value; puts its arrays into ``arrays`` by place: C-contiguous, of native dtypes."""
     # First, since NumPy's float64 is a float and its str_ a str.
     if isinstance(value, (np.ndarray, np.generic)):
         return _encode_array(value, place, arrays)
@@ -175,19 +174,12 @@ def _without_padding(raw: _Array, dtype: np.dtype[Any]) -> _Array:
     return numbers.reshape(raw.shape)
 
 
-def _put_together(skeleton: Any, arrays: dict[str, _Array]) -> StateTree:
-    """Rebuild the tree; consumes ``arrays``.
+def _decode(value: Any, place: str, arrays: dict[str, _Array]) -> Any:
+    """Rebuild a value; takes its arrays out of ``arrays``.
 
     Raises:
         ValueError, KeyError, TypeError: If skeleton and arrays do not match.
     """
-    tree = _decode(skeleton, "", arrays)
-    if arrays:
-        raise ValueError(f"unreferenced arrays: {', '.join(map(repr, sorted(arrays)))}")
-    return tree
-
-
-def _decode(value: Any, place: str, arrays: dict[str, _Array]) -> Any:
     if isinstance(value, list):
         return [_decode(child, f"{place}/{index}", arrays) for index, child in enumerate(value)]
     if not isinstance(value, dict):

@@ -22,9 +22,8 @@ from typing import Any, Literal
 import numpy as np
 
 from emloop._state.random import current_seed
-from emloop.errors import UsageError
 
-__all__ = ["CURRENT_PASS", "Pass", "Purpose", "current_pass", "entered", "keyed_rng", "pass_rng"]
+__all__ = ["CURRENT_PASS", "Pass", "Purpose", "current_pass", "entered", "keyed_rng"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,18 +79,6 @@ def entered(reading: Pass) -> Iterator[Pass]:
         yield reading
     finally:
         CURRENT_PASS.reset(token)
-
-
-def pass_rng(stream: str) -> np.random.Generator:
-    """Generator of a stream in the current pass; the same object for every call within the pass.
-
-    Raises:
-        UsageError: Outside any pass.
-    """
-    reading = CURRENT_PASS.get()
-    if reading is None:
-        raise UsageError(f"rng of stream {stream!r}: no pass is being read here; see keyed_rng")
-    return reading.rng(stream)
 
 
 def keyed_rng(stream: str, purpose: Purpose, index: int) -> np.random.Generator:

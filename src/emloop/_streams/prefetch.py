@@ -1,7 +1,7 @@
 """Reading ahead: one thread that fills a buffer while it is allowed to.
 
-The thread works only while somebody holds a permit (the model is in code that releases the interpreter lock) and there
-is room, or while the consumer waits on an empty buffer. Otherwise it is parked. Nobody polls: both sides sleep on a
+The thread works only while a permit is held (the model is in code that releases the interpreter lock) and there is
+room, or while the consumer waits on an empty buffer. Otherwise it is parked. Nobody polls: both sides sleep on a
 queue, into which the other puts a token when it clears the ``parked`` or ``waiting`` flag.
 
 Streams that draw from global random states are read only while the consumer waits: the model draws from the same

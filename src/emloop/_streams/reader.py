@@ -101,7 +101,11 @@ class Reader:
         finally:
             CURRENT_PASS.reset(token)
         if batch is _END:
-            return self._turn()
+            self.turned = self._endless and self.batches > 0
+            self._begin(self.pass_index + 1)
+            if self._ahead or not self.turned:
+                raise StopIteration
+            return self.read()
         self.batches += 1
         self.last = batch
         return batch
@@ -190,14 +194,6 @@ class Reader:
                 "batches; main_loop.on_inexact_resume: warn goes on nevertheless"
             )
         return before if drew else None
-
-    def _turn(self) -> Batch:
-        """Go on after the end of a pass."""
-        self.turned = self._endless and self.batches > 0
-        self._begin(self.pass_index + 1)
-        if self._ahead or not self.turned:
-            raise StopIteration
-        return self.read()
 
     def _read_first(self) -> Batch:
         if self._opened is None:

@@ -36,7 +36,7 @@ class StreamWrapper:
     ``next`` raises ``StopIteration`` at the end of an epoch and goes on with the following one afterwards. A loop left
     early can be resumed by iterating again.
 
-    With a buffer, a thread reads batches ahead inside ``with stream:``, while somebody is inside
+    With a buffer, a thread reads batches ahead inside ``with stream:``, whenever code runs inside
     ``with stream.allow_buffering:`` or the consumer waits. What was read is kept when the block is left. The batches
     are the same with and without a buffer. Only one thread at a time may consume a stream.
 
@@ -145,7 +145,7 @@ class StreamWrapper:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._prefetch is not None:
-            # Do not hold up somebody who wants out at once with a batch that may never come.
+            # An interrupt must not wait for a batch that may never come.
             self._prefetch.stop(wait=not isinstance(error, (KeyboardInterrupt, SystemExit)))
 
     def empty(self) -> bool:

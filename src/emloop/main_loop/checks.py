@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from emloop._support.suggest import check_choice, did_you_mean
@@ -30,6 +31,7 @@ def policy(argument: str, value: str) -> str:
     return check_choice(f"main_loop.{argument}", value, POLICIES)
 
 
+@dataclass
 class StreamChecks:
     """Checks the batches of one stream during one epoch.
 
@@ -39,24 +41,19 @@ class StreamChecks:
         policies: Argument of the main loop, e.g. ``on_empty_batch`` → ``ignore``, ``warn`` or ``error``.
         fixed_batch_size: Size that a batch must have to be used, or ``None``.
         warned: Streams already warned about for unused sources; shared by all checks of a loop.
+        passed: Number of batches admitted so far.
     """
 
-    def __init__(
-        self,
-        stream: str,
-        inputs: Iterable[str],
-        policies: Mapping[str, str],
-        fixed_batch_size: int | None,
-        warned: set[str],
-    ) -> None:
-        self._stream = stream
-        self._inputs = frozenset(inputs)
-        self._policies = policies
-        self._fixed_batch_size = fixed_batch_size
-        self._warned = warned
+    stream: str
+    inputs: Iterable[str]
+    policies: Mapping[str, str]
+    fixed_batch_size: int | None
+    warned: set[str]
+    passed: int = 0
+
+    def __post_init__(self) -> None:
         self._known: frozenset[str] | None = None
-        self._tolerates_unequal = policies["on_unequal_lengths"] == "ignore"
-        self.passed = 0
+        self._tolerates_unequal = self.policies["on_unequal_lengths"] == "ignore"
         self._empty = 0
 
     def admit(self, batch: Batch) -> bool:
@@ -70,16 +67,16 @@ class StreamChecks:
         except (AttributeError, TypeError) as error:
             raise self._not_a_batch(batch) from error
         if not any(sizes):
-            where = f"{self.passed + self._empty}-th batch in stream `{self._stream}`"
+            where = f"{self.passed + self._empty}-th batch in stream `{self.stream}`"
             self._act("on_empty_batch", f"{where} appears to be empty ({self._empty}-th empty batch in total).")
             self._empty += 1
             return False
-        if self._fixed_batch_size is not None and sizes != {self._fixed_batch_size}:
+        if self.fixed_batch_size is not None and sizes != {self.fixed_batch_size}:
             self._log_other_size(batch)
             return False
         if len(sizes) > 1 and not self._tolerates_unequal:
             lengths = ", ".join(f"{name}: {len(value)}" for name, value in batch.items())
-            message = f"Stream `{self._stream}` provides sources of different lengths: {lengths}."
+            message = f"Stream `{self.stream}` provides sources of different lengths: {lengths}."
             self._act("on_unequal_lengths", message)
         if self._known is None or batch.keys() != self._known:
             self._check_sources(batch)
@@ -101,7 +98,7 @@ class StreamChecks:
         if len(merged) != len(batch) + len(outputs):
             common = sorted(set(batch) & set(outputs))
             raise BatchError(
-                f"stream {self._stream!r}: the model's outputs {common} are named like sources of the batch; "
+                f"stream {self.stream!r}: the model's outputs {common} are named like sources of the batch; "
                 "rename one or the other"
             )
         return merged
@@ -113,38 +110,38 @@ class StreamChecks:
             BatchError: If no batch was run and ``on_empty_stream`` is ``error``.
         """
         if self.passed == 0:
-            self._act("on_empty_stream", f"Stream `{self._stream}` appears to be empty.")
+            self._act("on_empty_stream", f"Stream `{self.stream}` appears to be empty.")
 
     def _log_other_size(self, batch: Batch) -> None:
         if logger.isEnabledFor(logging.DEBUG):
-            name, length = next((n, len(v)) for n, v in batch.items() if len(v) != self._fixed_batch_size)
+            name, length = next((n, len(v)) for n, v in batch.items() if len(v) != self.fixed_batch_size)
             logger.debug(
                 "%d-th batch in stream `%s` has variable `%s` of length %d inconsistent with "
                 "`main_loop.fixed_size` = %d",
                 self.passed,
-                self._stream,
+                self.stream,
                 name,
                 length,
-                self._fixed_batch_size,
+                self.fixed_batch_size,
             )
 
     def _check_sources(self, batch: Batch) -> None:
-        missing = sorted(self._inputs - set(batch))
+        missing = sorted(set(self.inputs) - set(batch))
         if missing:
             hints = "; ".join(did_you_mean(missing[0], batch))
             raise BatchError(
-                f"stream {self._stream!r} does not provide {', '.join(map(repr, missing))}, which the model needs; "
+                f"stream {self.stream!r} does not provide {', '.join(map(repr, missing))}, which the model needs; "
                 f"it provides: {', '.join(map(repr, batch))}" + (f"; {hints}" if hints else "")
             )
-        unused = ", ".join(map(repr, sorted(set(batch) - self._inputs)))
-        if unused and self._stream not in self._warned:
-            self._warned.add(self._stream)
-            message = f"Stream `{self._stream}` provides sources that the model does not use: {unused}."
+        unused = ", ".join(map(repr, sorted(set(batch).difference(self.inputs))))
+        if unused and self.stream not in self.warned:
+            self.warned.add(self.stream)
+            message = f"Stream `{self.stream}` provides sources that the model does not use: {unused}."
             self._act("on_unused_sources", message)
         self._known = frozenset(batch)
 
     def _act(self, argument: str, message: str) -> None:
-        action = self._policies[argument]
+        action = self.policies[argument]
         if action == "ignore":
             return
         noun = "warning" if action == "warn" else "error"
@@ -156,9 +153,9 @@ class StreamChecks:
     def _not_a_batch(self, batch: object) -> BatchError:
         if not isinstance(batch, Mapping):
             return BatchError(
-                f"stream {self._stream!r} must provide mappings of source names to examples, got {type(batch).__name__}"
+                f"stream {self.stream!r} must provide mappings of source names to examples, got {type(batch).__name__}"
             )
         odd = next(name for name, value in batch.items() if not hasattr(value, "__len__"))
         return BatchError(
-            f"stream {self._stream!r}: source {odd!r} must be a sequence of examples, got {type(batch[odd]).__name__}"
+            f"stream {self.stream!r}: source {odd!r} must be a sequence of examples, got {type(batch[odd]).__name__}"
         )

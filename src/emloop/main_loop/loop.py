@@ -16,7 +16,16 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from emloop._contracts import AbstractHook, AbstractModel, EpochAware, Prefetching, ResumeChanges, bind_run
+from emloop._contracts import (
+    REFUSED,
+    SAFE,
+    AbstractHook,
+    AbstractModel,
+    EpochAware,
+    Prefetching,
+    ResumeChanges,
+    bind_run,
+)
 from emloop._state.random import use_seed
 from emloop._streams import StreamWrapper
 from emloop._support.suggest import did_you_mean
@@ -29,12 +38,13 @@ from .commit_policy import CommitPolicy
 from .events import HookEvents
 from .interrupts import CaughtInterrupts, TrainingInterrupted
 from .record import Record
-from .resume_changes import RESUME_CHANGES
 from .streams import StreamLike, Streams
 
 __all__ = ["MainLoop"]
 
 logger = logging.getLogger(__name__)
+
+_OTHER_EPOCHS = "epochs are cut differently from here on; the result is no longer that of an unchanged run"
 
 
 class MainLoop(CaughtInterrupts):
@@ -67,7 +77,13 @@ class MainLoop(CaughtInterrupts):
     EMPTY_ACTIONS: ClassVar[Sequence[str]] = POLICIES
     UNUSED_SOURCE_ACTIONS: ClassVar[Sequence[str]] = POLICIES
     INCORRECT_CONFIG_ACTIONS: ClassVar[Sequence[str]] = POLICIES
-    resume_changes: ClassVar[ResumeChanges] = RESUME_CHANGES
+    resume_changes: ClassVar[ResumeChanges] = {
+        "seed": REFUSED,
+        "train_stream_name": "another stream trains from here on; the result is no longer that of an unchanged run",
+        "fixed_batch_size": _OTHER_EPOCHS,
+        "fixed_epoch_size": _OTHER_EPOCHS,
+        "*": SAFE,
+    }
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What a main loop reports to whoever records it."""
+"""What a main loop reports to its recorder."""
 
 from __future__ import annotations
 

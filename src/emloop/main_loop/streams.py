@@ -6,6 +6,7 @@ Their cursors are separate, so that a zeroth epoch or an extra evaluation does n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from emloop._config.unknown import no_stream
@@ -18,6 +19,7 @@ __all__ = ["StreamLike", "Streams", "stream_names"]
 StreamLike = str | StreamWrapper | Iterable[Batch]
 
 
+@dataclass
 class Streams:
     """Looks streams up in a dataset and keeps their wrappers.
 
@@ -29,20 +31,12 @@ class Streams:
         prefetch: Called with every batch that is read ahead.
     """
 
-    def __init__(
-        self,
-        dataset: object,
-        buffer: int,
-        epoch_size: Callable[[str], int],
-        profile: dict[str, list[float]] | None,
-        prefetch: Callable[[Batch], Any] | None = None,
-    ) -> None:
-        self._dataset = dataset
-        self._buffer = buffer
-        self._epoch_size = epoch_size
-        self._profile = profile
-        self._prefetch = prefetch
-        self._wrappers: dict[tuple[str, bool], StreamWrapper] = {}
+    dataset: object
+    buffer: int
+    epoch_size: Callable[[str], int]
+    profile: dict[str, list[float]] | None
+    prefetch: Callable[[Batch], Any] | None = None
+    _wrappers: dict[tuple[str, bool], StreamWrapper] = field(default_factory=dict, init=False)
 
     def get(self, name: str, *, training: bool) -> StreamWrapper:
         """The wrapper of a stream.
@@ -52,9 +46,9 @@ class Streams:
         """
         key = (name, training)
         if key not in self._wrappers:
-            method: Callable[[], Iterable[Batch]] | None = getattr(self._dataset, f"{name}_stream", None)
+            method: Callable[[], Iterable[Batch]] | None = getattr(self.dataset, f"{name}_stream", None)
             if not callable(method):
-                message = no_stream(type(self._dataset).__name__, name, stream_names(self._dataset))
+                message = no_stream(type(self.dataset).__name__, name, stream_names(self.dataset))
                 raise MissingStreamError(message)
             self._wrappers[key] = self._wrap(method, name, training=training)
         return self._wrappers[key]
@@ -95,12 +89,12 @@ class Streams:
     def _wrap(self, stream_fn: Callable[[], Iterable[Batch]], name: str | None, *, training: bool) -> StreamWrapper:
         return StreamWrapper(
             stream_fn,
-            buffer_size=self._buffer,
-            epoch_size=self._epoch_size(name) if name is not None else -1,
+            buffer_size=self.buffer,
+            epoch_size=self.epoch_size(name) if name is not None else -1,
             name=name,
-            profile=self._profile,
+            profile=self.profile,
             training=training,
-            prefetch=self._prefetch,
+            prefetch=self.prefetch,
         )
 
 

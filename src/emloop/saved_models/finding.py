@@ -46,7 +46,7 @@ def class_of_export(restore_from: str | Path) -> str | None:
     try:
         manifest = find_saved(restore_from).manifest
     except SavedModelError:
-        return None  # whoever is to restore it says what is wrong
+        return None  # restoring it will say what is wrong
     return manifest.get("restore_fallback") if manifest.get("exported") else None
 
 

@@ -26,7 +26,7 @@ from .reading import FORMAT, KIND, PROGRAM
 __all__ = ["describe_variables", "saved_model_path", "write_saved_model"]
 
 _OURS = re.compile(rf"model-[0-9a-f]{{8}}\.(json|safetensors)|{PROGRAM}(-[0-9a-f]{{8}})?|\.tmp-.*")
-"""Entries of a saved model's directory that may be removed; anything else was put there by somebody else."""
+"""Entries of a saved model's directory that may be removed; anything else is not ours."""
 
 
 def saved_model_path(log_dir: str | Path, name_suffix: str) -> Path:
