@@ -33,20 +33,23 @@ demo:
 demo-torch:
 	$(call train_digits,torch-demo,config_torch.yaml,25)
 
-# Lint, check the types and test; $(1) says which tests.
+# Lint, check the types and test; $(1) are pytest's options.
 define check_all
 @PYTHON="$(PYTHON)" tools/environment dev
 $(BIN)/ruff check .
 $(BIN)/ruff format --check .
 $(BIN)/mypy
-$(BIN)/pytest -n 2 --dist worksteal -m $(1)
+$(BIN)/pytest -n 2 --dist worksteal $(1)
 endef
 
 test:
-	$(call check_all,"not torture")
+	$(call check_all,-m "not torture")
+
+# Whole runs and frameworks are left to `make test`.
+WHOLE = compat contract docs emloop_onnx emloop_sklearn emloop_torch end_to_end examples models
 
 test-fast:
-	$(call check_all,"not torture and not slow")
+	$(call check_all,-m "not torture and not slow" --hypothesis-profile quick $(WHOLE:%=--ignore tests/%))
 
 generated:
 	@PYTHON="$(PYTHON)" tools/environment dev

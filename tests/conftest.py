@@ -16,6 +16,8 @@ from .processes import Processes
 # A busy machine may take any time for one example.
 settings.register_profile("emloop", deadline=None)
 settings.load_profile("emloop")
+# By ``make test-fast``.
+settings.register_profile("quick", settings.get_profile("emloop"), max_examples=15)
 
 
 @pytest.fixture(autouse=True)

@@ -77,6 +77,7 @@ def test_the_configuration_is_valid_before_it_is_damaged(tmp_path):
     assert [] == check(tmp_path / "config.yaml", VALID)
 
 
+@pytest.mark.slow
 @given(
     place=st.sampled_from(KEYS),
     at=st.integers(0, 40),

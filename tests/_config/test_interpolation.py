@@ -240,6 +240,7 @@ def test_all_wrong_references_come_at_once(load):
     ]
 
 
+@pytest.mark.slow
 def test_references_cannot_grow_without_bounds(load):
     """Neither long chains, nor text that doubles, nor mappings that do."""
     chain = "\n".join(f"a{n}: ${{a{n + 1}}}" for n in range(5000))

@@ -377,6 +377,7 @@ _ARGUMENTS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.sampled_from([TRAINING, _SHARED]), st.lists(_ARGUMENTS, max_size=5))
 @settings(max_examples=300)
 def test_any_changes_are_made_or_refused(tmp_path_factory, text, arguments):

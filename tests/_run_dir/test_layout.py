@@ -189,6 +189,7 @@ def test_a_root_that_cannot_be_made_is_explained(tmp_path):
         create_run_dir(tmp_path, name="x" * 300, model_name="Toy")
 
 
+@pytest.mark.slow
 def test_a_thousand_runs_started_at_once_get_different_directories(tmp_path, monkeypatch):
     """Neither processes nor threads are ever given the same directory, even under the same name."""
     monkeypatch.setenv("EMLOOP_OUTPUT_DIR_FORMAT", "run")

@@ -196,6 +196,7 @@ def test_a_failed_creation_gives_everything_back(create, directory):
 # --- kills and races ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_of_creation_leaves_no_trap(tmp_path):
     """Whatever a killed creation leaves, it is empty or known as ours, not running, and in nobody's way."""
     program = CHILD + "print('go', flush=True)\nwhile True: create(sys.argv[1]).end('done', '', exit_status=0)"
@@ -227,6 +228,7 @@ def test_a_kill_at_any_moment_of_creation_leaves_no_trap(tmp_path):
     assert len(stages) > 2, "the kills all came at the same moment"
 
 
+@pytest.mark.slow
 def test_runs_created_at_once_by_many_processes_do_not_meet(tmp_path):
     """Each gets its own directory, id and lock."""
     program = CHILD + "for _ in range(8): run = create(sys.argv[1]); run.end('done', '', exit_status=0)"

@@ -77,6 +77,7 @@ def disagreement(library: Library, module: str, name: str, cls: type) -> str | N
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_source_says_what_the_live_classes_say(package, record_property):
     """Name for name and default for default; at most one class in ten is left alone."""

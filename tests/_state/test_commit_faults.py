@@ -347,6 +347,7 @@ def test_a_kill_at_any_call_leaves_the_old_checkpoint_or_the_new_one(checkpoints
     assert outcomes.count(2) > 1
 
 
+@pytest.mark.slow
 def test_no_acknowledged_checkpoint_is_lost_to_random_kills(checkpoints, state):
     """Forty kills at random instants, each process going on where the last one was killed.
 

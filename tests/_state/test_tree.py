@@ -64,6 +64,7 @@ def same(one, other):
     return one == other
 
 
+@pytest.mark.slow
 @given(TREES)
 @settings(max_examples=300)
 def test_a_tree_comes_back_to_the_bit(tree):

@@ -122,6 +122,7 @@ histories = st.lists(
 lengths = st.lists(st.integers(0, 5), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @given(
     lengths=lengths,
     fails_at=st.none() | st.integers(0, 12),
@@ -159,6 +160,7 @@ def test_every_history_gives_the_stream_batch_by_batch(lengths, fails_at, buffer
     assert source.read <= model.handed_out + buffer_size
 
 
+@pytest.mark.slow
 @given(lengths=lengths, epoch_size=st.sampled_from([-1, 3]), stops=st.lists(st.integers(0, 6), max_size=6))
 @settings(max_examples=150)
 def test_a_run_with_a_buffer_equals_one_without(lengths, epoch_size, stops):

@@ -47,6 +47,7 @@ def read(text):
         return None, error
 
 
+@pytest.mark.slow
 @given(DOCUMENTS)
 @settings(max_examples=1000)
 def test_any_text_is_read_or_refused(text):

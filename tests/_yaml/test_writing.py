@@ -54,6 +54,7 @@ def same(one, other):
     return one == other
 
 
+@pytest.mark.slow
 @given(DATA)
 @example("- a")
 @example({"a": "b\nc\n", "d": ["e\nf"]})

@@ -263,6 +263,7 @@ main_loop: {epochs_count: 1}
 """
 
 
+@pytest.mark.slow
 def test_trainings_get_numbers_and_can_be_compared(log, tmp_path):
     """The values stand in the configurations with their types, and the listing shows what differs."""
     (tmp_path / "config.yaml").write_text(CONFIG)

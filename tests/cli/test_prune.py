@@ -250,6 +250,7 @@ def snapshot(root):
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(trees, st.integers(0, 5), st.booleans(), st.booleans())
 def test_only_runs_of_ours_are_ever_touched_and_nothing_is_ever_lost(
