@@ -21,6 +21,8 @@ import tempfile
 from pathlib import Path
 from uuid import uuid4
 
+from emloop._run_dir.config import write_config
+
 LIMIT = 0.3  # seconds of CPU for 1,000 runs
 
 MODULE = """
@@ -97,9 +99,10 @@ def make_runs(directory: Path, number: int) -> Path:
         copy = root / f"mean_run-{index:06d}"
         (copy / "checkpoints").mkdir(parents=True)
         files["run.json"] = json.dumps({**info, "run_id": uuid4().hex, "seed": index}, indent=2).encode()
-        config = files["config.yaml"].replace(b"rate: 0.1", f"rate: {(index % 100) / 100}".encode())
-        for name, content in {**files, "config.yaml": config}.items():
+        for name, content in files.items():
             (copy / name).write_bytes(content)
+        config = files["config.yaml"].decode().replace("rate: 0.1", f"rate: {(index % 100) / 100}")
+        write_config(copy / "config.yaml", config)
     return root
 
 

@@ -25,11 +25,12 @@ from emloop._config.entries import hook_entries
 from emloop._config.kinds import HOOK
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
 from emloop._registry import find_class
-from emloop._run_dir.fork import copy_commit
+from emloop._run_dir.beginnings import copy_files
+from emloop._run_dir.config import write_config
 from emloop._run_dir.info import read_info
 from emloop._run_dir.layout import create_run_dir, current_config
 from emloop._run_dir.run import Run
-from emloop._state.commit import Commit, newest_commit
+from emloop._state.commit import Commit, newest_commit, write_commit
 from emloop._state.random import seed_everything, use_seed
 from emloop._state.retention import clean_leftovers
 from emloop._support.files import atomic_write
@@ -249,12 +250,20 @@ def fork_emloop_training(
     origin = commit.path.parent.parent
     info = read_info(origin)
     directory = _make_directory(config, output_root, "Unnamed", output_dir_name)
+
+    def copied() -> tuple[int, Sequence[Mapping[str, Any]]]:
+        appended = commit.info["appended"]
+        copy_files(appended, origin, directory, saved_files(commit.load("model")))
+        components = {component: commit.load(component) for component in commit.components}
+        write_commit(directory / EL_CHECKPOINTS_DIR, commit.seq, components, commit.info)
+        return commit.seq, appended
+
     run = Run.create(
         directory,
         kind="training",
         seed=info.seed,
         parent={"run_id": info.run_id, "path": str(origin), "commit": commit.seq},
-        prepare=lambda: copy_commit(commit, origin, directory, saved_files(commit.load("model"))),
+        prepare=copied,
         **_written(config),
     )
     with _failing(run):
@@ -347,7 +356,7 @@ def _write_fallback(config: Mapping[str, Any], run: Run, model: object) -> None:
     fallback = _build.fallback_name(model)
     if fallback is not None and config["model"].get("restore_fallback") != fallback:
         described = {**config, "model": {**config["model"], "restore_fallback": fallback}}
-        atomic_write(current_config(run.directory), written(described))
+        write_config(current_config(run.directory), written(described))
 
 
 def _check_streams(main_loop: MainLoop, config: Mapping[str, Any]) -> None:

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from emloop._run_dir.info import RunInfo, read_info, write_info
-from emloop._run_dir.layout import create_run_dir, current_config, find_run, is_run_dir, iter_runs
-from emloop._run_dir.naming import safe_name
+from emloop._run_dir.layout import create_run_dir, current_config, find_run, is_run_dir, iter_runs, safe_name
 from emloop._run_dir.summary import list_runs
 from emloop.errors import ConfigError, RunDirError
 
@@ -398,12 +397,12 @@ def test_a_listing_is_sorted_by_begin_and_counts_every_run(tmp_path):
     assert [run.name for run in list_runs(tmp_path.parent, recursive=True) if run.path.parent == tmp_path]
 
 
-def test_finding_and_listing_load_no_numpy():
+def test_finding_and_listing_load_neither_numpy_nor_a_yaml_parser():
     """``emloop ls`` must be quick."""
     program = (
         "import sys\nimport emloop._run_dir.layout, emloop._run_dir.summary, emloop._run_dir.run\n"
         "import emloop.cli.ls\n"
-        "print(sorted({'numpy', 'rich', 'safetensors'} & set(sys.modules)))"
+        "print(sorted({'numpy', 'rich', 'safetensors', 'yaml'} & set(sys.modules)))"
     )
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert output == "[]\n"

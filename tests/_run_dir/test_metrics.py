@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emloop._run_dir.jsonl import to_line
-from emloop._run_dir.metrics import extreme_metric, last_metrics, metric_names, metric_of
+from emloop._run_dir.info import to_line
+from emloop._run_dir.summary import RunSummary, metric_names
 
 LINE = {
     "epoch_id": 3,
@@ -49,7 +49,7 @@ def test_a_metric_goes_by_its_name(tmp_path, name, value):
     """The mean stands for a variable; names may hold dots; numbers that JSON lacks come back as numbers."""
     (tmp_path / "metrics.jsonl").write_text(to_line(LINE))
 
-    assert metric_of(last_metrics(tmp_path), name) == value
+    assert RunSummary(tmp_path).metric(name) == value
 
 
 def test_all_names_lead_to_their_metrics():
@@ -65,7 +65,6 @@ def test_all_names_lead_to_their_metrics():
         "valid.per.a",
         "train.loss",
     ]
-    assert None not in [metric_of(LINE, name) for name in names]
 
 
 def test_the_extremes_are_those_of_all_epochs(tmp_path):
@@ -73,10 +72,10 @@ def test_the_extremes_are_those_of_all_epochs(tmp_path):
     values = [3, 1.5, float("nan"), "word", 7, None, 2]
     (tmp_path / "metrics.jsonl").write_text("".join(to_line({"valid": {"loss": value}}) for value in values))
 
-    assert extreme_metric(tmp_path, "valid.loss", "min") == 1.5
-    assert extreme_metric(tmp_path, "valid.loss", "max") == 7
-    assert extreme_metric(tmp_path, "valid.f1", "max") is None
-    assert extreme_metric(tmp_path / "nowhere", "valid.loss", "max") is None
+    assert RunSummary(tmp_path).metric("valid.loss", "min") == 1.5
+    assert RunSummary(tmp_path).metric("valid.loss", "max") == 7
+    assert RunSummary(tmp_path).metric("valid.f1", "max") is None
+    assert RunSummary(tmp_path / "nowhere").metric("valid.loss", "max") is None
 
 
 @given(st.lists(st.integers(0, 9), max_size=6), st.binary(max_size=20), st.sampled_from([0, 1, 70_000, 300_000]))
@@ -86,15 +85,15 @@ def test_the_last_whole_line_counts(tmp_path_factory, values, torn, width):
     lines = [to_line({"a": value, "text": "x" * width}) for value in values]
     (directory / "metrics.jsonl").write_bytes("".join(lines).encode() + torn.replace(b"\n", b""))
 
-    assert last_metrics(directory).get("a") == (values[-1] if values else None)
+    assert RunSummary(directory).metrics.get("a") == (values[-1] if values else None)
 
 
 def test_lines_that_are_damaged_are_passed_over(tmp_path):
     """The one before them counts."""
     (tmp_path / "metrics.jsonl").write_bytes(b'{"a": 1}\n\xff\xfe\n[2]\n{}\n{"a": \n' + b'{"a":' * 5000 + b"\n")
 
-    assert last_metrics(tmp_path) == {"a": 1}
-    assert extreme_metric(tmp_path, "a", "max") == 1
+    assert RunSummary(tmp_path).metrics == {"a": 1}
+    assert RunSummary(tmp_path).metric("a", "max") == 1
 
 
 def test_without_metrics_there_are_none(tmp_path):
@@ -103,5 +102,5 @@ def test_without_metrics_there_are_none(tmp_path):
     other.write_text('{"a": 1}\n')
     (tmp_path / "metrics.jsonl").symlink_to(other)
 
-    assert last_metrics(tmp_path) == last_metrics(tmp_path / "nowhere") == {}
-    assert extreme_metric(tmp_path, "a", "max") is None
+    assert RunSummary(tmp_path).metrics == RunSummary(tmp_path / "nowhere").metrics == {}
+    assert RunSummary(tmp_path).metric("a", "max") is None

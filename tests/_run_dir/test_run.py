@@ -18,8 +18,7 @@ import pytest
 
 from emloop import __version__
 from emloop._run_dir.append import open_append
-from emloop._run_dir.attempts import append_attempt, last_attempt, read_attempts
-from emloop._run_dir.info import read_info
+from emloop._run_dir.info import append_attempt, read_attempts, read_info
 from emloop._run_dir.layout import create_run_dir, find_run, is_run_dir
 from emloop._run_dir.run import Run, delete_run
 from emloop._run_dir.summary import RunSummary, list_runs
@@ -86,11 +85,13 @@ def test_a_new_run_holds_all_that_describes_it(create, directory):
     assert sorted(path.name for path in directory.iterdir() if path.name != "code.patch") == [
         ".lock",
         "attempts.jsonl",
+        "config.json",
         "config.source.yaml",
         "config.yaml",
         "environment.txt",
         "holder.json",
         "run.json",
+        "status.json",
         "trace.yaml",
         "train.log",
     ]
@@ -298,9 +299,10 @@ def test_a_changed_configuration_is_kept_beside_the_first(create, directory):
     create().end("stopped", "", exit_status=75)
     for attempt, text in enumerate(["model: {name: Toy}\n", "changed: 1\n", "changed: 1\n", None], start=2):
         create.reopen(config_text=text).end("stopped", "", exit_status=75)
-        assert last_attempt(directory) == attempt
+        assert read_attempts(directory)[-1]["attempt"] == attempt
     assert sorted(path.name for path in directory.glob("config*")) == [
         "config.attempt-3.yaml",
+        "config.json",
         "config.source.yaml",
         "config.yaml",
     ]
@@ -375,7 +377,7 @@ def test_attempt_numbers_survive_a_torn_history(create, directory):
     create().end("stopped", "", exit_status=75)
     path = directory / "attempts.jsonl"
     path.write_bytes(path.read_bytes() + b'{"attempt": 2, "eve')
-    assert last_attempt(directory) == 1
+    assert [record["attempt"] for record in read_attempts(directory)] == [1, 1]
     append_attempt(directory, {"attempt": 2, "event": "start"})
     assert [record["attempt"] for record in read_attempts(directory)] == [1, 1, 2]
     path.unlink()

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import emloop as el
-from emloop._run_dir.info import RunInfo, write_info
-from emloop._run_dir.jsonl import to_line
+from emloop._run_dir.info import RunInfo, to_line, write_info
 from emloop._run_dir.trace import Trace, write_trace
 
 CONFIG = "model:\n  name: Toy\n  class: nets.toy.Net\ndataset:\n  class: data.Digits\n"

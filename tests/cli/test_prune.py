@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emloop._run_dir.info import RunInfo, write_info
-from emloop._run_dir.ours import is_ours
+from emloop._run_dir.trash import is_ours
 from emloop._state.lock import RunLock
 from emloop.cli import prune_train_dirs
 from emloop.cli._runs.prune import empty_trash

@@ -1,21 +1,19 @@
-"""Run directories: creating and finding them, and what the core writes into them.
+"""Run directories: making and finding them, and all that the core writes into them.
 
-=========== =========================================================================
-layout      where a run directory is, is put and is found
-summary     what a listing shows of runs
-run         the life of one run directory: create, reopen, end, delete
-info        ``run.json``, written first
-attempts    ``attempts.jsonl``, a line per start and end of a process
-trace       ``trace.yaml``, the readable status
-flat_config ``config.yaml`` as a flat table, to compare runs by
-metrics     ``metrics.jsonl``, a line of numbers per epoch
-provenance  ``environment.txt`` and ``code.patch``
-log         ``train.log``
-append      the one way to write files that only grow
-beginnings  what a commit knows of them, and cutting back to it
-ours        what is certainly ours, and may be pruned
-trash       where pruned runs go
-=========== =========================================================================
+========== ==============================================================================
+layout     making, recognising and finding run directories
+run        the life of one: create, reopen, end, delete
+info       ``run.json``, ``attempts.jsonl``, and the JSON copies that listings read
+config     ``config.yaml`` with its copy ``config.json``, as a flat table to compare runs by
+trace      ``trace.yaml`` with its copy ``status.json``: how a run stands
+summary    what listings show of runs, ``metrics.jsonl`` included
+provenance ``environment.txt`` and ``code.patch``
+log        ``train.log``
+append     the one way to write files that only grow
+beginnings what a commit knows of them: check, cut back, copy
+trash      what may be pruned, and where it goes
+========== ==============================================================================
 
-No module here imports NumPy: ``emloop ls`` must be quick.
+No module here imports NumPy, and reading imports no YAML parser where the JSON copies are there: ``emloop ls`` must be
+quick.
 """

@@ -1,19 +1,20 @@
-"""The known beginnings of files that only grow: reading, checking and cutting back to them."""
+"""Known beginnings of append-only files: checking them, cutting back to them, copying them for a fork."""
 
 from __future__ import annotations
 
 import contextlib
 import operator
 import os
+import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from emloop._support.files import fsync_dir, open_inside, sync, write_all
 from emloop.errors import CheckpointError, RunDirError
 
-__all__ = ["APPEND", "NOTHING", "Prefix", "checked", "cut", "explained", "extend", "is_mirror"]
+__all__ = ["APPEND", "NOTHING", "Prefix", "checked", "copy_files", "cut", "explained", "extend", "is_mirror"]
 
 APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -44,23 +45,21 @@ def checked(directory: Path, record: Mapping[str, Any]) -> tuple[str, Prefix]:
     """
     try:
         name, prefix = record["name"], Prefix(operator.index(record["bytes"]), operator.index(record["crc32"]))
-        descriptor = open_inside(directory, name)
+        file = os.fdopen(open_inside(directory, name), "rb")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{directory}: {dict(record)} describes no file of the run: {error}") from error
     except OSError as error:
         raise CheckpointError(f"{directory / name}: {prefix.length} bytes are committed, but {error}") from error
-    try:
-        size = os.fstat(descriptor).st_size
+    with file:
+        size = os.fstat(file.fileno()).st_size
         if size < prefix.length:
             raise CheckpointError(
                 f"{directory / name}: {size} bytes, but {prefix.length} are committed; was it cut or replaced?"
             )
-        if extend(NOTHING, descriptor, prefix.length) != prefix:
+        if extend(NOTHING, file.fileno(), prefix.length) != prefix:
             raise CheckpointError(
                 f"{directory / name}: its first {prefix.length} bytes are not those committed; was it edited?"
             )
-    finally:
-        os.close(descriptor)
     return name, prefix
 
 
@@ -70,23 +69,19 @@ def cut(directory: Path, name: str, length: int, *, keeps: bool) -> None:
     Args:
         directory: The run directory.
         name: Name of the file.
-        length: What remains, in bytes.
-        keeps: Whether the rest is first added to what was discarded of the file before.
+        length: Bytes that remain.
+        keeps: Whether the rest is first added to the file of the same name under ``discarded/``.
 
     Raises:
         RunDirError: If it cannot be cut.
     """
-    with explained(directory / name):
-        descriptor = open_inside(directory, name, os.O_RDWR)
-        try:
-            size = os.fstat(descriptor).st_size
-            if size > length:
-                if keeps:
-                    _keep(directory, directory / _DISCARDED / name, descriptor, length, size)
-                os.ftruncate(descriptor, length)
-                sync(descriptor)
-        finally:
-            os.close(descriptor)
+    with explained(directory / name), os.fdopen(open_inside(directory, name, os.O_RDWR), "r+b") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > length:
+            if keeps:
+                _add(file.fileno(), length, size, directory, directory / _DISCARDED / name)
+            os.ftruncate(file.fileno(), length)
+            sync(file.fileno())
 
 
 def extend(prefix: Prefix, descriptor: int, end: int) -> Prefix:
@@ -97,9 +92,36 @@ def extend(prefix: Prefix, descriptor: int, end: int) -> Prefix:
     return Prefix(end, crc32)
 
 
+def copy_files(records: Iterable[Mapping[str, Any]], origin: Path, directory: Path, files: Iterable[str] = ()) -> None:
+    """Copy what belongs to a commit into a new run directory, besides the commit: append-only files as they were then,
+    and the saved models and program of the run.
+
+    Args:
+        records: The commit's records of append-only files.
+        origin: The run.
+        directory: The new run directory, without any of these files.
+        files: Names of further files that belong to the commit.
+
+    Raises:
+        RunDirError: If a file of the run cannot be copied, or is shorter than the commit says.
+    """
+    for record in records:
+        try:
+            _copy(origin, directory, record["name"], record["bytes"])
+        except RunDirError:
+            if not is_mirror(record):  # the new run says what it lacks when it begins
+                raise
+    for path in sorted(origin.iterdir()):
+        if path.is_dir() and not path.is_symlink() and (path.name.startswith("model_") or path.name == "program"):
+            shutil.copytree(path, directory / path.name, symlinks=True)
+    for name in files:
+        if not (directory / name).exists():
+            _copy(origin, directory, name)
+
+
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Let every error of the system be one of ours that names the file."""
+    """Turn every error of the system into one of ours that names the file."""
     try:
         yield
     except RunDirError:
@@ -108,19 +130,26 @@ def explained(path: Path) -> Iterator[None]:
         raise RunDirError(f"{path}: cannot be written: {error}") from error
 
 
-def _keep(directory: Path, path: Path, source: int, start: int, end: int) -> None:
-    """Add a part of a file to another one inside the run."""
+def _copy(origin: Path, directory: Path, name: str, size: int | None = None) -> None:
+    """Copy a file, or its first bytes, to the same name elsewhere; the name may lead out of neither directory."""
+    try:
+        with os.fdopen(open_inside(origin, name), "rb") as file:
+            end = os.fstat(file.fileno()).st_size if size is None else size
+            _add(file.fileno(), 0, end, directory, directory / name)
+    except (OSError, ValueError) as error:
+        raise RunDirError(f"{origin}: cannot copy {name!r}: {error}") from error
+
+
+def _add(source: int, start: int, end: int, directory: Path, path: Path) -> None:
+    """Add a part of a file to another one, which is made if it is missing, inside a directory."""
     # The run may come from a stranger, and a link in it lead anywhere.
     if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(directory)):
         raise RunDirError(f"{path}: a link leads out of the run; remove the link")
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, APPEND, 0o666)
-    try:
+    with os.fdopen(os.open(path, APPEND, 0o666), "ab") as file:
         for chunk in _chunks(source, start, end):
-            write_all(descriptor, chunk)
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
+            write_all(file.fileno(), chunk)
+        sync(file.fileno())
     fsync_dir(path.parent)
 
 

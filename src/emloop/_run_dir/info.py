@@ -1,29 +1,51 @@
-"""``run.json``: what a run is. Written once, before anything else, so that whatever follows is known to be ours."""
+"""What a run says of itself: ``run.json``, ``attempts.jsonl``, and YAML files with a JSON copy.
+
+``run.json`` is written once, before anything else, so that whatever follows is known to be ours. ``attempts.jsonl`` has
+a line per start and end of a process, and is never cut back: what a resumed run undoes has happened all the same.
+
+A YAML file is for people, and the truth; its JSON copy spares listings the parser. The copy counts only while it holds
+the hash of the YAML file as it is, so that neither an edit nor a kill between the two writes can make it lie.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import math
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 from uuid import uuid4
 
-from emloop import __version__
-from emloop._support.files import atomic_write
-from emloop.constants import EL_CONFIG_FILE, EL_RUN_FILE
+from emloop import __version__, _yaml
+from emloop._support.files import atomic_write, fsync_dir, read_small, sync, write_all
+from emloop.constants import EL_ATTEMPTS_FILE, EL_CONFIG_FILE, EL_RUN_FILE
 from emloop.errors import RunDirError
 
-from .reading import read_small
-
-__all__ = ["FORMAT", "Kind", "RunInfo", "read_info", "write_info"]
+__all__ = [
+    "FORMAT",
+    "Kind",
+    "RunInfo",
+    "append_attempt",
+    "read_attempts",
+    "read_info",
+    "read_yaml",
+    "to_line",
+    "write_info",
+    "write_yaml",
+]
 
 FORMAT = 1
 """Version of the layout of run directories; a reader refuses a larger one."""
 
 Kind = Literal["training", "evaluation"]
+
+T = TypeVar("T")
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -36,12 +58,12 @@ class RunInfo:
         kind: Whether the run trains or evaluates.
         seed: The run's only seed.
         command: The command line that created it.
-        parent: Where its state comes from, for a fork or an evaluation: ``run_id``, ``path`` and ``commit``, as far as
-            they are known. The path is a hint for people: runs may be moved.
+        parent: Origin of its state, for a fork or an evaluation: ``run_id``, ``path`` and ``commit``, as far as known.
+            The path is a hint for people: runs may be moved.
         config: Name of the file with the configuration as resolved.
         config_source: Name of the file with the configuration as written, if there was a file.
         run_id: Tells this run from all others, wherever it is copied.
-        created: When, in UTC.
+        created: Moment of creation, in UTC.
         format: Version of the directory's layout.
         emloop: Version of emloop.
     """
@@ -60,18 +82,7 @@ class RunInfo:
 
 def write_info(directory: Path, info: RunInfo) -> None:
     """Write ``run.json``, whole or not at all."""
-    description = {
-        "run_id": info.run_id,
-        "kind": info.kind,
-        "format": info.format,
-        "emloop": info.emloop,
-        "created": info.created.isoformat(),
-        "command": list(info.command),
-        "seed": info.seed,
-        "parent": None if info.parent is None else dict(info.parent),
-        "config": info.config,
-        "config_source": info.config_source,
-    }
+    description = asdict(info) | {"created": info.created.isoformat()}
     atomic_write(directory / EL_RUN_FILE, json.dumps(description, indent=2) + "\n")
 
 
@@ -94,41 +105,139 @@ def read_info(directory: Path) -> RunInfo:
 def _parse(description: Any) -> RunInfo:
     if not isinstance(description, dict):
         raise TypeError(f"expected a mapping, got {type(description).__name__}")
-    version = _typed(description, "format", int)
+
+    def typed(key: str, kind: type[T]) -> T:
+        value = description.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise TypeError(f"{key!r} is {value!r:.100}")
+        return value
+
+    version, kind, parent = typed("format", int), typed("kind", str), description.get("parent")
     if version > FORMAT:
         raise ValueError(f"its format is {version}, this emloop knows {FORMAT}; a newer emloop can read it")
-    created = datetime.fromisoformat(_typed(description, "created", str))
-    parent = description.get("parent")
+    if kind not in get_args(Kind):
+        raise ValueError(f"its kind is {kind!r:.100}")
+    config, source = typed("config", str), description.get("config_source")
+    for name in (config, source):
+        # A copied directory must not make its reader open a file outside of it.
+        if name is not None and not _FILE_NAME.fullmatch(str(name)):
+            raise ValueError(f"{name!r:.100} is no name of a file in it")
+    created = datetime.fromisoformat(typed("created", str))
     return RunInfo(
-        kind=_kind(_typed(description, "kind", str)),
-        seed=_typed(description, "seed", int),
-        command=tuple(map(str, _typed(description, "command", list))),
+        kind=kind,  # type: ignore[arg-type]  # one of the words, as was checked above
+        seed=typed("seed", int),
+        command=tuple(map(str, typed("command", list))),
         parent=parent if isinstance(parent, dict) else None,
-        config=_file_name(_typed(description, "config", str)),
-        config_source=None if description.get("config_source") is None else _file_name(description["config_source"]),
-        run_id=_typed(description, "run_id", str),
+        config=config,
+        config_source=None if source is None else str(source),
+        run_id=typed("run_id", str),
         created=created if created.tzinfo else created.replace(tzinfo=UTC),
         format=version,
-        emloop=_typed(description, "emloop", str),
+        emloop=typed("emloop", str),
     )
 
 
-def _typed(description: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
-    value = description.get(key)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{key!r} is {value!r:.100}")
-    return value
+def append_attempt(directory: Path, record: Mapping[str, Any]) -> None:
+    """Add a line to ``attempts.jsonl``, and return when it is durable.
+
+    Args:
+        directory: The run directory.
+        record: At least ``attempt`` (its number, from 1) and ``event`` (``start`` or ``end``).
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(directory / EL_ATTEMPTS_FILE, flags, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        # A crash may have torn the last line; this one must not be joined to it.
+        is_torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        write_all(descriptor, b"\n" * is_torn + to_line(record).encode())
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+    if not size:
+        fsync_dir(directory)
 
 
-def _kind(word: str) -> Kind:
-    for kind in get_args(Kind):
-        if word == kind:
-            return kind  # type: ignore[no-any-return]  # get_args loses the literal
-    raise ValueError(f"its kind is {word!r:.100}")
+def read_attempts(directory: Path) -> list[dict[str, Any]]:
+    """All whole records of ``attempts.jsonl``, oldest first; none if the file is missing or cannot be read."""
+    records = []
+    with contextlib.suppress(OSError):
+        for line in read_small(directory / EL_ATTEMPTS_FILE).splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                record = json.loads(line)
+                if isinstance(record, dict) and isinstance(record.get("attempt"), int):
+                    records.append(record)
+    return records
 
 
-def _file_name(name: Any) -> str:
-    # A copied directory must not make its reader open a file outside of it.
-    if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
-        raise ValueError(f"{name!r:.100} is no name of a file in it")
-    return name
+def to_line(record: Mapping[str, Any]) -> str:
+    """A record as one line of strict JSON, with its line end.
+
+    What JSON has no number for is written as text that ``float`` reads: ``"nan"``, ``"inf"``, ``"-inf"``.
+
+    Args:
+        record: Nested mappings and lists of ``None``, ``bool``, ``int``, ``float``, ``str`` and NumPy's scalars.
+
+    Raises:
+        TypeError: If the record holds anything else.
+    """
+    return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case float():
+            return float(value) if math.isfinite(value) else str(float(value))
+        case None | bool() | int() | str():
+            return value
+    scalar = getattr(value, "item", None)
+    if scalar is None:
+        raise TypeError(f"a line of JSON cannot hold {value!r}")
+    return _plain(scalar())
+
+
+def write_yaml(path: Path, text: str, copy: str, data: Any) -> None:
+    """Write a YAML file, then its JSON copy.
+
+    Args:
+        path: The file.
+        text: Its content.
+        copy: Name of the copy, in the same directory.
+        data: What the text says; a copy that JSON cannot hold exactly is left out.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    atomic_write(path, text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    try:
+        written = json.dumps({"of": path.name, "sha256": digest, "data": data}, indent=2, allow_nan=False)
+        is_exact = json.loads(written)["data"] == data
+    except (TypeError, ValueError):
+        is_exact = False
+    if is_exact:
+        atomic_write(path.with_name(copy), written + "\n")
+    else:
+        path.with_name(copy).unlink(missing_ok=True)
+
+
+def read_yaml(path: Path, copy: str) -> Any:
+    """What a YAML file of a run says, read from its JSON copy where that is up to date.
+
+    Raises:
+        OSError: If the YAML file cannot be read.
+        ConfigError: If it is not YAML that we accept.
+    """
+    text = read_small(path)
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+        found = json.loads(read_small(path.with_name(copy)))
+        if found["sha256"] == hashlib.sha256(text).hexdigest():
+            return found["data"]
+    return _yaml.load(text, os.fspath(path))

@@ -1,28 +1,38 @@
-"""Where run directories are: making a new one, telling one from other directories, finding one."""
+"""Run directories among others: making, recognising and finding them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path, PurePath
 
 from emloop._support.files import fsync_dir
+from emloop._support.names import random_name
 from emloop._support.suggest import did_you_mean
-from emloop.constants import EL_ATTEMPTS_FILE, EL_CONFIG_FILE, EL_LOG_FILE, EL_RUN_FILE, EL_TRACE_FILE
-from emloop.errors import RunDirError
+from emloop.constants import (
+    EL_ATTEMPTS_FILE,
+    EL_CONFIG_FILE,
+    EL_DEFAULT_OUTPUT_DIR_FORMAT,
+    EL_ENVIRONMENT_FILE,
+    EL_LOG_FILE,
+    EL_OUTPUT_DIR_FORMAT_VARIABLE,
+    EL_PATCH_FILE,
+    EL_RUN_FILE,
+    EL_STATUS_FILE,
+    EL_TRACE_FILE,
+)
+from emloop.errors import ConfigError, Problem, RunDirError
 
 from .info import read_info
-from .naming import new_name
 from .trace import read_trace
 
 __all__ = [
     "DESCRIPTIONS",
-    "ENVIRONMENT_FILE",
-    "PATCH_FILE",
+    "LATEST",
     "TEMPORARY",
     "create_run_dir",
     "current_config",
@@ -30,27 +40,36 @@ __all__ = [
     "is_run_dir",
     "iter_runs",
     "made_here",
+    "make_numbered",
     "only_locked",
+    "safe_name",
 ]
 
 LATEST = "@"
 
 TEMPORARY = ".tmp-"
-"""How the names of files begin that are being written."""
-
-ENVIRONMENT_FILE = "environment.txt"
-PATCH_FILE = "code.patch"
+"""Beginning of the names of files that are being written."""
 
 _LOCK_FILES = frozenset({".lock", "holder.json"})
 
-DESCRIPTIONS = frozenset(
-    {EL_ATTEMPTS_FILE, EL_LOG_FILE, EL_RUN_FILE, EL_TRACE_FILE, ENVIRONMENT_FILE, PATCH_FILE, *_LOCK_FILES}
-)
-"""Files that tell of a run, beside its configurations; what else there is are results."""
+DESCRIPTIONS = _LOCK_FILES | {
+    EL_ATTEMPTS_FILE,
+    EL_ENVIRONMENT_FILE,
+    EL_LOG_FILE,
+    EL_PATCH_FILE,
+    EL_RUN_FILE,
+    EL_STATUS_FILE,
+    EL_TRACE_FILE,
+}
+"""Files that describe a run, besides its configurations; all others are results."""
 
 _ATTEMPT_CONFIG = re.compile(r"config\.attempt-([1-9]\d*)\.yaml")
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_UNSAFE = re.compile(r"[^\w.+-]+")
+_LONGEST = 120
+"""Bytes of a model's name that are kept: file systems take names of 255 bytes, and something is appended."""
 _LISTED = 10
-"""How many names an error shows at most."""
+"""Number of names that an error shows at most."""
 
 _made: dict[tuple[int, int], Path] = {}
 """Device and inode of every run directory that this process has made, and its absolute path."""
@@ -60,11 +79,11 @@ def create_run_dir(root: Path | str, *, name: str | None, model_name: str) -> Pa
     """Make a new, empty run directory; no two processes are ever given the same new one.
 
     Args:
-        root: Where run directories live; made with its parents if it is missing.
-        name: Its name under the root, which may have several parts; an empty directory of that name is taken as it is,
-            and so is one where a process was killed that had just begun to create a run.
+        root: Directory of runs; made with its parents if it is missing.
+        name: Its name under the root, which may have several parts. An empty directory of that name is taken as it is,
+            and so is one that a killed process has left on the point of creating a run.
             ``None``: a name after ``EMLOOP_OUTPUT_DIR_FORMAT``; if taken, with ``_1``, ``_2``, … appended.
-        model_name: What the template's ``{model_name}`` stands for; made fit for a file name.
+        model_name: Value of the template's ``{model_name}``; made fit for a file name.
 
     Returns:
         The directory: ``root`` joined with the name.
@@ -74,14 +93,37 @@ def create_run_dir(root: Path | str, *, name: str | None, model_name: str) -> Pa
             directory cannot be made.
         ConfigError: If the template is wrong.
     """
-    directory = _below(Path(root), new_name(model_name) if name is None else name)
+    root = Path(root)
+    numbered = name is None
+    name = _new_name(model_name) if name is None else name
+    path = PurePath(name)
+    if path.is_absolute() and path.is_relative_to(root.absolute()):
+        path = path.relative_to(root.absolute())
+    if path.is_absolute() or ".." in path.parts:
+        raise RunDirError(f"{name!r} leads out of {root}; to put runs elsewhere, use --output_root")
+    if not path.parts or not name.isprintable():
+        raise RunDirError(f"{name!r} is no name for a run directory")
+    directory = root / path
     try:
         _make_directories(directory.parent)
-        return _make_numbered(directory) if name is None else _make_named(directory)
+        return make_numbered(directory, _make) if numbered else _make_named(directory)
     except RunDirError:
         raise
     except OSError as error:
         raise RunDirError(f"{directory}: cannot make this run directory: {error}") from error
+
+
+def make_numbered(directory: Path, make: Callable[[Path], None] = Path.mkdir) -> Path:
+    """Make a directory, with ``_1``, ``_2``, … appended to its name if that is taken."""
+    candidate, taken = directory, 0
+    while True:
+        try:
+            make(candidate)
+        except FileExistsError:
+            taken += 1
+            candidate = directory.with_name(f"{directory.name}_{taken}")
+        else:
+            return candidate
 
 
 def made_here(directory: Path) -> bool:
@@ -91,29 +133,35 @@ def made_here(directory: Path) -> bool:
     return _made.get((status.st_dev, status.st_ino)) == directory.absolute()
 
 
+def safe_name(text: str) -> str:
+    """The text as part of a file name: no separators, no white space, no leading dot or dash, not too long."""
+    name = _UNSAFE.sub("_", text).encode()[:_LONGEST].decode(errors="ignore").lstrip(".-")
+    return name or "Unnamed"
+
+
 def is_run_dir(directory: Path) -> bool:
     """Whether a directory is a run of ours, however broken.
 
-    That is: it has a ``run.json``; or, as emloop 0.2 left it, a ``config.yaml`` beside a trace or a log; or nothing
-    but a lock, which is where a process was killed that had just begun to create the run.
+    A run has a ``run.json``; or, as emloop 0.2 left it, a ``config.yaml`` beside a trace or a log; or nothing but a
+    lock, if its process was killed on the point of creating it.
     """
-    if _exists(directory / EL_RUN_FILE):
+    if os.path.lexists(directory / EL_RUN_FILE):
         return True
-    if _exists(directory / EL_CONFIG_FILE):
-        return _exists(directory / EL_TRACE_FILE) or _exists(directory / EL_LOG_FILE)
+    if os.path.lexists(directory / EL_CONFIG_FILE):
+        return os.path.lexists(directory / EL_TRACE_FILE) or os.path.lexists(directory / EL_LOG_FILE)
     try:
-        return _exists(directory / ".lock") and only_locked(directory)
+        return os.path.lexists(directory / ".lock") and only_locked(directory)
     except OSError:
         return False
 
 
 def only_locked(directory: Path) -> bool:
-    """Whether there is nothing in a directory but what a process leaves that wants to create a run in it."""
+    """Whether a directory holds nothing but what a process leaves there before it creates a run."""
     return all(entry.name in _LOCK_FILES or entry.name.startswith(TEMPORARY) for entry in directory.iterdir())
 
 
 def iter_runs(root: Path, *, recursive: bool = False) -> Iterator[Path]:
-    """The run directories in a directory, sorted by name; hidden ones and what cannot be read are left out.
+    """The run directories in a directory, sorted by name, without hidden and unreadable ones.
 
     Args:
         root: Where to look; not itself taken for a run.
@@ -130,7 +178,7 @@ def iter_runs(root: Path, *, recursive: bool = False) -> Iterator[Path]:
 
 
 def find_run(spec: str, root: Path | str) -> Path:
-    """The run that somebody means.
+    """Find the run that somebody means.
 
     Args:
         spec: Path of a run directory or of a ``config.yaml`` in one; or the beginning of a run's name under the root;
@@ -148,7 +196,9 @@ def find_run(spec: str, root: Path | str) -> Path:
         path = path.parent
     if spec and is_run_dir(path):
         return path
-    runs = {str(run.relative_to(root)): run for run in iter_runs(root, recursive=True)} if _is_directory(root) else {}
+    runs: dict[str, Path] = {}
+    with contextlib.suppress(RunDirError):
+        runs = {str(run.relative_to(root)): run for run in iter_runs(root, recursive=True)}
     matches = [name for name in runs if spec and name.startswith(spec)]
     if spec in runs or len(matches) == 1:
         return runs[spec if spec in runs else matches[0]]
@@ -160,42 +210,43 @@ def find_run(spec: str, root: Path | str) -> Path:
 
 
 def current_config(directory: Path, attempt: int | None = None) -> Path:
-    """The configuration that a run is in: ``config.attempt-N.yaml`` with the largest ``N``, else ``config.yaml``.
+    """The present configuration of a run: ``config.attempt-N.yaml`` with the largest ``N``, else ``config.yaml``.
 
     Args:
         directory: The run directory.
-        attempt: Which attempt's configuration is meant instead; later ones do not count.
+        attempt: Look for the configuration of this attempt instead; later ones do not count.
     """
     with os.scandir(directory) as entries:
-        # Most names are none, and a pattern takes longer to say so.
+        # Few names begin so, and the pattern takes longer to say no.
         names = [entry.name for entry in entries if entry.name.startswith("config.attempt-")]
-    attempts = [match for name in names if (match := _ATTEMPT_CONFIG.fullmatch(name))]
-    if attempt is not None:
-        attempts = [match for match in attempts if int(match[1]) <= attempt]
-    return directory / (max(attempts, key=lambda match: int(match[1]))[0] if attempts else EL_CONFIG_FILE)
+    numbers = [int(match[1]) for name in names if (match := _ATTEMPT_CONFIG.fullmatch(name))]
+    latest = max((number for number in numbers if attempt is None or number <= attempt), default=None)
+    return directory / (EL_CONFIG_FILE if latest is None else f"config.attempt-{latest}.yaml")
 
 
-def _below(root: Path, name: str) -> Path:
-    path = PurePath(name)
-    if path.is_absolute() and path.is_relative_to(root.absolute()):
-        path = path.relative_to(root.absolute())
-    if path.is_absolute() or ".." in path.parts:
-        raise RunDirError(f"{name!r} leads out of {root}; to put runs elsewhere, use --output_root")
-    if not path.parts or not name.isprintable():
-        raise RunDirError(f"{name!r} is no name for a run directory")
-    return root / path
+def _new_name(model_name: str) -> str:
+    """Fill in the template of names; another call may return another name.
 
+    The template may use ``{model_name}``, ``{random_name}`` and ``{timestamp}`` (local time, to the second).
+    """
+    template = os.environ.get(EL_OUTPUT_DIR_FORMAT_VARIABLE) or EL_DEFAULT_OUTPUT_DIR_FORMAT
+    fields = {
+        "model_name": safe_name(model_name),
+        "random_name": random_name(),
+        "timestamp": datetime.now().astimezone().strftime("%Y-%m-%d-%H-%M-%S"),
+    }
 
-def _make_numbered(directory: Path) -> Path:
-    candidate, taken = directory, 0
-    while True:
-        try:
-            _make(candidate)
-        except FileExistsError:
-            taken += 1
-            candidate = directory.with_name(f"{directory.name}_{taken}")
-        else:
-            return candidate
+    def wrong(message: str, *hints: str) -> ConfigError:
+        hints = (*hints, "it may use {model_name}, {random_name} and {timestamp}")
+        return ConfigError(Problem(message, path=EL_OUTPUT_DIR_FORMAT_VARIABLE, hints=hints))
+
+    # Not str.format: its fields reach attributes, and the template comes from the environment.
+    for name in _FIELD.findall(template):
+        if name not in fields:
+            raise wrong(f"unknown field {{{name}}} in {template!r}", *did_you_mean(name, fields))
+    if re.search("[{}]", _FIELD.sub("", template)):
+        raise wrong(f"a brace without its partner in {template!r}")
+    return _FIELD.sub(lambda match: fields[match[1]], template)
 
 
 def _make_named(directory: Path) -> Path:
@@ -233,13 +284,12 @@ def _entries(directory: Path | str) -> list[os.DirEntry[str]]:
 
 def _runs_among(entries: Iterable[os.DirEntry[str]], *, recursive: bool) -> Iterator[Path]:
     for entry in entries:
-        if entry.name.startswith(".") or not _is_directory(entry):
-            continue
-        path = Path(entry.path)
-        if is_run_dir(path):
-            yield path
-        elif recursive and not entry.is_symlink():
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if entry.name.startswith(".") or not entry.is_dir():
+                continue
+            if is_run_dir(path := Path(entry.path)):
+                yield path
+            elif recursive and not entry.is_symlink():
                 yield from _runs_among(_entries(path), recursive=True)
 
 
@@ -252,7 +302,7 @@ def _latest_training(root: Path) -> Path:
 
 def _training_begin(run: Path) -> datetime | None:
     """When a training was created; ``None`` for an evaluation, and for what is too broken to say."""
-    if not _exists(run / EL_RUN_FILE):
+    if not os.path.lexists(run / EL_RUN_FILE):
         return read_trace(run).begin
     try:
         info = read_info(run)
@@ -264,18 +314,3 @@ def _training_begin(run: Path) -> datetime | None:
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:_LISTED])
     return f"{shown}, and {len(names) - _LISTED} more" if len(names) > _LISTED else shown
-
-
-def _exists(path: Path) -> bool:
-    try:
-        path.lstat()
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _is_directory(path: Path | os.DirEntry[str]) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False

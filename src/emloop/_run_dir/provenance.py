@@ -1,30 +1,42 @@
 """What a run was made of: versions and machine, installed distributions, state of the source code.
 
-The environment's variables are not recorded, they hold secrets; the ones that set thread counts are the exception.
+Environment variables may hold secrets and are not recorded, except those that set thread counts.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions, entry_points
 from pathlib import Path
 from threading import Timer
-from typing import Any
+from typing import Any, TypeAlias
 
 from emloop import __version__
+from emloop._support.files import read_small
+from emloop.constants import EL_ENVIRONMENT_FILE, EL_PATCH_FILE
 
-__all__ = ["code_patch", "environment", "installed_distributions"]
+from .info import read_attempts
+
+__all__ = ["Facts", "code_facts", "code_patch", "environment", "environment_facts", "installed_distributions"]
+
+Facts: TypeAlias = dict[str, Any]
+"""What runs are compared by, flat."""
 
 MAX_PATCH_BYTES = 1_000_000
 """Of a longer ``git diff`` only the beginning is kept, and the patch says so."""
 
 GIT_SECONDS = 10.0
-"""How long git may take, e.g. on a slow network share, before the run starts without its answer."""
+"""Time that git may take, e.g. on a slow network share, before the run starts without its answer."""
+
+_SHOWN = 12
+"""Characters of a hash that people can tell apart."""
 
 _THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
@@ -47,7 +59,7 @@ _GIT = (
 
 
 def environment() -> dict[str, Any]:
-    """What may change a run's numbers although its configuration stays the same.
+    """Describe what may change a run's numbers although its configuration stays the same.
 
     Returns:
         ``python``, ``platform`` and ``cpus`` (that this process may use); ``versions``: emloop, and whatever it and the
@@ -74,6 +86,19 @@ def installed_distributions() -> str:
     return "".join(line for _, line in sorted(found.items()))
 
 
+def environment_facts(run: Path) -> Facts:
+    """Machine, versions and thread limits of a run's latest attempt, and all distributions that were installed.
+
+    Whatever is missing or damaged is left out, as by :func:`code_facts`.
+    """
+    pairs = [line.decode(errors="replace").partition("==") for line in _lines(run / EL_ENVIRONMENT_FILE)]
+    facts: Facts = {name: version for name, equals, version in pairs if equals}
+    latest = [record["environment"] for record in read_attempts(run) if isinstance(record.get("environment"), dict)]
+    for name, value in (latest[-1] if latest else {}).items():
+        facts |= value if isinstance(value, Mapping) else {name: value}
+    return facts
+
+
 def code_patch(directory: Path) -> bytes | None:
     """Commit, branch and uncommitted changes of the repository around a directory, as ``git apply`` takes them.
 
@@ -95,6 +120,25 @@ def code_patch(directory: Path) -> bytes | None:
     else:
         changes = diff
     return b"# commit " + head + b"# branch " + branch + changes
+
+
+def code_facts(run: Path) -> Facts:
+    """``commit`` and ``branch`` of a run's code, and a hash of its ``uncommitted changes``."""
+    header: list[str] = []
+    lines = _lines(run / EL_PATCH_FILE)
+    while lines and lines[0].startswith(b"# ") and len(header) < 2:
+        header.append(lines.pop(0).decode(errors="replace").removeprefix("# "))
+    facts: Facts = dict(line.split(" ", 1) for line in header if " " in line)
+    if facts:
+        changes = b"\n".join(lines).strip()
+        facts["uncommitted changes"] = hashlib.sha256(changes).hexdigest()[:_SHOWN] if changes else None
+    return facts
+
+
+def _lines(path: Path) -> list[bytes]:
+    with contextlib.suppress(OSError):
+        return read_small(path).splitlines()
+    return []
 
 
 def _git(directory: Path, *arguments: str) -> bytes | None:
@@ -119,34 +163,25 @@ def _git(directory: Path, *arguments: str) -> bytes | None:
 
 @cache
 def _versions() -> Mapping[str, str]:
-    return dict(sorted({**dict(_backend_versions()), "emloop": __version__}.items()))
-
-
-def _backend_versions() -> Iterator[tuple[str, str]]:
+    """Versions of emloop, the installed backends and their direct requirements."""
     providers: dict[str, set[str]] = {"emloop": set()}
     for backend in entry_points(group="emloop.backends"):
         if backend.dist is not None:
             providers.setdefault(backend.dist.name, set()).add(backend.name)
+    found = {"emloop": __version__}
     for provider, extras in providers.items():
-        dist = _distribution(provider)
-        if dist is not None:
-            yield dist.metadata["Name"], dist.metadata["Version"]
-            for name in _required(dist.requires or (), extras):
-                required = _distribution(name)
-                if required is not None:
-                    yield required.metadata["Name"], required.metadata["Version"]
+        for dist in _with_requirements(provider, extras):
+            found.setdefault(dist.metadata["Name"], dist.metadata["Version"])
+    return dict(sorted(found.items()))
 
 
-def _required(requirements: Iterable[str], extras: set[str]) -> Iterator[str]:
-    """Names of the distributions that are needed always, or for one of the extras."""
-    for requirement in requirements:
-        name, extra = _REQUIREMENT.match(requirement), _EXTRA.search(requirement)
-        if name and (extra is None or extra[1] in extras):
-            yield name[1]
-
-
-def _distribution(name: str) -> Distribution | None:
-    try:
-        return distribution(name)
-    except PackageNotFoundError:
-        return None
+def _with_requirements(name: str, extras: set[str]) -> Iterator[Distribution]:
+    """A distribution, and those that it needs always or for one of the extras, as far as they are installed."""
+    with contextlib.suppress(PackageNotFoundError):
+        dist = distribution(name)
+        yield dist
+        for requirement in dist.requires or ():
+            required, extra = _REQUIREMENT.match(requirement), _EXTRA.search(requirement)
+            if required and (extra is None or extra[1] in extras):
+                with contextlib.suppress(PackageNotFoundError):
+                    yield distribution(required[1])

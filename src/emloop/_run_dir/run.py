@@ -1,7 +1,9 @@
 """The life of one run directory: created once, reopened by every further attempt, ended by each.
 
-Order matters to whoever looks after a crash: the lock first, then ``run.json``, so that a directory is known to be
-ours before anything else stands in it; at the end the attempt's line, then the trace, then the lock.
+The order of writing decides what is seen after a crash. The lock comes first, then ``run.json``, so that a directory is
+known to be ours before anything else stands in it. An attempt begins with the trace, then its line in
+``attempts.jsonl``, and ends with its line, then the trace, then the lock: a run that was killed in between is never
+taken for one that its last attempt has not touched.
 """
 
 from __future__ import annotations
@@ -15,40 +17,38 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from emloop._state.lock import RunLock
-from emloop._support.files import atomic_write
+from emloop._support.files import atomic_write, read_small
 from emloop.constants import (
     EL_ATTEMPTS_FILE,
     EL_CHECKPOINTS_DIR,
     EL_CONFIG_BASES_DIR,
     EL_CONFIG_FILE,
     EL_CONFIG_SOURCE_FILE,
+    EL_ENVIRONMENT_FILE,
     EL_METRICS_FILE,
+    EL_PATCH_FILE,
     EL_TRACE_FILE,
 )
 from emloop.errors import EmloopError, RunDirError
 
 from .append import AppendFiles, open_append
-from .attempts import append_attempt, last_attempt
-from .info import Kind, RunInfo, read_info, write_info
-from .jsonl import to_line
-from .layout import ENVIRONMENT_FILE, PATCH_FILE, TEMPORARY, current_config, made_here, only_locked
+from .config import write_config
+from .info import Kind, RunInfo, append_attempt, read_attempts, read_info, to_line, write_info
+from .layout import TEMPORARY, current_config, made_here, only_locked
 from .log import RunLog
 from .provenance import code_patch, environment, installed_distributions
-from .reading import read_small
-from .trace import Trace, local_now, local_timezone, read_trace, write_trace
+from .trace import EndStatus, Trace, local_now, local_timezone, read_trace, write_trace
 
 __all__ = ["EndStatus", "Run", "delete_run", "runs_created"]
 
 logger = logging.getLogger(__name__)
 
-EndStatus = Literal["done", "failed", "stopped"]
-
 Prepare = Callable[[], tuple[int | None, Iterable[Mapping[str, Any]]]]
-"""Decides, when the lock is held, from which commit an attempt goes on: its number (``None``: from the start), and what
-it says of the files that only grow."""
+"""Called with the lock held; returns the number of the commit from which the attempt goes on (``None``: from the start)
+and the commit's records of append-only files."""
 
 
 class Run:
@@ -59,14 +59,14 @@ class Run:
         info: What is settled about the run.
         attempt: Number of this attempt, from 1.
         checkpoints: Directory of the commits; made with the first one.
-        appends: The run's files that only grow; what they hold becomes durable with every commit.
+        appends: The run's append-only files; what they hold becomes durable with every commit.
         trace: Status of the run, as this attempt knows it.
         created: Whether this attempt created the run.
         ended: Whether :meth:`end` was called.
     """
 
     def __init__(self, directory: Path, info: RunInfo, trace: Trace, lock: RunLock, *, created: bool) -> None:
-        """For :meth:`create` and :meth:`reopen`."""
+        """Serve :meth:`create` and :meth:`reopen`."""
         self.directory = directory
         self.info = info
         self.attempt = trace.attempts
@@ -100,7 +100,7 @@ class Run:
             bases: Path and content of the files that it extends.
             seed: The run's only seed.
             command: The command line.
-            parent: Where the state comes from; see :class:`RunInfo`.
+            parent: Origin of the state; see :class:`RunInfo`.
             prepare: As for :meth:`reopen`; may put files into the directory.
 
         Raises:
@@ -114,14 +114,18 @@ class Run:
             source_name = None if source is None else EL_CONFIG_SOURCE_FILE
             info = RunInfo(kind, seed, tuple(command), parent, config_source=source_name)
             write_info(directory, info)
-            atomic_write(directory / EL_CONFIG_FILE, config_text)
+            write_config(directory / EL_CONFIG_FILE, config_text)
             if source is not None:
                 atomic_write(directory / EL_CONFIG_SOURCE_FILE, source)
-            _write_bases(directory / EL_CONFIG_BASES_DIR, bases)
-            atomic_write(directory / ENVIRONMENT_FILE, installed_distributions())
+            for number, (path, content) in enumerate(bases, start=1):
+                folder = directory / EL_CONFIG_BASES_DIR
+                folder.mkdir(exist_ok=True)
+                # Numbered, since files of several directories may have the same name.
+                atomic_write(folder / f"{number}-{Path(path).name}", content)
+            atomic_write(directory / EL_ENVIRONMENT_FILE, installed_distributions())
             patch = code_patch(Path.cwd())
             if patch is not None:
-                atomic_write(directory / PATCH_FILE, patch)
+                atomic_write(directory / EL_PATCH_FILE, patch)
             trace = Trace(train_begin=local_now(), timezone=local_timezone(), attempts=1)
             run = cls(directory, info, trace, lock, created=True)
             _created.append(run)
@@ -144,12 +148,12 @@ class Run:
             config_text: The configuration of this attempt, in YAML, kept as ``config.attempt-N.yaml`` if it is not the
                 newest one already; ``None``: as before.
             command: The command line.
-            prepare: Called when the lock is held, before anything is appended; the files that only grow are cut back to
-                what it returns, and what is cut off is kept under ``discarded/``. ``None``: they stay as they are.
+            prepare: Called with the lock held, before anything is appended. Append-only files are cut back to what it
+                returns, and what is cut off is kept under ``discarded/``. ``None``: they stay as they are.
 
         Raises:
             RunLockedError: If another process is working on the run; says which.
-            CheckpointError: If a file that only grows is not what it was at the commit.
+            CheckpointError: If an append-only file is not what it was at the commit.
             RunDirError: If the directory is no run, or cannot be written.
         """
         directory = Path(directory).absolute()
@@ -159,7 +163,7 @@ class Run:
                 if not leftover.is_dir():
                     leftover.unlink()
             before = read_trace(directory)
-            attempt = max(last_attempt(directory), before.attempts) + 1
+            attempt = max(before.attempts, *(record["attempt"] for record in read_attempts(directory)), 0) + 1
             trace = replace(
                 before,
                 train_begin=before.train_begin or local_now(before.timezone),
@@ -172,9 +176,9 @@ class Run:
             if config_text is not None:
                 current = current_config(directory)
                 if not current.exists():  # the run was not created to the end
-                    atomic_write(current, config_text)
+                    write_config(current, config_text)
                 elif config_text.encode() != read_small(current):
-                    atomic_write(directory / f"config.attempt-{attempt}.yaml", config_text)
+                    write_config(directory / f"config.attempt-{attempt}.yaml", config_text)
             run = cls(directory, info, trace, lock, created=False)
             run._begin(command, prepare)
         return run
@@ -183,15 +187,12 @@ class Run:
         """Append a line to ``metrics.jsonl``; durable with the next commit.
 
         Args:
-            line: Scalars, maybe in nested mappings and lists.
+            line: Scalars, possibly in nested mappings and lists.
         """
         open_append(self.directory / EL_METRICS_FILE).write(to_line(line))
 
     def update_trace(self, **changes: Any) -> None:
-        """Change fields of the trace and write it.
-
-        The trace is for readers; a run goes on without it, so an error in writing it is only logged.
-        """
+        """Change fields of the trace and write it; an error in writing is only logged, since no run depends on it."""
         self.trace = replace(self.trace, **changes)
         with _tolerated(self.directory / EL_TRACE_FILE):
             write_trace(self.directory, self.trace)
@@ -199,12 +200,12 @@ class Run:
     def end(self, status: EndStatus, reason: str, *, exit_status: int) -> None:
         """End the attempt: record it, close the log, release the lock; a second call does nothing.
 
-        What cannot be recorded, e.g. because the disk is full, is logged, so that it does not hide why the run ended.
+        A failure to record, e.g. because the disk is full, is logged, so that it does not hide why the run ended.
 
         Args:
             status: How the attempt ended; ``stopped`` means that it can be resumed.
             reason: Why, in words.
-            exit_status: What the process will end with.
+            exit_status: Exit status of the process to come.
         """
         if self.ended:
             return
@@ -215,17 +216,7 @@ class Run:
             closing.callback(self.appends.close)
             closing.callback(self._log.detach)
             with _tolerated(self.directory / EL_ATTEMPTS_FILE):
-                append_attempt(
-                    self.directory,
-                    {
-                        "attempt": self.attempt,
-                        "event": "end",
-                        "time": datetime.now(UTC).isoformat(),
-                        "status": status,
-                        "reason": reason,
-                        "exit_status": exit_status,
-                    },
-                )
+                self._record("end", status=status, reason=reason, exit_status=exit_status)
             train_end = local_now(self.trace.timezone)
             self.update_trace(status=status, reason=reason, exit_status=exit_status, train_end=train_end)
 
@@ -238,24 +229,16 @@ class Run:
                 commit, appended = prepare()
                 self.appends.restore(appended)
             host, pid = platform.node(), os.getpid()
-            append_attempt(
-                self.directory,
-                {
-                    "attempt": self.attempt,
-                    "event": "start",
-                    "time": datetime.now(UTC).isoformat(),
-                    "host": host,
-                    "pid": pid,
-                    "commit": commit,
-                    "command": list(command),
-                    "environment": environment(),
-                },
-            )
             self.trace = replace(self.trace, status="running", host=host, pid=pid, problem=None)
             write_trace(self.directory, self.trace)
+            self._record("start", host=host, pid=pid, commit=commit, command=list(command), environment=environment())
             self._log = RunLog(self.directory)
             self._log.attach()
             undo.pop_all()
+
+    def _record(self, event: str, **details: Any) -> None:
+        time = datetime.now(UTC).isoformat()
+        append_attempt(self.directory, {"attempt": self.attempt, "event": event, "time": time, **details})
 
 
 _created: list[Run] = []
@@ -267,7 +250,7 @@ def runs_created() -> list[Run]:
 
 
 def delete_run(run: Run) -> None:
-    """Delete what an ended run has left, with its directory if this process has made that, too.
+    """Delete what an ended run has left, and its directory if this process has made it.
 
     Raises:
         RunDirError: If the run was not created by this process, has not ended, or cannot be deleted.
@@ -284,23 +267,12 @@ def delete_run(run: Run) -> None:
         if made_here(directory):
             shutil.rmtree(directory)
         else:
-            _empty(directory)
+            for entry in directory.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
         lock.release()
-
-
-def _write_bases(directory: Path, bases: Iterable[tuple[str, bytes]]) -> None:
-    """Keep files byte for byte; numbered, since those of several directories may have the same name."""
-    for number, (path, content) in enumerate(bases, start=1):
-        directory.mkdir(exist_ok=True)
-        atomic_write(directory / f"{number}-{Path(path).name}", content)
-
-
-def _empty(directory: Path) -> None:
-    for entry in directory.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
 
 
 @contextmanager
@@ -317,7 +289,7 @@ def _locked(directory: Path) -> Iterator[RunLock]:
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Turn errors of the file system into one that says what could not be done."""
+    """Turn an error of the file system into one that says what could not be done."""
     try:
         yield
     except EmloopError:

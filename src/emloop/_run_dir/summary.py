@@ -1,26 +1,38 @@
-"""What a listing shows of runs. Every file of a run is read when something first asks for what it says."""
+"""What listings show of runs; each file of a run is read once, when it is first needed.
+
+A line of ``metrics.jsonl`` holds the variables of an epoch as numbers, or as their aggregations:
+``{"valid": {"loss": {"mean": 0.3, "std": 0.1}}}``. Their names: ``valid.loss``, which is the mean, ``valid.loss.std``.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from emloop.constants import EL_RUN_FILE, EL_TRACE_FILE
+from emloop._support.files import open_inside
+from emloop.constants import EL_METRICS_FILE, EL_RUN_FILE, EL_TRACE_FILE
 from emloop.errors import RunDirError
 
-from .flat_config import FlatConfig, read_flat_config
+from .config import FlatConfig, read_flat_config
 from .info import Kind, RunInfo, read_info
 from .layout import is_run_dir, iter_runs
-from .metrics import Extremum, extreme_metric, last_metrics, metric_of
 from .trace import MISSING, Status, Trace, effective_status, read_trace
 
-__all__ = ["RunSummary", "list_runs"]
+__all__ = ["Extremum", "RunSummary", "list_runs", "metric_names", "metric_of"]
+
+Extremum = Literal["min", "max"]
 
 _LAST = datetime.max.replace(tzinfo=UTC)
+_TAIL = 1 << 16  # bytes; an epoch's line is much shorter, as a rule
+_MEAN = "mean"
+_NO_JSON_NUMBERS = {word: float(word) for word in ("nan", "inf", "-inf")}
 
 
 class RunSummary:
@@ -73,7 +85,7 @@ class RunSummary:
 
     @cached_property
     def problem(self) -> str | None:
-        """What is damaged, in one line; ``None`` for a sound run, and for a live one, which may be just writing it."""
+        """What is damaged, in one line; ``None`` for a sound run, and for a live one, which may be writing just now."""
         problems = []
         if isinstance(self._info, RunDirError):
             problems.append(str(self._info))
@@ -93,12 +105,12 @@ class RunSummary:
 
     @cached_property
     def begin(self) -> datetime | None:
-        """When it began, with its offset; ``None`` if nothing says so."""
+        """When it began, with its offset; ``None`` if unknown."""
         return self.trace.begin or (self.info.created if self.info else None)
 
     @property
     def end(self) -> datetime | None:
-        """When it ended, with its offset; ``None`` if it has not, or nothing says so."""
+        """When it ended, with its offset; ``None`` if it has not, or if unknown."""
         return self.trace.end
 
     @cached_property
@@ -108,24 +120,45 @@ class RunSummary:
 
     @cached_property
     def metrics(self) -> Mapping[str, Any]:
-        """The last whole line of ``metrics.jsonl``; empty if there is none."""
-        return last_metrics(self.path)
+        """The last whole line of ``metrics.jsonl``, read from the end of the file; empty if there is none."""
+        with contextlib.suppress(OSError), os.fdopen(open_inside(self.path, EL_METRICS_FILE), "rb", 0) as file:
+            size = os.fstat(file.fileno()).st_size
+            length = min(_TAIL, size)
+            while length:
+                lines = os.pread(file.fileno(), length, size - length).split(b"\n")
+                # The first one may have begun before, the last one may not have ended yet.
+                for line in reversed(lines[length < size : -1]):
+                    if record := _record(line):
+                        return record
+                if length == size:
+                    break
+                length = min(4 * length, size)
+        return {}
 
     def metric(self, name: str, extremum: Extremum | None = None) -> Any:
         """A number that the hooks have left of an epoch, e.g. ``valid.loss``.
 
         Args:
-            name: Stream, variable and, unless it is the mean that is wanted, aggregation, with dots between them.
-            extremum: The smallest or largest of all epochs instead of the last epoch's.
+            name: Stream, variable and, unless the mean is wanted, aggregation, with dots between them.
+            extremum: The smallest or largest of all epochs instead of the last epoch's; those in which it is no number
+                are left out.
 
         Returns:
             The number (or text, where a hook has left some), ``None`` if there is none.
         """
-        return metric_of(self.metrics, name) if extremum is None else extreme_metric(self.path, name, extremum)
+        if extremum is None:
+            return metric_of(self.metrics, name)
+        numbers = []
+        with contextlib.suppress(OSError), os.fdopen(open_inside(self.path, EL_METRICS_FILE), "rb") as file:
+            for line in file:
+                value = metric_of(_record(line), name) if line.endswith(b"\n") else None
+                if isinstance(value, int) or (isinstance(value, float) and not math.isnan(value)):
+                    numbers.append(value)
+        return (min if extremum == "min" else max)(numbers, default=None)
 
 
 def list_runs(root: Path | str, *, recursive: bool = False) -> list[RunSummary]:
-    """All runs in a directory, earliest begin first; those that tell no begin come last.
+    """All runs in a directory, earliest begin first, those without a known begin last.
 
     Args:
         root: A directory of runs; a run directory stands for itself.
@@ -134,9 +167,54 @@ def list_runs(root: Path | str, *, recursive: bool = False) -> list[RunSummary]:
     Raises:
         RunDirError: If the root is not a directory.
     """
-    summaries = map(RunSummary, _runs(Path(root), recursive))
+    root = Path(root)
+    summaries = map(RunSummary, [root] if is_run_dir(root) else iter_runs(root, recursive=recursive))
     return sorted(summaries, key=lambda summary: (summary.begin or _LAST, summary.name))
 
 
-def _runs(root: Path, recursive: bool) -> Iterator[Path]:
-    return iter([root]) if is_run_dir(root) else iter_runs(root, recursive=recursive)
+def metric_of(record: Mapping[str, Any], name: str) -> Any:
+    """The value of a metric in a line: a number, ``True``, ``False`` or text; ``None`` if there is none."""
+    value = _inner(record, name)
+    if isinstance(value, Mapping):
+        value = value.get(_MEAN)
+    if isinstance(value, str):
+        return _NO_JSON_NUMBERS.get(value, value)
+    return value if isinstance(value, bool | int | float) else None
+
+
+def metric_names(record: Mapping[str, Any]) -> Iterator[str]:
+    """Names of all metrics in a line."""
+    for stream, variables in record.items():
+        if isinstance(variables, Mapping):
+            yield from _names(variables, f"{stream}.")
+
+
+def _names(variables: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, value in variables.items():
+        if not isinstance(value, Mapping):
+            yield prefix + name
+            continue
+        if _MEAN in value:
+            yield prefix + name
+        yield from (inner for inner in _names(value, f"{prefix}{name}.") if not inner.endswith(f".{_MEAN}"))
+
+
+def _inner(record: Any, name: str) -> Any:
+    """The value below a name; its parts are keys, some of which may hold dots themselves."""
+    if not isinstance(record, Mapping) or name in record:
+        return record.get(name) if isinstance(record, Mapping) else None
+    parts = name.split(".")
+    for end in range(1, len(parts)):
+        key, rest = ".".join(parts[:end]), ".".join(parts[end:])
+        if key in record and (found := _inner(record[key], rest)) is not None:
+            return found
+    return None
+
+
+def _record(line: bytes) -> Mapping[str, Any]:
+    """A line as a record; empty if a crash has torn it."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -1,33 +1,43 @@
-"""``trace.yaml``: the status of a run, for people and for quick listings.
+"""How a run stands: ``trace.yaml`` for people, ``status.json`` with the same for listings.
 
-Everything in it is derived; what a resume needs stands in the commits. Moments are naive and local, as older readers
-expect, all in the one offset that ``timezone`` names, so that durations are right across a change of the clocks.
+All of it is derived; what a resume needs is in the commits. Moments are naive and local, as older readers expect, all
+in the one offset that ``timezone`` names, so that durations are right across a change of the clocks.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from datetime import timezone as fixed_timezone
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from emloop._state.lock import is_held
 from emloop._support.files import atomic_write
-from emloop._yaml import quick as yaml_quick
 from emloop._yaml.dump import dump
-from emloop.constants import EL_TRACE_FILE
+from emloop.constants import EL_RUN_FILE, EL_STATUS_FILE, EL_TRACE_FILE
 from emloop.errors import ConfigError, RunDirError
 
-from .reading import read_small
+from .info import read_attempts, read_yaml, write_yaml
 
-__all__ = ["MISSING", "Status", "Trace", "effective_status", "local_now", "local_timezone", "read_trace", "write_trace"]
+__all__ = [
+    "MISSING",
+    "EndStatus",
+    "Status",
+    "Trace",
+    "effective_status",
+    "local_now",
+    "local_timezone",
+    "read_trace",
+    "write_trace",
+]
 
-Status = Literal["running", "done", "failed", "stopped", "lost", "unknown"]
-"""``stopped``: ended by a signal, can be resumed. ``lost``: died without saying so. ``unknown``: the trace says nothing
-that could be trusted. Only the first four are ever written."""
+EndStatus = Literal["done", "failed", "stopped"]
+Status = EndStatus | Literal["running", "lost", "unknown"]
+"""``stopped``: ended by a signal, can be resumed. ``lost``: died without a word. ``unknown``: the trace says nothing
+that could be trusted. The last two are never written."""
 
 MISSING: Final = "missing"
 """``problem`` of the trace of a directory that has none."""
@@ -42,16 +52,16 @@ class Trace:
     """The content of a trace, in the order of the file.
 
     Args:
-        train_begin: When the run began, naive, in ``timezone``.
-        train_end: When it ended; ``None`` while it has not.
+        train_begin: Begin of the run, naive, in ``timezone``.
+        train_end: Its end; ``None`` before.
         epochs_done: Training epochs done.
-        exit_status: Exit status of the process, ``None`` while it has not ended.
+        exit_status: Exit status of the process; ``None`` before its end.
         timezone: Offset of the moments from UTC, e.g. ``+01:00``; ``None``: the reader's own.
         status: How the run stands, according to itself; see :func:`effective_status`.
         reason: Why it ended, in words.
-        attempts: How many processes have worked on it.
+        attempts: Number of processes that have worked on it.
         streams: Name of a stream → how exactly it can be resumed.
-        host: Where the last process ran.
+        host: Machine of the last process.
         pid: Its id there.
         problem: Why the file could not be read, :data:`MISSING` if there is none; not part of the file.
     """
@@ -81,7 +91,7 @@ class Trace:
 
 
 def local_timezone() -> str:
-    """This moment's offset of the local time from UTC, e.g. ``+01:00``."""
+    """The present offset of the local time from UTC, e.g. ``+01:00``."""
     return datetime.now(UTC).astimezone().isoformat(timespec="minutes")[16:]
 
 
@@ -91,14 +101,19 @@ def local_now(timezone: str | None = None) -> datetime:
 
 
 def write_trace(directory: Path, trace: Trace) -> None:
-    """Replace the trace, so that a reader sees the old one or the new one, never a part.
+    """Replace the trace, and in a run ``status.json``; a reader sees the old or the new state, never a part.
 
     Raises:
-        OSError: If it cannot be written; the old one is still there.
+        OSError: If a file cannot be written; the old one is still there.
     """
-    content = {name: getattr(trace, name) for name in _WRITTEN}
+    content = {entry.name: getattr(trace, entry.name) for entry in fields(Trace) if entry.name != "problem"}
     content["streams"] = dict(trace.streams)
-    atomic_write(directory / EL_TRACE_FILE, dump(content))
+    path, text = directory / EL_TRACE_FILE, dump(content)
+    if (directory / EL_RUN_FILE).exists():
+        data = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in content.items()}
+        write_yaml(path, text, EL_STATUS_FILE, data)
+    else:  # a directory of the user's own, see the hook TrainingTrace
+        atomic_write(path, text)
 
 
 def read_trace(directory: Path) -> Trace:
@@ -107,9 +122,8 @@ def read_trace(directory: Path) -> Trace:
     Takes a mapping and the ordered map that emloop 0.2 wrote, whole or in part. A value of the wrong type counts as
     absent.
     """
-    path = directory / EL_TRACE_FILE
     try:
-        content = yaml_quick.load(read_small(path), str(path))
+        content = read_yaml(directory / EL_TRACE_FILE, EL_STATUS_FILE)
     except FileNotFoundError:
         return Trace(problem=MISSING)
     except OSError as error:
@@ -118,7 +132,8 @@ def read_trace(directory: Path) -> Trace:
         return Trace(problem=f"is damaged: {str(error).splitlines()[0]}")
     if not isinstance(content, Mapping):
         return Trace(problem="is damaged: it is not a mapping")
-    return _parse(content)
+    trace = _parse(content)
+    return _ended(trace, directory) if trace.status == "running" else trace
 
 
 def effective_status(directory: Path, trace: Trace) -> Status:
@@ -134,50 +149,59 @@ def effective_status(directory: Path, trace: Trace) -> Status:
 
 
 def _parse(content: Mapping[Any, Any]) -> Trace:
-    timezone = _of_type(content.get("timezone"), str)
+    def typed(key: str, kind: type[T]) -> T | None:
+        value = content.get(key)
+        return value if isinstance(value, kind) and not isinstance(value, bool) else None
+
+    timezone = typed("timezone", str)
     if _parse_offset(timezone) is None:
         timezone = None
-    begin = _naive(content.get("train_begin"), timezone)
-    end = _naive(content.get("train_end"), timezone)
-    exit_status = _of_type(content.get("exit_status"), int)
-    streams = content.get("streams")
+    begin, end = (_naive(content.get(key), timezone) for key in ("train_begin", "train_end"))
+    exit_status, status = typed("exit_status", int), content.get("status")
+    if "status" not in content:  # emloop 0.2 wrote none
+        status = "failed" if exit_status else "done" if exit_status == 0 else "running" if begin and not end else None
+    streams = typed("streams", dict) or {}
     return Trace(
         train_begin=begin,
         train_end=end,
-        epochs_done=_of_type(content.get("epochs_done"), int) or 0,
+        epochs_done=typed("epochs_done", int) or 0,
         exit_status=exit_status,
         timezone=timezone,
-        status=_status(content, begin, end, exit_status),
-        reason=_of_type(content.get("reason"), str),
-        attempts=_of_type(content.get("attempts"), int) or 0,
-        streams={str(name): str(level) for name, level in streams.items()} if isinstance(streams, Mapping) else {},
-        host=_of_type(content.get("host"), str),
-        pid=_of_type(content.get("pid"), int),
+        status=next((word for word in ("running", *get_args(EndStatus)) if word == status), "unknown"),
+        reason=typed("reason", str),
+        attempts=typed("attempts", int) or 0,
+        streams={str(name): str(level) for name, level in streams.items()},
+        host=typed("host", str),
+        pid=typed("pid", int),
     )
 
 
-def _status(
-    content: Mapping[Any, Any], begin: datetime | None, end: datetime | None, exit_status: int | None
-) -> Status:
-    if "status" in content:
-        return next((word for word in _WRITTEN_STATUS if word == content["status"]), "unknown")
-    # emloop 0.2 wrote no status.
-    if exit_status is not None:
-        return "failed" if exit_status else "done"
-    return "running" if begin is not None and end is None else "unknown"
-
-
-def _of_type(value: Any, kind: type[T]) -> T | None:
-    return value if isinstance(value, kind) and not isinstance(value, bool) else None
+def _ended(trace: Trace, directory: Path) -> Trace:
+    """A trace corrected by ``attempts.jsonl``: a kill may come after the line of an attempt's end, before its trace."""
+    for record in read_attempts(directory):
+        status = next((word for word in get_args(EndStatus) if word == record.get("status")), None)
+        if record["attempt"] == trace.attempts and record.get("event") == "end" and status is not None:
+            reason, code = record.get("reason"), record.get("exit_status")
+            return replace(
+                trace,
+                train_end=_naive(record.get("time"), trace.timezone),
+                status=status,
+                reason=reason if isinstance(reason, str) else None,
+                exit_status=code if isinstance(code, int) else None,
+            )
+    return trace
 
 
 def _naive(moment: Any, timezone: str | None) -> datetime | None:
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
-        return _of_type(moment, datetime)
+    """A moment in an offset; it is a text where it comes from JSON."""
     try:
-        return moment.astimezone(_parse_offset(timezone)).replace(tzinfo=None)
+        if isinstance(moment, str):
+            moment = datetime.fromisoformat(moment)
+        if isinstance(moment, datetime):
+            return moment.astimezone(_parse_offset(timezone)).replace(tzinfo=None) if moment.tzinfo else moment
     except (OverflowError, ValueError):
-        return None
+        pass
+    return None
 
 
 def _aware(moment: datetime | None, timezone: str | None) -> datetime | None:
@@ -197,7 +221,3 @@ def _parse_offset(text: str | None) -> fixed_timezone | None:
         return None
     offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
     return fixed_timezone(-offset if match[1] == "-" else offset)
-
-
-_WRITTEN = tuple(entry.name for entry in fields(Trace) if entry.name != "problem")
-_WRITTEN_STATUS: tuple[Status, ...] = ("running", "done", "failed", "stopped")

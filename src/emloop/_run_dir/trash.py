@@ -1,7 +1,11 @@
-"""A trash beside the runs: ``.trash/<time>/<name>``, from which a run comes back by being moved back.
+"""A trash beside the runs, and what may be put there.
 
-Each batch holds a list of what was put into it. Only what stands there is ever deleted, so that a directory that
-happens to have the name of ours, or that somebody has put into it, stays.
+What was pruned lies in ``.trash/<time>/<name>``, from where a run comes back by being moved back. Each batch holds a
+list of its content. Only what is on the list is ever deleted, so that whatever else somebody puts there stays.
+
+Who deletes must be surer than who lists. ``run.json`` is written before anything else and never torn, so a directory
+with a valid one is ours with everything in it. Without one it is ours only if it is a whole training of emloop 0.2, or
+holds nothing but files that describe a run, as both versions leave one that broke at its creation.
 """
 
 from __future__ import annotations
@@ -10,19 +14,83 @@ import contextlib
 import json
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
-from emloop._support.files import atomic_write
-from emloop.errors import RunDirError
+from emloop import _yaml
+from emloop._support.files import atomic_write, read_small
+from emloop.constants import (
+    EL_CONFIG_COPY_FILE,
+    EL_CONFIG_FILE,
+    EL_CONFIG_SOURCE_FILE,
+    EL_LOG_FILE,
+    EL_METRICS_FILE,
+    EL_RUN_FILE,
+    EL_TRACE_FILE,
+)
+from emloop.errors import ConfigError, RunDirError
 
-from .reading import read_small
+from .info import read_info
+from .layout import DESCRIPTIONS, TEMPORARY, make_numbered
 
-__all__ = ["Batch", "batches", "new_batch"]
+__all__ = ["Batch", "batches", "is_ours", "new_batch"]
 
 _TRASH = ".trash"
 _LIST = ".pruned.json"
+_LOCK = ".lock"
+_DESCRIPTIONS = DESCRIPTIONS | {EL_CONFIG_FILE, EL_CONFIG_COPY_FILE, EL_CONFIG_SOURCE_FILE, EL_METRICS_FILE}
+_OLD_TRAINING = (EL_CONFIG_FILE, EL_LOG_FILE, EL_TRACE_FILE)
+_TRACE_KEYS = ("train_begin", "train_end", "epochs_done", "exit_status")
+
+
+def is_ours(directory: Path) -> bool:
+    """Whether everything in a directory belongs to a run of ours; never so for a link."""
+    if not _is_directory(directory):
+        return False
+    try:
+        read_info(directory)
+    except RunDirError:
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            # What says something else is another program's, or a newer emloop's.
+            json.loads(read_small(directory / EL_RUN_FILE))
+            return False
+        return _is_old_training(directory) or _only_describes(directory)
+    return True
+
+
+def _is_old_training(directory: Path) -> bool:
+    if any(_size(directory / name) is None for name in _OLD_TRAINING):
+        return False
+    try:
+        trace = _yaml.load(read_small(directory / EL_TRACE_FILE), EL_TRACE_FILE)
+    except (OSError, ConfigError):
+        return False
+    # An empty trace is one that a crash has torn.
+    return trace is None or (isinstance(trace, Mapping) and any(key in trace for key in _TRACE_KEYS))
+
+
+def _only_describes(directory: Path) -> bool:
+    try:
+        names = {entry.name for entry in directory.iterdir()}
+    except OSError:
+        return False
+    if not all(name in _DESCRIPTIONS or name.startswith(TEMPORARY) for name in names):
+        return False
+    if any(_size(directory / name) is None for name in names):
+        return False
+    if _LOCK in names:
+        return _size(directory / _LOCK) == 0
+    return EL_RUN_FILE not in names and {EL_CONFIG_FILE, EL_LOG_FILE} <= names
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a regular file; ``None`` for anything else."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 class Batch:
@@ -30,8 +98,7 @@ class Batch:
 
     Args:
         directory: Its directory, ``.trash/<time>`` below the directory of runs.
-        names: What belongs to it: names of runs, and of directories in runs as ``run/part``; not all of it need be
-            there (any more).
+        names: Names of runs, and of directories in runs as ``run/part``; not all of them need be there (any more).
     """
 
     def __init__(self, directory: Path, names: Iterable[str]) -> None:
@@ -42,11 +109,11 @@ class Batch:
         """Move a directory into the trash.
 
         Args:
-            path: Where it is.
-            name: Which of the names it has here.
+            path: The directory.
+            name: Its name in the batch.
 
         Returns:
-            Where it is now.
+            Its new path.
 
         Raises:
             OSError: If it cannot be moved; then it is where it was.
@@ -56,7 +123,7 @@ class Batch:
         return path.rename(target)
 
     def content(self) -> Iterator[Path]:
-        """What is there of it."""
+        """The directories that are there."""
         for name in self.names:
             path = self.directory / name
             if all(map(_is_directory, (path.parent, path))):
@@ -73,7 +140,7 @@ class Batch:
             _remove_if_empty(path.parent)
 
     def close(self) -> None:
-        """Remove what is left of a batch from which everything is gone."""
+        """Remove the leftovers of a batch whose content is gone."""
         if any(self.content()):
             return
         (self.directory / _LIST).unlink(missing_ok=True)
@@ -82,12 +149,12 @@ class Batch:
 
 
 def new_batch(root: Path, names: Iterable[str], now: datetime) -> Batch:
-    """Begin a batch; the list of what will be put into it is durable when this returns.
+    """Begin a batch; its list is durable when this returns.
 
     Args:
         root: The directory of runs.
-        names: What will be put into it.
-        now: What to call it.
+        names: Names of what will be put into it.
+        now: The time to call it after.
 
     Raises:
         RunDirError: If it cannot be made.
@@ -97,7 +164,7 @@ def new_batch(root: Path, names: Iterable[str], now: datetime) -> Batch:
         raise RunDirError(f"{trash}: is a link; remove it, so that the trash can be here")
     try:
         trash.mkdir(exist_ok=True)
-        batch = Batch(_make_new(trash / f"{now:%Y%m%d-%H%M%S}"), names)
+        batch = Batch(make_numbered(trash / f"{now:%Y%m%d-%H%M%S}"), names)
         atomic_write(batch.directory / _LIST, json.dumps({"pruned": batch.names}, indent=2) + "\n")
     except OSError as error:
         raise RunDirError(f"{trash}: cannot be made or written to: {error}") from error
@@ -105,25 +172,13 @@ def new_batch(root: Path, names: Iterable[str], now: datetime) -> Batch:
 
 
 def batches(root: Path) -> Iterator[Batch]:
-    """The batches in the trash of a directory of runs, oldest first; whatever else is there is left out."""
+    """The batches in the trash of a directory of runs, oldest first; anything else there is left out."""
     trash = root / _TRASH
     if not _is_directory(trash):
         return
     for directory in sorted(trash.iterdir()):
         if _is_directory(directory) and (names := _listed(directory)) is not None:
             yield Batch(directory, names)
-
-
-def _make_new(directory: Path) -> Path:
-    candidate, taken = directory, 0
-    while True:
-        try:
-            candidate.mkdir()
-        except FileExistsError:
-            taken += 1
-            candidate = directory.with_name(f"{directory.name}_{taken}")
-        else:
-            return candidate
 
 
 def _listed(directory: Path) -> list[str] | None:
@@ -142,7 +197,7 @@ def _is_name(name: object) -> bool:
 
 
 def _is_directory(path: Path) -> bool:
-    """Whether it is a directory itself, no link to one."""
+    """Whether a path is itself a directory, no link to one."""
     try:
         return stat.S_ISDIR(path.lstat().st_mode)
     except OSError:

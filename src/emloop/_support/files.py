@@ -19,11 +19,14 @@ from uuid import uuid4
 if sys.platform == "darwin":
     import fcntl
 
-__all__ = ["atomic_write", "fsync_dir", "open_inside", "sha256_of", "sync", "write_all", "write_new"]
+__all__ = ["atomic_write", "fsync_dir", "open_inside", "read_small", "sha256_of", "sync", "write_all", "write_new"]
 
 _CHUNK = 16 << 20  # bytes; macOS refuses to write 2 GiB at once
 
+_SMALL = 16 << 20  # bytes; no description of a run or a model comes near
+
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_READ = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # without the last, a pipe would wait for its writer
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP)
@@ -137,7 +140,7 @@ def open_inside(directory: Path | str, name: str, flags: int = os.O_RDONLY) -> i
     *folders, last = name.split("/")
     if "\0" in name or not {"", ".", ".."}.isdisjoint([*folders, last]):
         raise ValueError(f"{name!r} is no name of a file inside {directory}")
-    flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # without the last, a pipe would wait for its writer
+    flags |= _READ
     path = Path(directory, name)
     with _naming(path):
         descriptor = _open_below(directory, folders, last, flags) if folders else os.open(path, flags)
@@ -145,6 +148,26 @@ def open_inside(directory: Path | str, name: str, flags: int = os.O_RDONLY) -> i
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file")
     return descriptor
+
+
+def read_small(path: Path) -> bytes:
+    """Read a file that somebody may have tampered with or a crash may have torn; rows appended meanwhile are left out.
+
+    Raises:
+        OSError: If it is missing, no regular file (links are not followed), or larger than 16 MiB.
+    """
+    # Not by open_inside, which takes as long again: a listing reads thousands of these.
+    descriptor = os.open(path, _READ)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        if status.st_size > _SMALL:
+            raise OSError(f"larger than {_SMALL} bytes")
+        # Asking for as much as is allowed would reserve that much for every file.
+        return os.read(descriptor, status.st_size)
+    finally:
+        os.close(descriptor)
 
 
 def _open_below(directory: Path | str, folders: list[str], last: str, flags: int) -> int:

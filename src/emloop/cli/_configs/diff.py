@@ -8,19 +8,26 @@ from typing import Any, NamedTuple
 from emloop._config import load_config
 from emloop._config.changes import ABSENT, changes, same
 from emloop._config.defaults import Defaults
-from emloop._run_dir.facts import Facts, code_facts, environment_facts, metric_facts, seed_of
+from emloop._run_dir.provenance import Facts, code_facts, environment_facts
+from emloop._run_dir.summary import RunSummary, metric_names, metric_of
 from emloop.constants import EXIT_DONE, EXIT_FAILED
 
 from .. import render
 from ..args import CONFIG_OR_RUN, add_json
 from .named import Named, named_config
 
+
+def _metric_facts(run: Path) -> Facts:
+    record = RunSummary(run).metrics
+    return {name: metric_of(record, name) for name in metric_names(record)}
+
+
 _WRITTEN_BY_US = "model.restore_fallback"
 _MARKS = {"added": "+", "removed": "-", "changed": "~"}
 _ABOUT_RUNS: dict[str, Callable[[Path], Facts]] = {
     "code": code_facts,
     "environment": environment_facts,
-    "metrics": metric_facts,
+    "metrics": _metric_facts,
 }
 """What is compared where both are runs."""
 
@@ -91,7 +98,8 @@ def diff(first: str, second: str, output_root: str, *, as_json: bool = False) ->
     found = list(_in_configs(old, new))
     if old.run is not None and new.run is not None:
         if all(difference.key != "main_loop.seed" for difference in found):
-            found += _in_facts("config", {"main_loop.seed": seed_of(old.run)}, {"main_loop.seed": seed_of(new.run)})
+            infos = (RunSummary(run).info for run in (old.run, new.run))
+            found += _in_facts("config", *({"main_loop.seed": info.seed if info else None} for info in infos))
         for about, facts in _ABOUT_RUNS.items():
             found += _in_facts(about, facts(old.run), facts(new.run))
     if as_json:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emloop._run_dir.layout import DESCRIPTIONS, current_config
-from emloop._run_dir.reading import read_small
 from emloop._run_dir.summary import RunSummary
+from emloop._support.files import read_small
 
 from .. import render
 from .fields import RUN_FIELDS, Field

@@ -20,8 +20,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from emloop._run_dir.metrics import Extremum, metric_names
-from emloop._run_dir.summary import RunSummary
+from emloop._run_dir.summary import Extremum, RunSummary, metric_names
 from emloop._support.suggest import nearest
 from emloop.constants import EL_NA_STR
 from emloop.errors import UsageError

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from emloop import _yaml
 from emloop._run_dir.summary import RunSummary
-from emloop._yaml import quick as yaml_quick
 from emloop._yaml.scalars import plain_value
 from emloop.errors import ConfigError, UsageError
 
@@ -32,7 +32,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 _EQUALITY = ("==", "!=")
-_YAML = "[{\"'"
+_FLOW = "[{\"'"
 """How values begin that are more than a word."""
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|min|h|d|w)")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -130,7 +130,7 @@ def _comparable(value: Any) -> Any:
 
 def _value(text: str, word: str) -> Any:
     try:
-        return yaml_quick.load(word.encode(), text) if word[0] in _YAML else plain_value(word)
+        return _yaml.load(word, text) if word[0] in _FLOW else plain_value(word)
     except ConfigError as error:
         raise UsageError(str(error)) from error
     except ValueError as error:

@@ -13,10 +13,9 @@ from datetime import datetime
 from pathlib import Path
 
 from emloop._run_dir.layout import is_run_dir
-from emloop._run_dir.ours import is_ours
 from emloop._run_dir.summary import RunSummary
 from emloop._run_dir.trace import read_trace
-from emloop._run_dir.trash import Batch, batches, new_batch
+from emloop._run_dir.trash import Batch, batches, is_ours, new_batch
 from emloop._state.lock import RunLock, is_held
 from emloop.constants import EL_DEFAULT_LOG_DIR, EXIT_DONE, EXIT_FAILED
 from emloop.errors import RunDirError, UsageError

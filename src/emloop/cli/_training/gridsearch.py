@@ -20,7 +20,7 @@ from time import monotonic
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, Self
 
-from emloop._yaml import quick as yaml_quick
+from emloop import _yaml
 from emloop._yaml.flow import one_line
 from emloop.constants import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import ConfigError, UsageError
@@ -140,7 +140,7 @@ def _parameter(text: str) -> tuple[str, list[Any]]:
 
 def _from_yaml(text: str, written: str) -> Any:
     try:
-        return yaml_quick.load(written.encode(errors="surrogatepass"), text)
+        return _yaml.load(written.encode(errors="surrogatepass"), text)
     except ConfigError as error:
         raise UsageError(f"{text!r}: its values can be read neither as Python nor as YAML: {error}") from error
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from emloop._config import find_config, load_config
 from emloop._config.check import checked_config
-from emloop._run_dir.attempts import read_attempts
-from emloop._run_dir.info import read_info
+from emloop._run_dir.info import read_attempts, read_info
 from emloop._run_dir.layout import current_config, find_run
 from emloop._run_dir.trace import read_trace
 from emloop.constants import EL_CHECKPOINTS_DIR, EL_RUN_FILE, EXIT_DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from emloop._config import load_config
-from emloop._run_dir.flat_config import read_flat_config
+from emloop._run_dir.config import read_flat_config
 from emloop._yaml import documents as yaml
 
 CONFIG = """\
