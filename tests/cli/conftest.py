@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import emloop as el
+from emloop._run_dir.config import write_config
 from emloop._run_dir.info import RunInfo, to_line, write_info
 from emloop._run_dir.trace import Trace, write_trace
 
@@ -87,7 +88,8 @@ class Log:
         write_info(directory, RunInfo(kind, seed=1, created=begin.replace(tzinfo=UTC)))
         end = None if took is None else begin + timedelta(hours=took)
         write_trace(directory, Trace(begin, end, status=status, timezone="+00:00", attempts=1, **trace))
-        (directory / "config.yaml").write_text(config)
+        # A broken one cannot be written as a run does it.
+        (write_config if config == CONFIG else Path.write_text)(directory / "config.yaml", config)
         if metrics:
             (directory / "metrics.jsonl").write_text("".join(map(to_line, metrics)))
         return directory

@@ -19,6 +19,7 @@ from emloop._run_dir.trash import is_ours
 from emloop._state.lock import RunLock
 from emloop.cli import prune_train_dirs
 from emloop.cli._runs.prune import empty_trash
+from emloop.cli.render import file_size
 from emloop.errors import RunDirError, UsageError
 
 
@@ -303,9 +304,11 @@ def test_of_the_other_trainings_the_subdirectories_go_on_demand(log, prune):
     assert trashed(log) == ["done", "done/checkpoints", "done/visual", "old", "old/visual"]
     assert sorted(path.name for path in (log.root / "done").iterdir()) == [
         ".lock",
+        "config.json",
         "config.yaml",
         "link",
         "run.json",
+        "status.json",
         "trace.yaml",
     ]
     assert sorted(path.name for path in (log.root / "stopped").iterdir() if path.is_dir()) == ["checkpoints", "visual"]
@@ -389,7 +392,7 @@ def test_the_trash_is_emptied_on_demand(log, prune, capsys):
     assert empty_trash(log.root, dry_run=True) == 0
     assert capsys.readouterr().out == (
         f"To be deleted for good from {log.root}:\n"
-        f".trash/{batch.name}/failed       {_size(batch / 'failed')} B\n"
+        f".trash/{batch.name}/failed       {' '.join(file_size(_size(batch / 'failed')))}\n"
         f".trash/{batch.name}/done/visual  2.0 KB\n"
     )
     assert empty_trash(log.root, confirm=lambda question: False) == 0
