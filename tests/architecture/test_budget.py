@@ -17,12 +17,12 @@ ROOMS = {
     "emloop._config": 2490,
     "emloop._contracts": 200,
     "emloop._registry": 120,
-    "emloop._run_dir": 1850,
+    "emloop._run_dir": 1550,
     "emloop._source": 1270,
     "emloop._state": 840,
     "emloop._streams": 840,
     "emloop._support": 1160,
-    "emloop._yaml": 1000,
+    "emloop._yaml": 860,
     "emloop.abilities": 15,  # the protocols' public path
     "emloop.api": 280,
     "emloop.arguments": 5,
@@ -55,7 +55,6 @@ LARGE_FOLDERS = {
     "emloop": 14,  # public names, most of them a line or two, that have to stand at the front door
     "emloop/hooks": 30,  # one file a hook
     "emloop/_config": 24,
-    "emloop/_run_dir": 20,
     "emloop/_source": 14,
     "emloop/_support": 14,
 }
