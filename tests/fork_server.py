@@ -33,7 +33,9 @@ from pathlib import Path
 from typing import TextIO
 
 SOURCE = Path(__file__).parents[1] / "src"
-OURS = {"emloop", "emloop_onnx", "emloop_sklearn", "emloop_torch"}
+OURS = {"emloop"}
+"""Not the backends: importing one tells the core of its random numbers."""
+
 THEIRS = {
     *("joblib", "mpmath", "networkx", "numpy", "pygments", "rich", "safetensors", "scipy", "skops", "sklearn", "sympy"),
     *("threadpoolctl", "torch", "torchgen", "functorch", "yaml", "_yaml"),

@@ -75,6 +75,21 @@ def test_a_process_ends_in_the_same_way(run, program):
     assert expected == found
 
 
+@pytest.mark.slow
+def test_what_others_have_imported_is_not_there(run):
+    """A backend registers with the core when it is imported, and only there."""
+    pytest.importorskip("torch")
+    program = "from emloop._state.random import random_state; import sys; print(sorted(random_state()), len(sys.argv))"
+
+    for _ in "12":
+        expected, found = run("-c", f"import emloop_torch.base_model; {program}")
+        assert expected == found
+    expected, found = run("-c", program)
+
+    assert expected == found
+    assert "torch" not in found[1]
+
+
 def test_no_two_processes_draw_the_same_numbers(processes, tmp_path):
     """Whoever asks for no seed gets a new one."""
     program = "import random, uuid, numpy; print(random.random(), uuid.uuid4(), numpy.random.rand())"
