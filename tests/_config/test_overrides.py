@@ -75,6 +75,15 @@ def refusal(load):
         ('a="1"', "a", "1"),
         ("a=nan", "a", "nan"),
         ("a=1=2", "a", "1=2"),
+        ("a=#ff0000", "a", "#ff0000"),
+        ("a= #1 ", "a", "#1"),
+        ("a=the #1", "a", "the #1"),
+        ("a=b#c", "a", "b#c"),
+        ('a="b #c"', "a", "b #c"),
+        ("a=[b#c, '#d']", "a", ["b#c", "#d"]),
+        ("a=\n  b: 1 # one\n", "a", {"b": 1}),
+        ('a."b=c"=1', 'a."b=c"', 1),
+        ("it's='x'", "it's", "x"),
         ("hooks+=SaveLatest", "hooks+", "SaveLatest"),
     ],
 )
@@ -96,6 +105,8 @@ def test_not_a_number_needs_its_point():
         ("a", "argument: a: there is no '='"),
         ("", "argument: there is no '='"),
         ("a=x: y: z", "argument: a=x: y: z: mapping values are not allowed in this context"),
+        ("a=b: c #d", "argument: a=b: c #d: ' #' would begin a comment"),
+        ("a=#\x1b[2J", "argument: a=#\\x1b[2J: U+001B is not allowed in YAML"),
         ("a=!!python/name:os.system", "argument: a=!!python/name:os.system: the tag"),
         ("a=\x1b[2J", "argument: a=\\x1b[2J: U+001B is not allowed in YAML"),
     ],
@@ -166,6 +177,15 @@ def test_later_arguments_win_and_may_build_on_earlier_ones(load):
         ("model.weights.2=5", lambda config: config["model"]["weights"] == {0: 1.0, 1: 2.0, 2: 5}),
         ("model.io.in=[y]", lambda config: config["model"]["io.in"] == ["y"]),
         ("model.io.in.0=y", lambda config: config["model"]["io.in"] == ["y"]),
+        ('model."io.in"=[y]', lambda config: config["model"]["io.in"] == ["y"]),
+        ("model.'io.in'.0=y", lambda config: config["model"]["io.in"] == ["y"]),
+        ('model."a.b"=1', lambda config: config["model"]["a.b"] == 1),
+        ('model."a=b"=1', lambda config: config["model"]["a=b"] == 1),
+        ('model."a.b"={}', lambda config: config["model"]["a.b"] == {}),
+        ('model.weights."0"=1', lambda config: config["model"]["weights"] == {0: 1.0, 1: 2.0, "0": 1}),
+        ('model."io.in"+=y', lambda config: config["model"]["io.in"] == ["x", "y"]),
+        ('~model."io.in"', lambda config: "io.in" not in config["model"]),
+        ("dataset.color=#ff0000", lambda config: config["dataset"]["color"] == "#ff0000"),
         ("main_loop.seed=1", lambda config: config["main_loop"] == {"seed": 1}),
         ("model.lr = 0.5", lambda config: config["model"]["lr"] == 0.5),
         ("~model.io.in", lambda config: "io.in" not in config["model"]),
@@ -194,6 +214,8 @@ def test_the_main_loop_needs_no_section(load):
         ("hooks.Special.n=2", 2, {"my.hooks.Special": {"n": 2}}),
         ("hooks.my.hooks.Special.n=2", 2, {"my.hooks.Special": {"n": 2}}),
         ("hooks.2.my.hooks.Special.n=2", 2, {"my.hooks.Special": {"n": 2}}),
+        ('hooks."my.hooks.Special".n=2', 2, {"my.hooks.Special": {"n": 2}}),
+        ('hooks.2."my.hooks.Special".n=2', 2, {"my.hooks.Special": {"n": 2}}),
         ("hooks.LogProfile.a.b=2", 3, None),
         ("hooks.LogProfile.a=2", 3, {"LogProfile": {"a": 2}}),
         ("hooks.quick.minutes=7", 4, {"StopAfter": {"name": "quick", "minutes": 7}}),
@@ -303,6 +325,16 @@ def test_hooks_of_an_evaluation_go_by_name_too(load):
 def test_a_change_that_leads_nowhere_is_refused(refusal, argument, message):
     """The message names the argument, what is there, and what was probably meant."""
     assert refusal(TRAINING, argument) == message
+
+
+def test_quotes_tell_a_key_with_dots_from_keys_below_each_other(load, refusal):
+    """Where both are there, the shorter key is found first without quotes."""
+    text = "model: {a: {b: {c: 1}}, a.b: {c: 2}}\n"
+
+    assert load(text, "model.a.b.c=7")["model"] == {"a": {"b": {"c": 7}}, "a.b": {"c": 2}}
+    assert load(text, 'model."a.b".c=7')["model"] == {"a": {"b": {"c": 1}}, "a.b": {"c": 7}}
+    assert load(text, 'model."a.b".c=7', 'model."a.b".d=8')["model"]["a.b"] == {"c": 7, "d": 8}
+    assert "'model' has no 'a.c'" in refusal(text, 'model."a.c".d=1')
 
 
 @pytest.mark.parametrize("argument", ["=1", "a..b=1", ".a=1", "a.=1", "--verbose=1", "-x=1", "~", "+=1"])

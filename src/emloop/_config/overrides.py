@@ -14,6 +14,7 @@ something anchored reaches everybody who refers to it, a change of a merged key 
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, NamedTuple
 
 from emloop._support.printable import dotted
@@ -21,13 +22,20 @@ from emloop._yaml.documents import construct, parse
 from emloop._yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, Text, resolve
 from emloop.errors import ConfigError, Problem
 
-from .paths import Spot, is_hook_list, locate, missing
+from .paths import Quoted, Spot, is_hook_list, locate, missing
 
 __all__ = ["Override", "apply_override", "parse_arg", "read_override"]
 
 _HINT = (
     "a configuration is changed by KEY=VALUE (model.lr=0.1), LIST+=VALUE (hooks+=SaveLatest) or ~KEY (~model.dropout)"
 )
+
+_KEY = re.compile(r"""(?:(?<![^.~])(?:"[^"]*"|'[^']*')|[^=])*""")
+"""All up to the first ``=`` that is not in a quoted part of the path."""
+_PART = re.compile(r"""(?:"([^"]*)"|'([^']*)'|([^.]*))\.""")
+_COMMENT = re.compile(r"(?:^|\s)#")
+_YAML = tuple("\"'[{&*!|>")
+"""How values begin that are more than a word."""
 
 
 class Override(NamedTuple):
@@ -36,7 +44,7 @@ class Override(NamedTuple):
     Args:
         number: Which of the arguments it is, from 1.
         action: What to do.
-        path: The parts of the path between dots.
+        path: The parts of the path between dots; quotes keep a key with dots together: ``model."a.b".c``.
         value: The new value; for a removal, nothing.
         text: The argument, for messages.
     """
@@ -104,23 +112,38 @@ def read_override(number: int, argument: str) -> Override:
     origin = f"argument {number}"
     text = Text(origin, argument, argument)
     if argument.startswith("~"):
-        override = Override(number, "remove", tuple(argument[1:].split(".")), ScalarNode(text, 0, 0, None), text)
-        if "=" in argument:
+        override = Override(number, "remove", _parts(argument[1:]), ScalarNode(text, 0, 0, None), text)
+        if _KEY.match(argument)[0] != argument:  # type: ignore[index]  # it always matches
             raise override.error("a removal takes no value", _HINT)
     else:
         written, value = _split(argument, origin)
         key = written.strip()
         action: Literal["set", "append"] = "append" if key.endswith("+") else "set"
-        override = Override(number, action, tuple(key.removesuffix("+").rstrip().split(".")), value, text)
+        override = Override(number, action, _parts(key.removesuffix("+").rstrip()), value, text)
     if not all(override.path) or argument.startswith("-"):
         raise override.error(f"{'.'.join(override.path)!r} is no path to a key", _HINT)
     return override
 
 
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(
+        match[3] if match[3] is not None else Quoted(match[1] or match[2] or "") for match in _PART.finditer(f"{path}.")
+    )
+
+
 def _split(argument: str, origin: str) -> tuple[str, Node]:
-    key, equals, value = argument.partition("=")
-    if not equals:
+    key: str = _KEY.match(argument)[0]  # type: ignore[index]  # it always matches
+    value = argument[len(key) + 1 :]
+    if key == argument:
         raise ConfigError(
             Problem("there is no '='", place=Text(origin, argument, argument).place(0, 0), hints=(_HINT,))
         )
-    return key, parse(value, origin, argument)
+    node, word = parse(value, origin, argument), value.strip()
+    if _COMMENT.search(word) and "\n" not in value and not word.startswith(_YAML):
+        # Nobody types comments there; the shell has taken the quotes away: color='#ff0000'.
+        start = value.index(word)
+        if not isinstance(node, ScalarNode):
+            hint = "text with ' #' in it needs quotes, also from the shell: \"'…'\""
+            raise ConfigError(Problem("' #' would begin a comment", place=node.place, hints=(hint,)))
+        node = ScalarNode(Text(origin, value, argument), start, start + len(word), word)
+    return key, node

@@ -1,7 +1,7 @@
 """Finding one's way through the nodes of a configuration by dotted paths.
 
 A path's parts are keys, in lists the items' numbers, and in the section ``hooks`` the hooks' names. A key that contains
-dots takes as many parts as it needs.
+dots takes as many parts as it needs, unless it is quoted.
 """
 
 from __future__ import annotations
@@ -23,10 +23,16 @@ from emloop._yaml.nodes import (
 from emloop._yaml.scalars import plain_value
 from emloop.errors import ConfigError, Problem
 
-__all__ = ["Spot", "is_hook_list", "locate", "look_up", "missing"]
+__all__ = ["Quoted", "Spot", "is_hook_list", "locate", "look_up", "missing"]
 
 Where: TypeAlias = tuple[Any, ...]
 """Keys and indices, from the top of the configuration."""
+
+
+class Quoted(str):
+    """A part of a path that was put into quotes: a whole key, and text."""
+
+    __slots__ = ()
 
 
 class Spot(NamedTuple):
@@ -154,12 +160,14 @@ def _step(container: MappingNode | SequenceNode, where: Where, rest: list[str]) 
 
 def _step_into_mapping(mapping: MappingNode, where: Where, rest: list[str]) -> tuple[Spot, int]:
     found = entries(mapping)
-    for taken in range(1, len(rest) + 1):
-        for key in _readings(".".join(rest[:taken])):
+    quoted = isinstance(rest[0], Quoted)
+    for taken in range(1, 2 if quoted else len(rest) + 1):
+        for key in _readings(".".join(rest[:taken]))[: 1 if quoted else None]:
             if key in found:
                 return Spot(mapping, key, (*where, key)), taken
     # A new key is of the kind of those that are there.
-    key = rest[0] if not found or any(isinstance(key, str) for key in found) else _readings(rest[0])[-1]
+    is_text = quoted or not found or any(isinstance(key, str) for key in found)
+    key = str(rest[0]) if is_text else _readings(rest[0])[-1]
     spot = Spot(mapping, key, (*where, key))
     if len(rest) > 1 and spot.where[0] != "main_loop":
         raise missing(spot)
