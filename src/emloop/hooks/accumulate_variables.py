@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from emloop._contracts import AbstractHook
@@ -14,8 +13,9 @@ from emloop.types import Batch, EpochData, StateTree
 from ._checks.arguments import name_list, optional_name_list
 from ._checks.states import check_keys
 from ._statistics.reductions import Values
-from ._variables.batches import as_numbers, located, missing_from_batch
+from ._variables.batches import as_numbers, located
 from ._variables.examples import Examples
+from ._variables.gathering import Gathering
 
 __all__ = ["AccumulateVariables"]
 
@@ -39,19 +39,15 @@ class AccumulateVariables(AbstractHook):
         super().__init__(**kwargs)
         self._variables = name_list("variables", variables)
         self._streams = optional_name_list("streams", streams)
-        self._forget()
+        self._examples = Gathering(self._variables, lambda _: Examples())
+        self._gatherings: list[Gathering[Any]] = [self._examples]
 
-    def _forget(self) -> None:
-        self._accumulator: dict[str, dict[str, Examples]] = defaultdict(lambda: defaultdict(Examples))
-        self._takers: dict[str, Sequence[tuple[str, Callable[[Any], None]]]] = {}
+    @property
+    def _accumulator(self) -> Mapping[str, Mapping[str, Examples]]:
+        return self._examples.gathered
 
     def _observes(self, stream_name: str) -> bool:
         return self._streams is None or stream_name in self._streams
-
-    def _takers_of(self, stream_name: str) -> Sequence[tuple[str, Callable[[Any], None]]]:
-        """What takes a stream's batches: pairs of a variable and a function that takes its values."""
-        examples = self._accumulator[stream_name]
-        return [(name, examples[name].add) for name in self._variables]
 
     def _numbers(self, stream_name: str, name: str) -> Values:
         """A gathered variable as one array of numbers."""
@@ -67,33 +63,18 @@ class AccumulateVariables(AbstractHook):
             MissingVariableError: If the batch lacks a variable.
             VariableTypeError: If a variable does not hold a value for every example.
         """
-        takers = self._takers.get(stream_name)
-        if takers is None:
-            takers = self._takers[stream_name] = self._takers_of(stream_name) if self._observes(stream_name) else ()
-        name = ""
-        try:
-            for name, take in takers:
-                take(batch_data[name])
-        except KeyError:
-            if name in batch_data:
-                raise
-            raise missing_from_batch(batch_data, stream_name, name) from None
-        except VariableTypeError as error:
-            raise located(error, stream_name, name) from error
+        if self._observes(stream_name):
+            for gathering in self._gatherings:
+                gathering.add(stream_name, batch_data)
 
     def after_epoch(self, epoch_id: int = 0, epoch_data: EpochData | None = None) -> None:
         """Forget everything that was gathered."""
-        self._forget()
+        for gathering in self._gatherings:
+            gathering.forget()
 
     def state_dict(self) -> StateTree:
         """What was gathered of the unfinished epoch."""
-        return {
-            "accumulated": {
-                stream: {name: examples.state() for name, examples in variables.items()}
-                for stream, variables in self._accumulator.items()
-                if any(map(len, variables.values()))
-            }
-        }
+        return {"accumulated": self._examples.state()}
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on gathering where an equal hook stopped.
@@ -102,7 +83,6 @@ class AccumulateVariables(AbstractHook):
             StateError: If the state has other streams or variables than the hook gathers.
         """
         accumulated = check_keys(self, state, ["accumulated"])["accumulated"]
-        self._forget()
         for stream, variables in accumulated.items():
             if not self._observes(stream) or set(variables) != set(self._variables):
                 raise StateError(
@@ -110,5 +90,4 @@ class AccumulateVariables(AbstractHook):
                     f"the hook gathers {', '.join(map(repr, self._variables)) or 'nothing'}"
                     f" of {'every stream' if self._streams is None else ', '.join(map(repr, self._streams))}"
                 )
-            for name, parts in variables.items():
-                self._accumulator[stream][name].load(parts)
+        self._examples.load(accumulated)

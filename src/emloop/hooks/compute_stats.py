@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from emloop._support.suggest import did_you_mean
@@ -15,6 +15,7 @@ from ._checks.arguments import name_list
 from ._checks.states import check_keys
 from ._statistics.columns import Column
 from ._statistics.reductions import GATHERING, STREAMING, gathered
+from ._variables.gathering import Gathering
 from .accumulate_variables import AccumulateVariables
 
 __all__ = ["ComputeStats"]
@@ -48,26 +49,16 @@ class ComputeStats(AccumulateVariables):
         streams: Iterable[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        self._aggregations = _aggregations_of(variables)
-        gathering = [name for name, wanted in self._aggregations.items() if GATHERING.keys() & wanted]
+        self._aggregations = aggregations = _aggregations_of(variables)
+        gathering = [name for name, wanted in aggregations.items() if GATHERING.keys() & wanted]
         super().__init__(gathering, streams, **kwargs)
-
-    def _forget(self) -> None:
-        super()._forget()
-        self._columns: dict[str, dict[str, Column]] = defaultdict(self._new_columns)
-
-    def _new_columns(self) -> dict[str, Column]:
-        streaming = {
-            name: [word for word in wanted if word in STREAMING] for name, wanted in self._aggregations.items()
-        }
-        return {name: Column(words) for name, words in streaming.items() if words}
-
-    def _takers_of(self, stream_name: str) -> Sequence[tuple[str, Callable[[Any], None]]]:
-        columns = self._columns[stream_name]
-        return [*super()._takers_of(stream_name), *((name, column.add) for name, column in columns.items())]
+        streaming = {name: [word for word in wanted if word in STREAMING] for name, wanted in aggregations.items()}
+        names = [name for name, words in streaming.items() if words]
+        self._columns = Gathering(names, lambda name: Column(streaming[name]))
+        self._gatherings.append(self._columns)
 
     def _statistics(self, stream_name: str) -> Iterable[tuple[str, OrderedDict[str, Any]]]:
-        columns = self._columns[stream_name]
+        columns = self._columns.gathered[stream_name]
         for name, wanted in self._aggregations.items():
             results = columns[name].results() if name in columns else {}
             if name in self._variables:
@@ -90,11 +81,7 @@ class ComputeStats(AccumulateVariables):
 
     def state_dict(self) -> StateTree:
         """The unfinished statistics of the unfinished epoch."""
-        columns = {
-            stream: {name: column.state() for name, column in columns.items()}
-            for stream, columns in self._columns.items()
-        }
-        return {**super().state_dict(), "columns": columns}
+        return {**super().state_dict(), "columns": self._columns.state()}
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on where an equal hook stopped.
@@ -108,14 +95,13 @@ class ComputeStats(AccumulateVariables):
         for stream, states in columns.items():
             if not self._observes(stream):
                 raise StateError(f"{type(self).__name__}: the state has stream {stream!r}, which the hook ignores")
-            check_keys(self, states, self._columns[stream])
+            check_keys(self, states, self._columns.gathered[stream])
             if self._variables and stream not in rest["accumulated"]:
                 raise StateError(
                     f"{type(self).__name__}: the state lacks the values of {', '.join(map(repr, self._variables))} "
                     f"of stream {stream!r}"
                 )
-            for name, column in self._columns[stream].items():
-                column.load(states[name])
+        self._columns.load(columns)
 
 
 def _aggregations_of(variables: Any) -> dict[str, list[str]]:

@@ -12,7 +12,6 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -137,10 +136,11 @@ class WriteTensorBoard(AbstractHook):
             "WriteTensorBoard", on_missing_variable=on_missing_variable, on_unknown_type=on_unknown_type
         )
         histograms = name_list("histogram_variables", histogram_variables)
-        self._histograms = Gathering(histograms, HistogramColumn, required=True, problem=self._tolerate)
+        self._histograms = Gathering(histograms, lambda _: HistogramColumn(), self._tolerate)
         # Pictures may be in the epoch's data instead.
-        first = partial(FirstPictures, self._max_images)
-        self._pictures = Gathering(self._image_variables, first, required=False, problem=self._tolerate)
+        self._pictures = Gathering(
+            self._image_variables, lambda _: FirstPictures(max_images), self._tolerate, required=False
+        )
         self._files: dict[str, EventFile] = {}
         self._has_failed = False
 
@@ -189,7 +189,7 @@ class WriteTensorBoard(AbstractHook):
                 yield tag, _as_float(value)
         for name, column in self._histograms.of(stream_name).items():
             with self._tolerating(stream_name, name):
-                histogram = None if column is None else column.histogram()
+                histogram = column.histogram()
                 if histogram is not None:
                     yield f"{name}/histogram", histogram
         for name in self._image_variables:

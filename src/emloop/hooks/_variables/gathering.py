@@ -1,9 +1,10 @@
-"""Gathering variables over an epoch where a part of one would be worth nothing, and is left out instead."""
+"""Gathering variables over an epoch, each stream by itself."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from emloop.errors import MissingVariableError, VariableTypeError
 from emloop.types import Batch, StateTree
@@ -13,7 +14,7 @@ from .batches import located, missing_from_batch
 _ABSENT = object()
 
 
-class _Gatherer(Protocol):
+class Gatherer(Protocol):
     """Takes a variable's values, batch by batch."""
 
     def add(self, value: Any) -> None: ...
@@ -23,43 +24,45 @@ class _Gatherer(Protocol):
     def load(self, state: StateTree) -> None: ...
 
 
-G = TypeVar("G", bound=_Gatherer)
+G = TypeVar("G", bound=Gatherer)
+
+Problem: TypeAlias = Callable[[str, str, MissingVariableError | VariableTypeError], None]
 
 
 class Gathering(Generic[G]):
-    """Gathers variables of an epoch's batches, each stream by itself.
+    """Gathers variables of an epoch's batches.
 
     Args:
         names: Names of the variables.
-        make: Makes what gathers one variable of one stream.
+        make: Makes what gathers one variable, given its name, of one stream.
+        problem: Called with stream, variable and error; by default errors are raised. If it does not raise, the
+            variable is left out of this epoch, since a part of it would be worth nothing.
         required: Whether every batch must have the variables; otherwise one without them is passed over.
-        problem: Called with stream, variable and error. If it does not raise, the variable is left out of this epoch.
     """
 
     def __init__(
-        self,
-        names: Iterable[str],
-        make: Callable[[], G],
-        *,
-        required: bool,
-        problem: Callable[[str, str, MissingVariableError | VariableTypeError], None],
+        self, names: Iterable[str], make: Callable[[str], G], problem: Problem | None = None, *, required: bool = True
     ) -> None:
         self._names = list(names)
         self._make = make
-        self._required = required
         self._problem = problem
+        self._required = required
         self.forget()
 
     def forget(self) -> None:
         """Begin a new epoch."""
-        self._gathered: dict[str, dict[str, G | None]] = {}
+        self.gathered: dict[str, dict[str, G]] = defaultdict(lambda: {name: self._make(name) for name in self._names})
 
     def add(self, stream_name: str, batch_data: Batch) -> None:
-        """Take a batch's values."""
-        gathered = self._gathered.get(stream_name) or self._begin(stream_name)
-        for name, gatherer in gathered.items():
-            if gatherer is None:
-                continue
+        """Take a batch's values.
+
+        Raises:
+            MissingVariableError: If the batch lacks a variable.
+            VariableTypeError: If a variable's values cannot be gathered.
+        """
+        if not self._names:
+            return
+        for name, gatherer in self.gathered[stream_name].items():
             value = batch_data.get(name, _ABSENT)
             try:
                 if value is not _ABSENT:
@@ -67,40 +70,42 @@ class Gathering(Generic[G]):
                 elif self._required:
                     raise missing_from_batch(batch_data, stream_name, name)
             except MissingVariableError as error:
-                gathered[name] = None
-                self._problem(stream_name, name, error)
+                self._leave_out(stream_name, name, error)
             except VariableTypeError as error:
-                gathered[name] = None
-                self._problem(stream_name, name, located(error, stream_name, name))
+                self._leave_out(stream_name, name, located(error, stream_name, name))
 
-    def _begin(self, stream_name: str) -> dict[str, G | None]:
-        return self._gathered.setdefault(stream_name, {name: self._make() for name in self._names})
+    def _leave_out(self, stream_name: str, name: str, error: MissingVariableError | VariableTypeError) -> None:
+        if self._problem is None:
+            raise error
+        # A new mapping, since the old one is being iterated over.
+        others = self.gathered[stream_name].items()
+        self.gathered[stream_name] = {other: gatherer for other, gatherer in others if other != name}
+        self._problem(stream_name, name, error)
 
-    def of(self, stream_name: str) -> Mapping[str, G | None]:
-        """What was gathered of a stream, by variable; ``None`` for those left out."""
-        return self._gathered.get(stream_name, {})
+    def of(self, stream_name: str) -> Mapping[str, G]:
+        """What was gathered of a stream, by variable, less what is left out."""
+        return self.gathered.get(stream_name, {})
 
     def state(self) -> StateTree:
         """What was gathered of the unfinished epoch."""
-        return {
-            stream_name: {name: _state_of(gatherer) for name, gatherer in gathered.items()}
-            for stream_name, gathered in self._gathered.items()
-        }
+        states: dict[str, dict[str, StateTree]] = {}
+        for stream_name, gathered in self.gathered.items():
+            states[stream_name] = {}
+            for name, gatherer in gathered.items():
+                try:
+                    states[stream_name][name] = gatherer.state()
+                except VariableTypeError:
+                    # An array on a device is looked at only now; where variables may be left out, this is not the
+                    # moment to complain.
+                    if self._problem is None:
+                        raise
+        return states
 
     def load(self, state: StateTree) -> None:
-        """Take up what :meth:`state` returned; variables that are no longer gathered are dropped."""
+        """Take up what :meth:`state` returned; a variable that is not in it, or no longer gathered, is left out."""
         self.forget()
         for stream_name, states in state.items():
-            for name, gatherer in self._begin(stream_name).items():
-                if states.get(name) is None:
-                    self._gathered[stream_name][name] = None  # only the rest of it could be gathered
-                elif gatherer is not None:
-                    gatherer.load(states[name])
-
-
-def _state_of(gatherer: _Gatherer | None) -> StateTree:
-    try:
-        return None if gatherer is None else gatherer.state()
-    except VariableTypeError:
-        # An array on a device is looked at only now. A hook's state is not the place to complain.
-        return None
+            known = {name: gatherer for name, gatherer in self.gathered[stream_name].items() if name in states}
+            self.gathered[stream_name] = known
+            for name, gatherer in known.items():
+                gatherer.load(states[name])
