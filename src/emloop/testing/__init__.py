@@ -1,4 +1,4 @@
-"""The promises of every backend, as tests that run over any of them.
+"""The promises of every backend as tests, whose failures name the promise and the fix.
 
 .. code-block:: python
 
@@ -12,14 +12,11 @@
 from emloop.errors import MissingExtraError
 
 try:
-    import pytest
+    import pytest  # noqa: F401 - so that its absence is one clear line
 except ModuleNotFoundError as error:
     raise MissingExtraError("emloop.testing", "testing") from error
 
-# Before they are imported, so that a promise that is broken shows both sides.
-pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in ("running", "saving", "source_free")))
-
-from .backend_contract import BackendContract  # noqa: E402
-from .case import Case, installed_backends  # noqa: E402
+from .backend_contract import BackendContract
+from .case import Case, installed_backends
 
 __all__ = ["BackendContract", "Case", "installed_backends"]

@@ -1,4 +1,4 @@
-"""All promises together, and what they are tried on."""
+"""All promises, tried on the cases of a backend."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["BackendContract"]
 
 
 class BackendContract(Running, Saving, SourceFree):
-    """Every promise that a backend makes; derive a class called ``Test…`` and list what to try them on.
+    """Every promise of a backend; derive a class called ``Test…`` and list its cases.
 
     Attributes:
-        cases: What to try the promises on.
+        cases: Models and datasets to try the promises on.
     """
 
     cases: ClassVar[Sequence[Case]] = ()
@@ -34,7 +34,7 @@ class BackendContract(Running, Saving, SourceFree):
     def _applies(self, case: Case, request: pytest.FixtureRequest) -> None:
         name = request.function.__name__.removeprefix("test_")
         unknown = [known for known in case.not_applicable if not hasattr(self, f"test_{known}")]
-        assert not unknown, f"{case.name}: there is no promise {unknown}"
+        assert not unknown, f"Case {case.name}: not_applicable: there is no promise {', '.join(unknown)}"
         if name in case.not_applicable:
             pytest.skip(f"{case.name}: {case.not_applicable[name]}")
 

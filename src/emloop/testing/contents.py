@@ -1,4 +1,4 @@
-"""Looking into files, and into the archives among them."""
+"""Search files, and the archives among them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _PROTOCOLS = {bytes([0x80, protocol]) for protocol in range(1, 6)}
 
 
 def members_of(directory: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file below a directory, and every member of every archive in it, with its name."""
+    """Name and content of every file below a directory, and of every member of its archives."""
     for path in sorted(directory.rglob("*")):
         if path.is_file():
             yield from _unpacked(str(path.relative_to(directory)), path.read_bytes())
 
 
 def pickles_in(directory: Path) -> list[str]:
-    """Names of all files and members that are pickles, or begin like one."""
+    """Names of files and members that are pickles, or begin like one."""
     return [name for name, content in members_of(directory) if _is_pickle(content)]
 
 
 def copies_in(directory: Path, values: Sequence[np.ndarray]) -> list[str]:
-    """Names of all files and members that contain the bytes of one of some arrays."""
+    """Names of files and members that contain the bytes of one of the arrays."""
     needles = [np.ascontiguousarray(value).tobytes() for value in values]
     return [name for name, content in members_of(directory) if any(needle in content for needle in needles)]
 
