@@ -96,7 +96,8 @@ class SourceFree:
     def test_without_source_it_can_be_saved_and_restored_again(self, shipped: Shipped, case: Case) -> None:
         """What was restored without source can be saved, restored and trained once more."""
         _require_training(case)
-        same(*shipped.found["rungs"], "rung of the model that was saved again")
+        before, again = shipped.found["rungs"]
+        same(before, again, "rung of the model that was saved again")
         shipped.compare(case, "trained again", "state again")
 
     @promise("restore-without-the-source", "give write_saved_model a reason, and repeat it when training is asked for")
