@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import ssl
 import threading
 from collections.abc import Iterator
@@ -21,22 +20,16 @@ class Page:
 
     Args:
         body: The content.
-        etag: What the server calls this version of it.
-        modified: Header ``Last-Modified``.
-        ranges: Whether a part can be asked for.
         length: Whether the size is told: ``exact``, ``missing`` (the connection's end is the end) or ``chunked``.
-        breaks_after: Number of bytes after which the next connections break, one each.
+        breaks_after: Number of bytes after which the connection breaks.
         status: Status, if not 200.
         headers: Further headers.
         endless: Whether the content is sent again and again.
     """
 
     body: bytes = b""
-    etag: str | None = '"1"'
-    modified: str | None = None
-    ranges: bool = True
     length: str = "exact"
-    breaks_after: list[int] = field(default_factory=list)
+    breaks_after: int | None = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     endless: bool = False
@@ -70,11 +63,6 @@ class Web:
         """Speak TLS from now on."""
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
 
-    @property
-    def asked_for(self) -> list[str | None]:
-        """The header ``Range`` of every request."""
-        return [headers.get("Range") for _, headers in self.requests]
-
 
 class _Handler(BaseHTTPRequestHandler):
     web: Web
@@ -82,45 +70,24 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.web.requests.append((self.path, dict(self.headers)))
         page = self.web.pages.get(self.path, Page(status=404))
-        first = self._first(page)
-        if first >= len(page.body) > 0:
-            self.send_error(416)
-            return
-        self.send_response(206 if first else page.status)
-        for name, value in self._headers(page, first):
+        self.send_response(page.status)
+        for name, value in page.headers.items():
             self.send_header(name, value)
+        if page.length == "exact":
+            self.send_header("Content-Length", str(len(page.body)))
+        elif page.length == "chunked":
+            self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         with suppress(ConnectionError):
-            self._send(page, page.body[first:])
+            self._send(page)
 
-    def _first(self, page: Page) -> int:
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        same = self.headers.get("If-Range") in (page.etag, page.modified)
-        return int(asked[1]) if asked and page.ranges and same else 0
-
-    def _headers(self, page: Page, first: int) -> Iterator[tuple[str, str]]:
-        yield from page.headers.items()
-        if page.etag:
-            yield "ETag", page.etag
-        if page.modified:
-            yield "Last-Modified", page.modified
-        if first:
-            yield "Content-Range", f"bytes {first}-{len(page.body) - 1}/{len(page.body)}"
-        if page.length == "exact":
-            yield "Content-Length", str(len(page.body) - first)
-        elif page.length == "chunked":
-            yield "Transfer-Encoding", "chunked"
-
-    def _send(self, page: Page, body: bytes) -> None:
-        if page.breaks_after:
-            self.wfile.write(body[: page.breaks_after.pop(0)])
-            self.wfile.flush()
-        elif page.length == "chunked":
-            self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
-        else:
-            self.wfile.write(body)
-            while page.endless:
-                self.wfile.write(body)
+    def _send(self, page: Page) -> None:
+        if page.length == "chunked":
+            self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(page.body), page.body))
+            return
+        self.wfile.write(page.body[: page.breaks_after])
+        while page.endless:
+            self.wfile.write(page.body)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

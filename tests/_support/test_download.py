@@ -1,4 +1,4 @@
-"""A download is whole and right, or not there; what was cut off goes on."""
+"""A download is whole and right, or not there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 from emloop._support import download as download_module
 from emloop._support.download import download, shown
-from emloop.errors import DownloadError
+from emloop.errors import DownloadError, MissingExtraError
 
 BODY = bytes(range(256)) * 40  # 10,240 bytes
 HASH = sha256(BODY).hexdigest()
@@ -50,115 +50,16 @@ def test_an_empty_file_is_a_file(web, target):
     assert target.read_bytes() == b""
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(web, target):
-    """Within one call: every byte is sent once, and the parts make the whole."""
-    url = web.add("/file", BODY, breaks_after=[1000, 3000])
-
-    assert download(url, target, sha256=HASH) == HASH
-    assert target.read_bytes() == BODY
-    assert web.asked_for == [None, "bytes=1000-", "bytes=4000-"]
-
-
-def test_a_later_call_goes_on_where_an_earlier_one_stopped(web, target):
-    """What is there is kept under another name, and asked for no more."""
-    url = web.add("/file", BODY, breaks_after=[5000, 0])
-    with pytest.raises(DownloadError) as error:
+def test_a_file_that_was_cut_off_is_not_kept(web, target):
+    """It is an error, and a later call gets all of it."""
+    url = web.add("/file", BODY, breaks_after=5000)
+    with pytest.raises(DownloadError, match=f"^{url} could not be downloaded: .*5000 bytes read, 5240 more expected"):
         download(url, target)
 
-    assert str(error.value) == (
-        f"{url} was cut off: 5000 of 10240 bytes came; try again, and it goes on from {target}.part"
-    )
-    assert names(target.parent) == ["file.bin.part", "file.bin.part.json"]
-    assert download(url, target) == HASH
-    assert target.read_bytes() == BODY
-    assert web.asked_for == [None, "bytes=5000-", "bytes=5000-"]
-    assert names(target.parent) == ["file.bin"]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param({"etag": '"2"'}, id="another-version"),
-        pytest.param({"ranges": False}, id="no-parts-any-more"),
-    ],
-)
-def test_a_file_that_changed_meanwhile_is_downloaded_anew(web, target, change):
-    """Parts of two versions are never put together."""
-    url = web.add("/file", b"old" * 4000, breaks_after=[5000, 0])
-    with pytest.raises(DownloadError):
-        download(url, target)
-    web.add("/file", BODY, **change)
-
-    assert download(url, target) == HASH
-    assert target.read_bytes() == BODY
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({"etag": None}, id="no-version"),
-        pytest.param({"etag": 'W/"1"'}, id="weak-version"),
-        pytest.param({"etag": None, "modified": "Fri, 31 Dec 2100 23:59:59 GMT"}, id="changed-this-moment"),
-    ],
-)
-def test_a_server_that_cannot_tell_versions_apart_starts_anew(web, target, options):
-    """Without a promise that it is the same file, no part of it is used."""
-    url = web.add("/file", BODY, breaks_after=[5000], **options)
-    with pytest.raises(DownloadError, match=r"was cut off: 5000 of 10240 bytes came$"):
-        download(url, target)
-
-    assert download(url, target) == HASH
-    assert web.asked_for == [None, None]
-
-
-def test_a_date_of_change_is_as_good_as_a_version(web, target):
-    """A server with Last-Modified alone can go on."""
-    url = web.add("/file", BODY, etag=None, modified="Thu, 01 Jan 2015 00:00:00 GMT", breaks_after=[5000])
-
-    assert download(url, target) == HASH
-    assert web.asked_for == [None, "bytes=5000-"]
-
-
-def test_a_part_of_another_url_is_not_used(web, target):
-    """One name, two sources: the second is downloaded from its beginning."""
-    first = web.add("/first", b"first" * 2000, breaks_after=[5000, 0])
-    with pytest.raises(DownloadError):
-        download(first, target)
-
-    assert download(web.add("/second", BODY), target) == HASH
-    assert target.read_bytes() == BODY
-
-
-@pytest.mark.parametrize("note", ["", "[]", "{}", '{"source": 1}', "\x00"])
-def test_a_damaged_note_means_a_new_start(web, target, note):
-    """Whatever stands in the note beside a part."""
-    (target.parent / "file.bin.part").write_bytes(b"rubbish")
-    (target.parent / "file.bin.part.json").write_text(note)
-
-    assert download(web.add("/file", BODY), target) == HASH
-    assert target.read_bytes() == BODY
-
-
-def test_a_part_that_is_too_long_is_thrown_away(web, target):
-    """A server that has nothing more to send is asked for the whole file."""
-    url = web.add("/file", BODY, breaks_after=[5000, 0])
-    with pytest.raises(DownloadError):
-        download(url, target)
-    with (target.parent / "file.bin.part").open("ab") as part:
-        part.write(b"x" * 10_000)
-
-    assert download(url, target) == HASH
-    assert target.read_bytes() == BODY
-    assert web.asked_for[-2:] == ["bytes=15000-", None]
-
-
-def test_another_part_than_the_one_asked_for_is_refused(web, target):
-    """A server that answers with bytes from elsewhere does not get them into the file."""
-    url = web.add("/file", BODY, status=206, headers={"Content-Range": "bytes 17-10239/10240"})
-
-    with pytest.raises(DownloadError, match="the server sent another part than it was asked for"):
-        download(url, target)
     assert names(target.parent) == []
+    web.add("/file", BODY)
+    assert download(url, target, sha256=HASH) == HASH
+    assert names(target.parent) == ["file.bin"]
 
 
 def test_a_wrong_hash_is_an_error_and_nothing_is_kept(web, target):
@@ -166,7 +67,7 @@ def test_a_wrong_hash_is_an_error_and_nothing_is_kept(web, target):
     target.write_text("older")
     url = web.add("/file", b"tampered")
     with pytest.raises(DownloadError) as error:
-        download(url, target, sha256=HASH.upper())
+        download(url, target, sha256=HASH)
 
     assert str(error.value) == (
         f"{url} is not the file that was expected: its sha256 is {sha256(b'tampered').hexdigest()}, not {HASH}; "
@@ -204,7 +105,7 @@ def test_a_missing_page_is_an_error_that_names_it(web, target):
     with pytest.raises(DownloadError) as error:
         download(f"{web.url}/gone?token=secret", target)
 
-    assert str(error.value) == f"{web.url}/gone could not be downloaded: 404 Not Found"
+    assert str(error.value) == f"{web.url}/gone could not be downloaded: 404 Client Error: Not Found"
     assert names(target.parent) == []
 
 
@@ -213,15 +114,17 @@ def test_a_server_that_cannot_be_reached_is_an_error_that_names_it(target):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/file"
-        with pytest.raises(DownloadError, match=f"^{url} could not be downloaded: .*refused"):
-            download(url, target)
+        with pytest.raises(DownloadError, match=f"^{url} could not be downloaded: .*refused") as error:
+            download(f"{url}?token=secret", target)
+
+    assert "secret" not in str(error.value)
 
 
 def test_a_silent_server_is_given_up(target):
     """One that accepts the connection and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/file"
-        with pytest.raises(DownloadError, match=f"^{url} could not be downloaded: timed out"):
+        with pytest.raises(DownloadError, match=f"^{url} could not be downloaded: .*Read timed out"):
             download(url, target, timeout=0.05)
 
 
@@ -235,10 +138,10 @@ def test_a_redirect_is_followed(web, target):
 @pytest.mark.parametrize(
     ("location", "reason"),
     [
-        ("file:///etc/passwd", "Redirection to url 'file:///etc/passwd' is not allowed"),
+        ("file:///etc/passwd", "leads to file:///etc/passwd: expected a URL such as https://host/file.zip"),
         ("ftp://host/file", "leads to ftp://host/file: expected a URL such as https://host/file.zip"),
         ("http://host/file", "leads to http://host/file: http needs a sha256"),
-        ("/old", "infinite loop"),
+        ("/old", "Exceeded 30 redirects"),
     ],
 )
 def test_a_redirect_to_where_nothing_may_come_from_is_refused(web, target, location, reason):
@@ -277,9 +180,9 @@ def test_a_url_is_logged_without_what_may_be_secret():
 
 def test_spaces_and_letters_in_a_path_are_encoded(web, target):
     """As a browser does it; what is encoded already stays as it is."""
-    web.add("/a%20b/%C3%A9/%41?x=[1]", BODY)
+    web.add("/a%20b/%C3%A9/%2F?x=1", BODY)
 
-    assert download(f"{web.url}/a b/é/%41?x=[1]", target) == HASH
+    assert download(f"{web.url}/a b/é/%2F?x=1", target) == HASH
 
 
 @pytest.fixture
@@ -311,16 +214,16 @@ class Secure:
 def test_https_is_for_those_whose_certificate_is_trusted(web, secure, target, monkeypatch):
     """A server with a certificate of its own making is refused; a trusted one is not."""
     web.add("/file", BODY)
-    with pytest.raises(DownloadError, match=r"could not be downloaded: .*CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(DownloadError, match=r"could not be downloaded: CERTIFICATE_VERIFY_FAILED"):
         download(f"{secure.url}/file", target)
-    monkeypatch.setenv("SSL_CERT_FILE", str(secure.certificate))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(secure.certificate))
 
     assert download(f"{secure.url}/file", target) == HASH
 
 
 def test_nobody_else_leads_to_this_machine(web, secure, target, monkeypatch):
     """A redirect from outside does not reach what only this machine can reach."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(secure.certificate))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(secure.certificate))
     web.add("/old", status=302, headers={"Location": "http://127.0.0.1/file"})
     with pytest.raises(DownloadError) as error:
         download(f"{secure.url}/old", target)
@@ -353,11 +256,20 @@ download.download(sys.argv[1], Path(sys.argv[2]))
 
 
 def test_a_process_that_is_killed_leaves_no_file_that_looks_whole(web, target):
-    """All bytes are there, and not yet safe: they lie under the other name, and the next call finishes."""
+    """All bytes are there, and not yet safe: they lie under a hidden name, and the next call starts anew."""
     url = web.add("/file", BODY)
     killed = subprocess.run([sys.executable, "-c", KILLED, url, target], check=False)
 
     assert killed.returncode == -signal.SIGKILL
-    assert not target.exists()
+    assert names(target.parent) == [".file.bin.part"]
     assert download(url, target) == HASH
     assert names(target.parent) == ["file.bin"]
+
+
+def test_without_pooch_the_error_says_how_to_install_it(web, target, monkeypatch):
+    """It is imported when something is downloaded, and not before."""
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(MissingExtraError) as error:
+        download(web.add("/file", BODY), target)
+
+    assert str(error.value) == "downloading files needs a package that is not installed: pip install 'emloop[download]'"

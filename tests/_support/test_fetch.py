@@ -180,7 +180,7 @@ def test_a_damaged_archive_is_an_error_each_time(web, root):
     """It is not forgotten that it was never unpacked."""
     url = web.add("/data.zip", b"an error page")
     for _ in range(2):
-        with pytest.raises(ArchiveError, match=r"data\.zip: is damaged: File is not a zip file"):
+        with pytest.raises(ArchiveError, match=r"data\.zip: cannot be unpacked: File is not a zip file"):
             fetch(root, url)
 
 

@@ -35,9 +35,9 @@ def shown_on_terminal(monkeypatch):
 
     def show(name, total, sizes, **options):
         terminal = Terminal()
-        with redirect_stderr(terminal), progress(name, total, **options) as report:
+        with redirect_stderr(terminal), progress(name, **options) as report:
             for size in sizes:
-                report(size)
+                report(size, total)
         return terminal.getvalue()
 
     return show
@@ -46,9 +46,9 @@ def shown_on_terminal(monkeypatch):
 def test_a_log_gets_one_plain_line_every_half_minute(caplog, capsys):
     """Not at once, and not for what is over before."""
     clock = Clock()
-    with caplog.at_level(logging.INFO, LOGGER), progress("data.zip", 40_000_000, clock=clock) as report:
+    with caplog.at_level(logging.INFO, LOGGER), progress("data.zip", clock=clock) as report:
         for clock.now, size in [(1, 5), (29, 6), (30, 10_000_000), (45, 20_000_000), (60, 30_000_000)]:
-            report(size)
+            report(size, 40_000_000)
 
     assert caplog.messages == ["data.zip: 10.0 MB of 40.0 MB (25%)", "data.zip: 30.0 MB of 40.0 MB (75%)"]
     assert capsys.readouterr() == ("", "")
@@ -57,9 +57,9 @@ def test_a_log_gets_one_plain_line_every_half_minute(caplog, capsys):
 def test_without_a_known_size_the_line_has_no_share(caplog):
     """What is there is told all the same."""
     clock = Clock()
-    with caplog.at_level(logging.INFO, LOGGER), progress("data.zip", None, clock=clock) as report:
+    with caplog.at_level(logging.INFO, LOGGER), progress("data.zip", clock=clock) as report:
         clock.now = 30.0
-        report(1_500_000)
+        report(1_500_000, None)
 
     assert caplog.messages == ["data.zip: 1.5 MB"]
 

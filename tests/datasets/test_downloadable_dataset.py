@@ -115,7 +115,7 @@ def test_a_failed_download_is_an_error(site, tmp_path):
     with pytest.raises(DownloadError) as error:
         dataset.download()
 
-    assert str(error.value) == f"{url}/gone.zip could not be downloaded: 404 File not found"
+    assert str(error.value) == f"{url}/gone.zip could not be downloaded: 404 Client Error: File not found"
 
 
 @pytest.mark.parametrize("name", ["data_root", "download_urls"])
@@ -184,6 +184,6 @@ def test_the_command_downloads_and_fails_when_it_cannot(site, tmp_path):
     assert (tmp_path / "data" / "v1.csv").read_bytes() == b"1,2\n"
     failed = emloop(f"dataset.download_urls=[{url}/gone.zip]")
     assert failed.returncode == 1
-    assert failed.stderr.splitlines()[-1] == f"{url}/gone.zip could not be downloaded: 404 File not found"
+    assert failed.stderr.splitlines()[-1] == f"{url}/gone.zip could not be downloaded: 404 Client Error: File not found"
     assert "Traceback" not in failed.stderr
     assert emloop("dataset.download_url=x").returncode == 2

@@ -1,162 +1,204 @@
-"""Unpacking an archive that somebody else has made: regular files and folders only, inside of one folder, all or none.
+"""Unpack a stranger's archive: regular files and folders only, all of them or none.
 
-Members go to a folder of their own first. When all of them are whole and durable, they move to where they belong, where
-nothing that differs is ever written over.
+The standard library reads zip and tar files here but unpacks none, since ``extractall`` and ``extract`` believe what an
+archive says. Members go to a folder of their own first; once all are whole they move into place, never over a file that
+differs.
 """
 
 from __future__ import annotations
 
+import bz2
+import errno
+import gzip
+import lzma
 import os
+import re
 import shutil
-from dataclasses import dataclass
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from filecmp import cmp
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
+from unicodedata import normalize
 
 from emloop.errors import ArchiveError
 
-from .extract_members import Member, archive_kind, members
-from .extract_names import Names
-from .files import fsync_dir
+from .printable import brief
 
-__all__ = ["Limits", "archive_kind", "extract"]
+__all__ = ["extract", "is_archive"]
 
-_CHUNK = 1 << 20
-_UNSUSPICIOUS = 100 << 20
+_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_MAGIC: dict[bytes, Callable[[Path], object]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_READ, _LONGEST_READ = 1 << 20, 4 << 20
+_RATIO, _UNSUSPICIOUS = 250, 100 << 20
 
+_UNWANTED_NAME = re.compile(
+    r"/|[a-z]:|(.*/)?\.\.(/|$)"  # leads out
+    r"|.*[\x00-\x1f\x7f\\]"
+    r"|(.*/)?(con|prn|aux|nul|com\d|lpt\d)(\.[^/]*)?(/|$)"  # a device to some systems
+    r"|.{1025}|(.*/)?[^/]{256}",
+    re.IGNORECASE | re.DOTALL,
+)
+_TOO_LARGE = "holds suspiciously many bytes; unpack it yourself if you trust it"
+_FORMAT_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error)
 
-@dataclass(frozen=True)
-class Limits:
-    """How much an archive may hold.
-
-    Args:
-        names: Number of files and folders.
-        size: Number of bytes, unpacked.
-        ratio: Times its own size, if that is more than 100 MiB.
-    """
-
-    names: int = 3_000_000
-    size: int = 1 << 40
-    ratio: int = 250
+_Member = tuple[str, bool | None, Callable[[], IO[bytes]]]
+"""Name, whether it is a folder (``None``: neither folder nor regular file), and what opens its content."""
 
 
-def extract(archive: Path, target: Path, limits: Limits = Limits()) -> int:
-    """Unpack a zip or tar file, so that either all of it is there in the end or nothing.
+def is_archive(name: str) -> bool:
+    """Whether a file's name ends as those of zip and tar files do."""
+    return name.lower().endswith(_SUFFIXES)
+
+
+def extract(archive: Path, target: Path, *, max_names: int = 3_000_000, max_bytes: int = 1 << 40) -> None:
+    """Unpack a zip or tar file, completely or not at all.
 
     Permissions, owners and times are not restored.
 
     Args:
-        archive: The archive; its name tells which kind it is, see :func:`archive_kind`.
-        target: Folder to unpack into, which must exist. A folder that is there already is added to.
-        limits: How much the archive may hold.
-
-    Returns:
-        Number of files.
+        archive: The archive: a zip file if its name ends so, otherwise a tar file, compressed or not.
+        target: An existing folder, whose other content stays.
+        max_names: Limit on the number of files and folders.
+        max_bytes: Limit on the unpacked size. Above 100 MiB, 250 times the archive's own size is a limit as well.
 
     Raises:
-        ArchiveError: If it is damaged, too large, holds what must not be unpacked, or a file that is there already with
-            other content. Nothing was changed then.
+        ArchiveError: If the archive is damaged, too large, holds anything but files and folders with plain names, or
+            would replace a file that differs. Nothing has changed then.
         OSError: If a file cannot be written.
     """
+    budget = min(max_bytes, max(_RATIO * archive.stat().st_size, _UNSUSPICIOUS))
+    members = _zip_members if archive.suffix.lower() == ".zip" else _tar_members
     stage = target / f".{archive.name}.extracting"
-    _remove(stage)
+    shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(mode=0o700)
+    entries: dict[str, tuple[str, bool]] = {}
     try:
-        try:
-            count = _unpack(archive, stage, limits)
-            _refuse_conflicts(stage, target)
-        except ArchiveError as error:
-            raise ArchiveError(f"{archive}: {error}") from error.__cause__
-        _make_durable(stage)
-        _move(stage, target)
-    finally:
-        _remove(stage)
-    return count
-
-
-def _unpack(archive: Path, stage: Path, limits: Limits) -> int:
-    names, count = Names(limits.names), 0
-    with archive.open("rb") as file:
-        budget = _Budget(limits, os.fstat(file.fileno()).st_size)
-        for member in members(file, archive_kind(archive.name) or "", budget.spend):
-            path = stage / names.add(member.name, is_folder=member.is_folder)
-            if member.is_folder:
-                path.mkdir(parents=True, exist_ok=True)
+        with _refusing(archive):
+            for name, is_folder, opened in members(archive, budget):
+                if is_folder is None:
+                    raise ArchiveError(f"{brief(name)} is neither a file nor a folder, and only these are unpacked")
+                path = stage / _admit(name, is_folder, entries)
+                if len(entries) > max_names:
+                    raise ArchiveError(f"holds more than {max_names} files and folders")
+                (path if is_folder else path.parent).mkdir(parents=True, exist_ok=True)
+                if not is_folder:
+                    with opened() as source, path.open("xb") as copy:
+                        shutil.copyfileobj(source, copy, _READ)
+            for name, is_folder in entries.values():
+                new, old = stage / name, target / name
+                same = old.is_dir() if is_folder else old.is_file() and cmp(new, old, shallow=False)
+                if not same and os.path.lexists(old):
+                    raise ArchiveError(f"would replace {old}, which is something else; move that away")
+        os.sync()  # content before names: what has its name is whole, also after a power failure
+        for name, is_folder in entries.values():
+            if is_folder:
+                (target / name).mkdir(exist_ok=True)
             else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("xb") as content:
-                    _copy(member, content)
-                count += 1
-    return count
+                (stage / name).replace(target / name)
+        os.sync()
+    finally:
+        shutil.rmtree(stage)
 
 
-def _copy(member: Member, content: IO[bytes]) -> None:
-    while chunk := member.read(_CHUNK):
-        content.write(chunk)
+def _admit(name: str, is_folder: bool, entries: dict[str, tuple[str, bool]]) -> str:
+    """Enter a member and its parents among the entries, unless its name is dangerous; returns its relative path."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if _UNWANTED_NAME.match(name) or not (parts or is_folder):
+        raise ArchiveError(f"{brief(name)} is no plain relative name that every system takes")
+    for depth in range(1, len(parts) + 1):
+        entry = "/".join(parts[:depth]), is_folder or depth < len(parts)
+        # To some file systems, case and the composition of accents make no difference.
+        key = normalize("NFC", normalize("NFC", entry[0]).casefold())
+        known = entries.setdefault(key, entry)
+        if known is not entry and not (known == entry and entry[1]):
+            raise ArchiveError(f"{brief(known[0])} and {brief(entry[0])} are the same name to some systems")
+    return "/".join(parts)
 
 
-class _Budget:
-    """Bytes that may still come out of an archive.
+@contextmanager
+def _refusing(archive: Path) -> Generator[None]:
+    """Raise whatever the standard library says of a damaged archive as ``ArchiveError``, and name the archive."""
+    try:
+        yield
+    except ArchiveError as error:
+        raise ArchiveError(f"{archive}: {error}") from error.__cause__
+    except (*_FORMAT_ERRORS, EOFError, LookupError, ArithmeticError, RuntimeError, ValueError, OSError) as error:
+        # Decompressors raise an OSError without a number, and seeking to a wrong offset is an invalid argument.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        raise ArchiveError(f"{archive}: cannot be unpacked: {error or type(error).__name__}") from error
 
-    Args:
-        limits: How much it may hold.
-        size: Its own size.
+
+def _zip_members(path: Path, budget: int) -> Iterator[_Member]:
+    with zipfile.ZipFile(path) as archive:
+        # The reader holds each member to the size that it declares here.
+        if sum(info.file_size for info in archive.infolist()) > budget:
+            raise ArchiveError(_TOO_LARGE)
+        for info in archive.infolist():
+            name = info.orig_filename  # ``filename`` ends at a zero byte
+            if info.flag_bits & 0x1:
+                raise ArchiveError(f"{brief(name)} is encrypted; unpack it yourself")
+            is_folder = name.endswith("/")
+            plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFDIR if is_folder else stat.S_IFREG)
+            yield name, is_folder if plain else None, partial(archive.open, info)
+
+
+def _tar_members(path: Path, budget: int) -> Iterator[_Member]:
+    with path.open("rb") as file:
+        start = file.read(max(map(len, _MAGIC)))
+    decompress = next((opener for magic, opener in _MAGIC.items() if start.startswith(magic)), partial(open, mode="rb"))
+    with cast("IO[bytes]", decompress(path)) as source:
+        content = _Forwards(source, budget)
+        archive = tarfile.open(fileobj=cast("IO[bytes]", content), mode="r:", tarinfo=_Header)  # noqa: SIM115 - owns nothing
+        while info := archive.next():
+            archive.members.clear()  # type: ignore[attr-defined]  # or it would keep them all
+            plain = info.isdir() or (info.isreg() and not info.issparse())
+            opened = cast("Callable[[], IO[bytes]]", partial(archive.extractfile, info))
+            yield info.name, info.isdir() if plain else None, opened
+        while content.read(_READ):  # checksums stand at the end
+            pass
+
+
+class _Forwards:
+    """The bytes of a tar, decompressed: no more than the budget, never back, and never too many at once.
+
+    ``tarfile`` would read a header of any size into memory, and follow a negative size in circles.
     """
 
-    def __init__(self, limits: Limits, size: int) -> None:
-        self._limits = limits
-        self._suspicious = max(limits.ratio * size, _UNSUSPICIOUS)
-        self._spent = 0
+    def __init__(self, source: IO[bytes], budget: int) -> None:
+        self._source, self._budget, self._left = source, budget, budget
 
-    def spend(self, size: int) -> None:
-        """Count bytes.
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _LONGEST_READ:
+            raise ArchiveError(f"is damaged: {size} bytes of headers")
+        chunk = self._source.read(size)
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise ArchiveError(_TOO_LARGE)
+        return chunk
 
-        Raises:
-            ArchiveError: If they are too many.
-        """
-        self._spent += size
-        if self._spent > self._limits.size:
-            raise ArchiveError(f"holds more than {self._limits.size} bytes; unpack it yourself")
-        if self._spent > self._suspicious:
-            raise ArchiveError(
-                f"holds more than {self._limits.ratio} times its own size; unpack it yourself if you trust it"
-            )
+    def seek(self, position: int) -> None:
+        self.read(position - self.tell())
 
-
-def _refuse_conflicts(source: Path, target: Path) -> None:
-    for path in sorted(source.iterdir()):
-        wanted = target / path.name
-        if not os.path.lexists(wanted):
-            continue
-        if path.is_dir() and wanted.is_dir():
-            _refuse_conflicts(path, wanted)
-        elif not (path.is_file() and wanted.is_file() and cmp(path, wanted, shallow=False)):
-            raise ArchiveError(f"would replace {wanted}, which is something else; move that away")
+    def tell(self) -> int:
+        return self._budget - self._left
 
 
-def _make_durable(folder: Path) -> None:
-    # All at once takes a third of the time, but only the calls for single files report what went wrong.
-    os.sync()
-    for root, _, files in os.walk(folder):
-        for name in files:
-            descriptor = os.open(Path(root, name), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        fsync_dir(root)
+class _Header(tarfile.TarInfo):
+    """A header that must be right: ``tarfile`` takes a broken one for the end of the archive."""
 
-
-def _move(source: Path, target: Path) -> None:
-    for path in sorted(source.iterdir()):
-        wanted = target / path.name
-        if not os.path.lexists(wanted):
-            path.rename(wanted)
-        elif path.is_dir():
-            _move(path, wanted)
-    fsync_dir(target)
-
-
-def _remove(folder: Path) -> None:
-    if os.path.lexists(folder):
-        shutil.rmtree(folder)
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                raise
+            raise ArchiveError(f"is damaged: {error}") from error

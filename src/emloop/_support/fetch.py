@@ -1,27 +1,27 @@
-"""A folder of downloaded files, unpacked where they are archives; calling again does only what is missing.
+"""Fill a folder with downloads, unpacked where they are archives; a second call does only what is missing.
 
-Beside a file ``NAME`` lies ``.NAME.json``, which says where it came from, its hash, and whether it has been unpacked.
-So an extraction that failed is made up for, a file that was replaced is unpacked again, and no two URLs share a file.
+Beside a file ``NAME`` lies ``.NAME.json``: where it came from, its hash, and whether it has been unpacked. So a failed
+extraction is made up for, a file that was replaced is unpacked again, and no two URLs share a file.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import fcntl
+import hashlib
 import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from emloop.errors import DownloadError, UsageError
 
-from .download import MAX_BYTES, TIMEOUT, download, fingerprint, shown
-from .extract import archive_kind, extract
+from .download import MAX_BYTES, download, shown
+from .extract import extract, is_archive
 from .files import atomic_write, sha256_of
 
 __all__ = ["fetch", "file_names", "sanitize_url"]
@@ -30,12 +30,12 @@ logger = logging.getLogger(__name__)
 
 
 def sanitize_url(url: str) -> str:
-    """A file name for what a URL leads to: the last part of its path, of which only ``A-Za-z0-9_.-`` are kept.
+    """A file name for what a URL leads to: the last part of its path, reduced to ``A-Za-z0-9_.-``.
 
-    Where the path has nothing that can be kept, the parts of the whole URL are tried from behind.
+    If nothing in the path can be kept, the parts of the whole URL are tried, last first.
 
     Raises:
-        UsageError: If there is no such part.
+        UsageError: If no part can be a name.
     """
     try:
         path = urlsplit(url).path
@@ -49,18 +49,18 @@ def sanitize_url(url: str) -> str:
 
 
 def file_names(urls: Sequence[str]) -> list[str]:
-    """A file name for each of several URLs, different ones for different URLs.
+    """A file name for each URL, different ones for different URLs.
 
-    The first one keeps the name that :func:`sanitize_url` gives; later ones of that name are told apart by a hash.
+    The first of a name keeps what :func:`sanitize_url` gives; later ones are told apart by a hash.
     """
     owners: dict[str, str] = {}
     names = []
     for url in urls:
         name = sanitize_url(url)
-        # File systems may not tell upper from lower case.
+        # File systems may ignore case.
         if owners.setdefault(name.casefold(), url) != url:
             stem, dot, suffixes = name.partition(".")
-            name = f"{stem}-{fingerprint(url)[:8]}{dot}{suffixes}"
+            name = f"{stem}-{_fingerprint(url)[:8]}{dot}{suffixes}"
         names.append(name)
     return names
 
@@ -73,24 +73,24 @@ def fetch(
     name: str | None = None,
     extract_archive: bool = True,
     max_bytes: int = MAX_BYTES,
-    timeout: float = TIMEOUT,
 ) -> None:
-    """Download a file into a folder and, if it is a zip or tar file, unpack it there; what is done already is left out.
+    """Download a file into a folder and unpack it there if it is a zip or tar file, unless that is done already.
 
     Args:
-        data_root: The folder; made with its parents if it is missing.
+        data_root: The folder; created with its parents if it is missing.
         url: ``https://…``; ``http://…`` only with a hash, or from this machine.
-        sha256: Hash that the file must have. A file that is there with another one is downloaded again.
-        name: Its name in the folder, instead of the one that :func:`sanitize_url` finds.
+        sha256: Hash that the file must have. An existing file with another one is downloaded again.
+        name: File name, instead of what :func:`sanitize_url` gives.
         extract_archive: Whether to unpack archives.
-        max_bytes: Size that the file must not exceed.
-        timeout: Seconds without a byte after which to give up.
+        max_bytes: Limit on the size of the file.
 
     Raises:
-        DownloadError: If it cannot be downloaded, or is not the file that was expected.
+        DownloadError: If the file cannot be downloaded, or is not the expected one.
         ArchiveError: If it is an archive that cannot be, or must not be, unpacked.
+        MissingExtraError: If there is something to download and pooch is not installed.
         OSError: If the folder cannot be written to.
     """
+    sha256 = sha256 and sha256.lower()
     root = Path(data_root)
     root.mkdir(parents=True, exist_ok=True)
     target = root / (sanitize_url(url) if name is None else name)
@@ -98,64 +98,65 @@ def fetch(
         logger.info("\t%s already exists; skipping", target)
         return
     with _alone(root):
-        record = _there(target, url, sha256)
+        record = _existing(target, url, sha256)
         if record is None:
             logger.info("\tdownloading %s", target)
-            digest = download(url, target, sha256=sha256, max_bytes=max_bytes, timeout=timeout)
+            digest = download(url, target, sha256=sha256, max_bytes=max_bytes)
             if sha256 is None:
                 logger.info("\tthe sha256 of %s is %s; pin it in the config", target.name, digest)
-            record = _record(target, url, digest)
-            _write(target, record)
-        if extract_archive and not record.extracted:
-            _extract(target, record)
-
-
-def _extract(target: Path, record: _Record) -> None:
-    if archive_kind(target.name) is None:
-        logger.info("\t%s could not be extracted: it is no zip or tar file, so it stays as it is", target)
-        return
-    logger.info("\textracting %s", target)
-    extract(target, target.parent)
-    record.extracted = True
-    _write(target, record)
+            record = _Record(shown(url), _fingerprint(url), digest, _stamp(target))
+            record.write(target)
+        if not extract_archive or record.extracted:
+            return
+        if not is_archive(target.name):
+            logger.info("\t%s could not be extracted: it is no zip or tar file, so it stays as it is", target)
+            return
+        logger.info("\textracting %s", target)
+        extract(target, root)
+        record.extracted = True
+        record.write(target)
 
 
 @dataclass
 class _Record:
-    """What is known of a file that was downloaded.
+    """What is known of a downloaded file.
 
     Args:
-        url: Where it came from, as far as it may be told.
+        url: Where it came from, without secrets.
         source: Fingerprint of the whole URL.
         sha256: Its hash.
-        size: Its size in bytes.
-        modified: When it was last modified, in nanoseconds; with the size it tells whether it is still the same.
+        stamp: Its :func:`_stamp` when that was so.
         extracted: Whether it has been unpacked.
     """
 
     url: str
     source: str
     sha256: str
-    size: int
-    modified: int
+    stamp: list[int]
     extracted: bool = False
 
+    def write(self, target: Path) -> None:
+        atomic_write(_record_path(target), json.dumps(asdict(self)))
 
-def _there(target: Path, url: str, sha256: str | None) -> _Record | None:
-    """What is known of the file, if it is there and is the one that is wanted.
+
+def _existing(target: Path, url: str, sha256: str | None) -> _Record | None:
+    """The record of the wanted file, if that is there.
 
     Raises:
-        DownloadError: If it came from another URL, and no hash says whether that matters.
+        DownloadError: If it came from another URL, and no hash says that this does not matter.
     """
     if not target.is_file():
         return None
-    record = _read(target)
-    if record is None:
-        record = _record(target, url, sha256_of(target))
-    if sha256 is not None and record.sha256 != sha256.lower():
+    try:
+        record = _Record(**json.loads(_record_path(target).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        record = None
+    if record is None or record.stamp != _stamp(target):
+        record = _Record(shown(url), _fingerprint(url), sha256_of(target), _stamp(target))
+    if sha256 not in (None, record.sha256):
         logger.warning("\t%s has the sha256 %s, not the pinned one; downloading it again", target, record.sha256)
         return None
-    if sha256 is None and record.source != fingerprint(url):
+    if sha256 is None and record.source != _fingerprint(url):
         raise DownloadError(
             f"{target} was downloaded from {record.url}, not from {shown(url)}; "
             "remove it, or tell by a sha256 which file is meant"
@@ -164,32 +165,24 @@ def _there(target: Path, url: str, sha256: str | None) -> _Record | None:
     return record
 
 
-def _record(target: Path, url: str, digest: str) -> _Record:
-    status = target.stat()
-    return _Record(shown(url), fingerprint(url), digest, status.st_size, status.st_mtime_ns)
-
-
 def _record_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.json")
 
 
-def _read(target: Path) -> _Record | None:
-    """The record of a file that has not changed since; ``None`` where there is none."""
-    try:
-        record = _Record(**json.loads(_record_path(target).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+def _stamp(target: Path) -> list[int]:
+    """Size and time of modification, which change with the content."""
     status = target.stat()
-    return record if (record.size, record.modified) == (status.st_size, status.st_mtime_ns) else None
+    return [status.st_size, status.st_mtime_ns]
 
 
-def _write(target: Path, record: _Record) -> None:
-    atomic_write(_record_path(target), json.dumps(asdict(record)))
+def _fingerprint(url: str) -> str:
+    """Tells URLs apart, and nothing of what they hold."""
+    return hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process downloads into a folder, and keep others waiting meanwhile."""
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Keep other processes from downloading into a folder meanwhile."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -197,10 +190,8 @@ def _alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             logger.info("\tanother process is downloading into %s; waiting for it", folder)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError as error:
-            # Some network file systems lock no folders; then nobody waits.
-            if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP):
-                raise
+        except OSError:
+            logger.debug("%s cannot be locked, as on some network file systems", folder)
         yield
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""A dataset whose files are fetched by ``emloop dataset download CONFIG``."""
+"""A dataset whose files ``emloop dataset download CONFIG`` brings."""
 
 from __future__ import annotations
 
@@ -16,23 +16,20 @@ from .base_dataset import BaseDataset
 
 __all__ = ["Download", "DownloadableDataset"]
 
-_SHA256 = re.compile("[0-9a-fA-F]{64}")
-_PLAIN = re.compile(r"[^/\0]*")
-
 
 @dataclass(frozen=True)
 class Download:
     """A file to download.
 
     Args:
-        url: Where it is; ``http`` only with a hash, or from this machine.
+        url: Its address; ``http`` only with a hash, or from this machine.
         sha256: Hash that it must have, hexadecimal. Without one, nobody notices when it changes.
         name: Name to store it under, instead of the last part of the URL's path.
-        extract: Whether to unpack it, if it is a zip or tar file.
-        max_bytes: Size that it must not exceed.
+        extract: Whether to unpack it if it is a zip or tar file.
+        max_bytes: Limit on its size.
 
     Raises:
-        ConfigError: If the hash, or the name, cannot be one.
+        ConfigError: If the hash or the name cannot be one.
     """
 
     url: str
@@ -42,14 +39,14 @@ class Download:
     max_bytes: int = MAX_BYTES
 
     def __post_init__(self) -> None:
-        if self.sha256 is not None and not _SHA256.fullmatch(str(self.sha256)):
+        if self.sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", str(self.sha256)):
             raise ConfigError(f"download_urls: expected a sha256 of 64 hexadecimal digits, got {self.sha256!r}")
-        if self.name is not None and (self.name in ("", ".", "..") or not _PLAIN.fullmatch(self.name)):
+        if self.name is not None and (self.name in ("", ".", "..") or not {"/", "\0"}.isdisjoint(self.name)):
             raise ConfigError(f"download_urls: expected a plain file name, got {self.name!r}")
 
 
 class DownloadableDataset(BaseDataset):
-    """Base of datasets that are made of downloaded files.
+    """Base of datasets made of downloaded files.
 
     .. code-block:: yaml
 
@@ -60,10 +57,10 @@ class DownloadableDataset(BaseDataset):
             - url: https://host/digits.tar.gz
               sha256: 5d41...
 
-    ``emloop dataset download CONFIG`` downloads what is missing into ``data_root`` and unpacks it there; zip and tar
-    files are unpacked by their names. What was cut off goes on; what is there and unpacked is left alone.
+    ``emloop dataset download CONFIG`` downloads what is missing into ``data_root`` and unpacks zip and tar files there;
+    files already there are left alone. Needs ``pip install 'emloop[download]'``.
 
-    A subclass hands on what it does not take itself, or overrides the properties :attr:`data_root` and
+    A subclass hands on the arguments that it does not take itself, or overrides the properties :attr:`data_root` and
     :attr:`download_urls`:
 
     .. code-block:: python
@@ -77,7 +74,7 @@ class DownloadableDataset(BaseDataset):
     _data_root: str | None = None
     _download_urls: Sequence[str | Download | Mapping[str, Any]] | None = None
 
-    # Subclasses of the reference hand these on by position.
+    # Positional, since subclasses written for 0.2 hand them on so.
     def _configure_dataset(  # type: ignore[override]
         self,
         data_root: str | None = None,
@@ -86,16 +83,16 @@ class DownloadableDataset(BaseDataset):
         output_dir: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Take up where the files come from and where they go.
+        """Remember where the files come from and where they go.
 
         Args:
-            data_root: Folder for the files; relative to the working directory.
-            download_urls: URLs, or mappings of ``url``, ``sha256``, ``name``, ``extract`` and ``max_bytes``.
+            data_root: Folder for the files, relative to the working directory.
+            download_urls: URLs, or mappings with the fields of :class:`Download`.
             output_dir: The run directory, which is not used.
-            **kwargs: Nothing: they are what no subclass has taken.
+            **kwargs: Arguments that no subclass has taken.
 
         Raises:
-            ConfigError: If there are other arguments.
+            ConfigError: If there are any such arguments.
         """
         del output_dir
         if kwargs:
@@ -108,7 +105,7 @@ class DownloadableDataset(BaseDataset):
         """Folder that holds the files.
 
         Raises:
-            ConfigError: If none was configured.
+            ConfigError: If it is not configured.
         """
         if self._data_root is None:
             raise ConfigError(f"{type(self).__name__} needs the argument 'data_root': a folder for its files")
@@ -119,19 +116,20 @@ class DownloadableDataset(BaseDataset):
         """What to download; see :class:`Download`.
 
         Raises:
-            ConfigError: If nothing was configured.
+            ConfigError: If it is not configured.
         """
         if self._download_urls is None:
             raise ConfigError(f"{type(self).__name__} needs the argument 'download_urls': a list of URLs")
         return self._download_urls
 
     def download(self) -> None:
-        """Download what is missing, and unpack it.
+        """Download and unpack what is missing.
 
         Raises:
-            ConfigError: If it is not configured what to download, or where to.
-            DownloadError: If a file cannot be downloaded, or is not the one that was expected.
+            ConfigError: If the source or the destination is not configured.
+            DownloadError: If a file cannot be downloaded, or is not the expected one.
             ArchiveError: If an archive cannot be, or must not be, unpacked.
+            MissingExtraError: If something is missing and pooch is not installed.
         """
         wanted = [_download(item) for item in self.download_urls]
         names = file_names([item.url for item in wanted])
@@ -147,11 +145,7 @@ class DownloadableDataset(BaseDataset):
 
 
 def _download(item: str | Download | Mapping[str, Any]) -> Download:
-    """What an item of ``download_urls`` asks for.
-
-    Raises:
-        ConfigError: If it is neither a URL nor a mapping with one.
-    """
+    """An item of ``download_urls`` in one form."""
     if isinstance(item, Download):
         return item
     if isinstance(item, str):

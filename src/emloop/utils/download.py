@@ -1,7 +1,4 @@
-"""The reference's path to downloads; they are made in ``emloop._support.fetch``.
-
-What fails is an error: the reference logged it and went on without the file.
-"""
+"""Downloads under the names of 0.2; failures raise, where 0.2 logged them and went on without the file."""
 
 from emloop._support.fetch import fetch as maybe_download_and_extract
 from emloop._support.fetch import sanitize_url
