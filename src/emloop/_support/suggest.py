@@ -1,9 +1,9 @@
-"""The word somebody probably meant."""
+"""Suggest the word that was probably meant, or none: an implausible suggestion misleads more than it helps."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
-from difflib import get_close_matches
 from typing import TypeVar
 
 from emloop.errors import ConfigError
@@ -12,15 +12,57 @@ T = TypeVar("T")
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The most similar of some words, or ``None`` if none is similar."""
-    candidates = list(words)
-    folded = {candidate.lower(): candidate for candidate in reversed(candidates)}
-    matches = get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
-    return folded[matches[0]] if matches else None
+    """The word that was probably meant, or ``None`` if none of them is a plausible guess.
+
+    Plausible are typing errors (one edit, more in long words), abbreviations (``acc`` for ``accuracy``), and words that
+    are whole parts of another (``num_epochs`` for ``epochs``). Case and ``_``, ``-`` and ``.`` make no difference.
+    """
+    found = [(rank, candidate) for candidate in words if (rank := _rank(word, candidate)) is not None]
+    return min(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _rank(word: str, candidate: str) -> int | None:
+    """How far a candidate is from what was typed; ``None`` if nobody would take one for the other."""
+    given, meant = ("_".join(filter(None, re.split(r"[_\-. ]", text.lower()))) for text in (word, candidate))
+    given_letters, meant_letters = given.replace("_", ""), meant.replace("_", "")
+    short, long = sorted((given_letters, meant_letters), key=len)
+    if not short or (len(short) == 1 and short != long):
+        return None
+    # One edit turns many a short word into any other, so there a wrong letter does not count as a typing error: no
+    # 'tty' for 'toy', and, as typing errors leave the beginning alone, no 'date' for 'rate'.
+    if len(long) > 4 or long[0] in short[:2] or short[0] in long[:2]:
+        limit = min(max(len(long) // 4, 1), 3)
+        distance = _edits(given_letters, meant_letters, limit, replacing=2 if len(long) <= 3 else 1)
+        if distance <= limit:
+            return distance
+    stem, whole = given_letters.rstrip("s"), meant_letters
+    if len(stem) >= 3 and whole.startswith(stem):
+        return 10 + len(whole)
+    short, long = sorted((given, meant), key=len)
+    if len(short) >= 4 and f"_{short}_" in f"_{long}_":
+        return 10 + len(long)
+    return None
+
+
+def _edits(first: str, second: str, limit: int, *, replacing: int) -> int:
+    """Letters inserted, left out, replaced or exchanged with their neighbour; any number above ``limit`` if more."""
+    if abs(len(first) - len(second)) > limit:
+        return limit + 1
+    earlier: list[int] = []
+    before = list(range(len(second) + 1))
+    for i, letter in enumerate(first):
+        row = [i + 1]
+        for j, other in enumerate(second):
+            cost = min(row[j] + 1, before[j + 1] + 1, before[j] + replacing * (letter != other))
+            if i and j and (letter, first[i - 1]) == (second[j - 1], other):
+                cost = min(cost, earlier[j - 1] + 1)
+            row.append(cost)
+        earlier, before = before, row
+    return before[-1]
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> tuple[str, ...]:
-    """``("did you mean 'x'?",)``, or nothing where no word is similar."""
+    """``("did you mean 'x'?",)``, or nothing if no word is plausible."""
     match = nearest(word, words)
     return (f"did you mean {match!r}?",) if match is not None else ()
 
@@ -36,10 +78,10 @@ def pick(argument: str, word: str, choices: Mapping[str, T]) -> T:
     Args:
         argument: Name of the argument that holds the word, for the message.
         word: The word.
-        choices: Every word that is accepted → what it stands for.
+        choices: Accepted word → what it stands for.
 
     Raises:
-        ConfigError: If the word is not accepted; says which are.
+        ConfigError: If the word is not accepted; lists those that are.
     """
     try:
         return choices[word]
@@ -49,5 +91,5 @@ def pick(argument: str, word: str, choices: Mapping[str, T]) -> T:
 
 
 def check_choice(argument: str, word: str, choices: Iterable[str]) -> str:
-    """The word itself, if it is one of the choices; see :func:`pick`."""
+    """The word itself if it is one of the choices; see :func:`pick`."""
     return pick(argument, word, {choice: choice for choice in choices})
