@@ -38,6 +38,7 @@ SETTINGS = [
         ("maxx", "max"),
         ("mni", "min"),
         ("mx", "max"),
+        ("mas", "max"),
         ("sed", "seed"),
         ("lss", "loss"),
         ("oss", "loss"),
@@ -52,6 +53,7 @@ SETTINGS = [
         ("SGD", "SGDClassifier"),
         ("TEXT", "text"),
         ("tan", "tanh"),
+        ("maximum", "max"),
         ("txt", "text"),
     ],
 )
@@ -79,6 +81,8 @@ def test_a_typing_error_an_abbreviation_and_a_part_are_recognised(typed, meant):
         ("momentum", "moments_file"),
         ("lr", "layers"),
         ("dataset_dir", "data"),
+        ("size", "batch_size"),
+        ("bod", "body.0.bias"),
         ("x", "y"),
         ("x", "xy"),
         ("", "x"),
@@ -97,5 +101,5 @@ def test_the_closest_word_wins_and_among_equals_the_first():
     """A typing error is likelier than an abbreviation."""
     assert nearest("output", ["output_file", "outputs"]) == "outputs"
     assert nearest("stem", ["items", "steps", "step"]) == "step"
+    assert nearest("pgn", ["pgf", "png"]) == "png"
     assert nearest("tain", ["train", "stain"]) == "train"
-    assert nearest("loss", ["valid.loss_weight", "valid.loss"]) == "valid.loss"

@@ -14,8 +14,8 @@ T = TypeVar("T")
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """The word that was probably meant, or ``None`` if none of them is a plausible guess.
 
-    Plausible are typing errors (one edit, more in long words), abbreviations (``acc`` for ``accuracy``), and words that
-    are whole parts of another (``num_epochs`` for ``epochs``). Case and ``_``, ``-`` and ``.`` make no difference.
+    Plausible are typing errors (one edit, more in long words), abbreviations (``acc`` for ``accuracy``) and the other
+    way round, and additions (``num_epochs`` for ``epochs``). Case and ``_``, ``-`` and ``.`` make no difference.
     """
     found = [(rank, candidate) for candidate in words if (rank := _rank(word, candidate)) is not None]
     return min(found, key=lambda pair: pair[0])[1] if found else None
@@ -28,20 +28,20 @@ def _rank(word: str, candidate: str) -> int | None:
     short, long = sorted((given_letters, meant_letters), key=len)
     if not short or (len(short) == 1 and short != long):
         return None
-    # One edit turns many a short word into any other, so there a wrong letter does not count as a typing error: no
-    # 'tty' for 'toy', and, as typing errors leave the beginning alone, no 'date' for 'rate'.
+    # One edit turns a short word into many others. But typing errors leave the beginning alone: 'run' for 'rum' is
+    # plausible, 'tty' for 'toy' and 'date' for 'rate' are not.
     if len(long) > 4 or long[0] in short[:2] or short[0] in long[:2]:
         limit = min(max(len(long) // 4, 1), 3)
-        distance = _edits(given_letters, meant_letters, limit, replacing=2 if len(long) <= 3 else 1)
+        replacing = 1 if len(long) > 3 or short[:2] == long[:2] else 2
+        distance = _edits(given_letters, meant_letters, limit, replacing=replacing)
         if distance <= limit:
-            return distance
-    stem, whole = given_letters.rstrip("s"), meant_letters
-    if len(stem) >= 3 and whole.startswith(stem):
-        return 10 + len(whole)
-    short, long = sorted((given, meant), key=len)
-    if len(short) >= 4 and f"_{short}_" in f"_{long}_":
-        return 10 + len(long)
-    return None
+            # Letters in the wrong order are likelier than a wrong one.
+            return 2 * distance - (sorted(given_letters) == sorted(meant_letters))
+    stem = given_letters.rstrip("s")
+    is_abbreviation = len(stem) >= 3 and "." not in candidate and meant_letters.startswith(stem)
+    is_longhand = len(meant) >= 3 and "_" not in given and given.startswith(meant)
+    is_part = len(meant) >= 4 and f"_{meant}_" in f"_{given}_"
+    return 10 + len(long) if is_abbreviation or is_longhand or is_part else None
 
 
 def _edits(first: str, second: str, limit: int, *, replacing: int) -> int:
