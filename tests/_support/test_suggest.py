@@ -101,5 +101,6 @@ def test_the_closest_word_wins_and_among_equals_the_first():
     """A typing error is likelier than an abbreviation."""
     assert nearest("output", ["output_file", "outputs"]) == "outputs"
     assert nearest("stem", ["items", "steps", "step"]) == "step"
+    assert nearest("dataset", ["digits", "digits_dataset"]) == "digits_dataset"
     assert nearest("pgn", ["pgf", "png"]) == "png"
     assert nearest("tain", ["train", "stain"]) == "train"

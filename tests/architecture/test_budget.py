@@ -21,7 +21,7 @@ ROOMS = {
     "emloop._source": 1270,
     "emloop._state": 840,
     "emloop._streams": 840,
-    "emloop._support": 1160,
+    "emloop._support": 760,
     "emloop._yaml": 860,
     "emloop.abilities": 15,  # the protocols' public path
     "emloop.api": 280,
@@ -56,7 +56,6 @@ LARGE_FOLDERS = {
     "emloop/hooks": 30,  # one file a hook
     "emloop/_config": 24,
     "emloop/_source": 14,
-    "emloop/_support": 14,
 }
 """Folders that may hold more, and why."""
 
@@ -71,8 +70,6 @@ TWINS = {
     "emloop.hooks.save_file",
     "emloop.hooks.save_masks",
     "emloop.hooks.confusion_figure",
-    "emloop._support.extract_members",
-    "emloop._support.extract_names",
     "emloop_torch._programs.program_module",
 }
 """Modules that may be named after a neighbour plus a suffix."""

@@ -15,7 +15,7 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
     """The word that was probably meant, or ``None`` if none of them is a plausible guess.
 
     Plausible are typing errors (one edit, more in long words), abbreviations (``acc`` for ``accuracy``) and the other
-    way round, and additions (``num_epochs`` for ``epochs``). Case and ``_``, ``-`` and ``.`` make no difference.
+    way round, and names with a word more or less (``num_epochs`` for ``epochs``). Case and ``_-.`` make no difference.
     """
     found = [(rank, candidate) for candidate in words if (rank := _rank(word, candidate)) is not None]
     return min(found, key=lambda pair: pair[0])[1] if found else None
@@ -40,8 +40,9 @@ def _rank(word: str, candidate: str) -> int | None:
     stem = given_letters.rstrip("s")
     is_abbreviation = len(stem) >= 3 and "." not in candidate and meant_letters.startswith(stem)
     is_longhand = len(meant) >= 3 and "_" not in given and given.startswith(meant)
-    is_part = len(meant) >= 4 and f"_{meant}_" in f"_{given}_"
-    return 10 + len(long) if is_abbreviation or is_longhand or is_part else None
+    is_less = len(meant) >= 4 and f"_{meant}_" in f"_{given}_"
+    is_more = 2 * len(given) >= len(meant) and f"_{given}_" in f"_{meant}_"
+    return 10 + len(long) if is_abbreviation or is_longhand or is_less or is_more else None
 
 
 def _edits(first: str, second: str, limit: int, *, replacing: int) -> int:
