@@ -19,22 +19,16 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "_build_grid_search_commands": ".grid_search",
+        **{name: f".{name}" for name in ("args", "dataset", "eval_fn", "ls", "prune", "resume_fn", "train_fn", "util")},
+        **dict.fromkeys(("_build_grid_search_commands", "grid_search"), ".grid_search"),
+        **dict.fromkeys(("fallback", "find_config", "validate_config"), ".util"),
         "evaluate": ".eval_fn",
-        "fallback": ".util",
-        "find_config": ".util",
         "get_emloop_arg_parser": ".args",
-        "grid_search": ".grid_search",
         "invoke_dataset_method": ".dataset",
         "list_train_dirs": ".ls",
         "prune_train_dirs": ".prune",
         "resume": ".resume_fn",
         "train": ".train_fn",
-        "validate_config": ".util",
-        **{
-            module: f".{module}"
-            for module in ("args", "dataset", "eval_fn", "ls", "prune", "resume_fn", "train_fn", "util")
-        },
     },
 )
 keep_names(__name__, {"grid_search"})

@@ -1,8 +1,9 @@
 """The parser of the command line, and the pieces that commands declare their arguments with.
 
-A command is a module with the text ``EXAMPLES`` and two functions: ``add_arguments(parser)`` declares what it takes,
-``run(arguments)`` does the work and returns the exit code. A command that takes any number of words calls them
-``words``. Help must stay quick, so what only the work needs (NumPy, a framework) is imported inside functions.
+A command is a module whose docstring ends with ``Examples:``, and that has two functions: ``add_arguments(parser)``
+declares what it takes, ``run(arguments)`` does the work and returns the exit code. A command that takes any number of
+words calls them ``words``. Help must stay quick, so what only the work needs (NumPy, a framework) is imported inside
+functions.
 """
 
 import os
@@ -77,7 +78,7 @@ class _Command(ArgumentParser):
         super().__init__(
             self._settings["prog"],
             description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog="examples:" + home.EXAMPLES.rstrip().replace("\n", "\n  "),
+            epilog="examples:" + (home.__doc__ or "").partition("Examples:")[2].rstrip().replace("\n    ", "\n  "),
             formatter_class=_Help,
         )
         self.set_defaults(parser=self, run=home.run)

@@ -1,4 +1,10 @@
-"""``emloop check``: report every mistake in a config, without running any of it."""
+"""``emloop check``: report every mistake in a config, without running any of it.
+
+Examples:
+    emloop check config.yaml
+    emloop check config.yaml model.hidden=64 hooks.StopAfter.epochs=20
+    emloop check config.yaml --json
+"""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -11,12 +17,6 @@ from emloop.errors import ConfigError, Problem
 
 from .. import render
 from ..args import CONFIG, add_json, add_overrides, overrides
-
-EXAMPLES = """
-emloop check config.yaml
-emloop check config.yaml model.hidden=64 hooks.StopAfter.epochs=20
-emloop check config.yaml --json
-"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

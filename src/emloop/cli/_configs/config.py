@@ -1,4 +1,11 @@
-"""``emloop config show``: a config as it will be used, and where every value in it comes from."""
+"""``emloop config show``: a config as it will be used, and where every value in it comes from.
+
+Examples:
+    emloop config show config.yaml
+    emloop config show config.yaml model model.rate=0.3
+    emloop config show @ hooks.StopAfter --defaults
+    emloop config show config.yaml --resolved > whole.yaml
+"""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,13 +29,6 @@ _Defaults: TypeAlias = Mapping[_Path, tuple[str, Mapping[str, Any]]]
 
 _WIDEST = 60
 """Columns that the config may take before the places follow; longer lines stand out."""
-
-EXAMPLES = """
-emloop config show config.yaml
-emloop config show config.yaml model model.rate=0.3
-emloop config show @ hooks.StopAfter --defaults
-emloop config show config.yaml --resolved > whole.yaml
-"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

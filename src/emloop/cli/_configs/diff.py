@@ -1,4 +1,10 @@
-"""``emloop diff``: what is different between two configs or two runs."""
+"""``emloop diff``: what is different between two configs or two runs.
+
+Examples:
+    emloop diff config.yaml other.yaml
+    emloop diff log/first log/second
+    emloop diff config.yaml @ --json
+"""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
@@ -30,12 +36,6 @@ _ABOUT_RUNS: dict[str, Callable[[Path], Facts]] = {
     "metrics": _metric_facts,
 }
 """What is compared where both are runs."""
-
-EXAMPLES = """
-emloop diff config.yaml other.yaml
-emloop diff log/first log/second
-emloop diff config.yaml @ --json
-"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

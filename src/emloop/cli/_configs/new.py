@@ -3,6 +3,10 @@
 What all projects have lies beside this module, in ``template/``. A backend, found in the group ``emloop.backends`` of
 entry points, adds what is in the folder ``template/`` of its package. Files that end with ``.in`` are written without
 that ending; ``@name@`` and ``@package@`` are replaced, in the names of files, too.
+
+Examples:
+    emloop new spirals
+    emloop new spirals --backend sklearn
 """
 
 import importlib.util
@@ -26,11 +30,6 @@ from .. import render
 _COMMON = Path(__file__).parent / "template"
 _SCHEMA = Path(".vscode", "emloop.schema.json")
 _DISGUISE = ".in"
-
-EXAMPLES = """
-emloop new spirals
-emloop new spirals --backend sklearn
-"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -1,4 +1,9 @@
-"""``emloop schema``: a JSON Schema of configs, for completion and checks in an editor."""
+"""``emloop schema``: a JSON Schema of configs, for completion and checks in an editor.
+
+Examples:
+    emloop schema > .vscode/emloop.schema.json
+    emloop schema config.yaml > .vscode/emloop.schema.json     (covers the classes that the config names, too)
+"""
 
 from argparse import ArgumentParser, Namespace
 from typing import Any
@@ -10,11 +15,6 @@ from emloop.constants import EXIT_DONE
 from .. import render
 from ..args import CONFIG_OR_RUN
 from .named import named_config
-
-EXAMPLES = """
-emloop schema > .vscode/emloop.schema.json
-emloop schema config.yaml > .vscode/emloop.schema.json     (covers the classes that the config names, too)
-"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

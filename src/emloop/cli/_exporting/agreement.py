@@ -5,8 +5,6 @@ and, a hundredth of that, to the largest of all. What is decided by such numbers
 where two were as good as equal: once in a thousand values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +13,6 @@ import numpy.typing as npt
 
 from emloop.errors import SaveError
 from emloop.types import Batch
-
-__all__ = ["compared"]
 
 _TOLERANCE = {"float64": 1e-8, "float32": 1e-4, "float16": 1e-2}
 _OTHERWISE = 1000

@@ -1,4 +1,10 @@
-"""``emloop export``: write a trained model for another runtime, and see that it does the same there."""
+"""``emloop export``: write a trained model for another runtime, and see that it does the same there.
+
+Examples:
+    emloop export @ --to onnx
+    emloop export log/majority_keen-noether/model_latest --to onnx --output shipped
+    emloop eval predict log/majority_keen-noether/onnx_best     (run what was exported)
+"""
 
 from __future__ import annotations
 
@@ -24,12 +30,6 @@ if TYPE_CHECKING:
     from emloop.saved_models import Saved
 
     from .trial import Trial
-
-EXAMPLES = """
-emloop export @ --to onnx
-emloop export log/majority_keen-noether/model_latest --to onnx --output shipped
-emloop eval predict log/majority_keen-noether/onnx_best     (run what was exported)
-"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -153,7 +153,7 @@ def _report(saved: Saved, target: Path, trial: Trial, differences: Mapping[str, 
     takes = [["takes", name, _kind(value), ""] for name, value in manifest["inputs"].items()]
     gives = [["gives", name, _kind(value), differences[name]] for name, value in manifest["outputs"].items()]
     render.say(render.aligned([*takes, *gives]))
-    *sizes, last = (str(len(next(iter(batch.values())))) for batch in trial.batches)
+    *sizes, last = map(str, trial.sizes)
     render.say(f"Compared with the model for batches of {', '.join(sizes)} and {last} examples {trial.origin}.")
 
 

@@ -1,7 +1,5 @@
 """One run in every detail, and runs as data for other programs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +10,6 @@ from emloop._support.files import read_small
 
 from .. import render
 from .fields import RUN_FIELDS, Field
-
-__all__ = ["artifacts", "as_data", "show_details", "size_of"]
 
 _DATA = (
     *("name", "path", "run_id", "kind", "status", "reason", "exit_status", "epochs_done", "attempts", "seed"),

@@ -9,8 +9,6 @@
 ==================== ===================================================================================
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -26,18 +24,6 @@ from emloop.constants import EL_NA_STR
 from emloop.errors import UsageError
 
 from .. import render
-
-__all__ = [
-    "RUN_FIELDS",
-    "SPANS",
-    "Field",
-    "as_moment",
-    "config_field",
-    "differing_keys",
-    "find_field",
-    "sort_runs",
-    "state",
-]
 
 _SECTIONS = frozenset({"dataset", "model", "hooks", "main_loop", "eval"})
 _EPOCHS: dict[str, Extremum | None] = {"last": None, "min": "min", "max": "max"}
@@ -79,7 +65,7 @@ class Field:
 
 
 def find_field(name: str, runs: Sequence[RunSummary]) -> Field:
-    """The field that somebody means.
+    """Find what a name means.
 
     Args:
         name: Its name.
@@ -91,12 +77,19 @@ def find_field(name: str, runs: Sequence[RunSummary]) -> Field:
     if name in RUN_FIELDS:
         return Field(name, RUN_FIELDS[name])
     how, colon, metric = name.partition(":")
+    if colon and how not in _EPOCHS:
+        raise UsageError(f"{name!r}: expected min:, max: or last: before the name of a metric, got {how + ':'!r}")
     if colon:
-        field = _metric(name, how, metric)
+        field = Field(name, lambda run: run.metric(metric, _EPOCHS[how]), is_metric=True)
     elif name.partition(".")[0] in _SECTIONS:
         field = config_field(name)
-    else:
-        field = Field(name, _metric_or_own_key(name), is_metric=True)
+    else:  # a metric, or else a key of a section of the user's own
+
+        def read(run: RunSummary) -> Any:
+            value = run.metric(name)
+            return run.config.get(name) if value is None else value
+
+        field = Field(name, read, is_metric=True)
     if runs and all(field.read(run) is None and name not in run.config for run in runs):
         raise UsageError(_unknown(name, runs))
     return field
@@ -129,7 +122,7 @@ def sort_runs(runs: Sequence[RunSummary], field: Field, *, reverse: bool) -> lis
 
 
 def state(run: RunSummary) -> str:
-    """How a run stands, in one word."""
+    """How a run stands; ``broken`` if its files cannot tell."""
     return "broken" if run.status == "unknown" and run.problem is not None else run.status
 
 
@@ -149,23 +142,6 @@ def _sort_key(value: Any) -> tuple[Any, ...]:
         case date():
             return (1, as_moment(value))
     return (2, _as_text(value))
-
-
-def _metric(name: str, how: str, metric: str) -> Field:
-    if how not in _EPOCHS:
-        raise UsageError(f"{name!r}: expected min:, max: or last: before the name of a metric, got {how + ':'!r}")
-    extremum = _EPOCHS[how]
-    return Field(name, lambda run: run.metric(metric, extremum), is_metric=True)
-
-
-def _metric_or_own_key(name: str) -> Callable[[RunSummary], Any]:
-    """Reads a metric, or else a key of a section that is the user's own."""
-
-    def read(run: RunSummary) -> Any:
-        value = run.metric(name)
-        return run.config.get(name) if value is None else value
-
-    return read
 
 
 def _unknown(name: str, runs: Sequence[RunSummary]) -> str:

@@ -4,8 +4,6 @@ A condition compares a field (see :mod:`~emloop.cli._runs.fields`) with a value 
 ``null`` and nothing else, and is neither smaller nor larger than anything.
 """
 
-from __future__ import annotations
-
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -19,8 +17,6 @@ from emloop._yaml.scalars import plain_value
 from emloop.errors import ConfigError, UsageError
 
 from .fields import SPANS, as_moment, find_field
-
-__all__ = ["Condition", "parse_condition", "select"]
 
 _COMPARISON = re.compile(r"([^=!<>]+)(==|!=|<=|>=|=|<|>)(.*)", re.DOTALL)
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -57,14 +53,15 @@ class Condition:
     word: str
 
     def holds(self, found: Any) -> bool:
-        """Whether what was found in a run is as it should be."""
+        """Tell whether a run's value meets the condition."""
         wanted = self.word if isinstance(found, str) and self.sign in _EQUALITY else self.value
         if _kind(found) != _kind(wanted):
             return self.sign == "!="
         if found is None:
             return self.sign == "=="
         try:
-            return bool(_OPERATORS[self.sign](*map(_comparable, (found, wanted))))
+            pair = (as_moment(value) if isinstance(value, date) else value for value in (found, wanted))
+            return bool(_OPERATORS[self.sign](*pair))
         except TypeError:
             # Lists of unlike things and mappings are neither smaller nor larger.
             return False
@@ -89,7 +86,7 @@ def parse_condition(text: str) -> Condition | None:
 
 
 def select(runs: Sequence[RunSummary], conditions: Iterable[Condition]) -> list[RunSummary]:
-    """The runs that meet all conditions.
+    """Select the runs that meet all conditions.
 
     Raises:
         UsageError: If no run has a field, or none holds there what could be smaller or larger than the value.
@@ -98,18 +95,15 @@ def select(runs: Sequence[RunSummary], conditions: Iterable[Condition]) -> list[
     for condition in conditions:
         read = find_field(condition.field, runs).read
         found = [(run, read(run)) for run in selected]
-        _check_kinds(condition, [value for _, value in found if value is not None])
+        values = [value for _, value in found if value is not None]
+        wanted = _kind(condition.value)
+        if condition.sign not in _EQUALITY and values and all(_kind(value) != wanted for value in values):
+            raise UsageError(
+                f"{condition.text!r}: {condition.field} is {values[0]!r:.100}, which is neither smaller nor larger "
+                f"than {condition.value!r}"
+            )
         selected = [run for run, value in found if condition.holds(value)]
     return selected
-
-
-def _check_kinds(condition: Condition, values: Sequence[Any]) -> None:
-    if condition.sign in _EQUALITY or not values or any(_kind(value) == _kind(condition.value) for value in values):
-        return
-    raise UsageError(
-        f"{condition.text!r}: {condition.field} is {values[0]!r:.100}, which is neither smaller nor larger than "
-        f"{condition.value!r}"
-    )
 
 
 def _kind(value: Any) -> str:
@@ -122,10 +116,6 @@ def _kind(value: Any) -> str:
         case date():
             return "moment"
     return type(value).__name__
-
-
-def _comparable(value: Any) -> Any:
-    return as_moment(value) if isinstance(value, date) else value
 
 
 def _value(text: str, word: str) -> Any:

@@ -1,8 +1,16 @@
-"""``emloop ls``: the runs in a directory, and how they stand."""
+"""``emloop ls``: the runs in a directory, and how they stand.
+
+Examples:
+    emloop ls
+    emloop ls -l log
+    emloop ls 'valid.accuracy > 0.9' 'model.lr <= 0.01' --sort=-valid.accuracy
+    emloop ls 'status == failed' --columns name,age,reason
+    emloop ls 'age < 2h' --json
+"""
 
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -25,14 +33,6 @@ _COLUMNS = ("name", "model", "dataset", "age", "duration", "epochs_done", "statu
 _SHOWN_ANYWAY = ("model.class", "dataset.class")
 _MOST_KEYS = 8
 """With more columns for the configuration, lines would be too long to read."""
-
-EXAMPLES = """
-emloop ls
-emloop ls -l log
-emloop ls 'valid.accuracy > 0.9' 'model.lr <= 0.01' --sort=-valid.accuracy
-emloop ls 'status == failed' --columns name,age,reason
-emloop ls 'age < 2h' --json
-"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -137,18 +137,23 @@ def list_train_dirs(
         render.complain(str(error) if root.exists() or dir_ != EL_DEFAULT_LOG_DIR else NO_RUNS_YET)
         return EXIT_FAILED
     alone = is_run_dir(root)
-    shown = runs if all_ or alone or filters else [run for run in runs if _is_worth_showing(run)]
-    shown = _sorted(select(shown, conditions), sort, reverse)
-    chosen = [find_field(name, shown) for name in columns]
+    if not (all_ or alone or filters):
+        runs = [run for run in runs if run.epochs_done > 0 or state(run) in ("running", "broken")]
+    runs = select(runs, conditions)
+    if sort is not None:
+        runs = sort_runs(runs, find_field(sort.removeprefix("-"), runs), reverse=sort.startswith("-") != reverse)
+    elif reverse:
+        runs.reverse()
+    chosen = [find_field(name, runs) for name in columns]
     if as_json:
-        render.say_json(_data(shown, chosen, long, verbose))
+        render.say_json(_data(runs, chosen, long, verbose))
     elif recursive and not alone:
-        for directory, group in groupby(sorted(shown, key=_parent), _parent):
+        for directory, group in groupby(sorted(runs, key=_parent), _parent):
             render.say(f"{directory}:")
             _show(list(group), chosen, long, verbose)
             render.say()
     else:
-        _show(shown, chosen, long, verbose)
+        _show(runs, chosen, long, verbose)
     return EXIT_DONE
 
 
@@ -159,17 +164,6 @@ def _parsed(text: str) -> Condition:
     return condition
 
 
-def _is_worth_showing(run: RunSummary) -> bool:
-    return run.epochs_done > 0 or state(run) in ("running", "broken")
-
-
-def _sorted(runs: list[RunSummary], sort: str | None, reverse: bool) -> list[RunSummary]:
-    if sort is None:
-        return runs[::-1] if reverse else runs
-    field = find_field(sort.removeprefix("-"), runs)
-    return sort_runs(runs, field, reverse=sort.startswith("-") != reverse)
-
-
 def _parent(run: RunSummary) -> Path:
     return run.path.parent
 
@@ -177,8 +171,7 @@ def _parent(run: RunSummary) -> Path:
 def _data(runs: Sequence[RunSummary], columns: Sequence[Field], long: bool, verbose: bool) -> list[dict[str, Any]]:
     data = [as_data(run, columns) for run in runs]
     if len(runs) == 1 and verbose:
-        made = [found._asdict() for found in artifacts(runs[0])]
-        data[0] |= {"config": runs[0].config, "artifacts": made}
+        data[0] |= {"config": runs[0].config, "artifacts": [found._asdict() for found in artifacts(runs[0])]}
     elif long or verbose:
         keys = differing_keys(runs)
         for run, description in zip(runs, data, strict=True):
@@ -187,47 +180,44 @@ def _data(runs: Sequence[RunSummary], columns: Sequence[Field], long: bool, verb
 
 
 def _show(runs: Sequence[RunSummary], columns: Sequence[Field], long: bool, verbose: bool) -> None:
-    if not (long or verbose or columns):
+    in_full = long or verbose
+    if not in_full and not columns:
         for run in runs:
             render.say(printable(run.name))
         return
-    if long or verbose:
+    if in_full:
         render.say(f"total {len(runs)}")
-    if runs:
-        left_out = _show_table(runs, columns)
-        if left_out:
-            render.say(f"… and {len(left_out)} more keys differ, for --columns: {', '.join(left_out)}")
-    if len(runs) > 1 and (long or verbose):
-        render.say()
-        _show_summary(runs)
-    elif runs and verbose:
-        render.say()
-        show_details(runs[0])
-
-
-def _show_table(runs: Sequence[RunSummary], columns: Sequence[Field]) -> list[str]:
-    """Show the columns that were chosen, or the usual ones; returns the keys that differ and found no room."""
-    keys: list[str] = []
+    if not runs:
+        return
+    left_out: list[str] = []
     if not columns:
         keys = [key for key in differing_keys(runs) if key not in _SHOWN_ANYWAY]
         kind = ["kind"] if any(run.kind != "training" for run in runs) else []
         columns = [find_field(name, runs) for name in (*_COLUMNS, *kind)] + list(map(config_field, keys[:_MOST_KEYS]))
-    render.say(
-        render.aligned([[field.name for field in columns], *([field.show(run) for field in columns] for run in runs)])
-    )
-    return keys[_MOST_KEYS:]
+        left_out = keys[_MOST_KEYS:]
+    head = [field.name for field in columns]
+    render.say(render.aligned([head, *([field.show(run) for field in columns] for run in runs)]))
+    if left_out:
+        render.say(f"… and {len(left_out)} more keys differ, for --columns: {', '.join(left_out)}")
+    if in_full and len(runs) > 1:
+        render.say()
+        _show_summary(runs)
+    elif verbose:
+        render.say()
+        show_details(runs[0])
 
 
 def _show_summary(runs: Sequence[RunSummary]) -> None:
-    names = Counter(_text(run, "model.name") or "Unnamed" for run in runs)
-    classes = Counter(tuple(_text(run, key) or EL_NA_STR for key in ("model.class", "dataset.class")) for run in runs)
     render.say(render.boxed("summary"))
-    render.say(render.grid(["model.name", "count"], [[name, str(number)] for name, number in sorted(names.items())]))
+    render.say(_counts(runs, {"model.name": "Unnamed"}))
     render.say()
-    rows = [[*pair, str(number)] for pair, number in sorted(classes.items())]
-    render.say(render.grid(["model.class", "dataset.class", "count"], rows))
+    render.say(_counts(runs, {"model.class": EL_NA_STR, "dataset.class": EL_NA_STR}))
 
 
-def _text(run: RunSummary, key: str) -> str | None:
-    value = run.config.get(key)
-    return value if isinstance(value, str) else None
+def _counts(runs: Sequence[RunSummary], keys: Mapping[str, str]) -> str:
+    """A table of how many runs have which values of some keys; each key comes with a word for those without."""
+    found = Counter(
+        tuple(value if isinstance(value := run.config.get(key), str) and value else word for key, word in keys.items())
+        for run in runs
+    )
+    return render.grid([*keys, "count"], [[*values, str(number)] for values, number in sorted(found.items())])

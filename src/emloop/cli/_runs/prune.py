@@ -2,15 +2,22 @@
 
 Only what is certainly a run of ours is touched, never one that a process works on, and an evaluation only on demand.
 Whoever is asked may take minutes to answer, so each run is looked at once more when its lock is held.
+
+Examples:
+    emloop prune --dry-run
+    emloop prune log -e 5
+    emloop prune --keep-best 3:valid.accuracy --yes
+    emloop prune --keep-best 3:min:valid.loss -s
+    emloop prune --empty-trash
 """
 
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from emloop._run_dir.layout import is_run_dir
 from emloop._run_dir.summary import RunSummary
@@ -27,14 +34,6 @@ from .ls import NO_RUNS_YET
 from .ranking import Ranking, parse_ranking
 
 _SHOWN = ("status", "epochs_done", "age")
-
-EXAMPLES = """
-emloop prune --dry-run
-emloop prune log -e 5
-emloop prune --keep-best 3:valid.accuracy --yes
-emloop prune --keep-best 3:min:valid.loss -s
-emloop prune --empty-trash
-"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -59,49 +58,35 @@ def run(arguments: Namespace) -> int:
     what = {"keep_best": arguments.keep_best, "evaluations": arguments.evaluations}
     if not arguments.empty_trash:
         return prune_train_dirs(directory, arguments.epochs, arguments.subdirs, **what, **options)
-    if arguments.subdirs or any(what.values()):
+    if arguments.subdirs or arguments.evaluations or arguments.keep_best is not None:
         raise UsageError("--empty-trash prunes nothing; prune first, then empty the trash")
     return empty_trash(directory, **options)
 
 
-@dataclass(frozen=True)
-class _Removal:
+class _Removal(NamedTuple):
     """A directory that is to go.
 
     Args:
         run: The run that it is, or is in.
-        part: Its name in the run; ``None`` for the run itself.
         why: Why it is to go, in words.
+        part: Its name in the run; empty for the run itself.
+        obstacle: Why it stays all the same, if that is known already.
     """
 
     run: RunSummary
-    part: str | None
     why: str
+    part: str = ""
+    obstacle: str | None = None
 
     @property
     def name(self) -> str:
         """Its name below the directory of runs."""
-        return self.run.name if self.part is None else f"{self.run.name}/{self.part}"
+        return f"{self.run.name}/{self.part}" if self.part else self.run.name
 
     @property
     def path(self) -> Path:
         """Where it is."""
-        return self.run.path if self.part is None else self.run.path / self.part
-
-
-@dataclass
-class _Plan:
-    """What is to be done.
-
-    Args:
-        runs: Number of runs in the directory.
-        removals: What is to go.
-        left: Names of runs that would have to go, but stay, and why.
-    """
-
-    runs: int = 0
-    removals: list[_Removal] = field(default_factory=list)
-    left: list[tuple[str, str]] = field(default_factory=list)
+        return self.run.path / self.part
 
 
 def prune_train_dirs(
@@ -139,14 +124,37 @@ def prune_train_dirs(
     if is_run_dir(root):
         raise RunDirError(f"{root} is a run itself; give the directory in which the runs are")
     ranking = None if keep_best is None else parse_ranking(keep_best)
-    plan = _plan(root, epochs, subdirs, ranking, evaluations=evaluations)
-    _show(root, plan)
-    if not plan.removals or dry_run:
+    try:
+        paths = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+        runs = [RunSummary(path) for path in paths if is_ours(path)]
+    except OSError as error:
+        raise RunDirError(f"{root}: cannot look for runs there: {error.strerror}") from error
+    unwanted = [
+        (removal, removal.obstacle or _obstacle(removal.run.path))
+        for removal in _unwanted(runs, epochs, subdirs, ranking, evaluations=evaluations)
+    ]
+    removals = [removal for removal, obstacle in unwanted if obstacle is None]
+    if removals:
+        render.say(f"Of {_counted(len(runs), 'run', 'runs')} in {root}, this goes to the trash:")
+        render.say(_table(removals))
+    else:
+        render.say(f"There is nothing to prune in {root}.")
+    for removal, obstacle in unwanted:
+        if obstacle is not None:
+            render.say(f"{removal.name} stays: {obstacle}")
+    if dry_run or not removals:
         return EXIT_DONE
-    if confirm is not None and not confirm(f"Move {_counted(len(plan.removals))} to the trash?"):
+    if confirm is not None and not confirm(f"Move {_counted(len(removals))} to the trash?"):
         render.say("Nothing was moved.")
         return EXIT_DONE
-    return _carry_out(root, plan)
+    batch = new_batch(root, [removal.name for removal in removals], datetime.now())
+    moved = [_move(removal, batch) for removal in removals]
+    batch.close()
+    render.say(
+        f"Moved {_counted(sum(moved))} to {batch.directory}. Move back what you want back; "
+        f"emloop prune {root} --empty-trash deletes it for good."
+    )
+    return EXIT_DONE if all(moved) else EXIT_FAILED
 
 
 def ask(question: str) -> bool:
@@ -200,73 +208,43 @@ def empty_trash(dir_: str | Path, *, dry_run: bool = False, confirm: Callable[[s
     return EXIT_DONE if all(deleted) else EXIT_FAILED
 
 
-def _plan(root: Path, epochs: int, subdirs: bool, ranking: Ranking | None, *, evaluations: bool) -> _Plan:
-    plan = _Plan()
-    remaining: list[RunSummary] = []
-    for run in _own_runs(root):
-        plan.runs += 1
-        why = _worthless(run, epochs, evaluations=evaluations)
-        if why is None:
-            remaining.append(run)
-        else:
-            _add(plan, _Removal(run, None, why))
-    trainings = [run for run in remaining if run.kind == "training"]
+def _unwanted(
+    runs: Sequence[RunSummary], epochs: int, subdirs: bool, ranking: Ranking | None, *, evaluations: bool
+) -> Iterator[_Removal]:
+    trainings = []
+    for run in runs:
+        in_metrics = run.metrics.get("epoch_id")
+        # The trace may be torn.
+        done = max(run.epochs_done, in_metrics) if isinstance(in_metrics, int) else run.epochs_done
+        if run.kind == "evaluation":
+            if evaluations:
+                yield _Removal(run, "is an evaluation")
+        elif done == 0:
+            yield _Removal(run, "has no finished epoch")
+        elif done < epochs:
+            yield _Removal(run, f"has fewer than {epochs} epochs")
+        elif run.kind == "training":
+            trainings.append(run)
     if ranking is not None:
-        finished = [run for run in trainings if run.status == "done"]
-        for run, value in ranking.others(finished):
+        for run, value in ranking.others([run for run in trainings if run.status == "done"]):
             trainings.remove(run)
-            _add(plan, _Removal(run, None, f"is not among the {ranking.number} best by {ranking.metric}: {value:.6g}"))
-    if subdirs:
-        for run in trainings:
-            _add_parts(plan, run)
-    return plan
+            yield _Removal(run, f"is not among the {ranking.number} best by {ranking.metric}: {value:.6g}")
+    for run in trainings if subdirs else ():
+        yield from _parts(run)
 
 
-def _own_runs(root: Path) -> list[RunSummary]:
-    try:
-        paths = sorted(path for path in root.iterdir() if not path.name.startswith("."))
-        return [RunSummary(path) for path in paths if is_ours(path)]
-    except OSError as error:
-        raise RunDirError(f"{root}: cannot look for runs there: {error.strerror}") from error
-
-
-def _worthless(run: RunSummary, epochs: int, *, evaluations: bool) -> str | None:
-    """Why a run has to go; ``None`` if it does not."""
-    if run.kind == "evaluation":
-        return "is an evaluation" if evaluations else None
-    done = _epochs_done(run)
-    if done == 0:
-        return "has no finished epoch"
-    return f"has fewer than {epochs} epochs" if done < epochs else None
-
-
-def _epochs_done(run: RunSummary) -> int:
-    """The epochs of a run, also if its trace is torn."""
-    in_metrics = run.metrics.get("epoch_id")
-    return max(run.epochs_done, in_metrics) if isinstance(in_metrics, int) else run.epochs_done
-
-
-def _add(plan: _Plan, removal: _Removal) -> None:
-    obstacle = _obstacle(removal.run.path)
-    if obstacle is None:
-        plan.removals.append(removal)
-    else:
-        plan.left.append((removal.name, obstacle))
-
-
-def _add_parts(plan: _Plan, run: RunSummary) -> None:
+def _parts(run: RunSummary) -> Iterator[_Removal]:
+    why = "is a sub-directory of a training that stays"
     try:
         parts = sorted(path.name for path in run.path.iterdir() if path.is_dir() and not path.is_symlink())
     except OSError as error:
-        plan.left.append((run.name, str(error)))
+        yield _Removal(run, why, obstacle=str(error))
         return
-    if not parts:
-        return
-    if run.info is not None and run.status != "done":
-        plan.left.append((run.name, "its sub-directories are needed if it is resumed"))
+    if parts and run.info is not None and run.status != "done":
+        yield _Removal(run, why, obstacle="its sub-directories are needed if it is resumed")
         return
     for part in parts:
-        _add(plan, _Removal(run, part, "is a sub-directory of a training that stays"))
+        yield _Removal(run, why, part)
 
 
 def _obstacle(directory: Path) -> str | None:
@@ -277,51 +255,23 @@ def _obstacle(directory: Path) -> str | None:
         return str(error)
 
 
-def _show(root: Path, plan: _Plan) -> None:
-    if plan.removals:
-        runs = f"{plan.runs} run" if plan.runs == 1 else f"{plan.runs} runs"
-        render.say(f"Of {runs} in {root}, this goes to the trash:")
-        fields = [Field(name, RUN_FIELDS[name]) for name in _SHOWN]
-        rows = [
-            [
-                removal.name,
-                *(shown.show(removal.run) for shown in fields),
-                " ".join(render.file_size(size_of(removal.path))),
-                removal.why,
-            ]
-            for removal in plan.removals
-        ]
-        render.say(render.aligned([["name", *_SHOWN, "size", "why"], *rows]))
-    else:
-        render.say(f"There is nothing to prune in {root}.")
-    for name, why in plan.left:
-        render.say(f"{name} stays: {why}")
-
-
-def _carry_out(root: Path, plan: _Plan) -> int:
-    batch = new_batch(root, [removal.name for removal in plan.removals], datetime.now())
-    moved = [_move(removal, batch) for removal in plan.removals]
-    batch.close()
-    render.say(
-        f"Moved {_counted(sum(moved))} to {batch.directory}. Move back what you want back; "
-        f"emloop prune {root} --empty-trash deletes it for good."
-    )
-    return EXIT_DONE if all(moved) else EXIT_FAILED
+def _table(removals: Sequence[_Removal]) -> str:
+    fields = [Field(name, RUN_FIELDS[name]) for name in _SHOWN]
+    rows = [["name", *_SHOWN, "size", "why"]]
+    for removal in removals:
+        size = " ".join(render.file_size(size_of(removal.path)))
+        rows.append([removal.name, *(field.show(removal.run) for field in fields), size, removal.why])
+    return render.aligned(rows)
 
 
 def _move(removal: _Removal, batch: Batch) -> bool:
     lock = RunLock(removal.run.path)
     try:
         lock.acquire()
-    except RunDirError as error:
-        render.complain(f"{removal.name} stays: {error}")
-        return False
-    try:
         if not is_ours(removal.run.path) or read_trace(removal.run.path) != removal.run.trace:
-            render.complain(f"{removal.name} stays: it has changed meanwhile")
-            return False
+            raise RunDirError("it has changed meanwhile")
         target = batch.put(removal.path, removal.name)
-        if removal.part is None:
+        if not removal.part:
             lock.follow(target)
     except OSError as error:
         render.complain(f"{removal.name} stays: {error}")
@@ -332,17 +282,15 @@ def _move(removal: _Removal, batch: Batch) -> bool:
 
 
 def _delete(batch: Batch, path: Path) -> bool:
-    obstacle = _obstacle(path)
-    if obstacle is None:
-        try:
-            batch.delete(path)
-        except OSError as error:
-            obstacle = str(error)
-        else:
-            return True
-    render.complain(f"{path} stays: {obstacle}")
-    return False
+    try:
+        if (obstacle := _obstacle(path)) is not None:
+            raise RunDirError(obstacle)
+        batch.delete(path)
+    except OSError as error:
+        render.complain(f"{path} stays: {error}")
+        return False
+    return True
 
 
-def _counted(number: int) -> str:
-    return f"{number} directory" if number == 1 else f"{number} directories"
+def _counted(number: int, one: str = "directory", many: str = "directories") -> str:
+    return f"{number} {one if number == 1 else many}"

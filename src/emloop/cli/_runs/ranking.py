@@ -1,7 +1,5 @@
 """Which runs are the best: ``3:valid.accuracy``, ``5:min:valid.loss``."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence
@@ -11,8 +9,6 @@ from emloop._run_dir.summary import RunSummary
 from emloop.errors import UsageError
 
 from .fields import find_field
-
-__all__ = ["Ranking", "parse_ranking"]
 
 _NUMBER = re.compile("[1-9][0-9]{0,8}")
 _BETTER_SMALLER = ("loss", "error")

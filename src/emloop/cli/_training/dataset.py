@@ -1,4 +1,9 @@
-"""``emloop dataset``: call a method of the dataset."""
+"""``emloop dataset``: call a method of the dataset.
+
+Examples:
+    emloop dataset stream_info config.yaml
+    emloop dataset download config.yaml dataset.data_root=/data
+"""
 
 import logging
 from argparse import ArgumentParser, Namespace
@@ -13,11 +18,6 @@ from emloop.errors import EmloopError, UsageError
 from ..args import CONFIG, add_common, add_overrides, overrides
 
 logger = logging.getLogger(__name__)
-
-EXAMPLES = """
-emloop dataset stream_info config.yaml
-emloop dataset download config.yaml dataset.data_root=/data
-"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

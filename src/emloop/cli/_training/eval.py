@@ -1,4 +1,10 @@
-"""``emloop eval``: evaluate a model on a stream."""
+"""``emloop eval``: evaluate a model on a stream.
+
+Examples:
+    emloop eval test @
+    emloop eval predict log/majority_keen-noether
+    emloop eval test log/majority_keen-noether/model_best --config other.yaml
+"""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -8,12 +14,6 @@ from emloop._config.check import checked_config
 from .._configs.named import config_of_model
 from ..args import SAVED_MODEL, add_config, add_overrides, add_run_options, overrides
 from .running import run_loop
-
-EXAMPLES = """
-emloop eval test @
-emloop eval predict log/majority_keen-noether
-emloop eval test log/majority_keen-noether/model_best --config other.yaml
-"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

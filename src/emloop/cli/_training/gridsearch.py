@@ -3,6 +3,10 @@
 A list of values may be written in Python, as ever (``["x", None]``), or else in YAML (``[x, null]``). Each member of
 the grid gets its values in YAML, with their types. A type after a parameter's name (``lr:float=[1]``), which older
 scripts have, says nothing.
+
+Examples:
+    emloop gridsearch 'emloop train config.yaml' 'model.lr=[0.1, 0.01]' 'model.hidden=[32, 64]'
+    emloop gridsearch 'emloop train config.yaml' 'model.activation=[relu, tanh]' --dry-run
 """
 
 from __future__ import annotations
@@ -10,15 +14,17 @@ from __future__ import annotations
 import ast
 import itertools
 import logging
+import re
 import shlex
 import signal
 import subprocess
 import threading
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from time import monotonic
-from types import FrameType, TracebackType
-from typing import Any, NamedTuple, Self
+from types import FrameType
+from typing import Any, NamedTuple
 
 from emloop import _yaml
 from emloop._yaml.flow import one_line
@@ -29,15 +35,10 @@ from .. import render
 
 logger = logging.getLogger(__name__)
 
-_TYPES = (":int", ":float", ":str", ":bool")
+_TYPE = re.compile(":(int|float|str|bool)$")
 _OUTCOMES = {EXIT_DONE: "done", EXIT_STOPPED: "stopped"}
 _CANNOT_START = 127
 """What a shell returns for a command that is not there."""
-
-EXAMPLES = """
-emloop gridsearch 'emloop train config.yaml' 'model.lr=[0.1, 0.01]' 'model.hidden=[32, 64]'
-emloop gridsearch 'emloop train config.yaml' 'model.activation=[relu, tanh]' --dry-run
-"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -65,6 +66,20 @@ class _Result(NamedTuple):
     code: int | None = None
     seconds: float = 0.0
 
+    @property
+    def outcome(self) -> str:
+        """How it ended, in words."""
+        if self.code is None:
+            return "not started"
+        if self.code < 0:
+            return f"killed by {signal.Signals(-self.code).name}"
+        return _OUTCOMES.get(self.code, "failed")
+
+    def row(self, number: int) -> list[str]:
+        """Its row in the table of all."""
+        code, took = ("", "") if self.code is None else (str(self.code), render.duration(self.seconds))
+        return [str(number), code, self.outcome, took, shlex.join(self.command)]
+
 
 def grid_search(script: str, params: Sequence[str], dry_run: bool = False) -> int:
     """Run a command for every combination of parameters, the last one varying fastest.
@@ -83,15 +98,20 @@ def grid_search(script: str, params: Sequence[str], dry_run: bool = False) -> in
         UsageError: If a parameter has no list of values, or one that cannot be written in YAML.
     """
     commands = [
-        [*words, *(f"{_without_type(name)}={_encoded(name, value)}" for name, value in settings.items())]
+        [*words, *(f"{_TYPE.sub('', name)}={_encoded(name, value)}" for name, value in settings.items())]
         for words, settings in _members(script, params)
     ]
     if dry_run:
         for command in commands:
             render.say(shlex.join(command))
         return EXIT_DONE
-    results = _run_all(commands)
-    render.say(render.aligned(_table(results)))
+    results = []
+    search = _Search()
+    with search.catching_signals():
+        for number, command in enumerate(commands, start=1):
+            results.append(search.run(command, f"Member {number} of {len(commands)}"))
+    head = ["member", "exit code", "outcome", "took", "command"]
+    render.say(render.aligned([head, *(result.row(number) for number, result in enumerate(results, start=1))]))
     if any(result.code not in (EXIT_DONE, EXIT_STOPPED, None) for result in results):
         return EXIT_FAILED
     return EXIT_DONE if all(result.code == EXIT_DONE for result in results) else EXIT_STOPPED
@@ -132,22 +152,13 @@ def _parameter(text: str) -> tuple[str, list[Any]]:
     try:
         values = ast.literal_eval(written)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        values = _from_yaml(text, written)
+        try:
+            values = _yaml.load(written.encode(errors="surrogatepass"), text)
+        except ConfigError as error:
+            raise UsageError(f"{text!r}: its values can be read neither as Python nor as YAML: {error}") from error
     if not isinstance(values, list):
         raise UsageError(f"{text!r}: expected a list of values, such as {name}=[1, 2]")
     return name, values
-
-
-def _from_yaml(text: str, written: str) -> Any:
-    try:
-        return _yaml.load(written.encode(errors="surrogatepass"), text)
-    except ConfigError as error:
-        raise UsageError(f"{text!r}: its values can be read neither as Python nor as YAML: {error}") from error
-
-
-def _without_type(name: str) -> str:
-    stem, colon, _ = name.rpartition(":")
-    return stem if colon and name.endswith(_TYPES) else name
 
 
 def _encoded(name: str, value: Any) -> str:
@@ -157,74 +168,48 @@ def _encoded(name: str, value: Any) -> str:
         raise UsageError(f"{name}: {error}") from error
 
 
-def _run_all(commands: Sequence[list[str]]) -> list[_Result]:
-    results = []
-    with _Search() as search:
-        for number, command in enumerate(commands, start=1):
-            if search.interrupted:
-                results.append(_Result(command))
-                continue
-            logger.info("Member %s of %s: %s", number, len(commands), shlex.join(command))
-            results.append(search.run(command))
-            took = render.duration(results[-1].seconds)
-            logger.info("Member %s of %s: %s after %s", number, len(commands), _outcome(results[-1]), took)
-    return results
-
-
-def _table(results: Sequence[_Result]) -> Iterator[list[str]]:
-    yield ["member", "exit code", "outcome", "took", "command"]
-    for number, result in enumerate(results, start=1):
-        code = "" if result.code is None else str(result.code)
-        took = "" if result.code is None else render.duration(result.seconds)
-        yield [str(number), code, _outcome(result), took, shlex.join(result.command)]
-
-
-def _outcome(result: _Result) -> str:
-    if result.code is None:
-        return "not started"
-    if result.code < 0:
-        return f"killed by {signal.Signals(-result.code).name}"
-    return _OUTCOMES.get(result.code, "failed")
-
-
 class _Search:
-    """Runs members one at a time, and keeps signals from ending the search in the middle of one."""
+    """Runs members one at a time; a signal makes the one in progress the last, and a second signal reaches it."""
 
     def __init__(self) -> None:
-        self.interrupted = False
+        self._interrupted = False
         self._member: subprocess.Popen[bytes] | None = None
-        self._previous: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> Self:
+    @contextmanager
+    def catching_signals(self) -> Iterator[None]:
+        """Keep signals from ending the search in the middle of a member."""
         # Elsewhere Python cannot install handlers.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._on_signal)
-        return self
+        is_main = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+        previous = {number: signal.signal(number, self._on_signal) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                # A handler that was not installed from Python is ``None`` and cannot be put back.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._previous.items():
-            # A handler that was not installed from Python is ``None`` and cannot be put back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-    def run(self, command: Sequence[str]) -> _Result:
-        """Run a member to its end."""
+    def run(self, command: Sequence[str], name: str) -> _Result:
+        """Run a member to its end, unless the search was interrupted."""
+        if self._interrupted:
+            return _Result(command)
+        logger.info("%s: %s", name, shlex.join(command))
         started = monotonic()
         try:
             self._member = subprocess.Popen(command)
         except OSError as error:
             logger.error("%s cannot be started: %s", command[0], error)  # noqa: TRY400 - no traceback would help
-            return _Result(command, _CANNOT_START)
-        code = self._member.wait()
+            result = _Result(command, _CANNOT_START)
+        else:
+            result = _Result(command, self._member.wait(), monotonic() - started)
         self._member = None
-        return _Result(command, code, monotonic() - started)
+        logger.info("%s: %s after %s", name, result.outcome, render.duration(result.seconds))
+        return result
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
-        name = signal.Signals(number).name
-        if not self.interrupted:
-            self.interrupted = True
+        if not self._interrupted:
+            self._interrupted = True
+            name = signal.Signals(number).name
             logger.warning("%s: the member in progress is the last one; a second signal is passed on to it", name)
         elif self._member is not None:
             self._member.send_signal(number)

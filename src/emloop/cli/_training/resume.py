@@ -1,4 +1,12 @@
-"""``emloop resume``: go on with a run, in its directory, in a fork, or with nothing but its model."""
+"""``emloop resume``: go on with a run, in its directory, in a fork, or with nothing but its model.
+
+Examples:
+    emloop resume @
+    emloop resume log/majority_keen-noether
+    emloop resume @ main_loop.epochs_count=20
+    emloop resume @ --fork model.learning_rate=0.01
+    emloop resume config.yaml log/majority_keen-noether     (a new run, only the model is restored)
+"""
 
 from __future__ import annotations
 
@@ -28,14 +36,6 @@ logger = logging.getLogger(__name__)
 
 _TRIES = 3
 """How often ``--auto-resume`` starts from the same commit before it gives up."""
-
-EXAMPLES = """
-emloop resume @
-emloop resume log/majority_keen-noether
-emloop resume @ main_loop.epochs_count=20
-emloop resume @ --fork model.learning_rate=0.01
-emloop resume config.yaml log/majority_keen-noether     (a new run, only the model is restored)
-"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

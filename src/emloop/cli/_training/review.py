@@ -1,6 +1,4 @@
-"""What is different in the configuration of a resumed run, and what that means: said before anything is written."""
-
-from __future__ import annotations
+"""What a resumed run changes in its configuration, and what that means; logged before anything is written."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,10 +8,9 @@ from emloop._config.changes import ABSENT, Change, changes
 from emloop._config.kinds import DATASET, HOOK, MODEL
 from emloop._contracts import REFUSED, SAFE, AbstractDataset, AbstractHook, AbstractModel
 from emloop._registry import find_class
-from emloop._yaml.flow import one_line
 from emloop.errors import ConfigError, Problem, UnknownClassError
 
-__all__ = ["differences", "review"]
+from .. import render
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +71,7 @@ def _meaning(change: Change, seed: int, *, fork: bool) -> str:
 
 
 def _meaning_of_hook(change: Change) -> str:
-    """What it means that a hook is new, or gone, or stands elsewhere."""
+    """What it means that a hook is new, gone, or elsewhere in the order."""
     if change.argument == "order":
         return "events reach them in this order from here on"
     if getattr(_class_of(change), "stateless", False):
@@ -88,7 +85,7 @@ def _declared(cls: type, argument: Any) -> str | None:
 
 
 def _class_of(change: Change) -> type:
-    """The class of the changed object; its contract, where it cannot be found or declares nothing."""
+    """The class of the changed object, or its contract if the class is not found or declares nothing."""
     kind, contract = _OWNERS[change.part.section]
     try:
         cls = find_class(change.part.cls, kind)
@@ -100,4 +97,4 @@ def _class_of(change: Change) -> type:
 def _shown(change: Change) -> str:
     if change.argument is None:
         return change.kind
-    return " → ".join("nothing" if value is ABSENT else one_line(value) for value in (change.old, change.new))
+    return " → ".join("nothing" if value is ABSENT else render.in_yaml(value) for value in (change.old, change.new))

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from emloop.api import EmloopTraining
     from emloop.main_loop import MainLoop
 
-__all__ = ["print_delete_warning", "run_loop"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -1,4 +1,11 @@
-"""``emloop train``: train the model that a config describes."""
+"""``emloop train``: train the model that a config describes.
+
+Examples:
+    emloop train config.yaml
+    emloop train config.yaml model.hidden=64 hooks.StopAfter.epochs=20
+    emloop train config.yaml --dry-run 2
+    emloop train config.yaml --output_dir night --auto-resume
+"""
 
 import logging
 import tempfile
@@ -19,13 +26,6 @@ from .resume import go_on
 from .running import run_loop
 
 logger = logging.getLogger(__name__)
-
-EXAMPLES = """
-emloop train config.yaml
-emloop train config.yaml model.hidden=64 hooks.StopAfter.epochs=20
-emloop train config.yaml --dry-run 2
-emloop train config.yaml --output_dir night --auto-resume
-"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
