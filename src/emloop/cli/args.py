@@ -28,13 +28,13 @@ COMMANDS = {
     "eval": ("_training.eval", "evaluate a model on a stream"),
     "export": ("_exporting.export", "write a trained model for another runtime, and check it there"),
     "dataset": ("_training.dataset", "call a method of the dataset"),
-    "check": ("_configs.check", "say all that is wrong with a config, without running any of it"),
+    "check": ("_configs.check", "report every mistake in a config, without running any of it"),
     "config": ("_configs.config", "show a config as it will be used, and where every value comes from"),
-    "diff": ("_configs.diff", "show what is different between two configs or runs"),
+    "diff": ("_configs.diff", "compare two configs or two runs"),
     "schema": ("_configs.schema", "write a JSON Schema of configs, for completion and checks in an editor"),
-    "new": ("_configs.new", "start a project: config, dataset, model and test that work, to be changed"),
+    "new": ("_configs.new", "start a project with a working config, dataset, model and test"),
     "ls": ("_runs.ls", "list runs"),
-    "prune": ("_runs.prune", "move trainings that are worth nothing to the trash"),
+    "prune": ("_runs.prune", "move worthless trainings to the trash"),
     "gridsearch": ("_training.gridsearch", "run a command for every combination of some parameters"),
 }
 """Command → its module, and what it does; the order is that of ``emloop --help``."""
@@ -127,14 +127,11 @@ def add_overrides(parser: ArgumentParser) -> None:
 
 
 def overrides(words: Iterable[str], *, after: int = 0) -> list[str]:
-    """Sort the words of a command that takes overrides.
+    """Sort words into others, first, and overrides.
 
     Args:
         words: The words.
-        after: How many of them may be something else.
-
-    Returns:
-        What is no override, then the overrides.
+        after: How many may be something other than an override.
 
     Raises:
         UsageError: If more words than allowed are no override.

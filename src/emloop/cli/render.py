@@ -1,4 +1,4 @@
-"""Text for people at a terminal and for the programs behind a pipe: tables, boxes, durations, sizes.
+"""Output for people at a terminal and for programs behind a pipe: tables, boxes, durations, sizes, JSON.
 
 Plain characters only, the same wherever they go, so that output can be compared, cut and searched.
 """
@@ -71,14 +71,14 @@ def in_yaml(value: Any) -> str:
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> str:
-    """A table without lines: columns two spaces apart, the last one ragged."""
+    """Format a table without lines: columns two spaces apart, the last one ragged."""
     cells = _cells(rows)
     widths = _widths(cells)
     return "\n".join("  ".join(map(_padded, row, widths)).rstrip() for row in cells)
 
 
 def grid(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table with lines around every cell and a double one below the headers."""
+    """Format a table with lines around every cell and a double line below the headers."""
     cells = _cells([headers, *rows])
     widths = _widths(cells)
     rule, double = ("+" + "+".join(line * (width + 2) for width in widths) + "+" for line in "-=")
@@ -88,13 +88,13 @@ def grid(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def boxed(title: str) -> str:
-    """A title in a box."""
+    """Draw a box around a title."""
     rule = f"+{'-' * (_width(title) + 2)}+"
     return f"{rule}\n| {title} |\n{rule}"
 
 
 def duration(seconds: float) -> str:
-    """A span of time in its largest unit, e.g. ``2 hours``; what is negative counts as nothing."""
+    """Format a duration in its largest unit, e.g. ``2 hours``; negative ones count as 0."""
     for unit, length in _UNITS:
         # 85 % of a unit are called one, so that 3500 seconds are "1 hour".
         if seconds >= 0.85 * length:
@@ -103,7 +103,7 @@ def duration(seconds: float) -> str:
 
 
 def file_size(size: int) -> tuple[str, str]:
-    """A number of bytes as a number with one decimal, and its unit, a power of 1024."""
+    """Format a number of bytes: the number with one decimal, and its unit, a power of 1024."""
     if size < 1024:
         return str(size), "B"
     amount = float(size)
@@ -131,7 +131,7 @@ def _padded(cell: str, width: int) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns that a terminal needs for a text."""
+    """Count the columns that a text takes on a terminal."""
     if text.isascii():
         return len(text)
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)

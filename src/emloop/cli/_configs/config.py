@@ -1,4 +1,4 @@
-"""``emloop config show``: a config as it will be used, and where every value in it comes from.
+"""``emloop config show``: show a config as it will be used, and where every value comes from.
 
 Examples:
     emloop config show config.yaml
@@ -28,7 +28,7 @@ _Defaults: TypeAlias = Mapping[_Path, tuple[str, Mapping[str, Any]]]
 """Path of an object's arguments → its class, and the defaults of those that are not written."""
 
 _WIDEST = 60
-"""Columns that the config may take before the places follow; longer lines stand out."""
+"""Widest line that the column of origins makes room for; longer ones stand out."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def show(
 
     Args:
         config_path: A config, or a run.
-        section: What to show of it, e.g. ``model`` or ``hooks.StopAfter``; ``None`` for everything.
+        section: The part to show, e.g. ``model`` or ``hooks.StopAfter``; ``None`` for everything.
         cl_arguments: Overrides.
         output_root: Where runs are looked for.
         resolved: Whether to write plain YAML, to be used as a config, instead of telling where values come from.
@@ -105,10 +105,10 @@ class _Line(NamedTuple):
 
     Args:
         text: The line.
-        path: Where its value stands; empty for a line that only opens a mapping or a list.
-        value: Its value.
-        place: Where that is written; ``None`` for what stands nowhere.
-        default_of: The class whose default it is, if it is one.
+        path: Path of its value; empty for a line that only opens a mapping or a list.
+        value: The value.
+        place: Where the value is written, if anywhere.
+        default_of: The class whose default the value is, if it is one.
     """
 
     text: str
@@ -127,7 +127,7 @@ class _Line(NamedTuple):
         return f"{self.place.origin}:{self.place.line}" if self.place.line else self.place.origin
 
     def as_data(self) -> dict[str, Any]:
-        """What JSON says of it."""
+        """The line for JSON."""
         return {
             "key": dotted(self.path),
             "path": self.path,
@@ -146,7 +146,7 @@ class _Lines:
         self._bare = {path[:-1] for path in added if isinstance(_inside(config, path[:-1]), str)}
 
     def of(self, whole: Mapping[str, Any], path: _Path) -> Iterator[_Line]:
-        """The lines of what stands at a path, without its key."""
+        """Yield the lines of the value at a path, without its key."""
         value = _inside(whole, path)
         if path in self._bare:
             ((name, value),) = value.items()
@@ -175,7 +175,7 @@ class _Lines:
                 yield self._line(f"{head} ", item, (*path, key))
 
     def _is_block(self, item: Any, path: _Path) -> bool:
-        """Whether a value takes lines of its own: a mapping, a list of such, or of items from several places."""
+        """Tell whether a value takes lines of its own: mappings, and lists of mappings or from several places."""
         if not item or not isinstance(item, list):
             return bool(item) and isinstance(item, Mapping)
         origins = {place.origin if (place := self._place((*path, index))) else "" for index in range(len(item))}
@@ -216,7 +216,7 @@ def _with_defaults(value: Any, added: _Defaults, path: _Path) -> Any:
 
 
 def _path_of(config: Mapping[str, Any], section: str) -> _Path:
-    """The path that a dotted name means, spelt as in an override."""
+    """Find the path of a name that is spelt as in an override."""
     hooks = {part.name.removeprefix("hooks."): part.path for part in parts(config) if part.section == "hooks"}
     path: _Path = ()
     while section:

@@ -1,4 +1,4 @@
-"""``emloop diff``: what is different between two configs or two runs.
+"""``emloop diff``: compare two configs or two runs.
 
 Examples:
     emloop diff config.yaml other.yaml
@@ -35,7 +35,7 @@ _ABOUT_RUNS: dict[str, Callable[[Path], Facts]] = {
     "environment": environment_facts,
     "metrics": _metric_facts,
 }
-"""What is compared where both are runs."""
+"""What else is compared if both are runs."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -51,14 +51,14 @@ def run(arguments: Namespace) -> int:
 
 
 class Difference(NamedTuple):
-    """One thing that is not the same.
+    """A value that differs.
 
     Args:
         about: ``config``, ``code``, ``environment`` or ``metrics``.
-        key: What it is.
-        old: In the first one; ``ABSENT`` if it is not there.
-        new: In the second one.
-        defaults: Which of the two are not written, but the default of a class: ``old``, ``new``.
+        key: Name of the value.
+        old: The value on the first side; ``ABSENT`` if there is none.
+        new: The value on the second side.
+        defaults: Sides (``old``, ``new``) whose value is not written, but the default of a class.
     """
 
     about: str
@@ -79,7 +79,7 @@ class Difference(NamedTuple):
 
 
 def diff(first: str, second: str, output_root: str, *, as_json: bool = False) -> int:
-    """Write what is different to standard output.
+    """Write the differences to standard output.
 
     Args:
         first: A config, or a run.
@@ -122,7 +122,7 @@ def _in_configs(old: Named, new: Named) -> Iterator[Difference]:
 
 
 def _in_facts(about: str, old: Facts, new: Facts) -> list[Difference]:
-    """What differs in two tables; nothing where one of them is empty."""
+    """Compare two tables; an empty one compares equal to any."""
     if not (old and new):
         return []
     values = ((key, old.get(key, ABSENT), new.get(key, ABSENT)) for key in {**old, **new})

@@ -1,8 +1,8 @@
-"""``emloop new``: a project that trains, to start from.
+"""``emloop new``: start a project that trains.
 
-What all projects have lies beside this module, in ``template/``. A backend, found in the group ``emloop.backends`` of
-entry points, adds what is in the folder ``template/`` of its package. Files that end with ``.in`` are written without
-that ending; ``@name@`` and ``@package@`` are replaced, in the names of files, too.
+The files of every project are in ``template/`` beside this module. A backend, found in the entry points
+``emloop.backends``, adds those in ``template/`` of its package. The ending ``.in`` is dropped; ``@name@`` and
+``@package@`` are replaced, also in names of files.
 
 Examples:
     emloop new spirals
@@ -47,14 +47,14 @@ def new(directory: str, backend: str | None) -> int:
     """Write a project: config, dataset, model, test, and what an editor needs.
 
     Args:
-        directory: Where; its name is the project's.
-        backend: Name of the backend; ``None`` if there is only one.
+        directory: The directory to make; its name is the project's.
+        backend: Name of the backend; ``None`` if only one is installed.
 
     Returns:
         The exit code.
 
     Raises:
-        UsageError: If there is no such backend, or the name is none for a project.
+        UsageError: If there is no such backend, or the name does not suit a project.
         RunDirError: If the directory is not empty, or cannot be written.
     """
     target = Path(directory)
@@ -92,14 +92,14 @@ def _template(backend: str | None) -> Path:
 
 
 def _folder(point: EntryPoint) -> Path | None:
-    """The template of a backend, found without importing it; ``None`` if it has none."""
+    """Find the template of a backend without importing it; ``None`` if it has none."""
     spec = importlib.util.find_spec(point.module.partition(".")[0])
     folders = (Path(place, "template") for place in (spec.submodule_search_locations if spec else None) or ())
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
 def _package(name: str) -> str:
-    """The name of a project as that of a Python package."""
+    """Turn the name of a project into that of a Python package."""
     package = re.sub(r"\W+", "_", name.lower(), flags=re.ASCII).strip("_")
     if not package.isidentifier() or keyword.iskeyword(package):
         raise UsageError(f"{name!r} is no name for a project; begin with a letter, and go on with letters and digits")
@@ -114,7 +114,7 @@ def _check_free(package: str) -> None:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
-    """Path, as it is to be written, and content of every file in a folder."""
+    """Yield the path to write, and the content, of every file in a folder."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             yield path.relative_to(folder).as_posix().removesuffix(_DISGUISE), path.read_text(encoding="utf-8")

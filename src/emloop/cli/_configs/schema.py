@@ -1,4 +1,4 @@
-"""``emloop schema``: a JSON Schema of configs, for completion and checks in an editor.
+"""``emloop schema``: write a JSON Schema of configs, for completion and checks in an editor.
 
 Examples:
     emloop schema > .vscode/emloop.schema.json
@@ -31,7 +31,7 @@ def schema(config_path: str | None, output_root: str) -> int:
     """Write a schema to standard output.
 
     Args:
-        config_path: A config, or a run, whose classes the schema shall cover; ``None`` for the built-in ones alone.
+        config_path: A config, or a run, whose classes the schema covers; ``None`` for built-in classes alone.
         output_root: Where runs are looked for.
 
     Returns:

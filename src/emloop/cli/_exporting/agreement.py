@@ -1,8 +1,8 @@
-"""Whether a model and what was exported from it say the same of the same batches.
+"""Comparison of a model's outputs with those of its export, for the same batches.
 
-Two runtimes add up in different orders. So numbers may differ by rounding, in proportion to the largest of an output
-and, a hundredth of that, to the largest of all. What is decided by such numbers, a class or a yes, may be another one
-where two were as good as equal: once in a thousand values.
+Two runtimes add up in different orders, so numbers may differ by rounding: in proportion to the largest value of the
+output and, a hundredth of that, to the largest of all outputs. Decisions based on such numbers, classes for example,
+may tip where two candidates were as good as equal: once in a thousand values.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ Arrays = list[npt.NDArray[Any]]
 
 
 def compared(model: Sequence[Batch], exported: Sequence[Batch]) -> dict[str, str]:
-    """What the greatest differences are.
+    """Compare, and describe the greatest differences.
 
     Args:
-        model: What the model gives for each of some batches.
-        exported: What the exported one gives for them.
+        model: The model's outputs, batch by batch.
+        exported: The outputs of the exported model for the same batches.
 
     Returns:
         Output → how much it is off, in words.

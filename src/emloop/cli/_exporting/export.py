@@ -1,4 +1,4 @@
-"""``emloop export``: write a trained model for another runtime, and see that it does the same there.
+"""``emloop export``: write a trained model for another runtime, and check that it does the same there.
 
 Examples:
     emloop export @ --to onnx
@@ -105,7 +105,7 @@ def export(
 
 
 def _seed(config: Mapping[str, Any], saved: Path) -> int:
-    """The seed of the run that a saved model is of, by which its dataset may have been split."""
+    """The seed of the model's run, by which the dataset may have been split."""
     for directory in (saved.parent, saved.parent.parent):
         if (directory / EL_RUN_FILE).is_file():
             return read_info(directory).seed
@@ -127,7 +127,7 @@ def _require_free(target: Path) -> None:
 
 
 def _move(temporary: Path, target: Path) -> None:
-    """Put what was exported into its place; what was exported there before stays until then."""
+    """Move the export into place; an earlier one stays until then."""
     target.parent.mkdir(parents=True, exist_ok=True)
     old = temporary.with_name(f"{temporary.name}-old")
     if os.path.lexists(target):

@@ -1,4 +1,4 @@
-"""Exporting a model and comparing what was written with it, on the same batches.
+"""Trial of an export: write it, run it on the batches that the model runs on, and compare.
 
 The batches are those of the dataset or, where there is none, made up in the right shape.
 """
@@ -35,7 +35,7 @@ _SEED = 20
 
 
 class Trial:
-    """A model, and batches of several sizes to export it with and to try what was exported on.
+    """A model with batches of several sizes, to export it and to try the export.
 
     Args:
         config: Config of the model and its dataset.
@@ -61,7 +61,7 @@ class Trial:
         self.sizes = list(map(_count, self._batches))
 
     def export(self, directory: Path, target: Path) -> Mapping[str, str]:
-        """Write the model, restore what was written as its users will, and compare.
+        """Write the model, restore it as its users will, and compare.
 
         Args:
             directory: Where to write.
@@ -87,7 +87,7 @@ class Trial:
 def _examples(
     model: AbstractModel, config: Mapping[str, Any], dataset: Any, saved: Saved, why_none: str
 ) -> tuple[list[Batch], str]:
-    """Batches of several sizes, and where they come from."""
+    """Find batches of several sizes; say where they come from."""
     name = (config.get("main_loop") or {}).get("train_stream_name") or EL_DEFAULT_TRAIN_STREAM
     if dataset is not None:
         try:
@@ -119,16 +119,16 @@ def _two_of(stream: Iterable[Batch], names: Iterable[str]) -> list[Batch]:
 
 
 def _of_several_sizes(batches: Sequence[Batch]) -> list[Batch]:
-    """Batches of three sizes made of the first one, down to a single example, and the others as they are."""
+    """Cut batches of three sizes, down to a single example, from the first one; keep the others."""
     first = batches[0]
     full = max(_count(first), _FEWEST)
     return [*(_taken(first, count) for count in (full, full // 2, 1)), *batches[1:]]
 
 
 def _made_up(described: Mapping[str, Any], origin: str) -> Batch:
-    """A batch of random numbers: floats around 0, bytes of any value, and whole numbers 0 and 1.
+    """Make up a batch of random numbers: floats around 0, bytes of any value, whole numbers 0 and 1.
 
-    Greater numbers may not stand for anything, such as a word.
+    Larger whole numbers may be out of range, as indices of words are.
 
     Args:
         described: Source → ``dtype`` and ``shape``, see :func:`emloop.saved_models.describe_variables`.
@@ -156,7 +156,7 @@ def _count(batch: Batch) -> int:
 
 
 def _taken(batch: Batch, count: int) -> Batch:
-    """A batch of so many examples, taken in turn."""
+    """Take so many examples in turn, from the first again after the last."""
     places = np.arange(count) % _count(batch)
     return {name: _at(values, places) for name, values in batch.items()}
 

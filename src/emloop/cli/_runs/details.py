@@ -1,4 +1,4 @@
-"""One run in every detail, and runs as data for other programs."""
+"""A run in every detail, and runs as data for other programs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +21,9 @@ class Artifact(NamedTuple):
     """A file or directory that a run has produced.
 
     Args:
-        name: Its name.
+        name: Name in the run directory.
         is_directory: Whether it is a directory.
-        size: Bytes, of a directory with everything in it.
+        size: Size in bytes, that of a directory with everything in it.
     """
 
     name: str
@@ -47,7 +47,7 @@ def show_details(run: RunSummary) -> None:
 
 
 def artifacts(run: RunSummary) -> list[Artifact]:
-    """What a run has produced, by name, as far as it can be read; not what only describes it."""
+    """List what a run has produced, as far as it can be read; files that only describe it are left out."""
     try:
         entries = sorted(run.path.iterdir())
     except OSError:
@@ -60,7 +60,7 @@ def artifacts(run: RunSummary) -> list[Artifact]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a directory; links count as themselves, what vanishes meanwhile not."""
+    """Count the bytes of a file, or of all files below a directory; links are not followed."""
     try:
         if path.is_symlink() or not path.is_dir():
             return path.lstat().st_size
@@ -70,11 +70,11 @@ def size_of(path: Path) -> int:
 
 
 def as_data(run: RunSummary, columns: Sequence[Field]) -> dict[str, Any]:
-    """A run as JSON can hold it.
+    """Describe a run for JSON.
 
     Args:
         run: The run.
-        columns: What to tell; nothing: everything that the long form shows, and then some.
+        columns: The fields to include; if empty, those of the long form and more.
     """
     if columns:
         return {field.name: field.read(run) for field in columns}

@@ -1,4 +1,4 @@
-"""What is known of a run, by name: what listings show, and what they are filtered and sorted by.
+"""Fields of runs: what listings show, filter and sort by.
 
 ==================== ===================================================================================
 ``epochs_done``      of the run itself; see :data:`RUN_FIELDS`
@@ -28,7 +28,7 @@ from .. import render
 _SECTIONS = frozenset({"dataset", "model", "hooks", "main_loop", "eval"})
 _EPOCHS: dict[str, Extremum | None] = {"last": None, "min": "min", "max": "max"}
 _LISTED = 20
-"""How many names an error shows at most."""
+"""Most names that an error lists."""
 _WIDEST = 40
 """Characters of a cell of the table."""
 
@@ -39,11 +39,11 @@ SPANS = frozenset({"age", "duration"})
 
 @dataclass(frozen=True)
 class Field:
-    """Something that is known of runs.
+    """A named value that runs have.
 
     Args:
-        name: Its name, as the user has written it.
-        read: What it is in a run; ``None`` if the run does not have it, or has ``null``.
+        name: The name as the user wrote it.
+        read: Reads the value of a run; ``None`` if the run does not have it, or has ``null``.
         is_metric: Whether it is a result, which is shown rounded.
     """
 
@@ -52,7 +52,7 @@ class Field:
     is_metric: bool = False
 
     def show(self, run: RunSummary) -> str:
-        """What it is in a run, for a cell of a table."""
+        """Format the value of a run for a cell of a table."""
         value = self.read(run)
         if value is None:
             return EL_NA_STR
@@ -65,11 +65,11 @@ class Field:
 
 
 def find_field(name: str, runs: Sequence[RunSummary]) -> Field:
-    """Find what a name means.
+    """Find a field by its name.
 
     Args:
-        name: Its name.
-        runs: Where it may be; if there are none, any name will do.
+        name: The name.
+        runs: Runs of which at least one must have the field; without runs, any name will do.
 
     Raises:
         UsageError: If none of the runs has it; suggests what they have.
@@ -96,14 +96,14 @@ def find_field(name: str, runs: Sequence[RunSummary]) -> Field:
 
 
 def config_field(key: str) -> Field:
-    """A key of the configuration."""
+    """Make the field of a config key."""
     return Field(key, lambda run: run.config.get(key))
 
 
 def differing_keys(runs: Sequence[RunSummary]) -> list[str]:
-    """The keys in which the configurations of runs differ, in their order; a missing one differs from any other.
+    """List the config keys in which runs differ, in their order; a missing key differs from any value.
 
-    What cannot be read is left out of the comparison.
+    Configs that cannot be read are left out.
     """
     configs = [run.config for run in runs if run.config]
     differing: set[str] = set()
@@ -115,7 +115,7 @@ def differing_keys(runs: Sequence[RunSummary]) -> list[str]:
 
 
 def sort_runs(runs: Sequence[RunSummary], field: Field, *, reverse: bool) -> list[RunSummary]:
-    """Sort by a field; runs that do not have it come last, either way."""
+    """Sort by a field; runs without it come last, either way."""
     keyed = [(_sort_key(field.read(run)), run) for run in runs]
     having = sorted((pair for pair in keyed if pair[0]), key=itemgetter(0), reverse=reverse)
     return [run for _, run in having] + [run for key, run in keyed if not key]
@@ -127,13 +127,13 @@ def state(run: RunSummary) -> str:
 
 
 def as_moment(day: date) -> datetime:
-    """The moment that a date, or a time without an offset, means here."""
+    """Read a date, or a time without an offset, as local time."""
     moment = day if isinstance(day, datetime) else datetime(day.year, day.month, day.day)
     return moment if moment.tzinfo else moment.astimezone()
 
 
 def _sort_key(value: Any) -> tuple[Any, ...]:
-    """What values of all kinds can be sorted by, numbers first; nothing for what stands for no value."""
+    """Key by which values of all kinds can be sorted, numbers first; empty for a missing value."""
     match value:
         case None:
             return ()
@@ -206,4 +206,4 @@ RUN_FIELDS: dict[str, Callable[[RunSummary], Any]] = {
     "path": lambda run: os.fspath(run.path),
     "problem": lambda run: run.problem,
 }
-"""Name of a field → what it is in a run, ``None`` if the run does not say; the spans are in seconds."""
+"""Name of a field → reads it from a run, ``None`` if the run does not say; spans are in seconds."""

@@ -1,7 +1,7 @@
-"""Conditions that runs meet or not: ``valid.accuracy > 0.9``, ``status == failed``, ``age < 2h``.
+"""Filters of runs: ``valid.accuracy > 0.9``, ``status == failed``, ``age < 2h``.
 
-A condition compares a field (see :mod:`~emloop.cli._runs.fields`) with a value in YAML. What a run does not have equals
-``null`` and nothing else, and is neither smaller nor larger than anything.
+A condition compares a field (see :mod:`~emloop.cli._runs.fields`) with a value in YAML. What a run does not
+have equals ``null`` and nothing else, and is neither smaller nor larger than anything.
 """
 
 import operator
@@ -29,7 +29,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 _EQUALITY = ("==", "!=")
 _FLOW = "[{\"'"
-"""How values begin that are more than a word."""
+"""First characters of values that are more than a word."""
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|min|h|d|w)")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -107,7 +107,7 @@ def select(runs: Sequence[RunSummary], conditions: Iterable[Condition]) -> list[
 
 
 def _kind(value: Any) -> str:
-    """What a value can be compared with."""
+    """The kind of a value; only values of one kind are compared."""
     match value:
         case bool() | None:
             return repr(type(value))

@@ -1,4 +1,4 @@
-"""``emloop ls``: the runs in a directory, and how they stand.
+"""``emloop ls``: list the runs in a directory.
 
 Examples:
     emloop ls
@@ -32,7 +32,7 @@ NO_RUNS_YET = f"There are no runs yet: {EL_DEFAULT_LOG_DIR} does not exist. Give
 _COLUMNS = ("name", "model", "dataset", "age", "duration", "epochs_done", "status")
 _SHOWN_ANYWAY = ("model.class", "dataset.class")
 _MOST_KEYS = 8
-"""With more columns for the configuration, lines would be too long to read."""
+"""Most columns for config keys; with more, lines are too long to read."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -112,16 +112,15 @@ def list_train_dirs(
     Args:
         dir_: A directory of runs, or a run directory, which is then listed alone.
         recursive: Whether to look into directories that are no runs, too.
-        all_: Whether to show also runs that have no epoch done, as evaluations; live ones and those whose trace cannot
-            be read are always shown.
-        long: Whether to show more than names, with the keys in which configurations differ, and a summary.
-        verbose: Whether to show, like ``long``, and for a single run its configuration and artifacts, too.
+        all_: Whether to show runs without a finished epoch, such as evaluations, too; live runs and those whose trace
+            cannot be read are always shown.
+        long: Whether to show a table with the config keys that differ, and a summary, instead of names.
+        verbose: Like ``long``; a single run is shown with its config and artifacts.
         as_json: Whether to write a JSON list instead.
-        filters: Conditions that runs must meet to be shown, such as ``valid.accuracy > 0.9``; they are looked for among
-            all runs.
-        sort: Name of the field to sort by, with ``-`` before it for the largest first.
-        reverse: Whether to turn the order around.
-        columns: Names of the fields to show, instead of those of the long form.
+        filters: Conditions that runs must meet, such as ``valid.accuracy > 0.9``; they apply to all runs.
+        sort: Field to sort by; after ``-``, largest first.
+        reverse: Whether to reverse the order.
+        columns: Fields to show instead of those of the long form.
 
     Returns:
         Exit status: 1 if there is no such directory.
@@ -215,7 +214,7 @@ def _show_summary(runs: Sequence[RunSummary]) -> None:
 
 
 def _counts(runs: Sequence[RunSummary], keys: Mapping[str, str]) -> str:
-    """A table of how many runs have which values of some keys; each key comes with a word for those without."""
+    """Count the runs by their values of some keys; each key comes with a word for runs without it."""
     found = Counter(
         tuple(value if isinstance(value := run.config.get(key), str) and value else word for key, word in keys.items())
         for run in runs

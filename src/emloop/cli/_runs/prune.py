@@ -1,7 +1,7 @@
-"""``emloop prune``: put the runs that are worth nothing into the trash.
+"""``emloop prune``: move worthless runs to the trash.
 
-Only what is certainly a run of ours is touched, never one that a process works on, and an evaluation only on demand.
-Whoever is asked may take minutes to answer, so each run is looked at once more when its lock is held.
+Only what is certainly a run of ours is touched, never one that a process works on, and evaluations only on demand.
+People may take minutes to confirm, so each run is looked at again once its lock is held.
 
 Examples:
     emloop prune --dry-run
@@ -64,13 +64,13 @@ def run(arguments: Namespace) -> int:
 
 
 class _Removal(NamedTuple):
-    """A directory that is to go.
+    """A directory to remove.
 
     Args:
-        run: The run that it is, or is in.
-        why: Why it is to go, in words.
+        run: The run that it is, or is part of.
+        why: Reason for removing it.
         part: Its name in the run; empty for the run itself.
-        obstacle: Why it stays all the same, if that is known already.
+        obstacle: Reason for keeping it all the same, if known already.
     """
 
     run: RunSummary
@@ -80,12 +80,12 @@ class _Removal(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its name below the directory of runs."""
+        """Name below the directory of runs."""
         return f"{self.run.name}/{self.part}" if self.part else self.run.name
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Path of the directory."""
         return self.run.path / self.part
 
 
@@ -99,16 +99,16 @@ def prune_train_dirs(
     dry_run: bool = False,
     confirm: Callable[[str], bool] | None = None,
 ) -> int:
-    """Move trainings with too few epochs, and what else is asked for, to ``DIR/.trash``.
+    """Move trainings with too few epochs, and whatever the options add, to ``DIR/.trash``.
 
     Args:
         dir_: The directory of runs; only its immediate sub-directories are looked at.
         epochs: Trainings with fewer epochs go; those without any always do.
-        subdirs: Whether of the other trainings the sub-directories go, unless the training could be resumed.
-        keep_best: ``N:METRIC``: of the finished trainings only the ``N`` best stay; see :func:`parse_ranking`.
+        subdirs: Whether the sub-directories of other trainings go, unless the training could be resumed.
+        keep_best: ``N:METRIC``: keep only the ``N`` best finished trainings; see :func:`parse_ranking`.
         evaluations: Whether all evaluations go, too.
         dry_run: Whether to show only what would go.
-        confirm: Asks whether to go on, after it was shown what will be done; without it nobody is asked.
+        confirm: Asks whether to go on, once the plan is on the screen; ``None`` asks nobody.
 
     Returns:
         The exit status: 1 if there is no such directory or something could not be moved.
@@ -158,7 +158,7 @@ def prune_train_dirs(
 
 
 def ask(question: str) -> bool:
-    """Ask the person at the terminal.
+    """Ask a yes-or-no question at the terminal.
 
     Raises:
         UsageError: If nobody is there.
@@ -173,12 +173,12 @@ def ask(question: str) -> bool:
 
 
 def empty_trash(dir_: str | Path, *, dry_run: bool = False, confirm: Callable[[str], bool] | None = None) -> int:
-    """Delete for good what pruning has put into ``DIR/.trash``.
+    """Delete pruned directories in ``DIR/.trash`` for good.
 
     Args:
         dir_: The directory of runs.
         dry_run: Whether to show only what would go.
-        confirm: Asks whether to go on; without it nobody is asked.
+        confirm: Asks whether to go on; ``None`` asks nobody.
 
     Returns:
         The exit status: 1 if something could not be deleted.
@@ -248,7 +248,7 @@ def _parts(run: RunSummary) -> Iterator[_Removal]:
 
 
 def _obstacle(directory: Path) -> str | None:
-    """Why a run must not be touched."""
+    """Reason not to touch a run, if any."""
     try:
         return "a process works on it" if is_held(directory) else None
     except RunDirError as error:

@@ -16,18 +16,18 @@ _BETTER_SMALLER = ("loss", "error")
 
 @dataclass(frozen=True)
 class Ranking:
-    """An order of runs, and how many of them count as the best.
+    """An order of runs, and how many count as the best.
 
     Args:
         number: How many.
-        metric: The name of what is compared; with ``min:`` before it, less is better.
+        metric: Name of the metric; after ``min:``, less is better.
     """
 
     number: int
     metric: str
 
     def others(self, runs: Sequence[RunSummary]) -> list[tuple[RunSummary, float]]:
-        """The runs that are not among the best, and what they have reached; runs without the metric are left out.
+        """List the runs that are not among the best, with their values; runs without the metric are left out.
 
         Raises:
             UsageError: If no run has the metric.
@@ -45,11 +45,11 @@ def parse_ranking(text: str) -> Ranking:
     """Read ``N:METRIC``.
 
     Args:
-        text: How many, and the metric: of the last epoch, where more is better, unless ``min:`` or ``max:`` stands
-            before it, for the best of all epochs.
+        text: How many, and the metric: that of the last epoch, where more is better; after ``min:`` or ``max:``, the
+            least or largest of all epochs.
 
     Raises:
-        UsageError: If it is nothing of the kind, or it is doubtful whether more is better.
+        UsageError: If the text has another form, or it is doubtful whether more is better.
     """
     number, _, metric = text.partition(":")
     if not _NUMBER.fullmatch(number) or not metric:

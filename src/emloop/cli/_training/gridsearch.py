@@ -1,8 +1,7 @@
 """``emloop gridsearch``: run a command for every combination of some parameters, one after the other.
 
-A list of values may be written in Python, as ever (``["x", None]``), or else in YAML (``[x, null]``). Each member of
-the grid gets its values in YAML, with their types. A type after a parameter's name (``lr:float=[1]``), which older
-scripts have, says nothing.
+Values may be written as a Python list (``["x", None]``) or in YAML (``[x, null]``). Each member of the grid gets its
+values in YAML, with their types. A type after a parameter's name (``lr:float=[1]``), as in older scripts, is ignored.
 
 Examples:
     emloop gridsearch 'emloop train config.yaml' 'model.lr=[0.1, 0.01]' 'model.hidden=[32, 64]'
@@ -38,7 +37,7 @@ logger = logging.getLogger(__name__)
 _TYPE = re.compile(":(int|float|str|bool)$")
 _OUTCOMES = {EXIT_DONE: "done", EXIT_STOPPED: "stopped"}
 _CANNOT_START = 127
-"""What a shell returns for a command that is not there."""
+"""Exit code that shells use for a command not found."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -57,9 +56,9 @@ class _Result(NamedTuple):
     """How a member of the grid ended.
 
     Args:
-        command: Its words.
-        code: Its exit code; negative if a signal ended it, ``None`` if it was not started.
-        seconds: How long it took.
+        command: The words of its command line.
+        code: Exit code; negative if a signal ended it, ``None`` if it was not started.
+        seconds: Duration.
     """
 
     command: Sequence[str]
@@ -68,7 +67,7 @@ class _Result(NamedTuple):
 
     @property
     def outcome(self) -> str:
-        """How it ended, in words."""
+        """The end in words."""
         if self.code is None:
             return "not started"
         if self.code < 0:
@@ -76,7 +75,7 @@ class _Result(NamedTuple):
         return _OUTCOMES.get(self.code, "failed")
 
     def row(self, number: int) -> list[str]:
-        """Its row in the table of all."""
+        """The row in the table of results."""
         code, took = ("", "") if self.code is None else (str(self.code), render.duration(self.seconds))
         return [str(number), code, self.outcome, took, shlex.join(self.command)]
 
@@ -118,9 +117,9 @@ def grid_search(script: str, params: Sequence[str], dry_run: bool = False) -> in
 
 
 def _build_grid_search_commands(script: str, params: Sequence[str]) -> Iterator[list[str]]:
-    """The commands in the notation of emloop 0.2: every value as text, in double quotes.
+    """Build the commands in the notation of emloop 0.2, every value as text in double quotes.
 
-    Kept for programs that import it; members are started with the types of their values, see :func:`grid_search`.
+    Kept for programs that import it; :func:`grid_search` keeps the types of values.
 
     Raises:
         UsageError: As :func:`grid_search`.
@@ -130,7 +129,7 @@ def _build_grid_search_commands(script: str, params: Sequence[str]) -> Iterator[
 
 
 def _members(script: str, params: Sequence[str]) -> list[tuple[list[str], Mapping[str, Any]]]:
-    """The words of the command, and the values of the parameters, for each member of the grid."""
+    """List the words of the command and the values of the parameters for each member of the grid."""
     try:
         words = shlex.split(script)
     except ValueError as error:

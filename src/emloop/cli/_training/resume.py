@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _TRIES = 3
-"""How often ``--auto-resume`` starts from the same commit before it gives up."""
+"""Starts from the same commit after which ``--auto-resume`` gives up."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -115,7 +115,7 @@ def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False) ->
     """Go on with a run in its own directory.
 
     Args:
-        config: Its configuration, possibly changed.
+        config: The config, possibly changed.
         run_dir: The run directory.
         guarded: Whether to refuse when the last attempts all died before they could commit.
 
@@ -123,8 +123,8 @@ def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False) ->
         The exit code.
 
     Raises:
-        ConfigError: If the configuration has changes with which the run cannot go on.
-        CannotResumeError: If ``guarded`` and the attempts died.
+        ConfigError: If the run cannot go on with the changes of the config.
+        CannotResumeError: If ``guarded`` and the last attempts died.
     """
     from emloop._state.commit import newest_commit
     from emloop.api import resume_emloop_training
@@ -152,10 +152,10 @@ def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False) ->
 
 
 def _has_ended(run_dir: Path, commit: Commit, run_id: str, config: Mapping[str, Any]) -> bool:
-    """Whether a commit is the end of the training that a configuration describes.
+    """Tell whether a commit ends the training that a config describes.
 
-    It is not if it was copied from another run, nor if the configuration was another one when it was made: an attempt
-    with a raised limit may have failed since.
+    It does not if it was copied from another run, nor if the config has changed since it was made: an attempt with a
+    raised limit may have failed since.
     """
     if not commit.info["complete"] or commit.info["run_id"] != run_id:
         return False
@@ -163,7 +163,7 @@ def _has_ended(run_dir: Path, commit: Commit, run_id: str, config: Mapping[str, 
 
 
 def _raised_limit(config: Mapping[str, Any], epochs_done: int) -> str:
-    """An override that lets a finished training go on."""
+    """Suggest an override that lets a finished training go on."""
     more = max(2 * epochs_done, epochs_done + 1)
     if (config.get("main_loop") or {}).get("epochs_count") is not None:
         return f"main_loop.epochs_count={more}"

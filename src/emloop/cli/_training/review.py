@@ -1,4 +1,4 @@
-"""What a resumed run changes in its configuration, and what that means; logged before anything is written."""
+"""Review of what a resumed run changes in its config, before anything is written."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,16 @@ _OTHER_RUN = {
 
 
 def review(old: Mapping[str, Any], new: Mapping[str, Any], *, seed: int, fork: bool = False) -> None:
-    """Log every change of a run's configuration with what it means.
+    """Log every change of a run's config and its effect.
 
     Args:
-        old: The configuration of the latest attempt.
-        new: The one to go on with.
+        old: The config of the latest attempt.
+        new: The config to go on with.
         seed: The run's seed.
         fork: Whether the run itself stays as it is, so that another class may take its state.
 
     Raises:
-        ConfigError: With every change that is refused.
+        ConfigError: If changes are refused; lists them all.
     """
     refused: list[Problem] = []
     for change in differences(old, new):
@@ -49,12 +49,12 @@ def review(old: Mapping[str, Any], new: Mapping[str, Any], *, seed: int, fork: b
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[Change]:
-    """The changes between two configurations of a run, without what we have written ourselves."""
+    """List the changes between two configs of a run, except what emloop writes itself."""
     return [change for change in changes(old, new) if change.key != _WRITTEN_BY_US]
 
 
 def _meaning(change: Change, seed: int, *, fork: bool) -> str:
-    """``safe``, ``refused``, or what the change does."""
+    """``safe``, ``refused``, or the effect of the change."""
     from emloop.main_loop import MainLoop
 
     part, argument = change.part, change.argument

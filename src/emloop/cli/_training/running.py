@@ -1,4 +1,4 @@
-"""Running a main loop for a command, and turning its end into an exit code."""
+"""Running a main loop for a command."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def run_loop(
     Args:
         create: Creates the training.
         work: What the main loop does; by default, it trains.
-        delete: Whether to delete whatever the run has created in the end.
+        delete: Whether to delete what the run has created in the end.
 
     Returns:
-        The exit code. Why a run failed has been logged; see :func:`log_failure`.
+        The exit code; failures are logged.
 
     Raises:
-        EmloopError: If not even a run was created.
+        EmloopError: If the failure came before a run was created.
     """
     from emloop._run_dir.run import delete_run, runs_created
     from emloop.main_loop import MainLoop
@@ -63,5 +63,5 @@ def run_loop(
 
 
 def print_delete_warning() -> None:
-    """Say what ``--rm`` is going to do."""
+    """Warn that ``--rm`` deletes the run."""
     logger.warning("--rm: the run directory will be deleted in the end")

@@ -82,12 +82,12 @@ def train(
 
 
 def dry_run(config_path: str, cl_arguments: Sequence[str], batches: int) -> int:
-    """Run some batches of every stream through model and hooks, in a directory that is thrown away.
+    """Run a few batches of every stream through model and hooks, in a temporary directory.
 
     Args:
         config_path: Config file, or a directory with one.
         cl_arguments: Overrides.
-        batches: Number of batches of every stream.
+        batches: Batches per stream.
 
     Returns:
         The exit code.
