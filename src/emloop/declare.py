@@ -31,7 +31,9 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 __all__ = [
+    "Amount",
     "Component",
+    "Count",
     "Every",
     "Family",
     "File",
@@ -68,6 +70,12 @@ class Limits(NamedTuple):
 
 Positive: TypeAlias = Annotated[int, Limits(minimum=1)]
 """A number of things, at least one."""
+
+Count: TypeAlias = Annotated[int, Limits(minimum=0)]
+"""A number of things, maybe none."""
+
+Amount: TypeAlias = Annotated[float, Limits(minimum=0)]
+"""How much of something: any number from 0 on."""
 
 Names: TypeAlias = Annotated[Sequence[str], Limits(unique=True, words="a list of different names")]
 """A list of different names."""

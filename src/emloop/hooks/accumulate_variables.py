@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from emloop._contracts import AbstractHook
-from emloop.declare import Variable
+from emloop.declare import Names, Variable
 from emloop.errors import StateError, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
@@ -35,7 +35,7 @@ class AccumulateVariables(AbstractHook):
     reads: ClassVar[Sequence[NamedTuple]] = (Variable("{variables}", stream="{streams}"),)
     writes: ClassVar[Sequence[NamedTuple]] = ()
 
-    def __init__(self, variables: Iterable[str], streams: Iterable[str] | None = None, **kwargs: Any) -> None:
+    def __init__(self, variables: Names, streams: Names | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._variables = name_list("variables", variables)
         self._streams = optional_name_list("streams", streams)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emloop._contracts import AbstractHook
-from emloop.declare import Scalar
+from emloop.declare import Count, Scalar
 from emloop.errors import HookError
 from emloop.types import EpochData, TrainingTerminated
 
@@ -34,7 +34,7 @@ class Check(AbstractHook):
     reads = (Scalar("{variable}", stream="{stream}"),)
     writes = ()
 
-    def __init__(self, variable: str, required_min_value: float, max_epoch: int, stream: str = "valid") -> None:
+    def __init__(self, variable: str, required_min_value: float, max_epoch: Count, stream: str = "valid") -> None:
         super().__init__()
         self._variable = variable
         self._required_min_value = at_least("required_min_value", float("-inf"), required_min_value)

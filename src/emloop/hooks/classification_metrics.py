@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from emloop._support.suggest import check_choice
-from emloop.declare import Scalar, Variable
+from emloop.declare import Names, Scalar, Variable
 from emloop.errors import HookError
 from emloop.types import EpochData
 
@@ -66,7 +65,7 @@ class ClassificationMetrics(AccumulateVariables):
         gt_variable: str,
         f1_average: _Average | None = None,
         var_prefix: str = "",
-        streams: Iterable[str] | None = None,
+        streams: Names | None = None,
     ) -> None:
         super().__init__([predicted_variable, gt_variable], streams)
         self._sklearn_metrics = extra_module("sklearn.metrics", extra="metrics", who="ClassificationMetrics")

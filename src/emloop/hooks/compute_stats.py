@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from emloop._support.suggest import did_you_mean
-from emloop.declare import Statistics
+from emloop.declare import Names, Statistics
 from emloop.errors import ConfigError, StateError
 from emloop.types import EpochData, StateTree
 
@@ -46,7 +46,7 @@ class ComputeStats(AccumulateVariables):
     def __init__(
         self,
         variables: Iterable[str | Mapping[str, Sequence[str]]] | Mapping[str, Sequence[str]],
-        streams: Iterable[str] | None = None,
+        streams: Names | None = None,
         **kwargs: Any,
     ) -> None:
         self._aggregations = aggregations = _aggregations_of(variables)

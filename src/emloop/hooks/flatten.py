@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from emloop._contracts import AbstractHook
-from emloop.declare import Variable
+from emloop.declare import Names, Variable
 from emloop.errors import ConfigError
 from emloop.types import Batch
 
@@ -38,7 +38,7 @@ class Flatten(AbstractHook):
     reads = (Variable("{variables}", stream="{streams}"),)
     writes = (Variable("{variables:values}", stream="{streams}"),)
 
-    def __init__(self, variables: Mapping[str, str], streams: Iterable[str] | None = None) -> None:
+    def __init__(self, variables: Mapping[str, str], streams: Names | None = None) -> None:
         super().__init__()
         if not isinstance(variables, Mapping) or not variables:
             raise ConfigError(f"variables: expected names and the names of their flat lists, got {variables!r}")

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from emloop._contracts import SAFE, AbstractHook, AbstractModel, Inspectable, ResumeChanges, Steerable
 from emloop._support.suggest import pick
-from emloop.declare import Positive, Scalar, Statistics, Variable
+from emloop.declare import Amount, Positive, Scalar, Statistics, Variable
 from emloop.errors import ConfigError, Problem
 from emloop.types import EpochData, Objective, StateTree
 
@@ -152,7 +152,7 @@ class DecayLROnPlateau(OnPlateau):
         decay_type: _DecayType = "multiply",
         variable_name: str = "learning_rate",
         *,
-        min_delta: float = 0.0,
+        min_delta: Amount = 0.0,
     ) -> None:
         super().__init__(long_term, short_term, stream, variable, objective, min_delta=min_delta)
         self._rate = _Variable(self, model, variable_name)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from emloop._contracts import AbstractHook
 from emloop._support.suggest import check_choice
-from emloop.declare import Scalar
+from emloop.declare import Names, Scalar
 from emloop.errors import VariableTypeError
 from emloop.types import EpochData
 
@@ -43,7 +43,7 @@ class LogVariables(AbstractHook):
 
     def __init__(
         self,
-        variables: Iterable[str] | None = None,
+        variables: Names | None = None,
         on_unknown_type: Literal["error", "warn", "str", "ignore"] = "ignore",
     ) -> None:
         super().__init__()

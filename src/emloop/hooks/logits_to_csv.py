@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from emloop.declare import File, Variable
+from emloop.declare import File, Names, Variable
 from emloop.errors import BatchError, ConfigError
 
 from ._text.records import CsvRecords
@@ -46,7 +46,7 @@ class LogitsToCsv(CsvRecords):
         class_names: Iterable[str],
         id_variable: str,
         output_file: str,
-        streams: Iterable[str] | None = None,
+        streams: Names | None = None,
         *,
         output_dir: str | None = None,
     ) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from emloop._contracts import SAFE, ResumeChanges
 from emloop._support.suggest import pick
-from emloop.declare import Positive, Scalar, Statistics, Variable
+from emloop.declare import Amount, Positive, Scalar, Statistics, Variable
 from emloop.errors import ConfigError
 from emloop.types import EpochData, Objective, StateTree
 
@@ -60,7 +60,7 @@ class OnPlateau(ComputeStats, ABC):
         variable: str = "loss",
         objective: Objective = "min",
         *,
-        min_delta: float = 0.0,
+        min_delta: Amount = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(variables=[variable], **kwargs)

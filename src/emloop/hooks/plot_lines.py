@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emloop._contracts import AbstractHook
-from emloop.declare import Variable
+from emloop.declare import Count, Names, Variable
 from emloop.errors import BatchError, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
@@ -71,16 +70,16 @@ class PlotLines(AbstractHook):
     def __init__(
         self,
         output_dir: str,
-        variables: Iterable[str],
-        streams: Iterable[str] | None = None,
+        variables: Names,
+        streams: Names | None = None,
         id_variable: str = "ids",
         pad_mask_variable: str | None = None,
         *,
         out_format: str = "png",
         ymin: float | None = None,
         ymax: float | None = None,
-        example_count: int | None = None,
-        batch_count: int | None = None,
+        example_count: Count | None = None,
+        batch_count: Count | None = None,
         root_dir: str = "visual",
     ) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from emloop.declare import File, Variable
+from emloop.declare import File, Names, Variable
 
 from ._checks.arguments import name_list
 from ._text.records import CsvRecords
@@ -41,10 +41,10 @@ class PredictionsToCsv(CsvRecords):
 
     def __init__(
         self,
-        variables: Iterable[str],
+        variables: Names,
         id_variable: str,
         output_file: str = "predictions.csv",
-        streams: Iterable[str] | None = None,
+        streams: Names | None = None,
         *,
         output_dir: str | None = None,
     ) -> None:

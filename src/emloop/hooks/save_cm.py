@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emloop._support.suggest import check_choice
-from emloop.declare import File, Scalar, Variable
+from emloop.declare import File, Names, Scalar, Variable
 from emloop.errors import BatchError, ConfigError, VariableTypeError
 from emloop.types import EpochData
 
@@ -87,7 +87,7 @@ class SaveConfusionMatrix(AccumulateVariables):
         mask_name: str | None = None,
         normalize: bool = True,
         cmap: str = "Blues",
-        streams: Iterable[str] | None = None,
+        streams: Names | None = None,
     ) -> None:
         super().__init__([labels_name, predictions_name, *([] if mask_name is None else [mask_name])], streams)
         extra_module("matplotlib", extra="plots", who="SaveConfusionMatrix")

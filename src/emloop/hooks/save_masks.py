@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from emloop._contracts import AbstractHook
 from emloop._support.files import atomic_write
-from emloop.declare import File, Variable
+from emloop.declare import File, Names, Variable
 from emloop.errors import ConfigError, HookError, VariableTypeError
 from emloop.types import Batch
 
@@ -65,7 +64,7 @@ class SaveMasks(AbstractHook):
         output_root: str = "",
         suffix: str = "_mask.png",
         *,
-        streams: Iterable[str] | None = None,
+        streams: Names | None = None,
         output_dir: str | None = None,
     ) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from emloop.declare import File, Variable
+from emloop.declare import File, Names, Variable
 from emloop.errors import BatchError
 
 from ._checks.arguments import name_list
@@ -48,11 +48,11 @@ class SequenceToCsv(CsvRecords):
 
     def __init__(
         self,
-        variables: Iterable[str],
+        variables: Names,
         id_variable: str,
         output_file: str,
         pad_mask_variable: str | None = None,
-        streams: Iterable[str] | None = None,
+        streams: Names | None = None,
         *,
         output_dir: str | None = None,
     ) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from emloop._contracts import SAFE, AbstractHook, ResumeChanges
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM
+from emloop.declare import Amount, Count
 from emloop.errors import ConfigError
 from emloop.types import Batch, EpochData, StateTree, TrainingTerminated
 
@@ -48,9 +49,9 @@ class StopAfter(AbstractHook):
 
     def __init__(
         self,
-        epochs: int | None = None,
-        iterations: int | None = None,
-        minutes: float | None = None,
+        epochs: Count | None = None,
+        iterations: Count | None = None,
+        minutes: Amount | None = None,
         train_stream_name: str = EL_DEFAULT_TRAIN_STREAM,
         *,
         clock: Callable[[], float] = time.monotonic,

@@ -10,7 +10,7 @@ import numpy as np
 
 from emloop._contracts import AbstractHook
 from emloop._support.suggest import check_choice
-from emloop.declare import Scalar, Variable
+from emloop.declare import Names, Scalar, Variable
 from emloop.errors import ConfigError, HookError
 from emloop.types import Batch, EpochData, TrainingTerminated
 
@@ -55,7 +55,7 @@ class StopOnNaN(AbstractHook):
 
     def __init__(
         self,
-        variables: Iterable[str] | None = None,
+        variables: Names | None = None,
         on_unknown_type: Action = "ignore",
         stop_on_inf: bool = False,
         after_batch: bool = False,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from emloop.declare import Positive, Statistics
+from emloop.declare import Amount, Names, Positive, Statistics
 from emloop.types import EpochData, Objective, TrainingTerminated
 
 from .on_plateau import OnPlateau
@@ -40,8 +38,8 @@ class StopOnPlateau(OnPlateau):
         variable: str = "loss",
         objective: Objective = "min",
         *,
-        min_delta: float = 0.0,
-        streams: Iterable[str] | None = None,
+        min_delta: Amount = 0.0,
+        streams: Names | None = None,
     ) -> None:
         super().__init__(long_term, short_term, stream, variable, objective, min_delta=min_delta, streams=streams)
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from emloop._contracts import SAFE, AbstractHook, ResumeChanges
 from emloop._run_dir.append import AppendFile, open_append
 from emloop._support.suggest import pick
-from emloop.declare import File, Limits, Scalar
+from emloop.declare import File, Limits, Names, Scalar
 from emloop.errors import ConfigError, HookError, MissingVariableError, VariableTypeError
 from emloop.types import EpochData, StateTree
 
@@ -73,7 +73,7 @@ class WriteCSV(AbstractHook):
         output_file: str = "training.csv",
         delimiter: Annotated[str, Limits(pattern=r'[^"\r\n]+', words="no quote and no line break")] = ",",
         default_value: Any = "",
-        variables: Iterable[str] | None = None,
+        variables: Names | None = None,
         *,
         on_unknown_type: _Action = "default",
         on_missing_variable: _Action = "error",

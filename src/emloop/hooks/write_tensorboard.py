@@ -11,14 +11,14 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from emloop._contracts import SAFE, AbstractHook, AbstractModel, Inspectable, ResumeChanges
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM
-from emloop.declare import File, Scalar, Variable
+from emloop.declare import File, Names, Positive, Scalar, Variable
 from emloop.errors import ConfigError, MissingVariableError, Problem, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
@@ -103,13 +103,13 @@ class WriteTensorBoard(AbstractHook):
         self,
         output_dir: str | os.PathLike[str],
         model: AbstractModel | None = None,
-        variables: Iterable[str] | None = None,
+        variables: Names | None = None,
         *,
-        streams: Iterable[str] | None = None,
-        histogram_variables: Iterable[str] = (),
-        image_variables: Iterable[str] = (),
-        max_images: int = 4,
-        model_variables: Iterable[str] = (),
+        streams: Names | None = None,
+        histogram_variables: Names = (),
+        image_variables: Names = (),
+        max_images: Positive = 4,
+        model_variables: Names = (),
         flush_secs: float | None = None,
         visualize_graph: bool = False,
         on_unknown_type: Action = "warn",
