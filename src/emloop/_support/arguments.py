@@ -1,4 +1,4 @@
-"""What a configuration gives as arguments: lists of names, keys of a mapping, full names of classes."""
+"""Check what a configuration gives as arguments: lists of names, keys of a mapping, full names of classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def distinct_names(argument: str, names: Any) -> tuple[str, ...]:
     """The names that an argument lists.
 
     Raises:
-        ConfigError: If it is not a list of different names; a single one would count as the list of its letters.
+        ConfigError: If it is not a list of different names; a single string would count as the list of its letters.
     """
     if isinstance(names, str):
         raise ConfigError(f"{argument}: expected a list of names, got {names!r}; write [{names}]")
@@ -33,7 +33,7 @@ def arguments_of(function: Callable[..., Any], given: Iterable[str] = ()) -> dic
 
     Args:
         function: The function or class.
-        given: Names that count as arguments, too, if it takes ``**kwargs``.
+        given: Further names that count as arguments if it takes ``**kwargs``.
     """
     parameters = inspect.signature(function).parameters.values()
     named = {
@@ -49,14 +49,14 @@ def arguments_of(function: Callable[..., Any], given: Iterable[str] = ()) -> dic
 def argument_problems(
     taker: str, given: Collection[str], accepted: Mapping[str, bool], *, others: Collection[str] = (), prefix: str = ""
 ) -> list[Problem]:
-    """What is unknown and what is missing among the arguments that a configuration gives.
+    """Unknown and missing arguments.
 
     Args:
         taker: What takes the arguments, for the message.
         given: Names of the arguments given.
-        accepted: Names of those that there are → whether they must be given.
-        others: Names that may be given besides, and have been taken already.
-        prefix: What each message begins with.
+        accepted: Name of each argument → whether it is required.
+        others: Further names that are accepted, and have been dealt with already.
+        prefix: Beginning of each message.
     """
     names = [*others, *accepted]
     takes = f"{taker} takes: {', '.join(names) or 'no arguments'}"
@@ -74,14 +74,14 @@ def argument_problems(
 
 
 def import_object(name: Any, *, prefix: str = "") -> Any:
-    """What a full name, ``package.module.Class``, leads to.
+    """Import what a full name, ``package.module.Class``, stands for.
 
     Args:
         name: The name.
-        prefix: What the message begins with.
+        prefix: Beginning of the message.
 
     Raises:
-        UnknownClassError: If it is no full name, or leads nowhere.
+        UnknownClassError: If it is not a full name, or leads nowhere.
     """
     module_name, _, attribute = str(name).rpartition(".")
     if not all(str(name).split(".")) or not module_name:

@@ -1,7 +1,7 @@
-"""Files that are whole and durable, or not there at all, and reading that no link can lead astray.
+"""Write files that are whole and durable or absent, and read files without following links.
 
-Errors are plain ``OSError`` s that name the path; what they mean to the user is for the caller to say. A failed
-``fsync`` is never repeated on the same file: the kernel may have dropped the data and call the second try a success.
+Errors are plain ``OSError`` s that name the path; callers say what they mean to the user. A failed ``fsync`` is never
+retried on the same file: the kernel may have dropped the data and report success the second time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP)
 
 
 def atomic_write(path: Path | str, data: bytes | str) -> None:
-    """Replace a file's content: readers, and the disk after a crash, have the old or the new one, whole.
+    """Replace a file's content; readers, and the disk after a crash, have all of the old or all of the new one.
 
     Args:
         path: The file; a link is replaced, not followed.
@@ -43,7 +43,7 @@ def atomic_write(path: Path | str, data: bytes | str) -> None:
         OSError: If it cannot be written; the old file is untouched, unless only the last ``fsync`` failed.
     """
     path = Path(path)
-    # The name leaves out the file's own, which may be as long as names can be.
+    # Without the file's own name, which may be as long as names can be.
     temporary = path.with_name(f".tmp-{os.getpid()}-{uuid4().hex[:12]}")
     write_new(temporary, data.encode() if isinstance(data, str) else data)
     try:
@@ -56,7 +56,7 @@ def atomic_write(path: Path | str, data: bytes | str) -> None:
 
 
 def write_new(path: Path | str, data: bytes) -> str:
-    """Write a file that must not exist yet, and return when its content is durable.
+    """Write a file that must not exist yet, and return once its content is durable.
 
     Its name is durable only after :func:`fsync_dir` of the directory.
 
@@ -87,14 +87,14 @@ def write_new(path: Path | str, data: bytes) -> str:
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write every byte, in as many calls as it takes (one, as a rule)."""
+    """Write every byte, in as many calls as it takes."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def sync(descriptor: int) -> None:
-    """Return when everything written to a file is on the disk itself."""
+    """Return once everything written to a file is on the disk itself."""
     if sys.platform == "darwin":
         # macOS's fsync stops at the drive's cache.
         try:
@@ -108,13 +108,13 @@ def sync(descriptor: int) -> None:
 
 
 def fsync_dir(path: Path | str) -> None:
-    """Return when the names in a directory are durable."""
+    """Return once the names in a directory are durable."""
     descriptor = os.open(path, _FOLDER)
     try:
         with _naming(path):
             os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems keep names safe by themselves and refuse the call.
+        # Some network file systems make names durable themselves and refuse the call.
         if error.errno not in _NO_FSYNC:
             raise
     finally:
@@ -122,10 +122,10 @@ def fsync_dir(path: Path | str) -> None:
 
 
 def open_inside(directory: Path | str, name: str, flags: int = os.O_RDONLY) -> int:
-    """Open a regular file below a directory without following a link anywhere on the way.
+    """Open a regular file below a directory without following any link on the way.
 
     Args:
-        directory: Where to start; may itself be reached through links.
+        directory: Where to start; links may lead to it.
         name: Relative path with ``/`` between its parts.
         flags: How to open; the file is never created.
 
@@ -190,7 +190,7 @@ def sha256_of(path: Path | str) -> str:
 
 @contextlib.contextmanager
 def _naming(path: Path | str) -> Iterator[None]:
-    """Let errors of calls that know only a descriptor, or a part of the path, name the path."""
+    """Make errors of calls that know only a descriptor, or a part of the path, name the whole path."""
     try:
         yield
     except OSError as error:

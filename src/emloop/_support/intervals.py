@@ -26,11 +26,11 @@ _INTERVAL = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)")
 
 @dataclass(frozen=True)
 class Interval:
-    """A distance between two events of the same kind.
+    """How often something happens.
 
     Args:
-        amount: How many, more than 0; whole for batches and epochs.
-        unit: Of what.
+        amount: Number of units, more than 0; whole for batches and epochs.
+        unit: What is counted.
     """
 
     amount: float
@@ -38,14 +38,14 @@ class Interval:
 
 
 def parse_interval(value: str | float, *, argument: str = "interval") -> Interval:
-    """Read an interval as it stands in a configuration.
+    """Parse an interval from a configuration.
 
     Args:
         value: ``100``, ``100ba``, ``2ep``, ``30s``, ``1.5min``, ``2h``; a bare number counts batches.
-        argument: What to call the value in the message.
+        argument: Name of the value, for the message.
 
     Raises:
-        ConfigError: If it is nothing of the kind, not more than 0, or a fraction of a batch or an epoch.
+        ConfigError: If it is not an interval, not more than 0, or a fraction of a batch or an epoch.
     """
     match = _INTERVAL.fullmatch(str(value))
     if match is None or match[2] not in _UNITS:

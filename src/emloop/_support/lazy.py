@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used."""
+"""Import the names of a package on first use."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
 
     Args:
         package: The package's ``__name__``.
-        homes: Public name → module that holds it, relative (``.stop_after``) or absolute. A name that equals the last
-            part of its module stands for the module itself.
+        homes: Public name → module that holds it, relative (``.stop_after``) or absolute. A name equal to the last
+            part of its module means the module itself, unless that has such an attribute.
     """
 
     def __getattr__(name: str) -> Any:  # noqa: N807 - the name that PEP 562 asks for
@@ -37,9 +37,9 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
 
 
 def keep_names(package: str, names: Collection[str]) -> None:
-    """Let names of a package stay what they are when a module of the same name is imported from it.
+    """Protect names of a package from being replaced by submodules of the same name when those are imported.
 
-    Python would put the module into their place; it can still be imported from.
+    The submodules can still be imported from.
 
     Args:
         package: The package's ``__name__``.

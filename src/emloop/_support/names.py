@@ -1,4 +1,4 @@
-"""Names that people can remember and tell apart, such as ``keen-noether``."""
+"""Memorable names, such as ``keen-noether``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["random_name"]
 
 
 def random_name(sep: str = "-") -> str:
-    """An adjective and the surname of somebody who moved mathematics, science or engineering.
+    """An adjective and the surname of somebody who advanced mathematics, science or engineering.
 
-    Drawn from the operating system's randomness: neither does it depend on a seed, nor does it disturb one.
+    Drawn from the operating system's randomness, so it neither depends on a seed nor disturbs one.
 
     Args:
-        sep: What stands between the two.
+        sep: Separator of the two.
     """
     system = random.SystemRandom()
     return f"{system.choice(_ADJECTIVES.split())}{sep}{system.choice(_SURNAMES.split())}"

@@ -1,4 +1,4 @@
-"""Datasets: what they promise, a base for one's own, and streams that resume exactly."""
+"""Datasets: their contract, a base class for your own, and streams that resume exactly."""
 
 from emloop._support.lazy import lazy_names
 

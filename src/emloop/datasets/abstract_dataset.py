@@ -1,4 +1,4 @@
-"""What a dataset promises."""
+"""The public path of the dataset contract."""
 
 from emloop._contracts import AbstractDataset
 

@@ -1,4 +1,4 @@
-"""A dataset that is configured by keyword, draws reproducible random numbers, and describes its streams."""
+"""Base of datasets written in Python: keyword arguments, reproducible random numbers, a description of the streams."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class BaseDataset(AbstractDataset, ABC):
         config_str: The arguments of ``_configure_dataset`` as a YAML mapping.
 
     Raises:
-        ConfigError: If the text is no mapping, or names arguments that ``_configure_dataset`` does not take.
+        ConfigError: If the text is not a mapping, or names arguments that ``_configure_dataset`` does not take.
     """
 
     forwards_config_to: ClassVar[tuple[str, ...]] = ("_configure_dataset",)
-    """Methods to which the configuration goes, with all its arguments."""
+    """Methods that receive the configuration's arguments."""
 
     def __init__(self, config_str: str) -> None:
         super().__init__(config_str)
@@ -62,31 +62,31 @@ class BaseDataset(AbstractDataset, ABC):
 
     @abstractmethod
     def _configure_dataset(self, output_dir: str | None, **kwargs: Any) -> None:
-        """Take up the configuration.
+        """Configure the dataset.
 
         Args:
-            output_dir: The run directory; ``None`` for a dataset that was created by hand. May be left out.
+            output_dir: The run directory; ``None`` for a dataset created by hand. A method need not take it.
             **kwargs: The ``dataset`` section without ``class``. A method that names its arguments instead gets no
-                others: what it does not take is an error.
+                others: any that it does not take is an error.
         """
 
     def rng(self, stream: str) -> np.random.Generator:
-        """Random numbers for a stream, the same in every process of a run.
+        """A generator of random numbers for a stream, the same in every process of a run.
 
-        While a stream is being read by a run, there is one generator per stream and pass: a second call within the
-        pass returns it again. Every pass of an evaluation has the same numbers.
+        While a run reads a stream, there is one generator per stream and pass: a second call within the pass returns
+        it again. Every pass of an evaluation has the same numbers.
 
-        Everywhere else (in ``_configure_dataset``, or in a loop of your own over ``train_stream()``) each call returns
-        the next of a series of generators, which starts anew with every object. Threads of your own are "elsewhere",
-        too: call this in the stream method, and hand the generator to them.
+        Anywhere else (in ``_configure_dataset``, or in your own loop over ``train_stream()``) each call returns the
+        next of a series of generators, which starts anew with every object. Threads of your own are "elsewhere", too:
+        call this in the stream method, and pass them the generator.
 
         Args:
-            stream: Name of the stream, or of anything else that numbers are drawn for, e.g. ``split``.
+            stream: Name of the stream, or of anything else that needs random numbers, e.g. ``split``.
         """
         reading = current_pass()
         if reading is not None:
             return reading.rng(stream)
-        # Not made in the constructor, which a subclass may have replaced.
+        # A subclass may have replaced the constructor.
         calls: Counter[str] = vars(self).setdefault("_rng_calls", Counter())
         calls[stream] += 1
         return keyed_rng(stream, "outside", calls[stream] - 1)
@@ -95,13 +95,13 @@ class BaseDataset(AbstractDataset, ABC):
         """Log names, dtypes, shapes and ranges in the first batch of every stream.
 
         Raises:
-            BatchError: If streams failed, after all have been looked at; names them.
+            BatchError: If streams failed; raised after all have been read, and names them.
         """
         log_stream_info(self)
 
 
 def _with_output_dir(config: Mapping[str, Any], accepted: Accepted) -> dict[str, Any]:
-    """The arguments to pass: ``output_dir`` where it is named or anything goes, and always where it is required."""
+    """The arguments, with ``output_dir`` only if the method takes it, and always if it requires it."""
     arguments = dict(config)
     if "output_dir" in accepted.required:
         arguments.setdefault("output_dir", None)

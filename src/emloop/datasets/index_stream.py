@@ -1,4 +1,4 @@
-"""Batches by number, in an order that is drawn once: the stream that resumes anywhere without reading a batch."""
+"""Batches by index, in an order drawn once: a stream that resumes anywhere without reading what came before."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["BatchSource", "IndexStream"]
 
 @runtime_checkable
 class BatchSource(Protocol):
-    """Examples that are had by number, many at a time; what they are read from is its own affair."""
+    """Examples accessed by index, many at a time."""
 
     def __len__(self) -> int:
         """Number of examples."""
 
     def batch(self, indices: npt.NDArray[np.int64]) -> Batch:
-        """The examples with these numbers, in this order.
+        """The examples with these indices, in this order.
 
         Args:
             indices: ``int64 [B]``, each from 0 to the number of examples, exclusive.
@@ -31,7 +31,7 @@ class BatchSource(Protocol):
 
 
 class IndexStream(Sequence[Batch]):
-    """A sequence of the batches of one pass.
+    """The batches of one pass.
 
     .. code-block:: python
 
@@ -39,18 +39,18 @@ class IndexStream(Sequence[Batch]):
             return IndexStream({"images": self._images, "labels": self._labels}, 32, rng=self.rng("train"))
 
     The order is drawn when the object is created, so it depends on the generator alone: not on how far the stream was
-    read, by how many threads, or whether it was ever interrupted. A batch is made when it is asked for.
+    read, by how many threads, or whether it was ever interrupted. A batch is made on demand.
 
     Args:
         source: Name → column of ``N`` examples (an array, or anything that takes an index), or a :class:`BatchSource`.
-            Of a NumPy array a batch holds an array; of anything else, a list.
+            A batch holds arrays of NumPy columns, and lists of any others.
         batch_size: Number of examples in a batch.
-        rng: What to shuffle with, usually ``self.rng(stream)``; without one, examples come in their own order.
-        drop_last: Whether to leave out the last batch where it is smaller than the others.
+        rng: Generator to shuffle with, usually ``self.rng(stream)``; without one, examples keep their order.
+        drop_last: Whether to leave out a last batch that is smaller than the others.
 
     Raises:
-        UsageError: If ``batch_size`` is no positive number, or ``rng`` no generator.
-        BatchError: If columns have different lengths, or there is not a single batch.
+        UsageError: If ``batch_size`` is not a positive integer, or ``rng`` not a generator.
+        BatchError: If columns differ in length, or there is not a single batch.
     """
 
     def __init__(
@@ -65,8 +65,15 @@ class IndexStream(Sequence[Batch]):
             raise UsageError(
                 f"rng: expected a numpy.random.Generator such as self.rng('train'), got {type(rng).__name__} {rng!r}"
             )
-        self._source = _Columns(source) if isinstance(source, Mapping) else _checked_source(source)
-        self._batch_size = _checked_batch_size(batch_size)
+        if not isinstance(source, Mapping | BatchSource):
+            raise UsageError(
+                "source: expected a mapping of names to columns, or an object with __len__ and batch(indices), "
+                f"got {type(source).__name__}"
+            )
+        if not isinstance(batch_size, SupportsIndex) or operator.index(batch_size) < 1:
+            raise UsageError(f"batch_size: expected a number of examples, at least 1, got {batch_size!r}")
+        self._source = _Columns(source) if isinstance(source, Mapping) else source
+        self._batch_size = operator.index(batch_size)
         count = len(self._source)
         self._order = np.arange(count, dtype=np.int64) if rng is None else rng.permutation(count).astype(np.int64)
         self._length = count // self._batch_size if drop_last else -(-count // self._batch_size)
@@ -79,14 +86,14 @@ class IndexStream(Sequence[Batch]):
 
     @property
     def order(self) -> npt.NDArray[np.int64]:
-        """Numbers of the examples in the order in which the pass visits them, ``int64 [N]``; a copy."""
+        """Indices of the examples in the order in which the pass visits them, ``int64 [N]``; a copy."""
         return self._order.copy()
 
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        # By number: Sequence would take an IndexError of the source for the end.
+        # Sequence's own iterator would take an IndexError of the source for the end.
         return (self[number] for number in range(self._length))
 
     @overload
@@ -109,7 +116,7 @@ class _Columns:
     """Columns of equal length as a source."""
 
     def __init__(self, columns: Mapping[str, Any]) -> None:
-        # A pandas or polars column would be indexed by label, or not at all by an array.
+        # pandas would index by label, and polars not take an array at all.
         self._columns = {
             name: column.to_numpy() if hasattr(column, "to_numpy") else column for name, column in columns.items()
         }
@@ -129,22 +136,3 @@ class _Columns:
             is_array = isinstance(column, np.ndarray)
             examples[name] = column[indices] if is_array else [column[number] for number in numbers]
         return examples
-
-
-def _checked_source(source: object) -> BatchSource:
-    if isinstance(source, BatchSource):
-        return source
-    raise UsageError(
-        "source: expected a mapping of names to columns, or an object with __len__ and batch(indices), "
-        f"got {type(source).__name__}"
-    )
-
-
-def _checked_batch_size(batch_size: int) -> int:
-    try:
-        size = operator.index(batch_size)
-    except TypeError:
-        size = 0
-    if size < 1:
-        raise UsageError(f"batch_size: expected a number of examples, at least 1, got {batch_size!r}")
-    return size

@@ -1,4 +1,4 @@
-"""A look at the first batch of every stream, for ``BaseDataset.stream_info``."""
+"""Describe the first batch of every stream, for ``BaseDataset.stream_info``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def log_stream_info(dataset: object) -> None:
     """Log a table of what the first batch of each stream holds, as the first training pass would see it.
 
     Raises:
-        BatchError: If streams failed, after all have been looked at; names them.
+        BatchError: If streams failed; raised after all have been read, and names them.
     """
     methods = _stream_methods(dataset)
     logger.info("Found %d stream candidates: %s", len(methods), list(methods))
@@ -36,7 +36,7 @@ def log_stream_info(dataset: object) -> None:
 
 def _stream_methods(dataset: object) -> dict[str, Callable[[], Iterable[Batch]]]:
     names = (name for name in dir(dataset) if name.endswith("_stream") and not name.startswith("_"))
-    # Looked at without being called: a property may fail, or do work.
+    # Statically: a property may fail or do work.
     static = ((name, inspect.getattr_static(dataset, name)) for name in names)
     return {
         name: getattr(dataset, name)
@@ -54,7 +54,7 @@ def _log_first_batch(name: str, method: Callable[[], Iterable[Batch]]) -> bool:
             logger.warning("*** stream `%s` has no batches ***", name)
             return True
         rows = [_row(source, value) for source, value in batch.items()]
-    except Exception:  # noqa: BLE001 - whatever a user's stream raises; told at the end, after all streams
+    except Exception:  # noqa: BLE001 - a user's stream may raise anything; reported after all streams
         logger.warning(
             "Exception was raised during checking stream `%s`, (stack trace is displayed only with --verbose flag)",
             name,
@@ -67,7 +67,7 @@ def _log_first_batch(name: str, method: Callable[[], Iterable[Batch]]) -> bool:
 
 
 def _row(source: str, value: Any) -> list[str]:
-    """What to say of a source: three cells, and a fourth where there is a range."""
+    """Name, dtype and shape of a source, and its range if it has one."""
     try:
         array = np.asarray(value)
     except ValueError:
@@ -93,16 +93,13 @@ def _grid(rows: Sequence[Sequence[str]]) -> list[str]:
     header = _HEADER[:count]
     cells = [[*row, *[""] * (count - len(row))] for row in rows]
     widths = [max(len(title) + 2, *(len(row[i]) for row in cells), 0) for i, title in enumerate(header)]
-    rule = _line(["-" * width for width in widths], "+", "-")
-    lines = [rule, _line(_padded(header, widths), "|", " "), _line(["=" * width for width in widths], "+", "=")]
+
+    def line(cells: Sequence[str], border: str = "|", padding: str = " ") -> str:
+        filled = (cell.ljust(width, padding) for cell, width in zip(cells, widths, strict=True))
+        return border + border.join(f"{padding}{cell}{padding}" for cell in filled) + border
+
+    rule = line([""] * count, "+", "-")
+    lines = [rule, line(header), line([""] * count, "+", "=")]
     for row in cells:
-        lines += [_line(_padded(row, widths), "|", " "), rule]
+        lines += [line(row), rule]
     return lines if cells else [*lines, rule]
-
-
-def _padded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
-
-
-def _line(cells: Sequence[str], border: str, padding: str) -> str:
-    return border + border.join(f"{padding}{cell}{padding}" for cell in cells) + border

@@ -1,4 +1,4 @@
-"""What the main loop makes of a dataset's stream."""
+"""The public path of the stream wrapper."""
 
 from emloop._streams import StreamWrapper
 

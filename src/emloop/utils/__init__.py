@@ -1,7 +1,6 @@
-"""The helpers that the reference documentation names, at the paths it names them.
+"""Helpers under the names that emloop 0.2 documents.
 
-Faces, not homes: most names live elsewhere in the package and are imported when they are first used. New code finds
-them where they live.
+Most live elsewhere and are imported on first use; new code should import them from there.
 """
 
 from __future__ import annotations

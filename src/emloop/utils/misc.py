@@ -1,6 +1,6 @@
 """Context managers that silence, interrupt and release.
 
-All of them return themselves when entered, may be nested, and leave everything as they found it.
+All return themselves when entered, can be nested, and restore what they found.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["CaughtInterrupts", "DisabledLogger", "DisabledPrint", "ReleasedSemap
 
 
 class DisabledPrint:
-    """Let nothing reach the standard output."""
+    """Discard what is written to standard output."""
 
     def __init__(self) -> None:
         self._entered: list[ExitStack] = []
@@ -37,7 +37,7 @@ class DisabledPrint:
 
 
 class DisabledLogger:
-    """Let a logger drop every record.
+    """Disable a logger.
 
     Args:
         name: The logger's name; ``None`` for the root logger.

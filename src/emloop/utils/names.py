@@ -1,4 +1,4 @@
-"""The reference's path to random names for runs; they are drawn in ``emloop._support.names``."""
+"""Random names for runs, under their name of 0.2."""
 
 from emloop._support.names import random_name as get_random_name
 

@@ -13,7 +13,7 @@ __all__ = ["Timer"]
 
 
 class Timer:
-    """Append the seconds that a block took to a list of a profile.
+    """Append the duration of a block, in seconds, to a list of a profile.
 
     .. code-block:: python
 
@@ -22,7 +22,7 @@ class Timer:
             read()
         profile["read"]  # [0.25]
 
-    Blocks may be nested, also those of one timer.
+    Blocks can be nested, even those of one timer.
 
     Args:
         name: Key of the list.

@@ -31,10 +31,10 @@ def parse_fully_qualified_name(name: str) -> tuple[str | None, str]:
 
 
 def get_attribute(module_name: str, attribute_name: str) -> Any:
-    """What a module holds under a name.
+    """An attribute of a module.
 
     Raises:
-        TypeError: If a name is no string.
+        TypeError: If a name is not a string.
         ImportError: If the module cannot be imported.
         AttributeError: If the module has no such attribute.
     """
@@ -47,18 +47,18 @@ def get_attribute(module_name: str, attribute_name: str) -> Any:
 def create_object(
     module_name: str, class_name: str, args: Iterable[Any] = (), kwargs: Mapping[str, Any] = _EMPTY_DICT
 ) -> Any:
-    """Call what a module holds under a name; raises what :func:`get_attribute` and the call raise."""
+    """Call an attribute of a module; raises what :func:`get_attribute` and the call raise."""
     return get_attribute(module_name, class_name)(*args, **kwargs)
 
 
 def list_submodules(module_name: str) -> list[str]:
-    """Full names of the modules directly inside a package; empty for a module that is no package."""
+    """Full names of the modules directly inside a package; empty for a plain module."""
     package = importlib.import_module(module_name)
     return [f"{module_name}.{module.name}" for module in pkgutil.iter_modules(getattr(package, "__path__", ()))]
 
 
 def find_class_module(module_name: str, class_name: str) -> tuple[list[str], list[tuple[str, Exception]]]:
-    """Search the modules directly inside a package for a name; imports all of them.
+    """Import the modules directly inside a package and search them for a name.
 
     Returns:
         The modules that have the name, and those that cannot be imported, each with its error.
@@ -77,9 +77,9 @@ def find_class_module(module_name: str, class_name: str) -> tuple[list[str], lis
 
 
 def get_class_module(module_name: str, class_name: str) -> str | None:
-    """The module directly inside a package that has a name, or ``None``; one that cannot be imported is warned about.
+    """The module directly inside a package that has a name, or ``None``; warns of modules that cannot be imported.
 
-    A class that several modules share is defined by one of them, and that is the one returned.
+    Of several modules that share a class, the one that defines it is returned.
 
     Raises:
         UsageError: If several modules have different objects of that name.

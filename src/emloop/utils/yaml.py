@@ -1,6 +1,6 @@
-"""The reference's path to reading and writing YAML; the work is done in ``emloop._yaml.documents``.
+"""Reading and writing YAML under the names of 0.2.
 
-Comments, anchors and merge keys are resolved while reading and are not written back.
+Reading resolves anchors and merge keys; neither they nor comments are written back.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["load_yaml", "reload", "yaml_to_file", "yaml_to_str"]
 
 
 def load_yaml(path: str | os.PathLike[str]) -> Any:
-    """What a YAML file says, as dictionaries, lists and scalars.
+    """The content of a YAML file as dictionaries, lists and scalars.
 
     Raises:
         ConfigFileError: If the file cannot be read.
-        ConfigError: If it is no YAML; says where.
+        ConfigError: If it is not YAML; says where.
     """
     return load_file(Path(path))
 
@@ -31,12 +31,12 @@ def yaml_to_str(data: Any) -> str:
 
 
 def yaml_to_file(data: Any, output_dir: str | os.PathLike[str], name: str) -> str:
-    """Write data as YAML into a directory and return the file's path; a file of that name is replaced as a whole."""
+    """Write data as YAML into a directory and return the file's path; an existing file is replaced atomically."""
     path = Path(output_dir, name)
     atomic_write(path, dump(data))
     return str(path)
 
 
 def reload(data: Any) -> Any:
-    """The same data after it was written as YAML and read again."""
+    """The data after a round trip through YAML."""
     return load(dump(data))
