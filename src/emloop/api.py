@@ -93,7 +93,7 @@ def create_output_dir(
     Raises:
         RunDirError: If the directory cannot be created, or exists and is not empty.
     """
-    directory = _make_directory(config, output_root, default_model_name, output_dir_name)
+    directory = _make_directory(config, output_root, output_dir_name, default_model_name)
     atomic_write(directory / EL_CONFIG_FILE, written(config))
     return str(directory)
 
@@ -180,14 +180,13 @@ def create_emloop_training(
     if seed is None and evaluates is not None and origin is not None:
         seed = origin.seed  # an evaluation splits and shuffles as its training did
     run = Run.create(
-        _make_directory(config, output_root, "Unnamed", output_dir_name),
+        _make_directory(config, output_root, output_dir_name),
         kind="training" if evaluates is None else "evaluation",
         seed=secrets.randbits(32) if seed is None else seed,
         parent=parent,
         **_written(config),
     )
-    with _failing(run):
-        return _assemble(config, run, restore_from)
+    return _assemble(config, run, restore_from)
 
 
 def resume_emloop_training(
@@ -219,8 +218,7 @@ def resume_emloop_training(
         return (commit.seq, commit.info["appended"]) if commit else (None, ())
 
     run = Run.reopen(run_dir, config_text=written(config), command=sys.argv, prepare=newest)
-    with _failing(run):
-        return _assemble(config, run, None, commit, only_finish=only_finish)
+    return _assemble(config, run, None, commit, only_finish=only_finish)
 
 
 def fork_emloop_training(
@@ -249,7 +247,7 @@ def fork_emloop_training(
     _build.check(config, MainLoop, restoring=True)
     origin = commit.path.parent.parent
     info = read_info(origin)
-    directory = _make_directory(config, output_root, "Unnamed", output_dir_name)
+    directory = _make_directory(config, output_root, output_dir_name)
 
     def copied() -> tuple[int, Sequence[Mapping[str, Any]]]:
         appended = commit.info["appended"]
@@ -266,8 +264,7 @@ def fork_emloop_training(
         prepare=copied,
         **_written(config),
     )
-    with _failing(run):
-        return _assemble(config, run, None, commit)
+    return _assemble(config, run, None, commit)
 
 
 def create_main_loop(config: Mapping[str, Any], output_root: str | Path, restore_from: str | None = None) -> MainLoop:
@@ -296,9 +293,10 @@ def _assemble(
     *,
     only_finish: bool = False,
 ) -> EmloopTraining:
+    """Build all objects; a failure ends the attempt."""
     output_dir, seed = str(run.directory), run.info.seed
-    seed_everything(seed)
-    with use_seed(seed):
+    with _failing(run), use_seed(seed):
+        seed_everything(seed)
         dataset = _build.build_dataset(config, output_dir)
         own = state_from = None
         if commit is not None:
@@ -327,16 +325,13 @@ def _written(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _make_directory(
-    config: Mapping[str, Any], output_root: str | Path, default_model_name: str, name: str | None
+    config: Mapping[str, Any], output_root: str | Path, name: str | None, default_model_name: str = "Unnamed"
 ) -> Path:
-    model_name = default_model_name
-    if name is None:
-        configured = config["model"].get("name")
-        if configured is None:
-            logger.warning("model.name is not set, using %r in the name of the output directory", default_model_name)
-        else:
-            model_name = str(configured)
-    return create_run_dir(output_root, name=name, model_name=model_name)
+    model_name = config["model"].get("name") if name is None else default_model_name
+    if model_name is None:
+        logger.warning("model.name is not set, using %r in the name of the output directory", default_model_name)
+        model_name = default_model_name
+    return create_run_dir(output_root, name=name, model_name=str(model_name))
 
 
 @contextmanager
@@ -364,9 +359,8 @@ def _check_streams(main_loop: MainLoop, config: Mapping[str, Any]) -> None:
         main_loop.look_up_streams()
     except MissingStreamError as error:
         place = getattr(config, "place", lambda *_, **__: None)
-        where = place(("main_loop", "extra_streams"), value=True) or place(
-            ("main_loop", "train_stream_name"), value=True
-        )
+        keys = ("extra_streams", "train_stream_name")
+        where = next(filter(None, (place(("main_loop", key), value=True) for key in keys)), None)
         raise MissingStreamError([p._replace(path="main_loop", place=where) for p in error.problems]) from None
 
 
@@ -376,14 +370,10 @@ def _without_steering_hooks(config: Mapping[str, Any]) -> Mapping[str, Any]:
     target = (config.get("eval") or {}).get(config.evaluates) or {}  # type: ignore[attr-defined]
     if "hooks" in target:
         return config
-    kept: list[Any] = []
-    aside: list[str] = []
-    for entry, item in zip(hook_entries(config), config.get("hooks") or [], strict=True):
-        if getattr(find_class(entry.name, HOOK), "steers_training", False):
-            aside.append(entry.name)
-        else:
-            kept.append(item)
+    names = [entry.name for entry in hook_entries(config)]
+    aside = [name for name in names if getattr(find_class(name, HOOK), "steers_training", False)]
     if aside:
         logger.info("Hooks that save, steer or stop step aside in an evaluation: %s", ", ".join(aside))
-    config["hooks"] = kept  # type: ignore[index]
+    hooks = zip(names, config.get("hooks") or [], strict=True)
+    config["hooks"] = [item for name, item in hooks if name not in aside]  # type: ignore[index]
     return config

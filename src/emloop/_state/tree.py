@@ -87,7 +87,9 @@ def copy_tree(tree: StateTree) -> StateTree:
     Raises:
         StateError: As :func:`dump_tree`.
     """
-    return load_tree(*dump_tree(tree))
+    arrays: dict[str, _Array] = {}
+    skeleton = _encode(tree, "", 1, arrays)
+    return _decode(skeleton, "", {name: array.copy() for name, array in arrays.items()})
 
 
 def equal_trees(one: StateTree, other: StateTree) -> bool:
