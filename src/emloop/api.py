@@ -14,7 +14,7 @@ import logging
 import secrets
 import shutil
 import sys
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -249,7 +249,7 @@ def fork_emloop_training(
     info = read_info(origin)
     directory = _make_directory(config, output_root, output_dir_name)
 
-    def copied() -> tuple[int, Sequence[Mapping[str, Any]]]:
+    def copied() -> tuple[int, Iterable[Mapping[str, Any]]]:
         appended = commit.info["appended"]
         copy_files(appended, origin, directory, saved_files(commit.load("model")))
         components = {component: commit.load(component) for component in commit.components}
