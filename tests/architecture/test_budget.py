@@ -17,7 +17,7 @@ ROOMS = {
     "emloop._config": 2490,
     "emloop._contracts": 200,
     "emloop._registry": 120,
-    "emloop._run_dir": 1550,
+    "emloop._run_dir": 1410,
     "emloop._source": 1270,
     "emloop._state": 840,
     "emloop._streams": 840,

@@ -27,8 +27,6 @@ from emloop.errors import CheckpointError, RunDirError
 
 from .beginnings import APPEND, NOTHING, Prefix, checked, cut, explained, extend, is_mirror
 
-__all__ = ["AppendFile", "AppendFiles", "open_append"]
-
 _logger = logging.getLogger(__name__)
 
 _guard = threading.RLock()  # for what follows, and for opening and closing
@@ -93,7 +91,10 @@ class AppendFile:
                 while rest:
                     rest = rest[os.write(self._descriptor, rest) :]
             except BaseException:
-                self._take_back(len(data) - len(rest))
+                if len(rest) < len(data):  # cut off the part of the row that did fit, before the descriptor's offset
+                    with contextlib.suppress(OSError):
+                        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+                        os.ftruncate(self._descriptor, end - len(data) + len(rest))
                 raise
         return len(content)
 
@@ -170,12 +171,6 @@ class AppendFile:
             if not self.is_in_place():
                 raise RunDirError(f"{self.path}: was removed or replaced while in use")
             yield
-
-    def _take_back(self, written: int) -> None:
-        """Cut off the part of a row that did fit; after a write the descriptor's offset is at its end."""
-        if written:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, os.lseek(self._descriptor, 0, os.SEEK_CUR) - written)
 
 
 class AppendFiles:

@@ -1,7 +1,5 @@
 """Known beginnings of append-only files: checking them, cutting back to them, copying them for a fork."""
 
-from __future__ import annotations
-
 import contextlib
 import operator
 import os
@@ -12,9 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emloop._support.files import fsync_dir, open_inside, sync, write_all
-from emloop.errors import CheckpointError, RunDirError
-
-__all__ = ["APPEND", "NOTHING", "Prefix", "checked", "copy_files", "cut", "explained", "extend", "is_mirror"]
+from emloop.errors import CheckpointError, EmloopError, RunDirError
 
 APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -120,14 +116,14 @@ def copy_files(records: Iterable[Mapping[str, Any]], origin: Path, directory: Pa
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn every error of the system into one of ours that names the file."""
+def explained(path: Path, failure: str = "cannot be written") -> Iterator[None]:
+    """Turn errors of the file system into one that says which file or directory they concern, and what failed."""
     try:
         yield
-    except RunDirError:
+    except EmloopError:
         raise
     except OSError as error:
-        raise RunDirError(f"{path}: cannot be written: {error}") from error
+        raise RunDirError(f"{path}: {failure}: {error}") from error
 
 
 def _copy(origin: Path, directory: Path, name: str, size: int | None = None) -> None:

@@ -4,8 +4,6 @@ Lists of plain values are values. Items of other lists are numbered, except that
 has the same key in runs that differ in other hooks, such as ``hooks.StopAfter.epochs``.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,8 +15,6 @@ from emloop.errors import ConfigError
 
 from .info import read_yaml, write_yaml
 from .layout import current_config
-
-__all__ = ["FlatConfig", "read_flat_config", "write_config"]
 
 FlatConfig: TypeAlias = dict[str, Any]
 

@@ -7,8 +7,6 @@ A YAML file is for people, and the truth; its JSON copy spares listings the pars
 the hash of the YAML file as it is, so that neither an edit nor a kill between the two writes can make it lie.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -26,19 +24,6 @@ from emloop import __version__, _yaml
 from emloop._support.files import atomic_write, fsync_dir, read_small, sync, write_all
 from emloop.constants import EL_ATTEMPTS_FILE, EL_CONFIG_FILE, EL_RUN_FILE
 from emloop.errors import RunDirError
-
-__all__ = [
-    "FORMAT",
-    "Kind",
-    "RunInfo",
-    "append_attempt",
-    "read_attempts",
-    "read_info",
-    "read_yaml",
-    "to_line",
-    "write_info",
-    "write_yaml",
-]
 
 FORMAT = 1
 """Version of the layout of run directories; a reader refuses a larger one."""

@@ -1,7 +1,5 @@
 """Run directories among others: making, recognising and finding them."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -10,40 +8,14 @@ from datetime import datetime
 from operator import attrgetter
 from pathlib import Path, PurePath
 
+from emloop import constants
 from emloop._support.files import fsync_dir
 from emloop._support.names import random_name
 from emloop._support.suggest import did_you_mean
-from emloop.constants import (
-    EL_ATTEMPTS_FILE,
-    EL_CONFIG_FILE,
-    EL_DEFAULT_OUTPUT_DIR_FORMAT,
-    EL_ENVIRONMENT_FILE,
-    EL_LOG_FILE,
-    EL_OUTPUT_DIR_FORMAT_VARIABLE,
-    EL_PATCH_FILE,
-    EL_RUN_FILE,
-    EL_STATUS_FILE,
-    EL_TRACE_FILE,
-)
 from emloop.errors import ConfigError, Problem, RunDirError
 
 from .info import read_info
 from .trace import read_trace
-
-__all__ = [
-    "DESCRIPTIONS",
-    "LATEST",
-    "TEMPORARY",
-    "create_run_dir",
-    "current_config",
-    "find_run",
-    "is_run_dir",
-    "iter_runs",
-    "made_here",
-    "make_numbered",
-    "only_locked",
-    "safe_name",
-]
 
 LATEST = "@"
 
@@ -53,13 +25,13 @@ TEMPORARY = ".tmp-"
 _LOCK_FILES = frozenset({".lock", "holder.json"})
 
 DESCRIPTIONS = _LOCK_FILES | {
-    EL_ATTEMPTS_FILE,
-    EL_ENVIRONMENT_FILE,
-    EL_LOG_FILE,
-    EL_PATCH_FILE,
-    EL_RUN_FILE,
-    EL_STATUS_FILE,
-    EL_TRACE_FILE,
+    constants.EL_ATTEMPTS_FILE,
+    constants.EL_ENVIRONMENT_FILE,
+    constants.EL_LOG_FILE,
+    constants.EL_PATCH_FILE,
+    constants.EL_RUN_FILE,
+    constants.EL_STATUS_FILE,
+    constants.EL_TRACE_FILE,
 }
 """Files that describe a run, besides its configurations; all others are results."""
 
@@ -145,10 +117,10 @@ def is_run_dir(directory: Path) -> bool:
     A run has a ``run.json``; or, as emloop 0.2 left it, a ``config.yaml`` beside a trace or a log; or nothing but a
     lock, if its process was killed on the point of creating it.
     """
-    if os.path.lexists(directory / EL_RUN_FILE):
+    if os.path.lexists(directory / constants.EL_RUN_FILE):
         return True
-    if os.path.lexists(directory / EL_CONFIG_FILE):
-        return os.path.lexists(directory / EL_TRACE_FILE) or os.path.lexists(directory / EL_LOG_FILE)
+    if os.path.lexists(directory / constants.EL_CONFIG_FILE):
+        return any(os.path.lexists(directory / name) for name in (constants.EL_TRACE_FILE, constants.EL_LOG_FILE))
     try:
         return os.path.lexists(directory / ".lock") and only_locked(directory)
     except OSError:
@@ -192,7 +164,7 @@ def find_run(spec: str, root: Path | str) -> Path:
     if spec == LATEST:
         return _latest_training(root)
     path = Path(spec)
-    if path.name == EL_CONFIG_FILE or _ATTEMPT_CONFIG.fullmatch(path.name):
+    if path.name == constants.EL_CONFIG_FILE or _ATTEMPT_CONFIG.fullmatch(path.name):
         path = path.parent
     if spec and is_run_dir(path):
         return path
@@ -221,7 +193,7 @@ def current_config(directory: Path, attempt: int | None = None) -> Path:
         names = [entry.name for entry in entries if entry.name.startswith("config.attempt-")]
     numbers = [int(match[1]) for name in names if (match := _ATTEMPT_CONFIG.fullmatch(name))]
     latest = max((number for number in numbers if attempt is None or number <= attempt), default=None)
-    return directory / (EL_CONFIG_FILE if latest is None else f"config.attempt-{latest}.yaml")
+    return directory / (constants.EL_CONFIG_FILE if latest is None else f"config.attempt-{latest}.yaml")
 
 
 def _new_name(model_name: str) -> str:
@@ -229,7 +201,7 @@ def _new_name(model_name: str) -> str:
 
     The template may use ``{model_name}``, ``{random_name}`` and ``{timestamp}`` (local time, to the second).
     """
-    template = os.environ.get(EL_OUTPUT_DIR_FORMAT_VARIABLE) or EL_DEFAULT_OUTPUT_DIR_FORMAT
+    template = os.environ.get(constants.EL_OUTPUT_DIR_FORMAT_VARIABLE) or constants.EL_DEFAULT_OUTPUT_DIR_FORMAT
     fields = {
         "model_name": safe_name(model_name),
         "random_name": random_name(),
@@ -238,7 +210,7 @@ def _new_name(model_name: str) -> str:
 
     def wrong(message: str, *hints: str) -> ConfigError:
         hints = (*hints, "it may use {model_name}, {random_name} and {timestamp}")
-        return ConfigError(Problem(message, path=EL_OUTPUT_DIR_FORMAT_VARIABLE, hints=hints))
+        return ConfigError(Problem(message, path=constants.EL_OUTPUT_DIR_FORMAT_VARIABLE, hints=hints))
 
     # Not str.format: its fields reach attributes, and the template comes from the environment.
     for name in _FIELD.findall(template):
@@ -302,7 +274,7 @@ def _latest_training(root: Path) -> Path:
 
 def _training_begin(run: Path) -> datetime | None:
     """When a training was created; ``None`` for an evaluation, and for what is too broken to say."""
-    if not os.path.lexists(run / EL_RUN_FILE):
+    if not os.path.lexists(run / constants.EL_RUN_FILE):
         return read_trace(run).begin
     try:
         info = read_info(run)

@@ -15,8 +15,6 @@ from emloop.constants import EL_LOG_DATE_FORMAT, EL_LOG_FILE, EL_LOG_FORMAT
 
 from .append import AppendFile, open_append
 
-__all__ = ["RunLog"]
-
 logger = logging.getLogger(__name__)
 
 
@@ -77,10 +75,8 @@ class RunLog(logging.StreamHandler[AppendFile]):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record with control characters spelt out."""
-        line = printable(super().format(record), keep="\n\t")
-        return (
-            f"({self._missing} records are missing here: they could not be written)\n{line}" if self._missing else line
-        )
+        gap = f"({self._missing} records are missing here: they could not be written)\n" if self._missing else ""
+        return gap + printable(super().format(record), keep="\n\t")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
         """Count what a full disk has swallowed; what is wrong with the record itself is left to ``logging``."""

@@ -3,8 +3,6 @@
 Environment variables may hold secrets and are not recorded, except those that set thread counts.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os
@@ -23,8 +21,6 @@ from emloop._support.files import read_small
 from emloop.constants import EL_ENVIRONMENT_FILE, EL_PATCH_FILE
 
 from .info import read_attempts
-
-__all__ = ["Facts", "code_facts", "code_patch", "environment", "environment_facts", "installed_distributions"]
 
 Facts: TypeAlias = dict[str, Any]
 """What runs are compared by, flat."""
@@ -49,13 +45,7 @@ _THREAD_VARIABLES = (
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
 
-_GIT = (
-    "git",
-    "--no-optional-locks",
-    *("-c", "core.fsmonitor=false"),
-    *("-c", "diff.noprefix=false"),
-    *("-c", "diff.mnemonicPrefix=false"),
-)
+_GIT_SETTINGS = ("core.fsmonitor=false", "diff.noprefix=false", "diff.mnemonicPrefix=false")
 
 
 def environment() -> dict[str, Any]:
@@ -113,13 +103,11 @@ def code_patch(directory: Path) -> bytes | None:
     branch = _git(directory, "rev-parse", "--abbrev-ref", "HEAD") or b"unknown\n"
     diff = _git(directory, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "HEAD")
     if diff is None:
-        changes = b"# git could not say what has changed\n"
+        diff = b"# git could not say what has changed\n"
     elif len(diff) > MAX_PATCH_BYTES:
-        whole_lines = diff[: diff.rindex(b"\n", 0, MAX_PATCH_BYTES) + 1] if b"\n" in diff[:MAX_PATCH_BYTES] else b""
-        changes = whole_lines + b"# cut here: the changes are longer than %d bytes\n" % MAX_PATCH_BYTES
-    else:
-        changes = diff
-    return b"# commit " + head + b"# branch " + branch + changes
+        whole_lines = diff[: diff.rfind(b"\n", 0, MAX_PATCH_BYTES) + 1]
+        diff = whole_lines + b"# cut here: the changes are longer than %d bytes\n" % MAX_PATCH_BYTES
+    return b"# commit " + head + b"# branch " + branch + diff
 
 
 def code_facts(run: Path) -> Facts:
@@ -143,7 +131,8 @@ def _lines(path: Path) -> list[bytes]:
 
 def _git(directory: Path, *arguments: str) -> bytes | None:
     """What git prints, at most one byte more than a patch may have; ``None`` if it fails or takes too long."""
-    command = [*_GIT, "-C", os.fspath(directory), *arguments]
+    settings = (word for setting in _GIT_SETTINGS for word in ("-c", setting))
+    command = ["git", "--no-optional-locks", *settings, "-C", os.fspath(directory), *arguments]
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     except OSError:

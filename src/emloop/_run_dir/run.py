@@ -6,8 +6,6 @@ known to be ours before anything else stands in it. An attempt begins with the t
 taken for one that its last attempt has not touched.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import platform
@@ -19,30 +17,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from emloop import constants
 from emloop._state.lock import RunLock
 from emloop._support.files import atomic_write, read_small
-from emloop.constants import (
-    EL_ATTEMPTS_FILE,
-    EL_CHECKPOINTS_DIR,
-    EL_CONFIG_BASES_DIR,
-    EL_CONFIG_FILE,
-    EL_CONFIG_SOURCE_FILE,
-    EL_ENVIRONMENT_FILE,
-    EL_METRICS_FILE,
-    EL_PATCH_FILE,
-    EL_TRACE_FILE,
-)
-from emloop.errors import EmloopError, RunDirError
+from emloop.errors import RunDirError
 
 from .append import AppendFiles, open_append
+from .beginnings import explained
 from .config import write_config
 from .info import Kind, RunInfo, append_attempt, read_attempts, read_info, to_line, write_info
 from .layout import TEMPORARY, current_config, made_here, only_locked
 from .log import RunLog
 from .provenance import code_patch, environment, installed_distributions
 from .trace import EndStatus, Trace, local_now, local_timezone, read_trace, write_trace
-
-__all__ = ["EndStatus", "Run", "delete_run", "runs_created"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +57,7 @@ class Run:
         self.directory = directory
         self.info = info
         self.attempt = trace.attempts
-        self.checkpoints = directory / EL_CHECKPOINTS_DIR
+        self.checkpoints = directory / constants.EL_CHECKPOINTS_DIR
         self.trace = trace
         self.created = created
         self.ended = False
@@ -108,24 +95,24 @@ class Run:
             RunDirError: If the directory is not empty or cannot be written.
         """
         directory = Path(directory).absolute()
-        with _explained(f"{directory}: cannot create a run"), _locked(directory) as lock:
+        with explained(directory, "cannot create a run"), _locked(directory) as lock:
             if not only_locked(directory):
                 raise RunDirError(f"{directory}: cannot create a run in a directory that is not empty")
-            source_name = None if source is None else EL_CONFIG_SOURCE_FILE
+            source_name = None if source is None else constants.EL_CONFIG_SOURCE_FILE
             info = RunInfo(kind, seed, tuple(command), parent, config_source=source_name)
             write_info(directory, info)
-            write_config(directory / EL_CONFIG_FILE, config_text)
+            write_config(directory / constants.EL_CONFIG_FILE, config_text)
             if source is not None:
-                atomic_write(directory / EL_CONFIG_SOURCE_FILE, source)
+                atomic_write(directory / constants.EL_CONFIG_SOURCE_FILE, source)
             for number, (path, content) in enumerate(bases, start=1):
-                folder = directory / EL_CONFIG_BASES_DIR
+                folder = directory / constants.EL_CONFIG_BASES_DIR
                 folder.mkdir(exist_ok=True)
                 # Numbered, since files of several directories may have the same name.
                 atomic_write(folder / f"{number}-{Path(path).name}", content)
-            atomic_write(directory / EL_ENVIRONMENT_FILE, installed_distributions())
+            atomic_write(directory / constants.EL_ENVIRONMENT_FILE, installed_distributions())
             patch = code_patch(Path.cwd())
             if patch is not None:
-                atomic_write(directory / EL_PATCH_FILE, patch)
+                atomic_write(directory / constants.EL_PATCH_FILE, patch)
             trace = Trace(train_begin=local_now(), timezone=local_timezone(), attempts=1)
             run = cls(directory, info, trace, lock, created=True)
             _created.append(run)
@@ -157,7 +144,7 @@ class Run:
             RunDirError: If the directory is no run, or cannot be written.
         """
         directory = Path(directory).absolute()
-        with _explained(f"{directory}: cannot go on with this run"), _locked(directory) as lock:
+        with explained(directory, "cannot go on with this run"), _locked(directory) as lock:
             info = read_info(directory)
             for leftover in directory.glob(f"{TEMPORARY}*"):
                 if not leftover.is_dir():
@@ -189,12 +176,12 @@ class Run:
         Args:
             line: Scalars, possibly in nested mappings and lists.
         """
-        open_append(self.directory / EL_METRICS_FILE).write(to_line(line))
+        open_append(self.directory / constants.EL_METRICS_FILE).write(to_line(line))
 
     def update_trace(self, **changes: Any) -> None:
         """Change fields of the trace and write it; an error in writing is only logged, since no run depends on it."""
         self.trace = replace(self.trace, **changes)
-        with _tolerated(self.directory / EL_TRACE_FILE):
+        with _tolerated(self.directory / constants.EL_TRACE_FILE):
             write_trace(self.directory, self.trace)
 
     def end(self, status: EndStatus, reason: str, *, exit_status: int) -> None:
@@ -215,7 +202,7 @@ class Run:
             closing.enter_context(_tolerated(self.directory))
             closing.callback(self.appends.close)
             closing.callback(self._log.detach)
-            with _tolerated(self.directory / EL_ATTEMPTS_FILE):
+            with _tolerated(self.directory / constants.EL_ATTEMPTS_FILE):
                 self._record("end", status=status, reason=reason, exit_status=exit_status)
             train_end = local_now(self.trace.timezone)
             self.update_trace(status=status, reason=reason, exit_status=exit_status, train_end=train_end)
@@ -261,7 +248,7 @@ def delete_run(run: Run) -> None:
         raise RunDirError(f"{directory}: not deleted, because an earlier command has created this run")
     if not run.ended:
         raise RunDirError(f"{directory}: not deleted, because the run has not ended")
-    with _explained(f"{directory}: cannot delete this run"), _locked(directory) as lock:
+    with explained(directory, "cannot delete this run"), _locked(directory) as lock:
         if read_info(directory).run_id != run.info.run_id:
             raise RunDirError(f"{directory}: not deleted, because it holds another run now")
         if made_here(directory):
@@ -285,17 +272,6 @@ def _locked(directory: Path) -> Iterator[RunLock]:
     except BaseException:
         lock.release()
         raise
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turn an error of the file system into one that says what could not be done."""
-    try:
-        yield
-    except EmloopError:
-        raise
-    except OSError as error:
-        raise RunDirError(f"{what}: {error}") from error
 
 
 @contextmanager

@@ -4,8 +4,6 @@ A line of ``metrics.jsonl`` holds the variables of an epoch as numbers, or as th
 ``{"valid": {"loss": {"mean": 0.3, "std": 0.1}}}``. Their names: ``valid.loss``, which is the mean, ``valid.loss.std``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math
@@ -24,8 +22,6 @@ from .config import FlatConfig, read_flat_config
 from .info import Kind, RunInfo, read_info
 from .layout import is_run_dir, iter_runs
 from .trace import MISSING, Status, Trace, effective_status, read_trace
-
-__all__ = ["Extremum", "RunSummary", "list_runs", "metric_names", "metric_of"]
 
 Extremum = Literal["min", "max"]
 

@@ -4,8 +4,6 @@ All of it is derived; what a resume needs is in the commits. Moments are naive a
 in the one offset that ``timezone`` names, so that durations are right across a change of the clocks.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -21,18 +19,6 @@ from emloop.constants import EL_RUN_FILE, EL_STATUS_FILE, EL_TRACE_FILE
 from emloop.errors import ConfigError, RunDirError
 
 from .info import read_attempts, read_yaml, write_yaml
-
-__all__ = [
-    "MISSING",
-    "EndStatus",
-    "Status",
-    "Trace",
-    "effective_status",
-    "local_now",
-    "local_timezone",
-    "read_trace",
-    "write_trace",
-]
 
 EndStatus = Literal["done", "failed", "stopped"]
 Status = EndStatus | Literal["running", "lost", "unknown"]

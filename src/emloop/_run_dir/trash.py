@@ -8,8 +8,6 @@ with a valid one is ours with everything in it. Without one it is ours only if i
 holds nothing but files that describe a run, as both versions leave one that broke at its creation.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil
@@ -18,29 +16,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
-from emloop import _yaml
+from emloop import _yaml, constants
 from emloop._support.files import atomic_write, read_small
-from emloop.constants import (
-    EL_CONFIG_COPY_FILE,
-    EL_CONFIG_FILE,
-    EL_CONFIG_SOURCE_FILE,
-    EL_LOG_FILE,
-    EL_METRICS_FILE,
-    EL_RUN_FILE,
-    EL_TRACE_FILE,
-)
 from emloop.errors import ConfigError, RunDirError
 
 from .info import read_info
 from .layout import DESCRIPTIONS, TEMPORARY, make_numbered
 
-__all__ = ["Batch", "batches", "is_ours", "new_batch"]
-
 _TRASH = ".trash"
 _LIST = ".pruned.json"
 _LOCK = ".lock"
-_DESCRIPTIONS = DESCRIPTIONS | {EL_CONFIG_FILE, EL_CONFIG_COPY_FILE, EL_CONFIG_SOURCE_FILE, EL_METRICS_FILE}
-_OLD_TRAINING = (EL_CONFIG_FILE, EL_LOG_FILE, EL_TRACE_FILE)
+_CONFIGS = {constants.EL_CONFIG_FILE, constants.EL_CONFIG_COPY_FILE, constants.EL_CONFIG_SOURCE_FILE}
+_OLD_TRAINING = (constants.EL_CONFIG_FILE, constants.EL_LOG_FILE, constants.EL_TRACE_FILE)
 _TRACE_KEYS = ("train_begin", "train_end", "epochs_done", "exit_status")
 
 
@@ -53,7 +40,7 @@ def is_ours(directory: Path) -> bool:
     except RunDirError:
         with contextlib.suppress(OSError, ValueError, RecursionError):
             # What says something else is another program's, or a newer emloop's.
-            json.loads(read_small(directory / EL_RUN_FILE))
+            json.loads(read_small(directory / constants.EL_RUN_FILE))
             return False
         return _is_old_training(directory) or _only_describes(directory)
     return True
@@ -63,7 +50,7 @@ def _is_old_training(directory: Path) -> bool:
     if any(_size(directory / name) is None for name in _OLD_TRAINING):
         return False
     try:
-        trace = _yaml.load(read_small(directory / EL_TRACE_FILE), EL_TRACE_FILE)
+        trace = _yaml.load(read_small(directory / constants.EL_TRACE_FILE), constants.EL_TRACE_FILE)
     except (OSError, ConfigError):
         return False
     # An empty trace is one that a crash has torn.
@@ -75,13 +62,14 @@ def _only_describes(directory: Path) -> bool:
         names = {entry.name for entry in directory.iterdir()}
     except OSError:
         return False
-    if not all(name in _DESCRIPTIONS or name.startswith(TEMPORARY) for name in names):
+    known = {*DESCRIPTIONS, *_CONFIGS, constants.EL_METRICS_FILE}
+    if not all(name in known or name.startswith(TEMPORARY) for name in names):
         return False
     if any(_size(directory / name) is None for name in names):
         return False
     if _LOCK in names:
         return _size(directory / _LOCK) == 0
-    return EL_RUN_FILE not in names and {EL_CONFIG_FILE, EL_LOG_FILE} <= names
+    return constants.EL_RUN_FILE not in names and {constants.EL_CONFIG_FILE, constants.EL_LOG_FILE} <= names
 
 
 def _size(path: Path) -> int | None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from emloop._contracts import Stateful, declares_state
 from emloop._run_dir.provenance import environment
-from emloop._run_dir.run import EndStatus, Run
+from emloop._run_dir.run import Run
+from emloop._run_dir.trace import EndStatus
 from emloop._state.commit import Commit, write_commit
 from emloop._state.retention import retain
 from emloop._streams import StreamWrapper
