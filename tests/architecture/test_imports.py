@@ -38,6 +38,7 @@ OPTIONAL = {
     "psutil",
     "pynvml",
     "pooch",
+    "requests",
     "optuna",
     "plotly",
     "tensorboard",

@@ -49,7 +49,7 @@ def download(
     """
     try:
         import pooch  # noqa: PLC0415 - an extra
-        import requests  # noqa: PLC0415 - comes with pooch
+        import requests  # noqa: PLC0415 - raises what pooch lets through
     except ImportError as error:
         raise MissingExtraError("downloading files", "download") from error
     part = path.with_name(f".{path.name}.part")
