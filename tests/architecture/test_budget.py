@@ -26,7 +26,7 @@ ROOMS = {
     "emloop.abilities": 15,  # the protocols' public path
     "emloop.api": 280,
     "emloop.arguments": 5,
-    "emloop.cli": 2200,
+    "emloop.cli": 2120,
     "emloop.constants": 35,
     "emloop.datasets": 360,
     "emloop.declare": 80,

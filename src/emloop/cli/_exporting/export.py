@@ -37,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("model_path", metavar="MODEL", help=SAVED_MODEL)
     add_overrides(parser)
     parser.add_argument("--to", metavar="FORMAT", required=True, help="format; PyTorch models have `onnx`")
-    parser.add_argument("--output", metavar="DIR", help="where to write (default: beside the saved model: `onnx_best`)")
+    parser.add_argument("--output", metavar="DIR", help="where to write (default: `onnx_best` beside the saved model)")
     add_config(parser)
     add_common(parser)
 

@@ -61,18 +61,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Run the command."""
     directory, filters = split_words(arguments.words)
-    return list_train_dirs(
-        directory or arguments.output_root,
-        arguments.recursive,
-        arguments.all,
-        arguments.long,
-        arguments.verbose,
-        as_json=arguments.json,
-        filters=filters,
-        sort=arguments.sort,
-        reverse=arguments.reverse,
-        columns=[name for part in arguments.columns.split(",") if (name := part.strip())],
-    )
+    how = arguments.recursive, arguments.all, arguments.long, arguments.verbose, arguments.json
+    columns = [name for part in arguments.columns.split(",") if (name := part.strip())]
+    order = {"sort": arguments.sort, "reverse": arguments.reverse}
+    return list_train_dirs(directory or arguments.output_root, *how, filters=filters, columns=columns, **order)
 
 
 def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
