@@ -22,7 +22,7 @@ ROOMS = {
     "emloop._state": 840,
     "emloop._streams": 840,
     "emloop._support": 760,
-    "emloop._yaml": 860,
+    "emloop._yaml": 790,
     "emloop.abilities": 15,  # the protocols' public path
     "emloop.api": 280,
     "emloop.arguments": 5,

@@ -1,4 +1,4 @@
-"""Events of a YAML parser → nodes, within limits and with every mistake located."""
+"""Events of a YAML parser → nodes, within limits and with a place for every mistake."""
 
 from __future__ import annotations
 
@@ -35,8 +35,6 @@ from .nodes import (
 )
 from .scalars import CORE, Scalar, plain_value, tagged_value
 
-__all__ = ["Composer"]
-
 _MAX_ALIASES = 1000
 _MAX_PROBLEMS = 100
 _LONGEST_GUESS = 100
@@ -47,7 +45,7 @@ _MERGE = object()
 
 
 class _Open:
-    """A list or mapping whose end was not yet seen."""
+    """A list or mapping that is still being read."""
 
     __slots__ = ("anchor", "is_omap", "key", "node")
 
@@ -56,17 +54,17 @@ class _Open:
         self.anchor = anchor
         self.is_omap = is_omap
         self.key: Node | None = None
-        """The key of a mapping that waits for its value."""
+        """A mapping's key, until its value is read."""
 
 
 class Composer:
-    """Takes the events of one document, one by one.
+    """Builds nodes from the events of one document.
 
-    ``root`` is the document's node, once all events were taken.
+    ``root`` is the document's node once all events are taken.
 
     Args:
         text: The document.
-        problems: Where mistakes are noted that it can be gone on after; ``None`` raises an error for the first.
+        problems: Collects mistakes past which reading can continue; ``None`` raises an error for the first.
     """
 
     def __init__(self, text: Text, problems: list[Problem] | None = None) -> None:
@@ -83,11 +81,11 @@ class Composer:
 
     @property
     def has_aliases(self) -> bool:
-        """Whether the document may grow, because aliases are to be followed."""
+        """Whether the document grows once its aliases are followed."""
         return self._aliases > 0
 
     def take(self, event: Event) -> None:
-        """Add what an event says.
+        """Take the next event.
 
         Raises:
             ConfigError: If it is not accepted; says where and why.
@@ -177,7 +175,7 @@ class Composer:
         self._attach(node)
 
     def _ordered(self, pairs: MappingNode | SequenceNode) -> MappingNode:
-        """The mapping that an ``!!omap`` stands for, which is written as a list of mappings of one key."""
+        """The mapping that an ``!!omap`` stands for; it is written as a list of mappings with one key each."""
         mapping = MappingNode(self._text, pairs.start, pairs.end)
         for item in pairs.items if isinstance(pairs, SequenceNode) else ():
             pair = resolve(item)
@@ -188,7 +186,7 @@ class Composer:
         return mapping
 
     def _attach(self, node: Node) -> None:
-        """Put a complete node where it belongs."""
+        """Add a complete node to the list or mapping around it."""
         if not self._open:
             self.root = node
             return
@@ -226,17 +224,17 @@ class Composer:
         )
 
     def _complain(self, error: ConfigError, cause: Exception | None = None) -> None:
-        """Note a mistake that it can be gone on after.
+        """Collect a mistake past which reading can continue.
 
         Raises:
-            ConfigError: If the first mistake is to be the last, or there are too many.
+            ConfigError: If mistakes are not collected, or there are too many.
         """
         if self._problems is None or len(self._problems) >= _MAX_PROBLEMS:
             raise error from cause
         self._problems += error.problems
 
     def _stand_in(self) -> Node:
-        """What takes the place of an alias that leads nowhere."""
+        """A stand-in for an alias that leads nowhere."""
         key = self._open[-1].key if self._open else None
         if isinstance(key, ScalarNode) and key.value is _MERGE:
             return MappingNode(self._text, self._start, self._end)

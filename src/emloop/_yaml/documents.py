@@ -1,9 +1,9 @@
-"""Reading YAML from people, and from strangers: safe, with the place of every key and one clear error for each mistake.
+"""YAML from people and from strangers: read safely, with the place of every key and one clear error for each mistake.
 
-PyYAML's C parser delivers events; they are composed here, for three reasons. Its own composer recurses in C, so that a
-hundred thousand brackets end the process; a few hundred bytes of aliases grow without bounds; and it forgets where
-things stood. So size, depth, nodes and aliases are limited while reading, before anything is constructed. Scalars
-follow :mod:`~emloop._yaml.scalars`, and no tag can name a class.
+PyYAML's C parser delivers events, and the composer is ours for three reasons. PyYAML's recurses in C, so that a hundred
+thousand brackets end the process; it lets a few hundred bytes of aliases grow without bounds; and it forgets places.
+Ours limits size, depth, nodes and aliases while reading, before anything is constructed. Scalars follow
+:mod:`~emloop._yaml.scalars`, and no tag can name a class.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MAX_DIRECTIVES = 100  # each is compared with all the others
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """A file's content, of which no more is read than would be accepted.
+    """Read a file, up to the size that is accepted.
 
     Raises:
         ConfigFileError: If the file cannot be read.
@@ -51,7 +51,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 
 def load_file(path: str | os.PathLike[str]) -> Any:
-    """What a YAML file says, as plain dicts, lists, sets and scalars; ``None`` if it is empty.
+    """Read a YAML file as plain dicts, lists, sets and scalars; ``None`` if it is empty.
 
     Raises:
         ConfigFileError: If the file cannot be read.
@@ -61,7 +61,7 @@ def load_file(path: str | os.PathLike[str]) -> Any:
 
 
 def load(text: str | bytes, origin: str = "<text>") -> Any:
-    """What a YAML text says; see :func:`load_file`."""
+    """Read a YAML text; see :func:`load_file`."""
     return construct(parse(text, origin))
 
 
@@ -70,10 +70,10 @@ def parse(text: str | bytes, origin: str, argument: str | None = None, problems:
 
     Args:
         text: The document, in UTF-8.
-        origin: What to call it in messages.
-        argument: The command-line argument that the text is a part of; it is what messages will show.
-        problems: Where mistakes are noted that it can be gone on after, such as a key given twice; by default, the
-            first mistake is an error.
+        origin: Its name in messages.
+        argument: The command-line argument that the text is a part of; messages show all of it.
+        problems: Collects mistakes past which reading can continue, such as a key given twice; by default, the first
+            mistake is an error.
 
     Returns:
         The root; an empty document is the scalar ``None``.
@@ -109,7 +109,7 @@ def _decoded(text: str | bytes, origin: str) -> str:
 
 
 def construct(root: Node) -> Any:
-    """The data that nodes stand for: aliases of one node are one object, merged entries come after a mapping's own.
+    """Build the data that nodes stand for: aliases of one node are one object, merged entries follow a mapping's own.
 
     Raises:
         ConfigError: If ``<<`` merges anything but mappings.

@@ -16,11 +16,9 @@ from emloop.errors import ConfigError, Problem
 
 from .nodes import MAX_DEPTH
 
-__all__ = ["dump"]
-
 _Path: TypeAlias = tuple[Any, ...]
 _Block: TypeAlias = tuple[str, list[str]]
-"""What stands behind the key, and the lines below it. Without the former, the value is the lines."""
+"""The text behind the key and the lines below it; without the former, the lines are the value."""
 
 _LONGEST_SIMPLE_KEY = 1000  # parsers look 1024 characters ahead for the colon
 
@@ -37,10 +35,10 @@ def dump(data: Any) -> str:
     """Write data as YAML; :func:`~emloop._yaml.documents.load` gives it back.
 
     Mappings keep their order, sets are sorted, tuples become lists, paths text, and the scalars of array libraries
-    ordinary numbers. What is shared is written wherever it occurs.
+    ordinary numbers. Shared objects are written wherever they occur.
 
     Raises:
-        ConfigError: If anything else is in it, if it contains itself, or is deeper than 50 levels; says where.
+        ConfigError: If the data hold anything else, contain themselves, or are deeper than 50 levels; says where.
     """
     head, below = _Writer().block(data, ())
     lines = [head, *_indented(below)] if head else below
@@ -52,7 +50,7 @@ class _Writer:
         self._inside: set[int] = set()
 
     def block(self, value: Any, path: _Path) -> _Block:
-        """A value as text; ``path`` is where it stands in the data."""
+        """A value as text; ``path`` is its place in the data."""
         if not isinstance(value, Mapping | list | tuple | set | frozenset):
             return _literal(value) or (_scalar(value, path), [])
         if id(value) in self._inside:
@@ -105,7 +103,7 @@ def _indented(lines: Iterable[str]) -> list[str]:
 
 
 def _literal(value: Any) -> _Block | None:
-    """Text of several lines as such, if no reader could misunderstand it."""
+    """Text of several lines in literal style, if no reader could misunderstand it."""
     if not isinstance(value, str) or "\n" not in value:
         return None
     lines = value.removesuffix("\n").split("\n")
@@ -172,7 +170,7 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     datetime: _datetime,
     date: date.isoformat,
 }
-"""The first that fits counts: a ``bool`` is an ``int`` too, a ``datetime`` a ``date``."""
+"""The first match counts: a ``bool`` is an ``int`` too, a ``datetime`` a ``date``."""
 
 
 def _error(message: str, path: _Path) -> ConfigError:

@@ -10,8 +10,6 @@ from typing import Any
 
 from .scalars import plain_value
 
-__all__ = ["one_line"]
-
 _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
 _HALF = re.compile("[\ud800-\udfff]")
 _READERS_DIFFER = re.compile("yes|no|on|off|y|n", re.IGNORECASE)
@@ -24,7 +22,7 @@ def one_line(value: Any) -> str:
         value: ``None``, ``bool``, ``int``, ``float``, ``str``, dates, and lists, tuples and mappings of them.
 
     Raises:
-        TypeError: If anything else is in it, also half of a character.
+        TypeError: If it holds anything else, or half of a character.
     """
     match value:
         case Mapping():
@@ -66,4 +64,4 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     datetime: lambda value: value.isoformat(" "),
     date: date.isoformat,
 }
-"""The first that fits counts: a ``bool`` is an ``int`` too, a ``datetime`` a ``date``."""
+"""The first match counts: a ``bool`` is an ``int`` too, a ``datetime`` a ``date``."""

@@ -1,12 +1,12 @@
 """A YAML document as nodes that remember where they stand, before aliases and merge keys are resolved.
 
-Reading and resolving are two steps, so that whoever changes a node in between (an override on the command line)
-changes it for everybody who refers to it::
+Reading and resolving are two steps, so that a change in between (an override on the command line) reaches everything
+that refers to the changed node::
 
     text ──parse──► nodes ──construct──► plain dicts and lists
 
-An anchored node is reached through an :class:`Anchor`, a cell that all of its aliases share: what is put into the cell
-is what they mean. Nothing here recurses, so depth costs no stack.
+An anchored node is reached through an :class:`Anchor`, a cell that all of its aliases share: they mean what the cell
+holds. Nothing here recurses, so depth costs no stack.
 """
 
 from __future__ import annotations
@@ -16,22 +16,6 @@ from typing import TypeAlias
 
 from emloop._support.printable import printable
 from emloop.errors import ConfigError, Place, Problem
-
-__all__ = [
-    "AliasNode",
-    "Anchor",
-    "Entry",
-    "Key",
-    "MappingNode",
-    "Node",
-    "ScalarNode",
-    "SequenceNode",
-    "Text",
-    "check_expansion",
-    "entries",
-    "merged_mappings",
-    "resolve",
-]
 
 MAX_DEPTH = 50
 MAX_NODES = 20_000
@@ -44,7 +28,7 @@ class Text:
     """The text that nodes come from.
 
     Args:
-        origin: What to call it in messages: a file's path, or ``argument 3``.
+        origin: Its name in messages: a file's path, or ``argument 3``.
         text: The text itself.
         argument: The whole command-line argument of which the text is a part; then a place is the whole argument.
     """
@@ -75,7 +59,7 @@ class Text:
 
 
 class Node:
-    """Some characters of a text, and what they stand for.
+    """A span of a text, and its meaning.
 
     Args:
         text: The text.
@@ -98,7 +82,7 @@ class Node:
 
 
 class Anchor:
-    """What ``&name`` names; ``node`` is ``None`` until the whole of the node was read."""
+    """The target of ``&name``; ``node`` is ``None`` until the whole node is read."""
 
     __slots__ = ("node",)
 
@@ -139,8 +123,8 @@ class SequenceNode(Node):
 class MappingNode(Node):
     """A mapping, or a ``!!set``.
 
-    ``own`` holds the entries that are written in it: key → its node and the value's. ``merge`` is the value of ``<<``;
-    ``dropped`` are the keys that were deleted, which hides those that would come from there.
+    ``own`` holds the entries written in it: key → its node and the value's. ``merge`` is the value of ``<<``;
+    ``dropped`` holds deleted keys, which also hides those that would come from there.
     """
 
     __slots__ = ("dropped", "is_set", "merge", "own")
@@ -158,7 +142,7 @@ Entry: TypeAlias = tuple[Node, Node]
 
 
 def resolve(node: Node) -> Node:
-    """The node itself, or the one that an alias stands for."""
+    """Follow an alias to its node; any other node is returned as it is."""
     while isinstance(node, AliasNode):
         target = node.target.node
         if target is None:
@@ -168,7 +152,7 @@ def resolve(node: Node) -> Node:
 
 
 def merged_mappings(mapping: MappingNode) -> list[MappingNode]:
-    """What ``<<`` merges into a mapping, in the order of precedence.
+    """The mappings that ``<<`` merges into one, highest precedence first.
 
     Raises:
         ConfigError: If that is anything but mappings.
@@ -205,7 +189,7 @@ def entries(mapping: MappingNode) -> dict[Key, Entry]:
 
 
 def check_expansion(root: Node) -> None:
-    """Refuse a document that would grow beyond all bounds once its aliases and merge keys are followed.
+    """Refuse a document that grows beyond the limits once its aliases and merge keys are followed.
 
     Raises:
         ConfigError: If it would be deeper than 50 levels, or hold more than 20,000 nodes or a million characters, or if
@@ -213,7 +197,7 @@ def check_expansion(root: Node) -> None:
     """
     grown: dict[int, tuple[int, int, int]] = {}
     around: set[int] = set()
-    """The nodes that contain the one that is looked at."""
+    """The nodes around the one being visited."""
     waiting = [(root, False)]
     while waiting:
         node, children_done = waiting.pop()
@@ -247,14 +231,14 @@ def check_expansion(root: Node) -> None:
 
 
 def _characters(node: Node) -> int:
-    """The length of a single value, as written or as what it has become."""
+    """The length of a single value, as written or as changed."""
     if not isinstance(node, ScalarNode):
         return 0
     return max(node.end - node.start, len(node.value) if isinstance(node.value, str) else 0)
 
 
 def _children(node: Node) -> Iterator[tuple[Node, int]]:
-    """The nodes that a node expands to, each with the number of levels it lies deeper."""
+    """The nodes that a node expands to, each with the number of levels that it is deeper."""
     if isinstance(node, AliasNode):
         yield resolve(node), 0
     elif isinstance(node, SequenceNode):

@@ -1,4 +1,4 @@
-"""What a single word of YAML stands for: the core rules of YAML 1.2, plus ISO dates and times.
+"""The meaning of single words of YAML: the core rules of YAML 1.2, plus ISO dates and times.
 
 ``1e-3``, ``1_000``, ``0x1F`` and ``0o17`` are numbers, ``010`` is ten, ``2026-01-31`` is a date; ``yes``, ``on``,
 ``12:30``, ``nan`` and ``none`` are text.
@@ -10,12 +10,10 @@ import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import TypeAlias
 
-__all__ = ["CORE", "Scalar", "plain_value", "tagged_value"]
-
 Scalar: TypeAlias = bool | int | float | str | date | datetime | None
 
 CORE = "tag:yaml.org,2002:"
-"""What ``!!`` abbreviates."""
+"""The prefix that ``!!`` abbreviates."""
 
 _WORDS: dict[str, Scalar] = {
     "": None,
@@ -43,7 +41,7 @@ _DATETIME = re.compile(
 
 
 def plain_value(word: str) -> Scalar:
-    """What a word without quotes and without a tag means.
+    """The value of a word without quotes and without a tag.
 
     Raises:
         ValueError: If it looks like a number or a date that does not exist.
@@ -57,10 +55,10 @@ def plain_value(word: str) -> Scalar:
 
 
 def tagged_value(word: str, kind: str) -> Scalar:
-    """What a word means that was tagged, e.g. ``!!int "12"``.
+    """The value of a tagged word, e.g. ``!!int "12"``.
 
     Args:
-        word: The word, whether it was quoted or not.
+        word: The word, without its quotes if it had any.
         kind: The part of the tag after ``!!``: one of ``str``, ``int``, ``float``, ``bool``, ``null``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the YAML parser complains about, as a located problem in words that help."""
+"""Complaints of the YAML parser as located problems, in words that help."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from emloop.errors import Problem
 
 from .nodes import Text
 
-__all__ = ["syntax_error"]
-
 _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-# Part of the parser's words (those of the C parser first) → what helps. The first that fits counts.
+# Part of the parser's message (the C parser's first) → a hint. The first match counts.
 _HINTS = (
     ("mapping values are not allowed", "text with ': ' in it needs quotes; nested keys go to lines of their own"),
     ("could not find expected ':'", "a key needs ': ' after it"),
@@ -25,12 +23,12 @@ _HINTS = (
     ("<block end>", "check the indentation of this line, and the brackets and quotes before it"),
     ("'-' indicator", "every item of a list starts with '- ', below the one before"),
 )
-# Where the parser notices these is far from where they were made.
+# The parser notices these far from where they were made.
 _MADE_EARLIER = ("could not find expected ':'", "end of stream")
 
 
 def syntax_error(text: Text, error: yaml.YAMLError | UnicodeEncodeError) -> Problem:
-    """The problem that an exception of PyYAML's parser tells of."""
+    """Turn an exception of PyYAML's parser into a problem."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return _unreadable(text)
     message = error.problem or "is not YAML"
