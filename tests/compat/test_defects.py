@@ -237,8 +237,8 @@ DEFECTS: dict[int, tuple[str, tuple[str, ...] | str]] = {
     25: (
         "CSV files repeat all epochs and lie in the working directory",
         (
-            "hooks/test_csv_records.py::test_a_file_has_the_epoch_that_wrote_it_and_nothing_else",
-            "hooks/test_csv_records.py::test_a_relative_file_belongs_to_the_run",
+            "hooks/_text/test_records.py::test_a_file_has_the_epoch_that_wrote_it_and_nothing_else",
+            "hooks/_text/test_records.py::test_a_relative_file_belongs_to_the_run",
         ),
     ),
     26: (
@@ -416,7 +416,7 @@ DEFECTS: dict[int, tuple[str, tuple[str, ...] | str]] = {
     ),
     83: (
         "the confusion matrix is a loop over examples",
-        ("hooks/test_confusion.py::test_every_pair_is_counted_where_it_belongs",),
+        ("hooks/_statistics/test_confusion.py::test_every_pair_is_counted_where_it_belongs",),
     ),
 }
 

@@ -40,8 +40,8 @@ class PlotLines(AbstractHook):
               batch_count: 1
 
     Writes ``<root_dir>/epoch_<epoch>/<stream>/<id>_batch_<number>_plot-<variables>.<out_format>`` to the run directory;
-    batches are counted from 1, ``-vs-`` stands between variables. Limit the number of figures: each takes some
-    hundredths of a second.
+    batches are counted from 1, ``-vs-`` separates variables. Limit the number of figures: each takes some hundredths of
+    a second.
 
     Args:
         output_dir: The run directory.

@@ -43,7 +43,7 @@ class SaveMasks(AbstractHook):
             example, with 1, 3 or 4 channels ``C`` in OpenCV's order (blue, green, red, opacity).
         path_variable: Name of the variable with the path of every example's file, without ``suffix``.
         factor: Factor of the masks' values; the result is rounded and limited to 0 … 255, NaN becomes 0.
-        output_root: Folder in which all paths must end; a relative one starts in the run directory.
+        output_root: Folder that no path may leave; a relative one starts in the run directory.
         suffix: What to append to the paths; its extension determines the format.
         streams: Names of the streams whose masks are written; all by default.
         output_dir: The run directory.

@@ -36,7 +36,7 @@ class StopOnNaN(AbstractHook):
           - StopOnNaN: {variables: [loss], stop_on_inf: true}
 
     Args:
-        variables: Names of the variables; by default all that are there.
+        variables: Names of the variables; by default all there are.
         on_unknown_type: What to do with a value of any other type: ``error``, ``warn`` (once) or ``ignore``.
         stop_on_inf: Whether infinities count as NaN.
         after_batch: Whether to look at every batch. This waits for values that a device still computes.

@@ -55,29 +55,29 @@ class WriteTensorBoard(AbstractHook):
     ``mean`` or else its ``nanmean``; ``loss/std`` and the like are the other aggregations, ``loss/histogram`` is the
     histogram. The step is the number of the epoch, 0 in an evaluation, which writes into its own run directory.
 
-    A resumed run goes on with the files as if it had never stopped. Whatever goes wrong while they are written costs a
-    warning and what it was about to write, never the training.
+    A resumed run goes on with the files as if it had never stopped. A failure to write costs a warning and what was to
+    be written, never the training.
 
     Args:
         output_dir: The run directory.
         model: The model, which knows the ``model_variables``.
-        variables: Names of the variables with curves; by default all that are there.
+        variables: Names of the variables with curves; by default all there are.
         streams: Names of the streams; all others are ignored. By default every stream must have the variables.
         histogram_variables: Names of variables with a histogram of all finite values of an epoch, in at most 64 buckets
             of equal width. Memory does not grow with the epoch.
         image_variables: Names of variables with pictures ``[H, W]`` or ``[H, W, C]``; 3 channels are red, green and
-            blue, 4 have opacity, 1 is grey. A hook has left one, or several as ``[N, H, W, C]``, in the epoch's data
-            (such as ``SaveConfusionMatrix`` with ``figure_action: store``); otherwise the first examples of every epoch
-            are shown. Bytes are taken as they are; other numbers are stretched, from the picture's smallest (black) to
-            its largest (white).
-        max_images: How many pictures of a variable are shown.
-        model_variables: Names of numbers of the model, such as ``learning_rate``, shown beside those of the stream that
-            trains, after every epoch but the zeroth.
-        flush_secs: Changes nothing: every epoch can be seen as soon as it is over.
-        visualize_graph: Must be false: there is no graph that all backends have.
-        on_unknown_type: What to do with a value that is no number, or a picture that is none: ``error``, ``warn``
-            (once) or ``ignore``.
-        on_missing_variable: What to do if a listed variable is not there: ``error``, ``warn`` (once) or ``ignore``.
+            blue, 4 have opacity, 1 is grey. They come from a hook that leaves one, or several as ``[N, H, W, C]``, in
+            the epoch's data (such as ``SaveConfusionMatrix`` with ``figure_action: store``), otherwise from the first
+            examples of every epoch. Bytes stay as they are; other numbers are stretched, from the picture's smallest
+            (black) to its largest (white).
+        max_images: Number of pictures shown of a variable.
+        model_variables: Names of numbers of the model, such as ``learning_rate``, shown with the training stream after
+            every epoch but the zeroth.
+        flush_secs: Has no effect: every epoch is visible as soon as it is over.
+        visualize_graph: Must be false: backends have no common graph.
+        on_unknown_type: What to do with a value that is not a number or not a picture: ``error``, ``warn`` (once) or
+            ``ignore``.
+        on_missing_variable: What to do if a listed variable is missing: ``error``, ``warn`` (once) or ``ignore``.
 
     Raises:
         MissingExtraError: If TensorBoard is not installed.
@@ -145,11 +145,11 @@ class WriteTensorBoard(AbstractHook):
         self._has_failed = False
 
     def after_batch(self, stream_name: str, batch_data: Batch) -> None:
-        """Take the batch's values for histograms, and pictures as long as there are too few.
+        """Take the batch's values for histograms, and pictures until there are enough.
 
         Raises:
             MissingVariableError: If the batch lacks a variable and that is an error.
-            VariableTypeError: If values are no numbers, or no pictures, and that is an error.
+            VariableTypeError: If values are not numbers, or not pictures, and that is an error.
         """
         if self._observes(stream_name):
             self._histograms.add(stream_name, batch_data)
@@ -159,7 +159,7 @@ class WriteTensorBoard(AbstractHook):
         """Write the epoch, stream by stream.
 
         Raises:
-            MissingVariableError: If a variable is not there and that is an error.
+            MissingVariableError: If a variable is missing and that is an error.
             VariableTypeError: If a value cannot be shown and that is an error.
         """
         for stream_name, data in epoch_data.items():

@@ -27,11 +27,11 @@ def as_pixels(value: Any) -> Pixels:
     """A picture as pixels.
 
     Args:
-        value: ``[H, W]`` or ``[H, W, C]``. Bytes are taken as they are, booleans as black and white; other numbers are
-            stretched, so that the smallest becomes 0 and the largest 255. NaN becomes 0.
+        value: ``[H, W]`` or ``[H, W, C]``. Bytes stay as they are, booleans become black and white; other numbers are
+            stretched so that the smallest becomes 0 and the largest 255. NaN becomes 0.
 
     Raises:
-        VariableTypeError: If it is no such picture.
+        VariableTypeError: If it is not such a picture.
     """
     array = as_numbers(value)
     channels = array.shape[2:] if array.ndim == 3 else (1,)
@@ -60,7 +60,7 @@ def _stretched(values: npt.NDArray[np.float64]) -> Pixels:
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
     known = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    # Halves, since the difference of two large numbers may be none.
+    # Halves, since the difference of two large numbers may overflow.
     span = high / 2 - low / 2
     shares = (known / 2 - low / 2) / span if span else np.zeros_like(known)
     return np.rint(255 * shares).astype(np.uint8)
@@ -70,7 +70,7 @@ class FirstPictures:
     """The first pictures of a variable in an epoch.
 
     Args:
-        most: How many.
+        most: Number of pictures.
     """
 
     def __init__(self, most: int) -> None:
@@ -79,7 +79,7 @@ class FirstPictures:
         self._batches: list[Any] = []
 
     def add(self, value: Any) -> None:
-        """Take a batch's pictures, as many as are needed; they are copied, or kept where they live on a device.
+        """Take as many of a batch's pictures as are needed, copied, or kept if they live on a device.
 
         Raises:
             VariableTypeError: If the value does not hold pictures.

@@ -37,7 +37,7 @@ class Column:
         self._dtype = np.dtype(np.float64)
 
     def add(self, value: Any) -> None:
-        """Take a batch's values; they are copied, or kept for a while where they live on a device.
+        """Take a batch's values, copied, or kept for a while if they live on a device.
 
         Raises:
             VariableTypeError: If they are not numbers, one or more for every example.
@@ -49,10 +49,7 @@ class Column:
             and value.dtype is self._dtype
             and not self._waiting
         ):
-            self._chunk[self._filled] = value
-            self._filled += 1
-            if self._filled == self._capacity:
-                self._reduce_chunk()
+            self._append(value)
         elif lives_on_device(value):
             self._waiting.append(value)
             if len(self._waiting) == MOST_WAITING:
@@ -72,7 +69,10 @@ class Column:
             self._start_chunk(row)
         if self._capacity == 1:
             self._reduce(row)
-            return
+        else:
+            self._append(row)
+
+    def _append(self, row: Values) -> None:
         self._chunk[self._filled] = row
         self._filled += 1
         if self._filled == self._capacity:
@@ -106,7 +106,7 @@ class Column:
         return {name: STREAMING[name].result(partial) for name, partial in self._partials.items()}
 
     def state(self) -> StateTree:
-        """The unfinished statistics, the unfinished chunk as it is."""
+        """The unfinished statistics, including the unfinished chunk as it is."""
         self._fetch()
         return {
             "chunk": self._chunk[: self._filled].copy() if self._filled else None,

@@ -63,7 +63,7 @@ class EventFile:
         self._file: AppendFile | None = None
 
     def write(self, step: int, values: Iterable[tuple[str, Shown]]) -> None:
-        """Add an event with the values of one step, by tag; whoever watches the file sees it at once, and whole.
+        """Add an event with the values of one step, by tag; it is visible at once, and whole.
 
         Raises:
             OSError: If it cannot be written; no part of it remains.
@@ -86,7 +86,7 @@ class EventFile:
 
     def _opened(self) -> AppendFile:
         if self._file is not None and not self._file.is_in_place():
-            # Whoever clears away what a tracker shows wants it to begin anew.
+            # The file was cleared away so that it begins anew.
             with contextlib.suppress(RunDirError):
                 self.close()
         if self._file is None:
