@@ -44,7 +44,9 @@ def verdicts(cases):
     return accepted
 
 
-@pytest.mark.parametrize("step", [8, pytest.param(1, marks=pytest.mark.torture)], ids=["some", "all"])
+@pytest.mark.parametrize(
+    "step", [pytest.param(8, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.torture)], ids=["some", "all"]
+)
 def test_a_broken_config_is_rejected_where_a_schema_can(monkeypatch, step):
     """By an independent validator. What it accepts has only mistakes that no schema can see."""
     monkeypatch.chdir(CORPUS)
