@@ -45,8 +45,9 @@ endef
 test:
 	$(call check_all,-m "not torture")
 
-# Whole runs and frameworks are left to `make test`.
-WHOLE = compat contract docs emloop_onnx emloop_sklearn emloop_torch end_to_end examples models
+# Whole runs, frameworks and figures are left to `make test`.
+WHOLE = compat contract docs emloop_onnx emloop_sklearn emloop_torch end_to_end examples models \
+	hooks/test_plot_lines.py hooks/test_save_cm.py
 
 test-fast:
 	$(call check_all,-m "not torture and not slow" --hypothesis-profile quick $(WHOLE:%=--ignore tests/%))
