@@ -32,7 +32,7 @@ ROOMS = {
     "emloop.declare": 80,
     "emloop.entry_point": 10,
     "emloop.errors": 120,
-    "emloop.hooks": 3480,
+    "emloop.hooks": 2900,
     "emloop.main_loop": 1080,
     "emloop.models": 270,
     "emloop.saved_models": 290,
@@ -69,7 +69,6 @@ TWINS = {
     "emloop.hooks.save_cm",  # a public path of 0.2, as are the next two
     "emloop.hooks.save_file",
     "emloop.hooks.save_masks",
-    "emloop.hooks.confusion_figure",
     "emloop_torch._programs.program_module",
 }
 """Modules that may be named after a neighbour plus a suffix."""
