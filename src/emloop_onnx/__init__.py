@@ -1,4 +1,4 @@
-"""Running exported models by ONNX Runtime, wherever a model can stand in an evaluation."""
+"""Exported models in evaluations, run by ONNX Runtime."""
 
 from emloop.errors import MissingExtraError
 

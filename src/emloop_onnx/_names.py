@@ -1,4 +1,4 @@
-"""What a configuration calls the inputs and outputs of a file."""
+"""Names of a file's inputs and outputs, and their names in the configuration."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["Names", "some_names"]
 
 
 class Names:
-    """The names of a file, and what the configuration calls them.
+    """Names of inputs and outputs, in the file and in the configuration.
 
     Args:
-        inputs: What the file takes.
-        outputs: What it gives.
-        rename: Name in the configuration → name in the file; all others are the same.
+        inputs: Inputs of the file.
+        outputs: Outputs of the file.
+        rename: Name in the configuration → name in the file, where they differ.
 
     Raises:
-        ConfigError: If a name is not in the file, or gets two.
+        ConfigError: If the file lacks a name, or two names mean one.
     """
 
     def __init__(self, inputs: Iterable[str], outputs: Iterable[str], rename: Any = None) -> None:
@@ -30,14 +30,14 @@ class Names:
         self._outputs = {called.get(name, name): name for name in outputs}
 
     def chosen(self, inputs: Any, outputs: Any) -> tuple[dict[str, str], dict[str, str]]:
-        """The names of inputs and outputs that the arguments of these names list, each with that in the file.
+        """Name in the configuration → name in the file, of the inputs and of the outputs to use.
 
         Args:
-            inputs: All of the inputs, in any order; ``None`` stands for them, too.
+            inputs: All inputs, in any order; ``None``: in that of the file.
             outputs: Some of the outputs; ``None``: all.
 
         Raises:
-            ConfigError: With every name that is not there, or is missing.
+            ConfigError: With every unknown or missing name.
         """
         taken, problems = _chosen("inputs", "takes", inputs, self._inputs)
         given, more = _chosen("outputs", "gives", outputs, self._outputs)
@@ -50,10 +50,10 @@ class Names:
 
 
 def some_names(argument: str, names: Any) -> list[str]:
-    """The names that an argument lists, at least one.
+    """The names that an argument lists.
 
     Raises:
-        ConfigError: If it is not a list of different names, or has none.
+        ConfigError: If it is not a list of different names, or is empty.
     """
     listed = list(distinct_names(argument, names))
     if not listed:

@@ -1,4 +1,4 @@
-"""Opening an ONNX file: by what it is run, and what it takes and gives."""
+"""An open ONNX file: its execution providers, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ _ERRORS: tuple[type[Exception], ...] = (
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _OPTIONS = {_CUDA: {"use_tf32": "0"}}
-"""CUDA would round what it multiplies to 19 bits."""
+"""Otherwise CUDA rounds the factors of matrix products to 19 bits."""
 
 _ERRORS_ONLY = 3
 
 
 class Session:
-    """An ONNX file, ready to be run.
+    """An ONNX file, ready to run.
 
     Args:
-        content: The file's path, or what it holds.
-        name: What to call it in messages.
-        providers: What to run it by, in order of preference; ``None``: CUDA where it is offered, and the CPU.
-        threads: Threads of one run on the CPU; ``None``: as many as ONNX Runtime likes.
+        content: Path or content of the file.
+        name: Name of the file in messages.
+        providers: Execution providers in order of preference; ``None``: CUDA if available, then the CPU.
+        threads: Threads per run on the CPU; ``None``: ONNX Runtime's choice.
 
     Raises:
-        ConfigError: If a provider is not there, or the number of threads is none.
+        ConfigError: If a provider is unavailable, or the number of threads is not positive.
         SavedModelError: If the file cannot be run.
     """
 
@@ -56,7 +56,9 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         if threads is not None:
-            options.intra_op_num_threads = _threads(threads)
+            if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+                raise ConfigError(f"threads: expected a number of threads, at least 1, got {threads!r}")
+            options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(
                 content,
@@ -68,29 +70,25 @@ class Session:
             raise SavedModelError(
                 f"{name} cannot be run by ONNX Runtime {onnxruntime.__version__}: {_said(error)}"
             ) from error
-        if providers is not None:
-            self._require(chosen)
+        missing = [provider for provider in chosen if provider not in self._session.get_providers()]
+        if providers is not None and missing:
+            raise ConfigError(f"providers: ONNX Runtime knows {missing[0]}, but could not start it here")
         self.inputs = {argument.name: Value.read(argument, name) for argument in self._session.get_inputs()}
-        """Name → what the graph takes."""
+        """Name → dtype and shape of each input."""
         self.outputs = [argument.name for argument in self._session.get_outputs()]
-        """Names of what the graph gives."""
+        """Names of the outputs."""
         self._name = name
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]], outputs: list[str]) -> list[Any]:
-        """The named outputs for some inputs.
+        """Compute the named outputs.
 
         Raises:
-            BatchError: If it cannot be computed.
+            BatchError: If ONNX Runtime cannot compute them.
         """
         try:
             return list(self._session.run(outputs, inputs))
         except _ERRORS as error:
             raise BatchError(f"{self._name} cannot compute this batch: {_said(error)}") from error
-
-    def _require(self, chosen: list[str]) -> None:
-        missing = [provider for provider in chosen if provider not in self._session.get_providers()]
-        if missing:
-            raise ConfigError(f"providers: ONNX Runtime knows {missing[0]}, but could not start it here")
 
 
 def _providers(names: Any) -> list[str]:
@@ -100,12 +98,6 @@ def _providers(names: Any) -> list[str]:
     return [check_choice("providers", name, offered) for name in some_names("providers", names)]
 
 
-def _threads(number: Any) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ConfigError(f"threads: expected a number of threads, at least 1, got {number!r}")
-    return number
-
-
 def _said(error: Exception) -> str:
-    """What ONNX Runtime says, without its own name and number of the error."""
+    """ONNX Runtime's message without its own name and error number."""
     return " ".join(str(error).rpartition(" : ")[2].split())

@@ -1,4 +1,4 @@
-"""What a graph takes and gives, and making the sources of a batch fit.
+"""Inputs and outputs of a graph, and conversion of a batch's sources to them.
 
 ``B`` is the number of examples in a batch.
 """
@@ -15,7 +15,7 @@ from emloop.errors import BatchError, SavedModelError
 __all__ = ["Value", "checked_output", "fitted"]
 
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2}
-"""Kinds of numbers; one can become another that is not below it."""
+"""Kinds of numbers; each converts to those of the same or a higher rank."""
 
 _DTYPES = {
     "float": "float32",
@@ -31,9 +31,9 @@ class Value(NamedTuple):
     """An input or output of a graph.
 
     Args:
-        name: What the graph calls it.
+        name: Name in the graph.
         dtype: Type of its numbers.
-        shape: Its sizes, ``None`` for those that may be any; ``None`` where nothing is known of it.
+        shape: Sizes, ``None`` for any; ``None`` if the graph states no shape.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Value(NamedTuple):
 
     @classmethod
     def read(cls, argument: Any, file: str) -> Value:
-        """What ONNX Runtime says of an input or output.
+        """Convert ONNX Runtime's description of an input or output.
 
         Raises:
-            SavedModelError: If it is no tensor of numbers.
+            SavedModelError: If it is not a tensor of numbers.
         """
         dtype = _DTYPES.get(argument.type.removeprefix("tensor(").removesuffix(")"))
         if dtype is None:
@@ -53,7 +53,7 @@ class Value(NamedTuple):
                 f"{file}: {argument.name!r} is a {argument.type}; only tensors of numbers can be used"
             )
         sizes = tuple(size if isinstance(size, int) else None for size in argument.shape)
-        # A graph that says nothing of the shape looks like one that takes a single number.
+        # A graph without a stated shape looks like one that takes a single number.
         return cls(argument.name, np.dtype(dtype), sizes or None)
 
     def __str__(self) -> str:
@@ -63,10 +63,10 @@ class Value(NamedTuple):
 
 
 def fitted(values: Any, source: str, expected: Value) -> npt.NDArray[Any]:
-    """A source of a batch as the graph takes it.
+    """Convert a source of a batch to the dtype that the graph takes, and check its shape.
 
-    Numbers become of another type where that can hold them: integers if all of them fit, and floats by rounding, as in
-    training. Nothing is rounded to integers.
+    Integers are converted if the type holds them all exactly, floats are rounded, as in training. Nothing is rounded to
+    integers.
 
     Args:
         values: ``B`` examples.
@@ -86,12 +86,14 @@ def fitted(values: Any, source: str, expected: Value) -> npt.NDArray[Any]:
     if shape is not None and not (
         array.ndim == len(shape) and all(size in (None, found) for size, found in zip(shape, array.shape, strict=True))
     ):
-        raise BatchError(f"{source}: expected {expected}, got {array.dtype} {list(array.shape)}{_fixed(shape, array)}")
+        fixed = shape[0] is not None and array.shape[1:] == shape[1:]
+        hint = f"; the file was made for batches of {shape[0]}" if fixed else ""
+        raise BatchError(f"{source}: expected {expected}, got {array.dtype} {list(array.shape)}{hint}")
     return array
 
 
 def checked_output(values: Any, name: str, examples: int) -> Any:
-    """An output, if it has a value for every example.
+    """Return an output that has a value for every example.
 
     Raises:
         BatchError: If its first axis is not ``B``.
@@ -117,7 +119,7 @@ def _converted(array: npt.NDArray[Any], source: str, expected: Value) -> npt.NDA
 
 
 def _holds(dtype: np.dtype[Any], integers: npt.NDArray[Any]) -> bool:
-    """Whether a type can hold some integers exactly."""
+    """Whether a type can hold all the integers exactly."""
     if not integers.size:
         return True
     if dtype.kind == "f":
@@ -126,8 +128,3 @@ def _holds(dtype: np.dtype[Any], integers: npt.NDArray[Any]) -> bool:
     else:
         smallest, largest = np.iinfo(dtype).min, np.iinfo(dtype).max
     return bool(smallest <= int(integers.min()) and int(integers.max()) <= largest)
-
-
-def _fixed(shape: tuple[int | None, ...], array: npt.NDArray[Any]) -> str:
-    takes_one_size = shape[0] is not None and array.shape[1:] == shape[1:]
-    return f"; the file was made for batches of {shape[0]}" if takes_one_size else ""

@@ -1,4 +1,4 @@
-"""A model that was exported, as a model for evaluations.
+"""An exported model, for evaluation.
 
 ``B`` is the number of examples in a batch.
 """
@@ -32,10 +32,9 @@ _SUFFIX = ".onnx"
 
 
 class OnnxModel(AbstractModel):
-    """Runs an ONNX file by ONNX Runtime; for evaluation only.
+    """Runs an ONNX file in ONNX Runtime; for evaluation only.
 
-    ``emloop export`` makes such files of trained models, which are then restored like any saved model. A file from
-    elsewhere is named by its path:
+    Files made by ``emloop export`` are restored like any saved model. A file from elsewhere is given by its path:
 
     .. code-block:: yaml
 
@@ -50,17 +49,17 @@ class OnnxModel(AbstractModel):
         dataset: Not used.
         log_dir: Not used, since nothing is saved.
         restore_from: An exported model, or an ONNX file.
-        path: An ONNX file; what the model is restored from does not count then.
-        inputs: Names of the sources that it takes: all of its inputs.
-        outputs: Names of the outputs to compute; left out, all.
-        rename: What inputs and outputs are called here → what the file calls them.
-        providers: What of ONNX Runtime to run it by, in order of preference; left out, CUDA where it is there, and the
+        path: An ONNX file; takes precedence over ``restore_from``.
+        inputs: Names of all sources it takes.
+        outputs: Names of the outputs to compute; by default all.
+        rename: Name of an input or output here → its name in the file.
+        providers: Execution providers of ONNX Runtime, in order of preference; by default CUDA if available, then the
             CPU.
-        threads: Threads of one run on the CPU; left out, as many as ONNX Runtime likes.
+        threads: Threads per run on the CPU; by default ONNX Runtime's choice.
 
     Raises:
-        ConfigError: If an argument is wrong, or names what the file does not have.
-        SavedModelError: If there is no such file, or it is damaged, or cannot be run.
+        ConfigError: If an argument is wrong, or names something that the file lacks.
+        SavedModelError: If the file is missing, damaged, or cannot be run.
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class OnnxModel(AbstractModel):
         Raises:
             UsageError: If ``train`` is set.
             MissingVariableError: If the batch lacks a source.
-            BatchError: If a source is not what the file takes, or an output has not ``B`` values.
+            BatchError: If a source does not fit the file, or an output lacks ``B`` values.
         """
         if train:
             raise UsageError("an OnnxModel cannot be trained; train the model that it was exported from")
@@ -131,7 +130,7 @@ class OnnxModel(AbstractModel):
 
 
 def _file(path: str | None, restore_from: str | None) -> tuple[str | bytes, str]:
-    """An ONNX file, or what it holds, and what to call it."""
+    """Path or content of the ONNX file, and its name in messages."""
     if path is not None and restore_from is not None:
         logger.info("The file is %s, as configured; %s is left aside", path, restore_from)
     chosen = path if path is not None else restore_from
