@@ -1,5 +1,5 @@
-"""Modules as data: making graphs of a module, comparing them with it, storing them, and running what was stored.
+"""Modules as data: make graphs of a module, verify them against it, store them, and run what was stored.
 
-``ladder`` makes and compares (by ``exporting`` and ``verifying``); ``program`` and ``archive`` are the files;
+``ladder`` makes and verifies graphs (with ``exporting`` and ``verifying``); ``program`` and ``archive`` are the files;
 ``program_module`` stands in for a module whose source is gone.
 """

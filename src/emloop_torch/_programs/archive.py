@@ -1,8 +1,8 @@
-"""One graph as bytes: an archive of ``torch.export`` that holds no weights, no examples, no source and no pickle.
+"""A graph as bytes: a ``torch.export`` archive without weights, examples, source or pickles.
 
-``torch.export.load`` would unpickle what an archive calls pickled, look any operator's name up in ``torch`` and
-evaluate sizes as Python expressions. So nothing is loaded that :func:`check` has not read through: it lets pass what
-:func:`pack` writes, and nothing else.
+``torch.export.load`` would unpickle whatever an archive calls pickled, look up any operator's name in ``torch`` and
+evaluate sizes as Python expressions. So :func:`check` reads an archive before it is loaded, and accepts only what
+:func:`pack` writes.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ _SPECS = re.compile(r'"type": ("builtins\.(tuple|list|dict)"|null)')
 
 
 def pack(program: ExportedProgram) -> bytes:
-    """An exported program as bytes, less its weights, its examples and what tells of its source.
+    """Serialise an exported program without its weights, its examples and traces of its source.
 
     Raises:
-        UntrustedError: If it is made of operators that no restore would accept.
+        UntrustedError: If it contains operators that no restore would accept.
     """
     program.example_inputs = None
     for name, tensor in program.state_dict.items():
         program.state_dict[name] = _hollow(tensor)
     for name in program.graph_signature.non_persistent_buffers:
         program.constants[name] = _hollow(program.constants[name])
-    program._guards_code = []  # sizes are checked by ProgramModule, without running code from a file
+    program._guards_code = []  # ProgramModule checks sizes without running code from a file
     for graph in program.graph_module.modules():
         if isinstance(graph, torch.fx.GraphModule):
             for node in graph.graph.nodes:
@@ -70,11 +70,11 @@ def pack(program: ExportedProgram) -> bytes:
 
 
 def unpack(content: bytes, name: str) -> ExportedProgram:
-    """The program that :func:`pack` wrote.
+    """Read what :func:`pack` wrote.
 
     Args:
         content: The archive.
-        name: What to call it in a message.
+        name: Name of the archive in messages.
 
     Raises:
         UntrustedError: If it could run code that is not PyTorch's own.
@@ -85,18 +85,18 @@ def unpack(content: bytes, name: str) -> ExportedProgram:
         warnings.simplefilter("ignore")
         try:
             return torch.export.load(io.BytesIO(content))
-        except Exception as error:  # what a damaged or foreign file breaks in PyTorch can be anything
+        except Exception as error:  # a damaged or foreign file can break anything in PyTorch
             raise SavedModelError(
                 f"{name} cannot be read by PyTorch {torch.__version__}: {type(error).__name__}: {error}"
             ) from error
 
 
 def check(content: bytes, name: str) -> None:
-    """Let only data pass.
+    """Accept an archive only if it holds data and nothing else.
 
     Raises:
-        UntrustedError: If there is anything in the archive that :func:`pack` does not write; says what.
-        SavedModelError: If it is no archive at all.
+        UntrustedError: If the archive contains anything that :func:`pack` does not write; says what.
+        SavedModelError: If it is not an archive.
     """
     try:
         with ZipFile(io.BytesIO(content)) as file:
@@ -130,7 +130,7 @@ def _check_json(value: Any, name: str) -> None:
 
 
 def _entries(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every key of every mapping, with its value."""
+    """Yield every key of every mapping, with its value."""
     waiting = [value]
     while waiting:
         found = waiting.pop()
@@ -142,7 +142,7 @@ def _entries(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _hollow(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor of the same shape that takes the room of one number."""
+    """A tensor of the same shape that occupies the memory of one number."""
     hollow = torch.zeros((1,) * tensor.ndim, dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
     is_parameter = isinstance(tensor, torch.nn.Parameter)
     return torch.nn.Parameter(hollow, requires_grad=tensor.requires_grad) if is_parameter else hollow

@@ -1,9 +1,9 @@
-"""Making graphs of a live module: exported ones, and a traced one that computes gradients itself.
+"""Make graphs of a live module: exported ones, and a traced one that computes gradients itself.
 
-Exporting follows ``forward`` operation by operation. What an operation does on the way back is PyTorch's own then, so a
-gradient that a module defines for itself is lost; tracing the way back keeps it, at a price: the graph holds the very
-kernels of one precision and one kind of device. Neither sees what Python does between the operations. That is why
-nothing that is made here counts before ``verifying`` has compared it.
+Exporting records ``forward`` operation by operation and leaves the backward pass to PyTorch, so it loses gradients that
+a module defines itself. Tracing the backward pass keeps them, but binds the graph to the kernels of one precision and
+one kind of device. Neither sees what Python does between operations, so no graph counts before ``verifying`` has
+compared it with the module.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from .archive import pack
 from .program_module import LOSS, PREFIX
 
-__all__ = ["View", "export_view", "trace_view"]
+__all__ = ["View", "dynamic_sizes", "export_view", "quiet", "trace_view"]
 
 Tensors = Mapping[str, torch.Tensor]
 
 
 class View(nn.Module):
-    """One view of a module, as a function of tensors in a fixed order to tensors in a fixed order.
+    """A view of a module: a function from tensors to tensors, both in a fixed order.
 
     Args:
         net: The module.
         method: ``forward`` or ``predict``.
-        inputs: Names of what it takes.
-        outputs: Names of what to return of its outputs.
+        inputs: Names of its inputs.
+        outputs: Names of the outputs to return.
     """
 
     def __init__(self, net: nn.Module, method: str, inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -46,7 +46,7 @@ class View(nn.Module):
         self._outputs = tuple(outputs)
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The outputs for the inputs."""
+        """Compute the outputs."""
         net = getattr(self, PREFIX)
         outputs = getattr(net, self._method)(**dict(zip(self._inputs, tensors, strict=True)))
         return tuple(outputs[name] for name in self._outputs)
@@ -57,17 +57,17 @@ class View(nn.Module):
 
 
 def export_view(view: View, example: Tensors, varying: Mapping[str, Collection[int]], *, train: bool) -> bytes:
-    """A view as an exported graph.
+    """Export a view.
 
     Args:
-        view: The view, of a copy of the module that nothing else uses.
-        example: Inputs to follow it with; they do not end up in the graph.
-        varying: Input → axes beside the first whose size differs between batches.
-        train: Whether in training mode.
+        view: View of a copy of the module that nothing else uses.
+        example: Inputs to record it with; they do not end up in the graph.
+        varying: Input → axes other than the first whose size differs between batches.
+        train: Whether to export it in training mode.
     """
     view.train(train)
-    shapes = tuple(_sizes(varying.get(name, ())) for name in example)
-    with _quiet(), torch.set_grad_enabled(train):
+    shapes = tuple(dynamic_sizes(varying.get(name, ())) for name in example)
+    with _quietly(), torch.set_grad_enabled(train):
         exported = torch.export.export(view, tuple(example.values()), dynamic_shapes=(shapes,), strict=False)
         return pack(exported)
 
@@ -81,15 +81,15 @@ def trace_view(
     gradients: Sequence[str],
     train: bool,
 ) -> bytes:
-    """A view as a traced graph: parameters, buffers and inputs → outputs, gradients and new buffers.
+    """Trace a view as a graph: parameters, buffers and inputs → outputs, gradients and new buffers.
 
     Args:
-        view: The view, of a copy of the module that nothing else uses.
+        view: View of a copy of the module that nothing else uses.
         example: As for :func:`export_view`.
         varying: As for :func:`export_view`.
-        precision: Around the forward pass.
-        gradients: Names of the parameters whose gradients are wanted; every one must have one.
-        train: Whether in training mode.
+        precision: Entered around the forward pass.
+        gradients: Names of the parameters whose gradients to return; each must have one.
+        train: Whether to trace it in training mode.
     """
     view.train(train)
     parameters, buffers = dict(view.named_parameters()), dict(view.named_buffers())
@@ -102,7 +102,7 @@ def trace_view(
             name: value.detach().requires_grad_(parameters[name].requires_grad)
             for name, value in zip(parameters, given, strict=True)
         }
-        # Buffers are changed in place, and the originals must not be.
+        # Modules change buffers in place; the originals must stay.
         held = {name: value.clone() for name, value in zip(buffers, rest[: counts[1]], strict=True)}
         with precision:
             found = torch.func.functional_call(view, {**leaves, **held}, tuple(rest[counts[1] :]))
@@ -112,39 +112,48 @@ def trace_view(
         return (*(output.detach() for output in found), *found_gradients, *held.values())
 
     flat = [value.detach() for value in (*parameters.values(), *buffers.values(), *example.values())]
-    with _quiet(), torch.set_grad_enabled(train):
+    with _quietly(), torch.set_grad_enabled(train):
         graph = make_fx(step, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat)
         fixed: tuple[Any, ...] = (None,) * sum(counts)
-        shapes = (*fixed, *(_sizes(varying.get(name, ())) for name in example))
+        shapes = (*fixed, *(dynamic_sizes(varying.get(name, ())) for name in example))
         exported = torch.export.export(_Traced(graph), tuple(flat), dynamic_shapes=(shapes,), strict=False)
         return pack(exported)
 
 
 class _Traced(nn.Module):
-    """A traced graph as a module of its own."""
+    """A traced graph as a module."""
 
     def __init__(self, graph: nn.Module) -> None:
         super().__init__()
         self.graph = graph
 
     def forward(self, *tensors: torch.Tensor) -> Any:
-        """What the graph computes."""
+        """Run the graph."""
         return self.graph(*tensors)
 
 
-def _sizes(varying: Collection[int]) -> dict[int, Any]:
+def dynamic_sizes(varying: Collection[int]) -> dict[int, Any]:
+    """Axes of an input that may have any size: the first, and those that vary."""
     return {0: Dim.DYNAMIC, **dict.fromkeys(varying, Dim.AUTO)}
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Exporting warns of what only its developers can change, and shows graphs where it fails; the reason is told."""
-    log = logging.getLogger("torch")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+def quiet(level: int, *loggers: str) -> Iterator[None]:
+    """Silence warnings, and loggers below a level: exporting warns about things that only its developers can change."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, loggers)}
+    for logger in levels:
+        logger.setLevel(level)
     try:
-        with warnings.catch_warnings(), redirect_stderr(StringIO()):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        for logger, before in levels.items():
+            logger.setLevel(before)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    # Where exporting fails, PyTorch shows whole graphs; the reason is reported without them.
+    with quiet(logging.CRITICAL, "torch"), redirect_stderr(StringIO()):
+        yield

@@ -1,14 +1,14 @@
-"""Climbing as high as is correct: exported, traced, inference, weights.
+"""Find the highest rung that is correct: exported, traced, inference or weights.
 
 =============  =====================================================================================
-exported       trained further and evaluated without source
-traced         the same, with gradients as a graph of their own, for one precision and kind of device
-inference      evaluated without source; training needs it
-weights        nothing can be done without source
+exported       trains further and evaluates without the source
+traced         the same, with gradients in the graph, for one precision and kind of device
+inference      evaluates without the source; training needs it
+weights        nothing works without the source
 =============  =====================================================================================
 
-Every rung is made of a copy of the module, stored, loaded again, and compared with another copy. So the module itself,
-what Python keeps in it included, is as it was before.
+Each rung is made from a copy of the module, stored, loaded again, and compared with another copy. So the module itself,
+including plain Python attributes, stays as it was.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ _ADVICE = 'For more information, run with TORCH_LOGS="+dynamic".'
 
 @dataclass(frozen=True)
 class Request:
-    """What a program is made for.
+    """What a program has to do.
 
     Args:
-        examples: Batches to make it with and to verify it by, at least one; they do not end up in it.
-        label_free: Method that can do without labels, and what it takes; ``None`` where there is none.
-        precision: Makes what goes around a forward pass.
-        scaled: Whether losses are scaled before they are back-propagated.
-        needs_source: Why training needs the source whatever happens, e.g. an overridden training step.
-        frozen: Names of the parameters that only the configuration keeps from being trained.
+        examples: Batches to make and verify it with, at least one; they do not end up in it.
+        label_free: Method that needs no labels, and its inputs; ``None`` if there is none.
+        precision: Makes the context of a forward pass.
+        scaled: Whether losses are scaled before the backward pass.
+        needs_source: Why training needs the source in any case, e.g. an overridden training step.
+        frozen: Names of parameters that only the configuration excludes from training.
     """
 
     examples: Sequence[Mapping[str, torch.Tensor]]
@@ -61,12 +61,12 @@ class Request:
 
 
 def climb(module: nn.Module, request: Request, known: Program | None = None) -> Program:
-    """The best program of a module that is correct.
+    """Make the best program of a module that is correct.
 
     Args:
         module: The live module; it is not changed.
-        request: What the program shall do.
-        known: A program that was made earlier; if it still does what the module does, it is the one.
+        request: What the program has to do.
+        known: A program made earlier, returned if it still does what the module does.
     """
     described: dict[str, Any] = {"format": FORMAT, "torch": torch.__version__, **_made_of(module, request.frozen)}
     if known is not None and _Climber(module, request, described).confirms(known):
@@ -74,7 +74,7 @@ def climb(module: nn.Module, request: Request, known: Program | None = None) -> 
     climber = _Climber(module, request, described)
     try:
         climber.evaluate()
-    except Exception as error:  # noqa: BLE001 - exporting fails in any way it likes, and the reason is told
+    except Exception as error:  # noqa: BLE001 - exporting may raise anything; the reason is reported
         return climber.program(_WEIGHTS, str(error) if isinstance(error, _Unreached) else _told("evaluation", error))
     needs_source = request.needs_source or why_learning_differs(module)
     if needs_source is not None:
@@ -90,11 +90,11 @@ def climb(module: nn.Module, request: Request, known: Program | None = None) -> 
 
 
 class _Unreached(Exception):
-    """A view can be made in no way; the message says why."""
+    """A view cannot be made; the message says why."""
 
 
 class _Climber:
-    """The views that have been made so far."""
+    """The views made so far."""
 
     def __init__(self, module: nn.Module, request: Request, described: dict[str, Any]) -> None:
         self._module = module
@@ -104,10 +104,14 @@ class _Climber:
         self._graphs: dict[str, bytes] = {}
         self._exact = True
         self._varying = {
-            name: [axis for axis in range(1, tensor.ndim) if self._varies(name, axis)]
+            name: [
+                axis
+                for axis in range(1, tensor.ndim)
+                if len({example[name].shape[axis : axis + 1] for example in request.examples}) > 1
+            ]
             for name, tensor in request.examples[0].items()
         }
-        # The first is what graphs are made with, and an axis of size 1 would stay of size 1.
+        # Graphs are made with the first, in which an axis of size 1 would be fixed.
         self._batches = [
             with_examples(example, size)
             for example in sorted(request.examples, key=self._has_a_single)
@@ -115,7 +119,7 @@ class _Climber:
         ]
 
     def confirms(self, known: Program) -> bool:
-        """Whether a program is of this module, for all that is requested."""
+        """Whether a program belongs to this module and does all that is requested."""
         own = {key: known.description.get(key) for key in self._described}
         wanted = {"eval", "train"} | ({"predict"} if self._request.label_free else set())
         needs_source = self._request.needs_source or why_learning_differs(self._module)
@@ -130,13 +134,13 @@ class _Climber:
         try:
             for view in self._views:
                 self._verify(view, method if view == "predict" else "forward")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the program has to be made anew
+        except Exception as error:  # noqa: BLE001 - whatever it is, the program has to be remade
             logger.info("The program in the run is made anew: %s", _told("verification", error))
             return False
         return True
 
     def evaluate(self) -> None:
-        """Make and verify the views that need no gradients."""
+        """Make and verify the views without gradients."""
         self._make_somehow("eval", "forward", list(self._batches[0]))
         if self._request.label_free is not None:
             self._make_somehow("predict", *self._request.label_free)
@@ -146,7 +150,7 @@ class _Climber:
         self._make("train", "forward", list(self._batches[0]), kind)
 
     def program(self, rung: str, reason: str | None) -> Program:
-        """What has been made, for a rung."""
+        """The program of a rung, from the views made so far."""
         views = {} if rung == _WEIGHTS else {k: v for k, v in self._views.items() if k != "train" or rung != _INFERENCE}
         description = {**self._described, "rung": rung, "reason": reason, "exact": self._exact, "views": views}
         return Program(description, {view: self._graphs[view] for view in views})
@@ -173,7 +177,12 @@ class _Climber:
             precision = self._request.precision()
             self._graphs[view] = trace_view(maker, example, self._varying, precision, gradients=gradients, train=train)
         inputs = {
-            name: {"dtype": dtype_name(tensor.dtype), "shape": [None, *self._shape(name, tensor)]}
+            name: {
+                "dtype": dtype_name(tensor.dtype),
+                "shape": [
+                    None if axis in (0, *self._varying[name]) else size for axis, size in enumerate(tensor.shape)
+                ],
+            }
             for name, tensor in example.items()
         }
         self._views[view] = {"kind": kind, "inputs": inputs, "outputs": outputs, "gradients": gradients}
@@ -183,7 +192,9 @@ class _Climber:
         live = copy_of(self._module)
         program = ProgramModule(self.program(_EXPORTED, None))
         program.to(next(iter(self._batches[0].values())).device)
-        load_values(program, _bare_values(live))
+        values: Any = values_of(live)
+        # Without what the module's class keeps of its own.
+        load_values(program, {kind: values[kind] for kind in ("parameters", "buffers")})
         for name in self._request.frozen:
             program.get_parameter(name).requires_grad_(False)
         own_method = view if view == "predict" else "forward"
@@ -195,12 +206,12 @@ class _Climber:
             exact = compare(*runs, inputs, described["outputs"], train=view == "train")
             self._exact = self._exact and exact
         single = with_examples({name: self._batches[0][name] for name in described["inputs"]}, 1)
-        # Not every module takes one: there is nothing to normalise a single example by.
+        # Not every module takes a single example; batch normalisation, for one, refuses it in training.
         exact = compare(*runs, single, described["outputs"], train=view == "train", optional=True)
         self._exact = self._exact and exact
 
     def _outputs(self, method: str, batch: Mapping[str, torch.Tensor]) -> list[str]:
-        """Names of the outputs that have a value for every example."""
+        """Names of the outputs with a value for every example."""
         module = copy_of(self._module).eval()
         with torch.random.fork_rng(), torch.no_grad():
             outputs = getattr(module, method)(**batch)
@@ -212,7 +223,7 @@ class _Climber:
         ]
 
     def _trained(self, batch: Mapping[str, torch.Tensor]) -> list[str]:
-        """Names of the parameters that have a gradient."""
+        """Names of the parameters that get a gradient."""
         module = copy_of(self._module).train()
         with torch.random.fork_rng():
             with self._request.precision():
@@ -220,23 +231,11 @@ class _Climber:
             loss.mean().backward()
         return [name for name, parameter in module.named_parameters() if parameter.grad is not None]
 
-    def _shape(self, name: str, tensor: torch.Tensor) -> list[int | None]:
-        return [None if axis in self._varying[name] else size for axis, size in enumerate(tensor.shape) if axis > 0]
-
-    def _varies(self, name: str, axis: int) -> bool:
-        return len({example[name].shape[axis : axis + 1] for example in self._request.examples}) > 1
-
     def _has_a_single(self, example: Mapping[str, torch.Tensor]) -> bool:
-        """Whether an axis that varies is of size 1 in this example."""
+        """Whether a varying axis has size 1 in this example."""
         return any(
             example[name].shape[axis : axis + 1] == (1,) for name, axes in self._varying.items() for axis in axes
         )
-
-
-def _bare_values(module: nn.Module) -> Any:
-    """The values of a module without what its class keeps of its own."""
-    values = values_of(module)
-    return {"parameters": values["parameters"], "buffers": values["buffers"]}
 
 
 def _made_of(module: nn.Module, frozen: Sequence[str]) -> dict[str, Any]:
@@ -256,7 +255,7 @@ def _made_of(module: nn.Module, frozen: Sequence[str]) -> dict[str, Any]:
 
 def _entry(name: str, tensor: torch.Tensor) -> dict[str, Any]:
     entry = {"name": name, "shape": list(tensor.shape), "dtype": dtype_name(tensor.dtype)}
-    # Kernels depend on it how numbers lie in memory: channels last, or transposed.
+    # Kernels depend on the memory layout: channels last, or transposed.
     unusual = tensor.layout is torch.strided and not tensor.is_contiguous() and 0 not in tensor.stride()
     return {**entry, "strides": list(tensor.stride())} if unusual else entry
 

@@ -1,25 +1,22 @@
-"""A view of a module as the content of an ONNX file.
+"""A view of a module as an ONNX file.
 
-The view is followed by ``torch.export``, and what comes of that is translated by ``torch.onnx``, which leaves lines and
-files of the source in it; these are removed.
+``torch.export`` records the view and ``torch.onnx`` translates it, leaving lines and file names of the source in the
+result; these are removed.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.export import Dim
 
 from emloop.errors import SaveError
 
-from .exporting import View
+from .exporting import View, dynamic_sizes, quiet
 from .program_module import ProgramModule
 from .views import PREDICT
 
@@ -34,43 +31,43 @@ _TOLD = 300
 def file_of(
     module: nn.Module, method: str, example: Tensors, varying: Mapping[str, Collection[int]], outputs: Sequence[str]
 ) -> bytes:
-    """A view as an ONNX file.
+    """Translate a view to an ONNX file.
 
     Args:
-        module: A copy of the module that nothing else uses, on the host, for evaluation; or of what stands in for it.
+        module: A copy of the module, or of its stand-in, that nothing else uses, on the host and in evaluation mode.
         method: Its method.
-        example: Inputs to follow it with, of several examples; they do not end up in the file.
-        varying: Input → axes beside the first that may have any size.
-        outputs: Names of what to return of its outputs.
+        example: Inputs to record it with, of several examples; they do not end up in the file.
+        varying: Input → axes other than the first that may have any size.
+        outputs: Names of the outputs to return.
 
     Raises:
-        SaveError: If it cannot be followed or translated; says why.
+        SaveError: If it cannot be recorded or translated; says why.
     """
     if isinstance(module, ProgramModule):
         view: nn.Module = _Saved(module, PREDICT if method == PREDICT else "eval", outputs)
     else:
         view = View(module, method, list(example), outputs)
-    with _quiet(), torch.no_grad():
+    with quiet(logging.ERROR, *_LOGGERS), torch.no_grad():
         try:
             return _translated(_Distinct(view), example, varying, outputs)
-        except Exception as error:  # exporting fails in any way it likes, and the reason is told
+        except Exception as error:  # exporting may raise anything; the reason is reported
             raise SaveError(f"the model cannot be exported to ONNX: {_reason(error)}") from error
 
 
 def plain(value: torch.Tensor) -> torch.Tensor:
-    """Numbers of a type that NumPy knows, too."""
+    """The tensor in a dtype that NumPy has."""
     return value.float() if value.dtype is torch.bfloat16 else value
 
 
 class _Distinct(nn.Module):
-    """A view that returns every output as a tensor of its own, since a value of a file has only one name."""
+    """A view whose outputs are all distinct tensors, since a value in a file has only one name."""
 
     def __init__(self, view: nn.Module) -> None:
         super().__init__()
         self.view = view
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The outputs for the inputs."""
+        """Compute the outputs."""
         known = {id(tensor) for tensor in tensors}
         distinct = []
         for value in map(plain, self.view(*tensors)):
@@ -80,7 +77,7 @@ class _Distinct(nn.Module):
 
 
 class _Saved(nn.Module):
-    """A view of a program, as a function like :class:`View`."""
+    """A view of a program, as a function of the same kind as :class:`View`."""
 
     def __init__(self, program: ProgramModule, view: str, outputs: Sequence[str]) -> None:
         super().__init__()
@@ -91,7 +88,7 @@ class _Saved(nn.Module):
         self._places = [described["outputs"].index(name) for name in outputs]
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The outputs for the inputs."""
+        """Compute the outputs."""
         given = (*self.held.parameters(), *self.held.buffers(), *tensors) if self._is_traced else tensors
         found = self.graph(*given)
         return tuple(found[place] for place in self._places)
@@ -101,7 +98,7 @@ def _translated(
     view: nn.Module, example: Tensors, varying: Mapping[str, Collection[int]], outputs: Sequence[str]
 ) -> bytes:
     """The content of the file."""
-    sizes = tuple({0: Dim.DYNAMIC, **dict.fromkeys(varying[name], Dim.AUTO)} for name in example)
+    sizes = tuple(dynamic_sizes(varying[name]) for name in example)
     program = torch.export.export(view, tuple(example.values()), dynamic_shapes=(sizes,), strict=False)
     translated: Any = torch.onnx.export(
         program, (), input_names=list(example), output_names=list(outputs), dynamo=True, verbose=False
@@ -114,7 +111,7 @@ def _translated(
 
 
 def _name_sizes(graph: Any, varying: Mapping[str, Collection[int]]) -> None:
-    """Call the sizes that may be any ``batch``, and ``images_1`` for the second axis of ``images``."""
+    """Name dynamic sizes: ``batch`` for the first axis, ``images_1`` for the second axis of ``images``."""
     called: dict[str, str] = {}
     for value in graph.input:
         for axis, size in enumerate(value.type.tensor_type.shape.dim):
@@ -127,7 +124,7 @@ def _name_sizes(graph: Any, varying: Mapping[str, Collection[int]]) -> None:
 
 
 def _forget_source(proto: Any) -> None:
-    """Remove what tells of the source: the lines, files and classes that each part of the graph comes from."""
+    """Remove the lines, files and classes of the source that each part of the graph comes from."""
     waiting = [proto]
     while waiting:
         message = waiting.pop()
@@ -140,23 +137,8 @@ def _forget_source(proto: Any) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """The first cause of an error, in one line."""
+    """The root cause of an error, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= _TOLD else f"{text[: _TOLD - 1]}…"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Exporting warns of what only its developers can change."""
-    levels = {logger: logger.level for logger in map(logging.getLogger, _LOGGERS)}
-    for logger in levels:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in levels.items():
-            logger.setLevel(level)

@@ -1,7 +1,7 @@
-"""What a module keeps beside its parameters and buffers: numbers, texts, tensors and generators that are attributes.
+"""Attributes of a module beside its parameters and buffers: numbers, texts, tensors and generators.
 
-They are no part of its state, and constants in a program. So whoever changes one while a model is trained, such as a
-weight of the loss that grows, has to be told, and a program with the old one in it must not be taken for the module.
+They are not part of its state, and constants in a program. If training changes one, such as a growing weight in the
+loss, the user is warned, and a program with the old value no longer stands for the module.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ __all__ = ["PlainAttributes"]
 
 _NO_EXTRA_STATE = nn.Module.get_extra_state
 _REMADE = ("_orig", "_g")
-"""Endings of the parameters that pruning, and norms of old, make an attribute from, anew for every batch."""
+"""Suffixes of parameters that pruning and old-style norms turn into an attribute anew for every batch."""
 
 
 class PlainAttributes:
-    """The plain attributes that the parts of a module had when it was made, and which parameters are trained.
+    """Plain attributes that submodules had when the module was built, and which parameters are trained.
 
-    What a part begins to keep later is taken for what it has computed.
+    Attributes that appear later count as results of a computation.
 
     Args:
-        module: The module, as made.
+        module: The module, freshly built.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -39,14 +39,14 @@ class PlainAttributes:
         ]
 
     def values(self) -> dict[str, str]:
-        """Name → what identifies the value that it has now."""
+        """Name → identity of the current value."""
         return {path: _identified(vars(part).get(name)) for path, part, name in self._attributes} | {
             f"{name}.requires_grad": repr(parameter.requires_grad)
             for name, parameter in self._module.named_parameters()
         }
 
     def lost(self, before: Mapping[str, str]) -> list[str]:
-        """Names of what has another value now than before, and what no ``get_extra_state`` brings into the state."""
+        """Names of attributes that have changed and that no ``get_extra_state`` brings into the state."""
         now = self.values()
         kept = {path for path, part, _ in self._attributes if type(part).get_extra_state is not _NO_EXTRA_STATE}
         return [name for name, value in before.items() if now.get(name) != value and name not in kept]

@@ -1,7 +1,7 @@
-"""The files of a program: graphs and a description, as they lie in ``program/``.
+"""The files of a program in ``program/``: graphs and a description.
 
-``program.json`` says what the model is made of (parameters and buffers by name, which are tied), what each view takes
-and returns, the rung that was reached and why not a higher one, and the hashes of each graph and of itself.
+``program.json`` lists parameters, buffers and which are tied, inputs and outputs of each view, the rung that was
+reached and why not a higher one, and the hashes of each graph and of itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Program:
     """A model as data.
 
     Args:
-        description: What ``program.json`` says.
+        description: Content of ``program.json``.
         graphs: View (``train``, ``eval``, ``predict``) → archive.
     """
 
@@ -46,34 +46,34 @@ class Program:
 
     @property
     def rung(self) -> str:
-        """How much of the model needs no source: ``exported``, ``traced``, ``inference`` or ``weights``."""
+        """How much works without the source: ``exported``, ``traced``, ``inference`` or ``weights``."""
         return str(self.description["rung"])
 
     @property
     def reason(self) -> str | None:
-        """Why it is not more."""
+        """Why not more."""
         reason: str | None = self.description["reason"]
         return reason
 
     @property
     def frozen(self) -> list[str]:
-        """Names of the parameters that only a configuration kept from being trained."""
+        """Names of parameters that only the configuration excluded from training."""
         return [entry["name"] for entry in self.description.get("parameters", ()) if entry["frozen"]]
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What a saved model's manifest says of it: which names are tied, and whether it equals the original."""
+        """Entries for a saved model's manifest: tied names, and whether the program equals the original to the bit."""
         return {"tied": self.description.get("tied", []), "exact": self.description.get("exact")}
 
     @classmethod
     def none(cls, reason: str) -> Program:
-        """Nothing but the reason why there is no program."""
+        """An empty program that says why there is none."""
         return cls({"format": FORMAT, "rung": "weights", "reason": reason, "views": {}})
 
     def write(self, directory: Path) -> None:
-        """Write the files, each in one step and the description last; those of another program are removed.
+        """Write the files, each atomically and the description last, and remove those of another program.
 
-        Where it lies already, nothing is written. Another model of the run may have put its own there meanwhile.
+        Files that are already there are not written again; another model of the run may have written its own meanwhile.
         """
         contents = {f"{view}{_GRAPH_SUFFIX}": content for view, content in self.graphs.items()}
         hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
@@ -91,7 +91,7 @@ class Program:
 
     @classmethod
     def read_if_sound(cls, directory: Path) -> Program | None:
-        """The program in a directory; ``None`` if there is none, or none that can be used."""
+        """Read the program in a directory; ``None`` if there is none, or an unusable one."""
         try:
             return cls.read(directory) if directory.is_dir() else None
         except (SavedModelError, UntrustedError) as error:
@@ -100,7 +100,7 @@ class Program:
 
     @classmethod
     def read(cls, directory: Path) -> Program:
-        """The program in a directory, all of it verified.
+        """Read and verify the program in a directory.
 
         Raises:
             SavedModelError: If a file is missing, damaged or of another format; names it.
@@ -136,7 +136,7 @@ def _digest(description: Mapping[str, Any]) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file in one step; the saved model that it is copied into is what has to be durable."""
+    """Write a file atomically; durability is up to the saved model that it is copied into."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -1,8 +1,8 @@
-"""A module made from data: the parameters and buffers of the original, under their names, and graphs that use them.
+"""A module made from data: the original's parameters and buffers under their names, and graphs that use them.
 
-Each view (``train``, ``eval``, ``predict``) is a graph of its own; they share one set of parameters. An *exported*
-graph computes outputs, and gradients flow back through it as through any module. A *traced* graph computes outputs and
-gradients at once; what is back-propagated then is the batch's mean loss, which ``mean_loss`` gives.
+Each view (``train``, ``eval``, ``predict``) is a graph; all share one set of parameters. An *exported* graph computes
+outputs, and gradients flow through it as through any module. A *traced* graph computes outputs and gradients at once;
+only the mean loss of the batch, from ``mean_loss``, can then be back-propagated.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["LOSS", "PREFIX", "ProgramModule"]
 
 LOSS = "loss"
 PREFIX = "net"
-"""Name of the original inside of an exported graph."""
+"""Name of the original inside an exported graph."""
 
 _Graph = Callable[..., Any]
 
 
 class ProgramModule(nn.Module):
-    """What stands in for a module whose source is gone; not initialised until its state is loaded.
+    """Stand-in for a module whose source is gone; zeros until its state is loaded.
 
     Args:
         program: The program.
@@ -46,7 +46,7 @@ class ProgramModule(nn.Module):
         self.__dict__["_graphs"] = {}
         self.__dict__["_mean"] = None
         description = program.description
-        # Into the mappings themselves, since a name may be one that nn.Module has.
+        # Not by setattr, since a name may clash with an attribute of nn.Module.
         for entry in description["parameters"]:
             owner, leaf = _owner(self, entry["name"])
             owner._parameters[leaf] = nn.Parameter(_zeros(entry), requires_grad=entry["trainable"])
@@ -55,16 +55,16 @@ class ProgramModule(nn.Module):
             owner._buffers[leaf] = _zeros(entry)
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The outputs of a batch, in training or evaluation mode.
+        """Compute the outputs of a batch, in training or evaluation mode.
 
         Raises:
-            BatchError: If the batch is not of the kind that the program was made for.
-            SavedModelError: If the program cannot do this.
+            BatchError: If the batch is not of the kind the program was made for.
+            SavedModelError: If the program has no such view.
         """
         return self._run("train" if self.training else "eval", inputs)
 
     def predict(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The outputs that need no labels.
+        """Compute the outputs that need no labels.
 
         Raises:
             BatchError, SavedModelError: As :meth:`forward`.
@@ -72,17 +72,17 @@ class ProgramModule(nn.Module):
         return self._run("predict", inputs)
 
     def mean_loss(self, loss: torch.Tensor) -> torch.Tensor:
-        """The mean of the losses that :meth:`forward` returned last; gradients flow back from it."""
+        """The differentiable mean of the losses that :meth:`forward` returned last."""
         return loss.mean() if self._mean is None else self._mean
 
     def inputs_of(self, method: str) -> list[str] | None:
-        """Names of what ``forward`` or ``predict`` takes; ``None`` if there is no such view."""
+        """Inputs of ``forward`` or ``predict``; ``None`` if there is no such view."""
         views = self.program.description["views"]
         view = views.get("eval" if method == "forward" else method)
         return None if view is None else list(view["inputs"])
 
     def graph(self, view: str) -> nn.Module:
-        """The graph of a view; it uses this module's parameters and buffers, or, if it is traced, is given them.
+        """The graph of a view; it shares this module's parameters and buffers or, if traced, takes them as inputs.
 
         Raises:
             SavedModelError: If there is no such view.
@@ -92,7 +92,7 @@ class ProgramModule(nn.Module):
         return self._graphs[view]
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
-        # Moving a module to a device replaces its buffers, and graphs hold constants that have to move along.
+        # Moving to a device replaces buffers, and the constants in graphs have to move as well.
         super()._apply(fn, recurse)
         self._graphs.clear()
         return self
@@ -138,7 +138,7 @@ class ProgramModule(nn.Module):
         return graph
 
     def _share(self, graph: nn.Module) -> None:
-        """Let a graph use this module's parameters and buffers instead of its own hollow ones."""
+        """Replace the hollow parameters and buffers of a graph by this module's."""
         alias = {name: names[0] for names in self.program.description["tied"] for name in names}
         parameters, buffers = dict(self.named_parameters()), dict(self.named_buffers())
         for own_name, part in graph.named_modules():
@@ -147,12 +147,12 @@ class ProgramModule(nn.Module):
                 part._parameters[leaf] = parameters[alias.get(name, name)]
             for leaf in part._buffers:
                 name = _original(own_name, leaf)
-                # What is not among the buffers is a constant, which the graph brings along.
+                # What is not a buffer here is a constant of the graph.
                 part._buffers[leaf] = buffers.get(alias.get(name, name), part._buffers[leaf])
 
 
 class _Traced(torch.autograd.Function):
-    """A graph that computes gradients, as a node of autograd's own graph: what flows back is the mean loss."""
+    """A graph that computes gradients, as a node of autograd; only the mean loss is differentiable."""
 
     @staticmethod
     def forward(ctx: Any, graph: _Graph, described: Mapping[str, Any], *rest: Any) -> Any:
@@ -172,7 +172,7 @@ def _run_graph(
     buffers: list[torch.Tensor],
     inputs: list[torch.Tensor],
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Outputs and gradients of a traced graph; the buffers are changed as the original would change them."""
+    """Outputs and gradients of a traced graph; buffers are updated in place, as by the original."""
     outputs, rest = _split(graph(*parameters, *buffers, *inputs), len(described["outputs"]))
     gradients, changed = _split(rest, len(described["gradients"]))
     for buffer, new in zip(buffers, changed, strict=True):
@@ -188,7 +188,7 @@ def _split(values: Iterable[Any], count: int) -> tuple[list[Any], list[Any]]:
 def _ordered(
     view: str, described: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, torch.Tensor]
 ) -> list[torch.Tensor]:
-    """The inputs in the order of the graph, each of the kind that it was made for."""
+    """The inputs in the order of the graph, their shapes and dtypes checked."""
     if inputs.keys() != described.keys():
         raise BatchError(f"the {view} view takes {', '.join(described)}, got {', '.join(inputs)}")
     sizes: dict[int, str] = {}
@@ -210,7 +210,7 @@ def _shown(shape: list[int | None]) -> str:
 
 
 def _original(own_name: str, leaf: str) -> str:
-    """Name in the original of a parameter in a graph."""
+    """Name that a parameter of a graph has in the original."""
     return ".".join(filter(None, [own_name, leaf])).removeprefix(f"{PREFIX}.")
 
 
@@ -224,7 +224,7 @@ def _zeros(entry: Mapping[str, Any]) -> torch.Tensor:
 
 
 def _owner(root: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """Where a name leads to, made if need be, and its last part."""
+    """The submodule that a name leads to, created if missing, and the last part of the name."""
     *path, leaf = name.split(".")
     owner = root
     for part in path:

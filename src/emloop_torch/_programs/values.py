@@ -1,4 +1,4 @@
-"""What a module holds as a part of a model's state, buffers included that it makes only when it sees data."""
+"""A module's values as part of a model's state, including buffers created only when data arrive."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["Values"]
 
 
 class Values:
-    """The values of a module, from which an equal one, as made, goes on.
+    """Values of a module, with which an equal, freshly built one goes on.
 
-    A buffer that has grown, or that came with the first batch, is of another kind than when the module was made. Such
-    buffers are named in the state, and replace those of the module that takes it up; all others must fit.
+    Buffers that have grown, or appeared with the first batch, differ in kind from those of a fresh module. The state
+    names them, and they replace those of the module that loads it; all others must match.
 
     Args:
-        module: The module, as made.
+        module: The module, freshly built.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -31,7 +31,7 @@ class Values:
         self._as_made_by_source: list[str] = []
 
     def state_dict(self) -> StateTree:
-        """All that the module holds, and the names of buffers that are new, gone, or of another dtype or shape."""
+        """All values, and the names of buffers that are new, gone, or have another dtype or shape."""
         now = _kinds_of_buffers(self._module)
         remade = {name for name in now.keys() | self._as_made.keys() if now.get(name) != self._as_made.get(name)}
         return {**values_of(self._module), "remade": sorted(remade.union(self._as_made_by_source))}
@@ -44,7 +44,7 @@ class Values:
         """
         remade = state.get("remade", [])
         if isinstance(self._module, ProgramModule):
-            # It was made of a module that had them already, and hands on what a module as made lacks.
+            # It was made from a module that had them already, and passes on which ones a fresh module lacks.
             load_values(self._module, state)
             self._as_made_by_source = remade
         else:

@@ -1,8 +1,8 @@
-"""Comparing a program with the live module that it was made of.
+"""Compare a program with the live module it was made from.
 
-Outputs, gradients and buffers must agree, for batches of several sizes, with the same random numbers; each has inputs
-of its own, which it may change. What is not equal to the bit may differ by rounding only: in proportion to the largest
-number of the tensor, and a hundredth of that in proportion to the largest of all.
+Outputs, gradients and buffers must agree, for batches of several sizes, with the same random numbers; both get their
+own copies of the inputs, which they may change. Values that are not equal to the bit may differ by rounding only: in
+proportion to the largest number in the tensor plus a hundredth of the largest in all tensors.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ _TOLERANCE = {
 
 
 class Difference(Exception):
-    """A program does something else than the live module; the message says what."""
+    """A program deviates from the live module; the message says how."""
 
 
 def sizes_of(examples: int) -> list[int]:
-    """Three sizes of batches to compare with, beginning with the given one, which may be too small for three."""
+    """Three batch sizes to compare with, starting from the given one, or from 5 if that is too small for three."""
     full = max(examples, 5)
     return [full, full - 1, full // 2]
 
 
 def with_examples(batch: Tensors, count: int) -> dict[str, torch.Tensor]:
-    """A batch of as many examples, taken from the given ones in turn."""
+    """A batch of the given size that cycles through the examples."""
     return {name: tensor[torch.arange(count, device=tensor.device) % len(tensor)] for name, tensor in batch.items()}
 
 
 class Run(NamedTuple):
-    """What to run: a method of a module.
+    """A method of a module to run.
 
     Args:
-        module: The module, which may go on changing.
+        module: The module; running changes it.
         method: ``forward`` or ``predict``.
-        precision: Makes what goes around a forward pass.
+        precision: Makes the context of a forward pass.
     """
 
     module: nn.Module
@@ -63,21 +63,21 @@ class Run(NamedTuple):
 def compare(
     live: Run, program: Run, batch: Tensors, outputs: Sequence[str], *, train: bool, optional: bool = False
 ) -> bool:
-    """Run both on a batch.
+    """Run both on a batch and compare them.
 
     Args:
         live: A copy of the live module.
-        program: The program; its values must be those of the module.
+        program: The program, with the values of the module.
         batch: The inputs.
         outputs: Names of the outputs.
-        train: Whether in training mode, with gradients.
-        optional: Whether the module may refuse the batch; neither it nor the program can be used any more then.
+        train: Whether to run in training mode, with gradients.
+        optional: Whether the module may refuse the batch; then neither of the two can be used any further.
 
     Returns:
         Whether all numbers are equal to the bit.
 
     Raises:
-        Difference: If there is one that rounding cannot explain.
+        Difference: If rounding cannot explain a difference.
     """
     devices = _devices(batch)
     with torch.random.fork_rng(devices=devices):
@@ -92,6 +92,7 @@ def compare(
         for device, state in zip(devices, others, strict=True):
             torch.cuda.set_rng_state(state, device)
         found = _results(program, batch, outputs, train=train)
+    # All of them, since each may raise.
     agreements = [_agree(kind, expected[kind], found[kind]) for kind in expected]
     return all(agreements)
 
@@ -141,7 +142,7 @@ def _agree(kind: str, expected: Results, found: Results) -> bool:
 
 
 def _off(tensor: torch.Tensor, other: torch.Tensor) -> float:
-    """The largest difference; what is not finite must be the same on both sides."""
+    """The largest difference; values that are not finite must match."""
     one, two = (
         value.to(torch.float64) if not value.is_complex() else torch.view_as_real(value) for value in (tensor, other)
     )

@@ -1,4 +1,4 @@
-"""What of a module is run: ``forward``, or ``predict`` where the labels are missing."""
+"""Which method of a module to run: ``forward``, or ``predict`` if labels are missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def choose_view(module: nn.Module, inputs: Sequence[str], inference_inputs: Sequ
     Args:
         module: The module.
         inputs: The key ``inputs``.
-        inference_inputs: The key of that name: what ``forward`` can do with, where there is no ``predict``.
+        inference_inputs: The key ``inference_inputs``: what ``forward`` needs at least, if there is no ``predict``.
 
     Raises:
         ConfigError: If neither takes them; says what they take.
@@ -48,7 +48,7 @@ def choose_view(module: nn.Module, inputs: Sequence[str], inference_inputs: Sequ
 def label_free_view(
     module: nn.Module, inputs: Sequence[str], inference_inputs: Sequence[str] | None
 ) -> tuple[str, list[str]] | None:
-    """The method that can do without labels, and what it takes of the inputs; ``None`` where there is none."""
+    """The method that needs no labels, and which inputs it takes; ``None`` if there is none."""
     accepted = _inputs_of(module, PREDICT, ())
     if inference_inputs is not None:
         return (FORWARD if accepted is None else PREDICT), list(inference_inputs)
@@ -59,10 +59,10 @@ def label_free_view(
 
 
 def require_outputs(view: str, outputs: Any) -> Mapping[str, Any]:
-    """What a module returned, if it is a mapping.
+    """Return the outputs of a module, which must be a mapping.
 
     Raises:
-        BatchError: If it is not.
+        BatchError: If they are not.
     """
     if not isinstance(outputs, Mapping):
         kind = type(outputs).__name__
@@ -71,7 +71,7 @@ def require_outputs(view: str, outputs: Any) -> Mapping[str, Any]:
 
 
 def loss_among(outputs: Mapping[str, Any]) -> Any:
-    """The output to learn from.
+    """The output to train on.
 
     Raises:
         MissingVariableError: If there is none.
@@ -87,7 +87,7 @@ def _fits(accepted: dict[str, bool], inputs: Sequence[str]) -> bool:
 
 
 def _inputs_of(module: nn.Module, method: str, given: Sequence[str]) -> dict[str, bool] | None:
-    """Names of what a method takes → whether it needs it; ``None`` if there is no such method."""
+    """Argument of a method → whether it is required; ``None`` if there is no such method."""
     names_of: Callable[[str], list[str] | None] | None = getattr(module, "inputs_of", None)
     if names_of is not None:
         names = names_of(method)

@@ -1,4 +1,4 @@
-"""Tensors on their ways: from batches to a device and back, into state trees, out of generators.
+"""Tensors: from batches to a device and back, in state trees, from random generators.
 
 Nothing here knows of programs, optimizers or configurations.
 """

@@ -1,7 +1,6 @@
-"""Tensors as what a state tree can hold, and back, to the bit.
+"""Convert tensors to what a state tree can hold and back, to the bit.
 
-NumPy lacks some of PyTorch's dtypes; a tensor of one of these is kept as its bits:
-``{"dtype": "bfloat16", "bits": …}``. A sparse tensor is kept as its parts:
+Tensors of a dtype that NumPy lacks are stored as bits: ``{"dtype": "bfloat16", "bits": …}``; sparse ones as parts:
 ``{"sparse": shape, "indices": …, "values": …, "coalesced": …}``.
 """
 
@@ -19,7 +18,7 @@ __all__ = ["WITHOUT_NUMPY", "dtype_name", "to_plain", "to_tensor"]
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """``float32``: the name without the package."""
+    """The name without the package: ``float32``."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -28,15 +27,15 @@ WITHOUT_NUMPY = {torch.bfloat16: torch.uint16} | {
     for name in ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
     if hasattr(torch, name)
 }
-"""Dtype that NumPy lacks → the one that its bits are kept as."""
+"""Dtype that NumPy lacks → dtype in which its bits are stored."""
 _BY_NAME = {dtype_name(dtype): dtype for dtype in WITHOUT_NUMPY}
 
 
 def to_plain(tensor: torch.Tensor) -> Any:
-    """A copy of a tensor's values for a state tree; later changes of the tensor do not reach it.
+    """Copy a tensor's values for a state tree; later changes of the tensor do not affect the copy.
 
     Raises:
-        StateError: If its layout is one that cannot be kept.
+        StateError: If its layout cannot be stored.
     """
     host = tensor.detach().to("cpu", copy=True)
     if host.layout is torch.sparse_coo:
@@ -54,10 +53,10 @@ def to_plain(tensor: torch.Tensor) -> Any:
 
 
 def to_tensor(value: Any) -> torch.Tensor:
-    """The tensor, on the host, that :func:`to_plain` was given.
+    """Convert what :func:`to_plain` returned back to a tensor on the host.
 
     Raises:
-        StateError: If it is none.
+        StateError: If it is something else.
     """
     if isinstance(value, Mapping) and value.keys() == {"dtype", "bits"} and value["dtype"] in _BY_NAME:
         return torch.from_numpy(np.array(value["bits"])).view(_BY_NAME[value["dtype"]])

@@ -1,4 +1,4 @@
-"""Where and how exactly a model computes: device, precision, determinism."""
+"""Device, precision and determinism of a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def choose_device(name: Any) -> torch.device:
     """The device of the key ``device``: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
 
     Raises:
-        ConfigError: If there is no such device, here or at all.
+        ConfigError: If there is no such device, on this machine or at all.
     """
     kind, _, number = str(name).partition(":")
     if kind not in _KINDS or (number and not (kind == "cuda" and number.isdecimal())):
@@ -44,14 +44,14 @@ def choose_device(name: Any) -> torch.device:
 
 
 def compute_deterministically() -> None:
-    """Let the whole process use only algorithms that give the same bits every time; others then raise an error."""
+    """Restrict the process to algorithms that always give the same bits; others raise an error."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
 
 
 class Precision:
-    """With how many bits a model computes.
+    """Numeric precision of a model.
 
     Args:
         name: ``fp32``, ``tf32`` (matrix products of 32-bit numbers rounded to 19 bits, on CUDA), ``bf16`` or ``fp16``
@@ -59,7 +59,7 @@ class Precision:
         device: Device of the model.
 
     Raises:
-        ConfigError: If it is another name.
+        ConfigError: If the name is unknown.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
@@ -74,9 +74,9 @@ class Precision:
 
     @contextmanager
     def forward(self) -> Iterator[None]:
-        """Around a forward pass."""
-        # The fast path of attention, taken in evaluation only, rounds differently and drops what is padded; neither a
-        # program nor training has it.
+        """The context of a forward pass."""
+        # Attention's fast path, taken in evaluation only, rounds differently and drops padding; neither programs nor
+        # training have it.
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         try:
@@ -86,5 +86,5 @@ class Precision:
             torch.backends.mha.set_fastpath_enabled(fast)
 
     def scaler(self) -> torch.amp.GradScaler | None:
-        """What scales losses, for ``fp16``; a new one every time."""
+        """A new loss scaler for ``fp16``; ``None`` otherwise."""
         return torch.amp.GradScaler(self._kind) if self.name == "fp16" else None

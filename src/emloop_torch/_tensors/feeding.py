@@ -1,4 +1,4 @@
-"""What goes into a module and what comes out: from batches to tensors on a device, and back.
+"""Feed batches to a module as tensors on its device, and return its outputs as arrays.
 
 ``B`` is the number of examples in a batch.
 """
@@ -28,13 +28,13 @@ _NUMERIC = "biufc"
 
 
 class Feed:
-    """The way of batches into a module, and of its outputs back.
+    """Moves batches to a module, and its outputs back.
 
     Args:
-        names: The sources that the module takes.
-        device: Where it is.
-        floating: What 64-bit floats become.
-        held: Addresses of memory that a later step changes; outputs that lie there are copied.
+        names: Sources that the module takes.
+        device: Device of the module.
+        floating: Dtype that 64-bit floats are converted to.
+        held: Addresses of memory that later steps change; outputs that lie there are copied.
     """
 
     def __init__(self, names: Sequence[str], device: torch.device, floating: torch.dtype, held: frozenset[int]) -> None:
@@ -46,23 +46,23 @@ class Feed:
         self._left_alone: dict[bool, bool] = {}
 
     def prefetch(self, batch: Batch) -> Upload | None:
-        """Make a batch ready for the device, in the thread that reads ahead; on the CPU there is nothing to do."""
+        """Pin a batch for the device, in the thread that reads ahead; on the CPU there is nothing to do."""
         if self._transfers is None:
             return None
         try:
             return self._transfers.pin(batch, _host_tensors(batch, self._names, self._floating))
         except (BatchError, KeyError, TypeError):
-            return None  # what is wrong with it is said when it is run, if it ever is
+            return None  # reported when the batch is run, if it ever is
 
     def inputs(self, batch: Batch, stream: StreamWrapper | None, *, train: bool) -> dict[str, torch.Tensor]:
-        """A batch as tensors on the device; see :func:`tensors_of`.
+        """Convert a batch to tensors on the device; see :func:`tensors_of`.
 
-        On the host, they are the batch's own memory once :meth:`examine` has found that nobody writes to it.
+        On the host they share the batch's memory once :meth:`examine` has found that the module does not write to it.
 
         Args:
             batch: The batch.
-            stream: Where it comes from, and where what was prefetched of it is found.
-            train: What it is for.
+            stream: Source of the batch, which holds what was prefetched.
+            train: Whether the batch is for training.
         """
         if self._transfers is not None and stream is not None:
             upload = stream.prefetched
@@ -74,12 +74,12 @@ class Feed:
         return tensors
 
     def examine(self, inputs: Mapping[str, torch.Tensor], *, train: bool) -> None:
-        """Find out, the first time, whether a module changes its inputs in place: a batch belongs to others, too."""
+        """Find out, once, whether the module changes its inputs in place; hooks see the batch afterwards."""
         if train not in self._left_alone:
             self._left_alone[train] = not any(tensor._version for tensor in inputs.values())
 
     def send_next(self, stream: StreamWrapper | None) -> None:
-        """Start moving the next batch to the device, if it is there already, while this one is computed."""
+        """Start moving the next batch to the device, if it has been read, while this one is computed."""
         if self._transfers is not None and stream is not None:
             upload = stream.upcoming
             if isinstance(upload, Upload):
@@ -92,17 +92,17 @@ class Feed:
         examples: int,
         waiting: AbstractContextManager[Any] | None,
     ) -> dict[str, Any]:
-        """The named outputs as arrays on the host, or on their way there.
+        """Return the named outputs as arrays on the host, or on their way there.
 
         Args:
-            outputs: What a module returned.
-            names: Which of them.
+            outputs: Outputs of the module.
+            names: Names of those to return.
             examples: ``B``.
-            waiting: Entered around the wait for one that is on its way.
+            waiting: Entered around the wait for an array on its way.
 
         Raises:
-            MissingVariableError: If an output is not there.
-            BatchError: If an output is no tensor, or its first axis is not ``B``.
+            MissingVariableError: If an output is missing.
+            BatchError: If an output is not a dense tensor, or its first axis is not ``B``.
         """
         return {name: self._output(_checked(outputs, name, examples), waiting) for name in names}
 
@@ -122,16 +122,16 @@ class Feed:
 def tensors_of(
     batch: Batch, names: Iterable[str], device: torch.device, floating: torch.dtype
 ) -> dict[str, torch.Tensor]:
-    """The named sources of a batch as tensors on a device; doubles become what the parameters are.
+    """Convert the named sources of a batch to tensors on a device.
 
     Args:
         batch: ``B`` examples for every name: arrays, nested lists, or tensors.
-        names: Which of them.
-        device: Where to.
-        floating: What 64-bit floats become.
+        names: Names of the sources.
+        device: Device of the tensors.
+        floating: Dtype that 64-bit floats are converted to.
 
     Raises:
-        BatchError: If examples differ in shape or are no numbers.
+        BatchError: If examples differ in shape or are not numbers.
     """
     tensors = _host_tensors(batch, names, floating)
     if device.type == "cpu":

@@ -1,10 +1,10 @@
-"""The random numbers of a model, apart from everybody else's: a sequence for training and another for evaluation.
+"""A model's own random numbers: one sequence for training, another for evaluation.
 
-PyTorch's dropout and the like draw from global generators. While a model works, these stand where the model's own
-sequence stands, and afterwards where they stood before. So neither an extra evaluation nor a hook that draws changes
-what a training draws, and what a state holds is all there is.
+PyTorch's dropout and the like draw from global generators. While a model runs, these are set to the model's own
+sequence, and afterwards back to where they were. So neither an extra evaluation nor a hook that draws changes what
+training draws, and the state is complete.
 
-Everybody else's are the global generators themselves, which the core seeds, commits and restores.
+Everything else draws from the global generators, which the core seeds, commits and restores.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class GlobalGenerators:
     """PyTorch's global generators, of the host and of every device in use."""
 
     def seed(self, seed: int) -> None:
-        """Begin anew."""
+        """Start all generators from a seed."""
         torch.manual_seed(seed)
 
     def state_dict(self) -> StateTree:
-        """Kind of device → states of its generators, ``uint8``, by the number of the device."""
+        """Kind of device → state of each device's generator, ``uint8``."""
         states = {"cpu": [torch.get_rng_state()]}
         if torch.cuda.is_initialized():
             states["cuda"] = torch.cuda.get_rng_state_all()
@@ -47,7 +47,7 @@ class GlobalGenerators:
         return {kind: list(map(to_plain, of_kind)) for kind, of_kind in states.items()}
 
     def load_state_dict(self, state: StateTree) -> None:
-        """Go on from what :meth:`state_dict` returned, as far as there are such devices here."""
+        """Restore what :meth:`state_dict` returned, for the devices of this machine."""
         torch.set_rng_state(to_tensor(state["cpu"][0]))
         for number, of_device in enumerate(state.get("cuda", ())[: torch.cuda.device_count()]):
             torch.cuda.set_rng_state(to_tensor(of_device), number)
@@ -56,11 +56,11 @@ class GlobalGenerators:
 
 
 class Generators:
-    """Where the sequences of one model stand.
+    """Positions of a model's sequences.
 
     Args:
-        seed: Where they begin; ``None`` draws from PyTorch's global generator.
-        device: Device of the model, which has a generator of its own beside that of the host.
+        seed: Start of both; ``None`` draws it from PyTorch's global generator.
+        device: Device of the model, which has a generator beside the host's.
     """
 
     def __init__(self, seed: int | None, device: torch.device) -> None:
@@ -72,7 +72,7 @@ class Generators:
 
     @contextmanager
     def use(self, purpose: Purpose) -> Iterator[None]:
-        """Let everything inside draw from one of the sequences."""
+        """Draw from one of the sequences inside the block."""
         outer = self._read()
         self._write(self._states[purpose])
         try:
@@ -89,10 +89,10 @@ class Generators:
         }
 
     def load_state_dict(self, state: StateTree) -> None:
-        """Go on from what :meth:`state_dict` returned, as far as it was for the same kind of device.
+        """Restore what :meth:`state_dict` returned, as far as the kind of device is the same.
 
         Raises:
-            StateError: If it is no such state.
+            StateError: If it is something else.
         """
         for purpose, own in self._states.items():
             try:

@@ -1,4 +1,4 @@
-"""A module's parameters and buffers by name: what they hold, which are one and the same, which a pattern means."""
+"""A module's parameters and buffers by name: their values, which are tied, which match a pattern."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _EXTRA = "extra"
 
 
 def copy_of(module: nn.Module) -> nn.Module:
-    """A deep copy; what a module has computed and kept, as hooks of old do, is copied without its history."""
+    """A deep copy; computed tensors that a module keeps, as old-style hooks do, are copied without their graph."""
     kept = [tensor for part in module.modules() for value in vars(part).values() for tensor in _tensors_in(value)]
     memo = {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}
     return copy.deepcopy(module, memo)
 
 
 def values_of(module: nn.Module) -> dict[str, Any]:
-    """All that a module holds, as a part of a state tree; what is held under several names, under the first."""
+    """All values of a module as part of a state tree; tied ones under their first name."""
     values: dict[str, Any] = {
         kind: {name: to_plain(tensor) for name, tensor in tensors.items()} for kind, tensors in _tensors(module).items()
     }
@@ -47,15 +47,15 @@ def values_of(module: nn.Module) -> dict[str, Any]:
 
 
 def load_values(module: nn.Module, values: StateTree, remade: Collection[str] = ()) -> None:
-    """Give a module what :func:`values_of` took from an equal one.
+    """Load what :func:`values_of` took from an equal module.
 
     Args:
         module: The module.
         values: The values.
-        remade: Names of buffers to replace, or to do without, instead of comparing them.
+        remade: Names of buffers to replace or remove instead of comparing them.
 
     Raises:
-        StateError: If names, shapes or dtypes differ; says which. The module is then as it was.
+        StateError: If names, shapes or dtypes differ; says which. The module is unchanged then.
     """
     tensors = _tensors(module)
     fitting = {kind: {name: own for name, own in tensors[kind].items() if name not in remade} for kind in tensors}
@@ -68,7 +68,7 @@ def load_values(module: nn.Module, values: StateTree, remade: Collection[str] = 
     with torch.no_grad():
         for own, new in pairs:
             if own.layout is torch.strided and 0 in own.stride():
-                own.data = new.to(own.device)  # expanded: several numbers are one in memory
+                own.data = new.to(own.device)  # expanded: several elements share memory
             else:
                 own.copy_(new)
     for name in remade:
@@ -81,7 +81,7 @@ def load_values(module: nn.Module, values: StateTree, remade: Collection[str] = 
 
 
 def tied_names(module: nn.Module) -> list[list[str]]:
-    """Groups of names of one parameter or buffer, each in the order of the module; only those of several names."""
+    """Groups of names that mean one parameter or buffer, in the order of the module."""
     groups: dict[int, list[str]] = {}
     for name, tensor in _every(module):
         groups.setdefault(id(tensor), []).append(name)
@@ -89,9 +89,9 @@ def tied_names(module: nn.Module) -> list[list[str]]:
 
 
 def why_learning_differs(module: nn.Module) -> str | None:
-    """What no graph shows of how parameters learn, and their names do not tell; ``None`` if there is nothing.
+    """Why parameters learn differently without the source; ``None`` if they do not.
 
-    Tensors that are the same are kept the same. Tensors that only lie in the same memory, such as
+    Hooks are in no graph. Tied tensors stay tied, but tensors that only share memory, such as
     ``nn.Parameter(other.weight)``, would no longer change together.
     """
     for name, parameter in module.named_parameters():
@@ -108,10 +108,10 @@ def why_learning_differs(module: nn.Module) -> str | None:
 
 
 def matching(argument: str, pattern: Any, names: Iterable[str]) -> list[str]:
-    """The parameters that a regular expression means: those whose whole name it matches.
+    """Names that a regular expression matches as a whole.
 
     Raises:
-        ConfigError: If it is none, or matches nothing.
+        ConfigError: If it is not a regular expression, or matches nothing.
     """
     known = list(names)
     try:
@@ -130,10 +130,10 @@ def freeze(module: nn.Module, patterns: Iterable[str]) -> list[str]:
     """Exclude the matching parameters from training.
 
     Returns:
-        Names of those that would be trained otherwise.
+        Names of those that would otherwise be trained.
 
     Raises:
-        ConfigError: If a pattern matches nothing, or nothing would be left to train.
+        ConfigError: If a pattern matches nothing, or nothing is left to train.
     """
     parameters = dict(module.named_parameters())
     names = [name for pattern in patterns for name in matching("frozen", pattern, parameters)]
@@ -146,7 +146,7 @@ def freeze(module: nn.Module, patterns: Iterable[str]) -> list[str]:
 
 
 def storages(module: nn.Module) -> frozenset[int]:
-    """Addresses of the memory that parameters and buffers lie in."""
+    """Addresses of the memory of parameters and buffers."""
     return frozenset(tensor.untyped_storage().data_ptr() for tensor in _strided(module).values())
 
 
@@ -159,13 +159,13 @@ def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
 
 
 def _strided(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Those of the parameters and buffers that lie in memory as they are, each under its first name."""
+    """Dense parameters and buffers, each under its first name."""
     named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return {name: tensor for name, tensor in named.items() if tensor.layout is torch.strided}
 
 
 def _extent(name: str, tensor: torch.Tensor) -> tuple[int, int, str]:
-    """Where a tensor begins in memory, where it ends, and its name."""
+    """Start and end of a tensor in memory, and its name."""
     last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
     start = tensor.data_ptr()
     return start, start + (last + 1) * tensor.element_size(), name

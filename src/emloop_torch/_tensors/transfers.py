@@ -1,8 +1,8 @@
-"""Copies between the host and a CUDA device that neither of them waits for.
+"""Asynchronous copies between the host and a CUDA device.
 
-What goes up is pinned by the thread that reads ahead, and copied on a stream of its own while the device computes the
-batch before. What comes down is copied on another, after what computes it and beside what comes next. The device's
-own stream waits, on the device, for what it needs; the host waits only where somebody asks for values.
+Inputs are pinned by the thread that reads ahead and copied on their own stream while the device computes the previous
+batch. Outputs are copied on another stream, after their computation and alongside the next. The compute stream waits on
+the device for what it needs; the host waits only when somebody asks for values.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ __all__ = ["Arrival", "LazyArray", "Transfers", "Upload"]
 
 
 class Arrival(Protocol):
-    """When a copy will have been made; a ``torch.cuda.Event`` is one."""
+    """Completion of a copy, such as a ``torch.cuda.Event``."""
 
     def query(self) -> bool:
-        """Whether it has been made."""
+        """Whether the copy is complete."""
 
     def synchronize(self) -> None:
-        """Wait for it."""
+        """Wait for the copy."""
 
 
 class LazyArray:
-    """An output on its way from the device: its shape is known at once, its values are waited for when asked for.
+    """An output on its way from the device: the shape is known, access to the values waits for them.
 
-    Anything that takes an array takes it; ``numpy.asarray`` gives the values.
+    It can be used like an array; ``numpy.asarray`` returns the values.
 
     Args:
-        host: The memory that the values arrive in.
-        arrival: When they will have arrived; ``None`` if they have.
-        waiting: Entered around the wait, which frees the interpreter lock.
+        host: Memory in which the values arrive.
+        arrival: Their arrival; ``None`` if they are there.
+        waiting: Entered around the wait, which releases the interpreter lock.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class LazyArray:
         return self._values.dtype
 
     def is_ready(self) -> bool:
-        """Whether nobody has to wait for the values; hooks that can leave them for later ask."""
+        """Whether the values can be had without waiting; hooks that can defer their work ask."""
         return self._arrival is None or self._arrival.query()
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
@@ -84,11 +84,11 @@ class LazyArray:
 
 
 class Upload:
-    """The inputs of a batch: pinned, later on their way to a device, at last there.
+    """The inputs of a batch on their way to a device: pinned, sent, arrived.
 
     Args:
-        transfers: Whose streams to use.
-        batch: The batch, for telling whether this is its upload.
+        transfers: The streams to use.
+        batch: The batch, to recognise its upload.
         pinned: Input name → pinned tensor.
     """
 
@@ -99,29 +99,29 @@ class Upload:
         self._moved: dict[str, torch.Tensor] | None = None
 
     def is_of(self, batch: object) -> bool:
-        """Whether this is the upload of that very batch."""
+        """Whether this is the upload of this very batch."""
         return self._batch is batch
 
     @property
     def started(self) -> bool:
-        """Whether the inputs are on their way, or there."""
+        """Whether the inputs are on their way or have arrived."""
         return self._moved is not None
 
     def start(self) -> dict[str, torch.Tensor]:
-        """Send the inputs on their way, unless they are; returns at once."""
+        """Send the inputs unless they are on their way; returns at once."""
         if self._moved is None:
             self._moved = self._transfers.send(self._pinned)
         return self._moved
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The inputs on the device; what is computed with them from here on waits, there, until they have arrived."""
+        """The inputs on the device, whose later computations wait for their arrival."""
         moved = self.start()
         self._transfers.await_sent(moved)
         return moved
 
 
 class Transfers:
-    """The two streams of copies of one device.
+    """The two copy streams of a device.
 
     Args:
         device: A CUDA device.
@@ -133,7 +133,7 @@ class Transfers:
         self._down = torch.cuda.Stream(device)
 
     def pin(self, batch: object, tensors: Mapping[str, torch.Tensor]) -> Upload:
-        """Make inputs on the host ready to be copied; may be called by any thread."""
+        """Pin inputs on the host; may be called from any thread."""
         pinned = {name: tensor if tensor.is_cuda else tensor.pin_memory() for name, tensor in tensors.items()}
         return Upload(self, batch, pinned)
 
@@ -143,18 +143,18 @@ class Transfers:
             return {name: tensor.to(self._device, non_blocking=True) for name, tensor in pinned.items()}
 
     def await_sent(self, moved: Mapping[str, torch.Tensor]) -> None:
-        """Let the device wait for all that was sent so far before it goes on."""
+        """Let the device wait for everything sent so far."""
         current = torch.cuda.current_stream(self._device)
         current.wait_stream(self._up)
         for tensor in moved.values():
-            # They were allocated for another stream, which must not use their memory again too early.
+            # Allocated on another stream, which must not reuse their memory too early.
             tensor.record_stream(current)
 
     def receive(self, tensor: torch.Tensor, waiting: AbstractContextManager[Any] | None) -> LazyArray:
         """Start copying an output to the host.
 
         Args:
-            tensor: The output; nothing changes it in place any more.
+            tensor: The output; nothing changes it in place from here on.
             waiting: Entered around the wait for it.
         """
         host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
