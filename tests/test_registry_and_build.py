@@ -13,10 +13,10 @@ import pytest
 from emloop import AbstractHook, AbstractModel
 from emloop._build import build_hooks, build_model, check, fallback_name
 from emloop._config import load_config
-from emloop._config.fitting import describe, fits
-from emloop._config.kinds import DATASET, HOOK, MODEL
-from emloop._config.live import hint_of
 from emloop._registry import find_class
+from emloop._settings.fitting import describe, value_problems
+from emloop._settings.kinds import DATASET, HOOK, MODEL
+from emloop._settings.live import hint_of
 from emloop.errors import ConfigError, UnknownClassError
 from emloop.hooks import SaveBest, StopAfter
 from emloop.main_loop import MainLoop
@@ -63,6 +63,10 @@ MODULE = """
     def function():
         pass
 """
+
+
+def _fits(value, hint):
+    return not any(value_problems(value, hint, None))
 
 
 @pytest.fixture
@@ -179,7 +183,7 @@ def test_all_mistakes_come_at_once_each_with_its_place(configure, tmp_path):
     assert [
         f"{path}:3:3: dataset: unknown argument 'szie'",
         f"{path}:6:9: model.rate: expected number, got 'fast'",
-        "argument 1: model.hiden=4: model: unknown argument 'hiden'",
+        "argument 1: model: unknown argument 'hiden'",
         f"{path}:8:17: hooks[0].StopAfter: unknown argument 'epoch'",
         f"{path}:9:5: hooks[1].SaveBst: unknown hook 'SaveBst'",
         f"{path}:11:3: main_loop: unknown argument 'epochs_cont'",
@@ -394,8 +398,8 @@ class Colour(enum.Enum):
 )
 def test_values_are_held_against_type_hints(hint, good, bad, words):
     """What a hint says about YAML values is checked, anything else accepted."""
-    assert all(fits(value, hint_of(hint)) for value in good)
-    assert not any(fits(value, hint_of(hint)) for value in bad)
+    assert all(_fits(value, hint_of(hint)) for value in good)
+    assert not any(_fits(value, hint_of(hint)) for value in bad)
     assert words == describe(hint_of(hint))
 
 

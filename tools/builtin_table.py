@@ -23,7 +23,13 @@ from emloop.main_loop import MainLoop
 ROOMS = (emloop, datasets, hooks, models)
 """Packages that resolve their names lazily, so that their source alone does not tell where these come from."""
 
-VOCABULARY = ("emloop.types", "emloop.constants", "emloop.main_loop.checks")
+VOCABULARY = (
+    "emloop.types",
+    "emloop.constants",
+    "emloop.declare",
+    "emloop.main_loop.checks",
+    "emloop.main_loop.commit_policy",
+)
 
 
 def table() -> dict[str, Any]:
@@ -82,10 +88,15 @@ def to_be_overridden() -> set[str]:
 
 
 def vocabulary(summary: ModuleSummary) -> ModuleSummary:
-    """The public names of a module that stand for constants and types."""
+    """The public names of a module that stand for constants and types, and what data classes have."""
     kept = summarise(b"")
+    for name, cls in summary["classes"].items():
+        if not name.startswith("_"):
+            kept["classes"][name] = {"bases": cls["bases"], "methods": {}}
+            if "decorators" in cls:
+                kept["classes"][name] |= {"decorators": cls["decorators"], "fields": cls.get("fields", [])}
     kept["values"] = {name: value for name, value in summary["values"].items() if not name.startswith("_")}
-    used = set(names_in(list(kept["values"].values())))
+    used = set(names_in([*kept["values"].values(), *kept["classes"].values()]))
     kept["imports"] = {name: entry for name, entry in summary["imports"].items() if name in used}
     return kept
 

@@ -13,13 +13,14 @@ from contextlib import suppress
 from typing import Any
 
 from emloop import saved_models
-from emloop._config.arguments import Placer, problems
-from emloop._config.entries import Entry, dataset_entry, hook_entries, main_loop_entry, model_entry, placer, policy
-from emloop._config.kinds import DATASET, MAIN_LOOP, MODEL, Kind
-from emloop._config.live import accepted_by
+from emloop._config.entries import Entry, dataset_entry, hook_entries, main_loop_entry, model_entry, placed, policy
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel, Restorable
-from emloop._registry import find_class, full_name, import_backends_in_use
-from emloop._source.hints import Accepted
+from emloop._registry import LiveResolver, find_class, full_name, import_backends_in_use
+from emloop._settings.fitting import argument_problems
+from emloop._settings.hints import Accepted, Kind
+from emloop._settings.kinds import DATASET, MODEL
+from emloop._settings.live import accepted_by
+from emloop._support.problems import reserved
 from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError, Problem, SavedModelError, UnknownClassError
 
@@ -48,7 +49,7 @@ def check(config: Mapping[str, Any], main_loop: type, *, restoring: bool = False
             cls = find_class(entry.name, entry.kind)
         except UnknownClassError as error:
             if not (restoring and entry.kind is MODEL):
-                found += _placed(error, config, entry)
+                found += _misnamed(error, config, entry)
             else:
                 _import_fallback(config)
             continue
@@ -123,7 +124,7 @@ def build_hooks(
     hooks: list[AbstractHook] = []
     errors: list[ConfigError] = []
     for entry in hook_entries(config):
-        if entry.name == entry.path[-1] and not entry.arguments and entry.given_name is None:
+        if isinstance(config["hooks"][entry.keys[1]], Mapping) and not entry.arguments and entry.given_name is None:
             logger.warning("\t\t Empty config of `%s` hook", entry.name)
         try:
             hook: AbstractHook = _construct(_find(entry, config), injected, entry, config)
@@ -159,14 +160,16 @@ def _find(entry: Entry, config: Mapping[str, Any]) -> type[Any]:
     try:
         return find_class(entry.name, entry.kind)
     except UnknownClassError as error:
-        raise UnknownClassError(_placed(error, config, entry)) from error.__cause__
+        raise UnknownClassError(_misnamed(error, config, entry)) from error.__cause__
 
 
 def _construct(cls: type[Any], injected: Mapping[str, Any], entry: Entry, config: Mapping[str, Any]) -> Any:
     accepted = accepted_by(cls)
     arguments = {name: value for name, value in injected.items() if accepted.takes(name)}
     if injected.get("restore_from") is not None and "restore_from" not in arguments:
-        raise ConfigError(Problem(f"{cls.__name__} cannot restore: its constructor takes no restore_from", entry.label))
+        raise ConfigError(
+            Problem(f"{cls.__name__} cannot restore: its constructor takes no restore_from", keys=entry.keys)
+        )
     arguments |= _known(cls, entry, config)
     return _call(lambda: cls(**arguments), entry, config)
 
@@ -190,28 +193,15 @@ def _known(cls: type, entry: Entry, config: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _mistakes(cls: type, entry: Entry, config: Mapping[str, Any], *, strict: bool) -> list[Problem]:
-    accepted = _accepted(cls, entry.kind)
+    kind = entry.kind
+    accepted = _accepted(cls, kind).without(kind.injected)
+    if cls.__name__ == "MainLoop":
+        accepted = accepted._replace(name="main_loop")
     if not strict:
         accepted = accepted._replace(open=True)
-    place = placer(config, entry)
-    reserved = [
-        Problem(
-            f"{name!r} is reserved; emloop itself gives it to the {entry.kind.word}",
-            f"{entry.label}.{name}",
-            place((name,), False),
-            ("remove it",),
-        )
-        for name in entry.kind.injected
-        if name in entry.arguments
-    ]
-    return reserved + problems(
-        "main_loop" if entry.kind is MAIN_LOOP else cls.__name__,
-        accepted,
-        {name: value for name, value in entry.arguments.items() if name not in entry.kind.injected},
-        injected=entry.kind.injected,
-        path=entry.label,
-        place=place,
-    )
+    found = [reserved(name, kind.word, entry.keys) for name in kind.injected if name in entry.arguments]
+    found += argument_problems(accepted, entry.given, LiveResolver(), entry.keys)
+    return [placed(config, problem) for problem in found]
 
 
 def _accepted(cls: type, kind: Kind) -> Accepted:
@@ -227,7 +217,9 @@ def _call(build: Callable[[], Any], entry: Entry, config: Mapping[str, Any]) -> 
     try:
         return build()
     except ConfigError as error:
-        raise type(error)(_placed(error, config, entry)) from error.__cause__
+        raise type(error)(
+            [placed(config, problem.under(*entry.keys)) for problem in error.problems]
+        ) from error.__cause__
 
 
 def _fallback(
@@ -267,18 +259,5 @@ def _for_export(entry: Entry, runtime: str) -> Entry:
     return entry._replace(arguments={name: entry.arguments[name] for name in _NAMES if name in entry.arguments})
 
 
-def _placed(error: ConfigError, config: Mapping[str, Any], entry: Entry) -> Sequence[Problem]:
-    """An error's problems, with the place of the argument that each is about."""
-    find = placer(config, entry)
-    return [_place_one(problem, entry, find) for problem in error.problems]
-
-
-def _place_one(problem: Problem, entry: Entry, find: Placer) -> Problem:
-    if problem.place is not None:
-        return problem
-    argument = next((name for name in entry.arguments if problem.message.startswith(f"{name}:")), None)
-    if argument is not None:
-        message = problem.message.removeprefix(f"{argument}:").strip()
-        return problem._replace(message=message, path=f"{entry.label}.{argument}", place=find((argument,), True))
-    unknown = next((name for name in entry.arguments if problem.message == f"unknown argument {name!r}"), None)
-    return problem._replace(path=entry.label, place=find((unknown,) if unknown else (), False))
+def _misnamed(error: ConfigError, config: Mapping[str, Any], entry: Entry) -> Sequence[Problem]:
+    return [placed(config, entry.misnamed(problem)) for problem in error.problems]

@@ -12,12 +12,21 @@ import logging
 import sys
 from typing import Any
 
-from emloop._config.kinds import Kind
-from emloop._config.plugins import distribution, offered_twice, registered
-from emloop._config.unknown import lacks_methods, no_attribute, no_class, no_module, no_short_name
-from emloop.errors import UnknownClassError
+from emloop._settings.hints import Accepted, Kind
+from emloop._settings.live import accepted_by
+from emloop._settings.plugins import distribution, offered_twice, registered
+from emloop._support.problems import (
+    broken_module,
+    lacks_methods,
+    no_attribute,
+    no_class,
+    no_module,
+    no_short_name,
+    wrong_family,
+)
+from emloop.errors import Problem, UnknownClassError
 
-__all__ = ["find_class", "full_name", "import_backends_in_use"]
+__all__ = ["LiveResolver", "find_class", "full_name", "import_backends_in_use"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +48,21 @@ def find_class(name: str, kind: Kind) -> type[Any]:
         raise UnknownClassError(no_class(name, type(found).__name__))
     missing = [method for method in kind.methods if not hasattr(found, method)]
     if missing:
-        raise UnknownClassError(lacks_methods(name, kind, missing))
+        raise UnknownClassError(lacks_methods(name, kind.word, missing))
+    if kind.base and not issubclass(found, _by_path(kind.base)):  # type: ignore[arg-type]
+        raise UnknownClassError(wrong_family(name, kind.base))
     return found
+
+
+class LiveResolver:
+    """Looks up what classes accept, by importing them."""
+
+    def accepted(self, name: str, kind: Kind) -> Accepted | Problem | None:
+        """What a class accepts, or what is wrong with its name."""
+        try:
+            return accepted_by(find_class(name, kind))
+        except UnknownClassError as error:
+            return error.problems[0]
 
 
 def full_name(cls: type) -> str:
@@ -77,7 +99,7 @@ def _by_path(name: str) -> object:
         except ModuleNotFoundError as error:
             gone = error.name or module_name
             if not (module_name == gone or module_name.startswith(f"{gone}.")):
-                raise UnknownClassError(f"importing {module_name} failed: {error}") from error
+                raise UnknownClassError(broken_module(module_name, str(error))) from error
             if gone != module_name or "." not in module_name:
                 raise UnknownClassError(no_module(name, gone)) from error
             # The path may go on inside a class: package.module.Outer.Inner.
@@ -87,7 +109,7 @@ def _by_path(name: str) -> object:
             if parent not in sys.modules and not _importable(parent):
                 raise UnknownClassError(no_module(name, missing)) from error
         except ImportError as error:
-            raise UnknownClassError(f"importing {module_name} failed: {error}") from error
+            raise UnknownClassError(broken_module(module_name, str(error))) from error
     path = module_name
     for attribute in trail:
         try:
@@ -109,7 +131,16 @@ def _importable(module_name: str) -> bool:
 
 
 def _by_short_name(name: str, kind: Kind) -> object:
+    if not kind.package:
+        raise UnknownClassError(no_short_name(name, kind.word, ()))
     room = importlib.import_module(kind.package)
+    if not kind.is_ours:
+        base = _by_path(kind.base)
+        classes = {key: cls for key, cls in vars(room).items() if isinstance(cls, type) and cls is not base}
+        known = {key for key, cls in classes.items() if issubclass(cls, base) and not key.startswith("_")}  # type: ignore[arg-type]
+        if name not in known:
+            raise UnknownClassError(no_short_name(name, kind.word, known, kind.package))
+        return classes[name]
     if name in room.__all__:
         return getattr(room, name)
     points = registered(kind.package)
@@ -120,11 +151,18 @@ def _by_short_name(name: str, kind: Kind) -> object:
         try:
             return offered[0].load()
         except Exception as error:
-            raise UnknownClassError(
-                f"{kind.word} {name!r} of the plugin {distribution(offered[0])} cannot be loaded: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-    raise UnknownClassError(no_short_name(name, kind, [*room.__all__, *(point.name for point in points)]))
+            reason = f"{type(error).__name__}: {error}"
+            message = f"{kind.word} {name!r} of the plugin {distribution(offered[0])} cannot be loaded: {reason}"
+            raise UnknownClassError(Problem(message, kind="unknown-class")) from error
+    known = {name for name in room.__all__ if _is_meant(getattr(room, name), kind)} | {point.name for point in points}
+    raise UnknownClassError(no_short_name(name, kind.word, known))
+
+
+def _is_meant(found: object, kind: Kind) -> bool:
+    """Whether a configuration could name a built-in class: one of the kind that leaves nothing to subclasses."""
+    if not isinstance(found, type) or inspect.isabstract(found) or found.__name__.startswith("Abstract"):
+        return False
+    return all(hasattr(found, name) for name in kind.methods) and any(name.endswith(kind.ending) for name in dir(found))
 
 
 def _is_defined_in(found: object, name: str) -> bool:

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 from emloop import _build
 from emloop._config import written
 from emloop._config.entries import hook_entries
-from emloop._config.kinds import HOOK
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
 from emloop._registry import find_class
 from emloop._run_dir.beginnings import copy_files
@@ -30,6 +29,7 @@ from emloop._run_dir.config import write_config
 from emloop._run_dir.info import read_info
 from emloop._run_dir.layout import create_run_dir, current_config
 from emloop._run_dir.run import Run
+from emloop._settings.kinds import HOOK
 from emloop._state.commit import Commit, newest_commit, write_commit
 from emloop._state.random import seed_everything, use_seed
 from emloop._state.retention import clean_leftovers

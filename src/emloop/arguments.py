@@ -1,12 +1,101 @@
-"""Checking what a configuration gives, with all mistakes, in the same grammar everywhere; for backends and plugins.
+"""Reading what a configuration gives, with all mistakes at once and in the same words everywhere; for backends.
 
 .. code-block:: python
 
-    problems = argument_problems("create_model", given, arguments_of(self.create_model))
-    if problems:
-        raise ConfigError(problems)
+    @dataclass(frozen=True)
+    class Settings:
+        inputs: Names
+        optimizer: Component[Optimizers] | None = None
+
+    settings, arguments = take_settings(type(self), Settings, given)
+    chosen = read_component(Optimizers, settings.optimizer or "AdamW", ("optimizer",))
+    chosen.cls(parameters, **chosen.arguments)
+
+What may stand in annotations is in :mod:`emloop.declare`.
 """
 
-from emloop._support.arguments import argument_problems, arguments_of, distinct_names, import_object
+from __future__ import annotations
 
-__all__ = ["argument_problems", "arguments_of", "distinct_names", "import_object"]
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple, TypeVar
+
+from emloop._registry import LiveResolver, find_class
+from emloop._settings import reading
+from emloop._settings.fitting import argument_problems, component_parts, value_problems
+from emloop._settings.hints import ANYTHING, Hint
+from emloop._settings.kinds import MODEL
+from emloop._settings.live import accepted_by, kind_of
+from emloop._support.arguments import arguments_of, distinct_names
+from emloop.declare import Family
+from emloop.errors import ConfigError
+
+__all__ = [
+    "Chosen",
+    "arguments_of",
+    "distinct_names",
+    "read_component",
+    "take_settings",
+]
+
+T = TypeVar("T")
+
+
+class Chosen(NamedTuple):
+    """What a component of a configuration stands for.
+
+    Args:
+        cls: The class; ``None`` where the family lets it be left out.
+        arguments: The arguments of its constructor, by the names that the class uses.
+        beside: The keys of the family, as far as they are given.
+    """
+
+    cls: type[Any] | None
+    arguments: dict[str, Any]
+    beside: dict[str, Any]
+
+
+def take_settings(
+    model: type, settings_class: type[T], given: Mapping[str, Any], known: Collection[str] | None = None
+) -> tuple[T, dict[str, Any]]:
+    """The settings of a model, and the arguments that are left for its own methods, all of them checked.
+
+    Args:
+        model: The model's class; its ``settings_class`` and ``forwards_config_to`` say what it accepts.
+        settings_class: The data class of its settings.
+        given: What the configuration gives to this model.
+        known: Names of arguments that a class took whose source is gone; ``None`` where ``model`` has the source.
+
+    Raises:
+        ConfigError: With all mistakes.
+    """
+    own = {field.name for field in fields(settings_class)}  # type: ignore[arg-type]
+    settings = {name: value for name, value in given.items() if name in own}
+    rest = {name: value for name, value in given.items() if name not in own}
+    accepted = accepted_by(model).without(MODEL.injected)
+    if known is not None:
+        accepted = accepted._replace(hints={**accepted.hints, **dict.fromkeys(known, ANYTHING)}, open=False)
+    found = list(argument_problems(accepted, given, LiveResolver()))
+    if found:
+        raise ConfigError(problem if problem.label else problem._replace(path=model.__name__) for problem in found)
+    return reading.read_settings(settings_class, settings), rest
+
+
+def read_component(family: type[Family], value: Any, keys: tuple[Any, ...]) -> Chosen:
+    """The class that a component names, and its arguments.
+
+    Args:
+        family: What may stand there.
+        value: A name, or a mapping with ``class`` and arguments.
+        keys: Where it stands.
+
+    Raises:
+        ConfigError: With all mistakes.
+    """
+    kind = kind_of(family)
+    found = list(value_problems(value, Hint("component", component=kind), LiveResolver(), keys))
+    if found:
+        raise ConfigError(found)
+    name, arguments, beside = component_parts(value, kind)
+    own = {kind.names.get(key, key): item for key, item in arguments.items()}
+    return Chosen(None if name is None else find_class(name, kind), own, beside)

@@ -56,6 +56,7 @@ class Limits(NamedTuple):
     Args:
         pattern: Regular expression that a whole text must match; a number is compared as it is written.
         minimum: Smallest number.
+        above: Number that must be exceeded.
         maximum: Largest number.
         unique: Whether the items of a list must differ.
         words: What is accepted, for messages: ``a number of batches``. By default the type's own words.
@@ -63,6 +64,7 @@ class Limits(NamedTuple):
 
     pattern: str = ""
     minimum: float | None = None
+    above: float | None = None
     maximum: float | None = None
     unique: bool = False
     words: str = ""
@@ -96,11 +98,20 @@ class Family:
     Annotated attributes of a family are keys that stand beside the arguments of the class, with their defaults.
     """
 
+    word: ClassVar[str] = ""
+    """What to call such a class in a message; by default the family's own name in lower case."""
+
     home: ClassVar[str] = ""
     """Module whose classes go by their short names; empty: only full names."""
 
     base: ClassVar[str] = ""
     """Full name of the class that all of them extend; empty: any class."""
+
+    methods: ClassVar[Sequence[str]] = ()
+    """Methods that every such class has."""
+
+    needs_class: ClassVar[bool] = True
+    """Whether a mapping must name a class."""
 
     given: ClassVar[Sequence[str]] = ()
     """Arguments that are not the configuration's to give."""
@@ -110,6 +121,9 @@ class Family:
 
     refused: ClassVar[Mapping[str, str]] = {}
     """Classes by short name, and arguments, that cannot be used → why, and what to do instead."""
+
+    variants: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Keys that hold lists of mappings with arguments of the class → keys that each mapping needs beside these."""
 
     nested: ClassVar[bool] = False
     """Whether arguments of a class may be components of the same family."""

@@ -33,7 +33,7 @@ come together, as :class:`Problem` s in one :class:`ConfigError`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 __all__ = [
     "ArchiveError",
@@ -83,7 +83,7 @@ class Place(NamedTuple):
     Args:
         origin: What to call the text: a file's path, or ``argument 3`` for a command-line override.
         line: One-based line, 0 when the text has only one.
-        column: One-based column, 0 when unknown.
+        column: One-based column in the excerpt, 0 when unknown.
         excerpt: The line itself, without its line end.
         width: How many characters of the excerpt, from ``column`` on, are meant.
     """
@@ -100,34 +100,61 @@ class Place(NamedTuple):
         return f"{self.origin}: {self.excerpt}" if self.excerpt else self.origin
 
     def caret(self) -> list[str]:
-        """The excerpt with the meant characters underlined, as lines; empty without a line. A long one is cut."""
-        if not self.line:
+        """The excerpt with the meant characters underlined, as lines; empty without a column. A long one is cut."""
+        if not self.column:
             return []
-        number, start = str(self.line), max(self.column - 1, 0)
+        number, start = str(self.line or ""), max(self.column - 1, 0)
         cut = max(0, start - _WINDOW // 2) if len(self.excerpt) > _WINDOW else 0
         mark = " " * (start - cut) + "^" * max(min(self.width, _WINDOW // 2), 1)
         return [f"    {number} | {self.excerpt[cut : cut + _WINDOW]}", f"    {' ' * len(number)} | {mark}"]
 
 
 class Problem(NamedTuple):
-    """One mistake in a configuration.
+    """One mistake in a configuration, as data.
 
     Args:
         message: What is wrong and what was found, in one line.
-        path: Where it stands in the configuration, e.g. ``hooks[0].StopAfter``; may be empty.
-        place: Where it stands in the text, when that is known.
-        hints: What is accepted and how to mend it, a line each.
+        path: What to call the part of the configuration, e.g. ``hooks[0].StopAfter``; made from ``keys`` if empty.
+        place: Where it stands in the text, if known.
+        hints: What is accepted and how to fix it, a line each.
+        kind: What sort of mistake it is, e.g. ``unknown-argument``.
+        keys: Keys and indices that lead to it, from the top of the configuration or, in a constructor's error, from its
+            arguments.
+        on_key: Whether the key at the end of ``keys`` is wrong, not the value behind it.
+        accepted: Words that would have been accepted.
     """
 
     message: str
     path: str = ""
     place: Place | None = None
     hints: tuple[str, ...] = ()
+    kind: str = ""
+    keys: tuple[Any, ...] = ()
+    on_key: bool = False
+    accepted: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The part of the configuration, for people: the owner of an unknown key or class, else the argument itself."""
+        of_owner = self.kind in ("unknown-argument", "unknown-key") or self.keys[-1:] == ("class",)
+        return self.path or dotted(self.keys[:-1] if of_owner else self.keys)
+
+    def under(self, *keys: Any) -> Problem:
+        """The same problem, seen from further up."""
+        return self._replace(path="", keys=(*keys, *self.keys))
 
     def __str__(self) -> str:
-        head = ": ".join(part for part in (str(self.place or ""), self.path, self.message) if part)
         excerpt = self.place.caret() if self.place else []
+        # An argument that is shown below need not be shown here as well.
+        where = self.place.origin if self.place and excerpt and not self.place.line else str(self.place or "")
+        head = ": ".join(part for part in (where, self.label, self.message) if part)
         return "\n".join([head, *excerpt, *(f"  {hint}" for hint in self.hints)])
+
+
+def dotted(path: Iterable[Any]) -> str:
+    """Where something stands in data, as people write it: ``hooks[0].StopAfter``."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).removeprefix(".")
 
 
 class ConfigError(EmloopError, ValueError):
@@ -140,6 +167,18 @@ class ConfigError(EmloopError, ValueError):
             problems = Problem(problems)
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
+
+    @classmethod
+    def about(cls, argument: str | tuple[Any, ...], message: str, *hints: str) -> Self:
+        """What is wrong with one argument, so that a configuration can show where it stands.
+
+        Args:
+            argument: Its name, or the keys that lead to a part of it.
+            message: What is wrong, without the name.
+            hints: What is accepted and how to fix it.
+        """
+        keys = argument if isinstance(argument, tuple) else (argument,)
+        return cls(Problem(message, hints=hints, kind="argument", keys=keys))
 
 
 class ConfigFileError(ConfigError, OSError):

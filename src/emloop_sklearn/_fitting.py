@@ -42,7 +42,8 @@ def fitting_problems(estimator: Any) -> list[Problem]:
         stuck.append(last)
     hint = "take an estimator that has partial_fit, or override fit_batch"
     return [
-        Problem(f"estimator: {step} has no partial_fit, so it cannot learn by batches", hints=(hint,)) for step in stuck
+        Problem(f"{step} has no partial_fit, so it cannot learn by batches", keys=("estimator",), hints=(hint,))
+        for step in stuck
     ]
 
 
@@ -78,7 +79,7 @@ def fit(estimator: Any, features: _Array, labels: _Array | None, classes: _Array
     is_supervised = is_classifier(last) or is_regressor(last)
     if is_supervised and labels is None:
         hint = "name them after the features: inputs: [features, labels]"
-        raise ConfigError(Problem(f"inputs: {type(last).__name__} learns from labels", hints=(hint,)))
+        raise ConfigError(Problem(f"{type(last).__name__} learns from labels", keys=("inputs",), hints=(hint,)))
     if is_classifier(last) and not hasattr(last, "classes_"):
         last.partial_fit(features, labels, classes=classes)
     elif is_supervised:
@@ -106,7 +107,7 @@ def to_classes(classes: Any, dataset: Any) -> _Array | None:
         return np.arange(classes)
     if isinstance(classes, (list, tuple, np.ndarray)) and len(classes):
         return np.unique(np.asarray(classes))
-    raise ConfigError(f"classes: expected their number or a list of them, got {classes!r}")
+    raise ConfigError.about("classes", f"expected their number or a list of them, got {classes!r}")
 
 
 class FirstGuess:

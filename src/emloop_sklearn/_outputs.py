@@ -32,10 +32,10 @@ def output_problems(estimator: Any, outputs: Collection[str], *, has_labels: boo
             hints = [*did_you_mean(name, offered), f"{estimator} gives: {', '.join(offered) or 'nothing'}"]
             if name in ("probabilities", "loss") and is_classifier(estimator):
                 hints.append(f"{name} needs predict_proba, which e.g. SGDClassifier has with loss: log_loss")
-            problems.append(Problem(f"outputs: unknown output {name!r}", hints=tuple(hints)))
+            problems.append(Problem(f"unknown output {name!r}", keys=("outputs",), hints=tuple(hints)))
         elif offered[name] and not has_labels:
             hint = f"name them after the features: inputs: [features, labels]; or leave {name!r} out"
-            problems.append(Problem(f"outputs: {name!r} needs the labels", hints=(hint,)))
+            problems.append(Problem(f"{name!r} needs the labels", keys=("outputs",), hints=(hint,)))
     return problems
 
 

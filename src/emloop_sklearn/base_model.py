@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,8 @@ import sklearn
 import skops
 from sklearn.base import is_classifier
 
-from emloop.arguments import argument_problems, arguments_of, distinct_names
+from emloop.arguments import take_settings
+from emloop.declare import Component, Limits, Names
 from emloop.errors import ConfigError, Problem, SavedModelError, StateError
 from emloop.models.abstract_model import AbstractModel
 from emloop.saved_models import describe_variables, find_saved, require_format, saved_model_path, write_saved_model
@@ -24,7 +26,7 @@ from emloop.seeding import current_seed
 from emloop.types import Batch, StateTree
 
 from ._archive import dump, load, require_trusted, untrusted_types
-from ._estimators import build_estimator
+from ._estimators import Estimators, build_estimator
 from ._fitting import FirstGuess, array_of, fit, fitting_problems, is_fitted, to_classes
 from ._outputs import checked_output, compute, output_problems
 from ._parameters import follow, get_variable, parameters_of, set_variable
@@ -43,7 +45,16 @@ _Array = npt.NDArray[Any]
 _BACKEND = "sklearn"
 _FORMAT = f"emloop_{_BACKEND} 1"
 
-_CONFIGURABLE = ("inputs", "outputs", "estimator", "classes", "trusted_types")
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of every model of scikit-learn, as a configuration gives them."""
+
+    inputs: Annotated[Names, Limits(unique=True, words="a list of one or two names: the features, the labels")]
+    outputs: Names
+    estimator: Component[Estimators] | None = None
+    classes: int | Sequence[Any] | None = None
+    trusted_types: Names = ()
 
 
 class BaseModel(AbstractModel):
@@ -95,6 +106,7 @@ class BaseModel(AbstractModel):
         UntrustedError: If restoring would create objects of types that are not trusted.
     """
 
+    settings_class: ClassVar[type] = Settings
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
 
     def __init__(
@@ -102,37 +114,35 @@ class BaseModel(AbstractModel):
         dataset: AbstractDataset | None,
         log_dir: str | None,
         restore_from: str | None = None,
-        *,
-        inputs: Sequence[str],
-        outputs: Sequence[str],
-        estimator: Mapping[str, Any] | None = None,
-        classes: int | Sequence[Any] | None = None,
-        trusted_types: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset, log_dir, restore_from)
+        saved = None if restore_from is None else find_saved(restore_from)
+        state = None if saved is None else saved.state(_BACKEND, _FORMAT)
+        # Arguments of a class whose source is gone have done their work.
+        has_source = type(self).create_model is not BaseModel.create_model or kwargs.get("estimator") is not None
+        gone = None if has_source or state is None else state["arguments"]
+        settings, arguments = take_settings(type(self), Settings, kwargs, gone)
         self.dataset = dataset
         """The dataset, which :meth:`create_model` may query for sizes and the like; ``None`` for inference only."""
         seed = current_seed()
         self.seed = None if seed is None else seed % 2**32
         """The run's seed as scikit-learn takes it, i.e. its lower 32 bits; ``None`` outside a run."""
-        self.classes = to_classes(classes, dataset)
+        self.classes = to_classes(settings.classes, dataset)
         """All classes, ``[C]``, if known; :meth:`create_model` may set them."""
         self._log_dir = log_dir
-        self._inputs = distinct_names("inputs", inputs)
-        self._outputs = distinct_names("outputs", outputs)
-        self._trusted = distinct_names("trusted_types", trusted_types)
+        self._inputs, self._outputs = tuple(settings.inputs), tuple(settings.outputs)
+        self._trusted = tuple(settings.trusted_types)
         if not 1 <= len(self._inputs) <= 2:
-            raise ConfigError(f"inputs: expected one name, of the features, or two, also of the labels, got {inputs!r}")
-        self._arguments = sorted(kwargs)
+            message = f"expected one name, of the features, or two, also of the labels, got {settings.inputs!r}"
+            raise ConfigError.about("inputs", message)
+        self._arguments = sorted(arguments)
         self._batches = 0
         self._examples = 0
         self._variables: dict[str, Any] = {}
         self._has_said_why = False
         self._guess: FirstGuess | None = None
-        saved = None if restore_from is None else find_saved(restore_from)
-        state = None if saved is None else saved.state(_BACKEND, _FORMAT)
-        configured = self._configured_estimator(estimator, kwargs, state)
+        configured = self._configured_estimator(settings.estimator, arguments, state)
         self._configured_type = None if configured is None else type(configured)
         self._parameters = {} if configured is None else parameters_of(configured)
         if saved is None:
@@ -344,21 +354,11 @@ class BaseModel(AbstractModel):
         """
         name = type(self).__name__
         makes_its_own = type(self).create_model is not BaseModel.create_model
-        has_source = makes_its_own or description is not None
-        if has_source or state is None:
-            accepted = arguments_of(self.create_model, arguments)
-        else:
-            # Arguments of a class whose source is gone; they have done their work.
-            accepted = dict.fromkeys(state["arguments"], False)
-        found = argument_problems(name, arguments, accepted, others=_CONFIGURABLE)
-        problems = [problem._replace(path=name) for problem in found]
         if makes_its_own and description is not None:
-            problems.append(Problem("'estimator' would have no effect, since create_model is overridden", name))
-        if problems:
-            raise ConfigError(problems)
+            raise ConfigError.about("estimator", "has no effect, since create_model is overridden", "remove it")
         if description is not None:
             return build_estimator(description, self.seed)
-        if state is not None and not has_source:
+        if state is not None and not makes_its_own:
             return None
         estimator = self.create_model(**arguments)
         if not hasattr(estimator, "get_params"):

@@ -6,16 +6,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn, optim
 
-from emloop.arguments import argument_problems, arguments_of
 from emloop.errors import ConfigError, SavedModelError, StateError
 from emloop.saved_models import Saved
 from emloop.types import StateTree
 from emloop_torch._programs.program import Program
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._training.optimizers import rebuild_optimizer
-from emloop_torch._training.updates import Updates
+from emloop_torch._training.updates import Updates, clipper
 
 from ._saved import overridden_methods
 from ._settings import Settings
@@ -45,14 +45,6 @@ def build_module(
     """
     cls = type(model)
     has_source = cls.create_model is not base.create_model
-    if has_source or state is None:
-        accepted = arguments_of(model.create_model, arguments)
-    else:
-        accepted = dict.fromkeys(state["arguments"], False)  # of the class whose source is gone
-    others = [name for name in arguments_of(base) if name not in ("dataset", "log_dir", "restore_from")]
-    problems = argument_problems(cls.__name__, arguments, accepted, others=others)
-    if problems:
-        raise ConfigError(problems)
     if saved is not None and state is not None and not has_source:
         return _restored(model, base, saved, state)
     module = model.create_model(**arguments)
@@ -70,15 +62,14 @@ def adopt_arguments(arguments: Mapping[str, Any], state: StateTree | None, *, re
 
 
 def build_updates(
-    model: Any, settings: Settings, optimizer: Any, lr_schedule: Any, state: StateTree | None
+    model: Any, settings: Settings, scaler: torch.amp.GradScaler | None, state: StateTree | None
 ) -> Updates | None:
     """What trains a model's module; ``None`` where there is nothing to train.
 
     Args:
         model: The model, with its module, and ``create_optimizer``.
         settings: Its settings.
-        optimizer: The key of that name.
-        lr_schedule: The key of that name.
+        scaler: Keeps the gradients of half-precision numbers from vanishing.
         state: The state that it will go on from.
 
     Raises:
@@ -88,7 +79,7 @@ def build_updates(
     if not any(parameter.requires_grad for parameter in module.parameters()):
         return None
     training = None if state is None else state["training"]
-    if training is not None and isinstance(module, ProgramModule) and optimizer is None:
+    if training is not None and isinstance(module, ProgramModule) and settings.optimizer is None:
         # Only the source, or its defaults, described the optimizer.
         configured = training["configured"]
         made = _rebuilt(module, training["optimizer"]["class"], configured)
@@ -96,8 +87,8 @@ def build_updates(
             return None
     else:
         configured, made = None, _checked(model.create_optimizer(), type(model).__name__, module)
-    scaler = settings.precision.scaler()
-    return Updates(module, made, lr_schedule, settings.clip, settings.accumulate, scaler, configured)
+    clip = clipper(settings.clip_gradient)
+    return Updates(module, made, settings.lr_schedule, clip, settings.accumulate, scaler, configured)
 
 
 def _checked(optimizer: Any, name: str, module: nn.Module) -> optim.Optimizer:

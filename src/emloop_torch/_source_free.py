@@ -24,6 +24,7 @@ from emloop_torch._programs.plain_attributes import PlainAttributes
 from emloop_torch._programs.program import FOLDER, Program
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._programs.views import label_free_view
+from emloop_torch._tensors.devices import Precision
 from emloop_torch._tensors.feeding import tensors_of
 
 from ._settings import Settings
@@ -44,13 +45,25 @@ class SourceFree:
         module: The module; one that is a program already stays it.
         settings: The model's settings.
         frozen: Names of the parameters that only the configuration keeps from being trained.
+        device: Where the module is.
+        precision: With how many bits it computes.
     """
 
-    def __init__(self, name: str, module: nn.Module, settings: Settings, frozen: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        settings: Settings,
+        frozen: Sequence[str],
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
         self._name = name
         self._module = module
         self._settings = settings
         self._frozen = frozen
+        self._device = device
+        self._precision = precision
         self._program = module.program if isinstance(module, ProgramModule) else None
         self._said: tuple[str, str | None] | None = None
         self._attributes = PlainAttributes(module)
@@ -120,16 +133,16 @@ class SourceFree:
 
     def _make(self, known: Program | None, training_needs_source: str | None, floating: torch.dtype) -> Program:
         settings = self._settings
-        if settings.source_free == "off":
+        if settings.saved_model.source_free in ("off", False):
             return Program.none("saved_model.source_free is off")
         if not self._examples:
             return Program.none("the model has not seen a batch yet")
         started = perf_counter()
         request = Request(
-            examples=[tensors_of(batch, settings.inputs, settings.device, floating) for batch in self._examples],
+            examples=[tensors_of(batch, settings.inputs, self._device, floating) for batch in self._examples],
             label_free=label_free_view(self._module, settings.inputs, settings.inference_inputs),
-            precision=settings.precision.forward,
-            scaled=settings.precision.scaler() is not None,
+            precision=self._precision.forward,
+            scaled=self._precision.scaler() is not None,
             needs_source=training_needs_source,
             frozen=self._frozen,
         )
@@ -150,7 +163,7 @@ class SourceFree:
             if program.reason:
                 logger.info("It is not exported, since %s", program.reason)
             return
-        if self._settings.source_free == "require":
+        if self._settings.saved_model.source_free == "require":
             raise SavedModelError(
                 f"saved_model.source_free is 'require', but {self._name} cannot do without its source "
                 f"(it is '{program.rung}'): {program.reason}"

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from emloop.errors import ConfigError, Problem
+from emloop.errors import ConfigError
 from emloop.saved_models import find_saved
 from emloop_torch._tensors.arrays import to_tensor
 from emloop_torch._tensors.parameters import matching
 
-from ._classes import read_keys, require_mapping
 from ._saved import BACKEND, FORMAT
 
 __all__ = ["transfer"]
@@ -23,39 +23,46 @@ __all__ = ["transfer"]
 logger = logging.getLogger(__name__)
 
 _SHOWN = 6
-_RENAMES = r"{'encoder\.(.*)': 'backbone.\1'}"
 
 
-def transfer(module: nn.Module, description: Any) -> None:
+@dataclass(frozen=True)
+class InitFrom:
+    r"""The key ``init_from``.
+
+    Args:
+        path: A saved model, a run or a checkpoint.
+        rename: Regular expression of names there → what they are called here: ``{'encoder\.(.*)': 'backbone.\1'}``.
+    """
+
+    path: str
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+
+def transfer(module: nn.Module, origin: str | InitFrom) -> None:
     """Take what fits from a saved model: parameters and buffers of the same name and shape.
 
     Args:
         module: The module.
-        description: The key ``init_from``: a path, or ``{path, rename: {regular expression: replacement}}``.
+        origin: The key ``init_from``.
 
     Raises:
-        ConfigError: If nothing fits, or the description is wrong, or renames what is not there.
+        ConfigError: If nothing fits, or something is renamed that is not there.
         SavedModelError: If there is no saved model, or it is damaged.
     """
-    values = {"path": description} if isinstance(description, str) else description
-    example = f"{{path: log/pretrained, rename: {_RENAMES}}}"
-    values = read_keys("init_from", values, {"path": True, "rename": False}, example)
-    state = find_saved(values["path"]).state(BACKEND, FORMAT)
-    renames = require_mapping("init_from: rename", values.get("rename", {}), _RENAMES)
+    origin = origin if isinstance(origin, InitFrom) else InitFrom(origin)
+    state = find_saved(origin.path).state(BACKEND, FORMAT)
     saved = {**state["parameters"], **state["buffers"]}
-    for pattern in renames:
-        matching("init_from: rename", pattern, saved)
-    there = {_renamed(name, renames): value for name, value in saved.items()}
+    for pattern in origin.rename:
+        matching(("init_from", "rename", pattern), pattern, saved)
+    there = {_renamed(name, origin.rename): value for name, value in saved.items()}
     own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     taken, misfits = _copied(there, own)
     if not taken:
         hints = (f"there: {_some(there)}", f"here: {_some(own)}")
-        raise ConfigError(
-            Problem(f"init_from: nothing in {values['path']} has a name and shape of this model", hints=hints)
-        )
+        raise ConfigError.about("init_from", f"nothing in {origin.path} has a name and shape of this model", *hints)
     logger.info(
         "init_from %s: %s of %s taken; of another shape: %s; not there: %s; not used: %s",
-        values["path"],
+        origin.path,
         len(taken),
         len(own),
         _some(misfits),
@@ -86,7 +93,7 @@ def _renamed(name: str, renames: Mapping[str, str]) -> str:
             if match := re.fullmatch(pattern, name):
                 return match.expand(replacement)
         except re.error as error:
-            raise ConfigError(f"init_from: rename: {pattern!r} → {replacement!r}: {error}") from error
+            raise ConfigError.about("init_from", f"rename: {pattern!r} → {replacement!r}: {error}") from error
     return name
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn, optim
 
+from emloop.arguments import take_settings
 from emloop.errors import BatchError, ConfigError, MissingVariableError, SavedModelError, StateError
 from emloop.models.abstract_model import AbstractModel
 from emloop.saved_models import find_saved, require_format, saved_model_path, write_saved_model
@@ -24,18 +26,20 @@ from emloop_torch._programs.program import FOLDER
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._programs.values import Values
 from emloop_torch._programs.views import PREDICT, choose_view, loss_among, require_outputs
+from emloop_torch._tensors.devices import Precision, choose_device, compute_deterministically
 from emloop_torch._tensors.feeding import Feed
 from emloop_torch._tensors.generators import Generators
 from emloop_torch._tensors.parameters import freeze, storages
 from emloop_torch._training.companions import Companions
 from emloop_torch._training.monitor import SIGNALS, Monitor, listen_to
 from emloop_torch._training.optimizers import build_optimizer
+from emloop_torch._training.profiling import Profile, Profiling
 from emloop_torch._training.updates import Updates
 
 from ._building import adopt_arguments, build_module, build_updates
 from ._onnx import FORMATS, export
 from ._saved import BACKEND, FORMAT, overridden_methods, why_training_needs_source
-from ._settings import Settings
+from ._settings import Compile, Settings
 from ._source_free import SourceFree
 from ._transferring import transfer
 
@@ -83,24 +87,7 @@ class BaseModel(AbstractModel):
         dataset: The dataset; ``None`` for inference only.
         log_dir: Run directory, where :meth:`save` writes; ``None`` for inference only.
         restore_from: A saved model, a run directory or a checkpoint.
-        inputs: Names of the sources that the module takes.
-        outputs: Names of the module's outputs to return.
-        inference_inputs: Names of what ``forward`` can do with where there are no labels; instead of ``predict``.
-        optimizer: ``{class, learning_rate, …, groups}``.
-        lr_schedule: ``{class, …, interval, warmup_steps}``.
-        clip_gradient: A number (by value), ``{value: …}`` or ``{norm: …}``.
-        accumulate: Number of batches whose gradients make one step.
-        precision: ``fp32``, ``tf32``, ``bf16`` or ``fp16``.
-        compile: Whether, or how, to compile the module.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-        deterministic: Whether to use only algorithms that give the same bits every time.
-        init_from: Where a fresh model takes the parameters that fit from.
-        frozen: Regular expressions; parameters whose whole name matches are not trained.
-        monitor: Type or name of modules whose signals become two more outputs.
-        profile: ``{keep, every}``: traces of single training batches.
-        saved_model: ``{source_free: auto | require | off}``.
-        distributed: Not there yet.
-        **kwargs: The arguments of :meth:`create_model`.
+        **kwargs: The fields of :class:`~emloop_torch._settings.Settings`, and the arguments of :meth:`create_model`.
 
     Raises:
         ConfigError: If an argument is wrong or unknown.
@@ -108,6 +95,7 @@ class BaseModel(AbstractModel):
     """
 
     exports_to: ClassVar[tuple[str, ...]] = FORMATS
+    settings_class: ClassVar[type[Settings]] = Settings
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
     only_when_fresh: ClassVar[tuple[str, ...]] = ("init_from",)
     resume_changes: ClassVar[Mapping[str, str]] = {
@@ -122,74 +110,54 @@ class BaseModel(AbstractModel):
         dataset: AbstractDataset | None,
         log_dir: str | None,
         restore_from: str | None = None,
-        *,
-        inputs: Sequence[str],
-        outputs: Sequence[str],
-        inference_inputs: Sequence[str] | None = None,
-        optimizer: Mapping[str, Any] | None = None,
-        lr_schedule: Mapping[str, Any] | None = None,
-        clip_gradient: float | Mapping[str, Any] | None = None,
-        accumulate: int = 1,
-        precision: str = "fp32",
-        compile: bool | Mapping[str, Any] = False,  # noqa: A002 - the key is called so
-        device: str = "auto",
-        deterministic: bool = False,
-        init_from: str | Mapping[str, Any] | None = None,
-        frozen: Sequence[str] = (),
-        monitor: str | None = None,
-        profile: Mapping[str, Any] | bool | None = None,
-        saved_model: Mapping[str, Any] | None = None,
-        distributed: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset, log_dir, restore_from)
-        self._settings = settings = Settings.read(
-            inputs=inputs,
-            outputs=outputs,
-            inference_inputs=inference_inputs,
-            frozen=frozen,
-            device=device,
-            precision=precision,
-            clip_gradient=clip_gradient,
-            accumulate=accumulate,
-            compile=compile,
-            deterministic=deterministic,
-            profile=profile,
-            saved_model=saved_model,
-            distributed=distributed,
-            log_dir=log_dir,
-        )
+        saved = None if restore_from is None else find_saved(restore_from)
+        state = None if saved is None else saved.state(BACKEND, FORMAT)
+        cls = type(self)
+        # Arguments of a class whose source is gone have done their work.
+        gone = state["arguments"] if state is not None and cls.create_model is BaseModel.create_model else None
+        self._settings, arguments = take_settings(cls, cls.settings_class, kwargs, gone)
+        settings = self._settings
+        self._device = choose_device(settings.device)
+        self._precision = Precision(settings.precision, self._device)
+        if settings.deterministic:
+            compute_deterministically()
         self.dataset = dataset
         """The dataset, which :meth:`create_model` may ask for sizes and the like; ``None`` for inference only."""
         self.seed = current_seed()
         """The run's seed, with which PyTorch is seeded; ``None`` outside of a run."""
         if self.seed is not None:
             torch.manual_seed(self.seed)
-        self._generators = Generators(self.seed, settings.device)
+        self._generators = Generators(self.seed, self._device)
         self._log_dir = log_dir
         self._monitor: Monitor | None = None
         self._batches = 0
-        saved = None if restore_from is None else find_saved(restore_from)
-        state = None if saved is None else saved.state(BACKEND, FORMAT)
         with self._generators.use("training"):
-            made = build_module(self, BaseModel, kwargs, saved, state)
+            made = build_module(self, BaseModel, arguments, saved, state)
         self.module: nn.Module = made
         """The module that is trained: yours or, where its source is gone, what stands in for it."""
-        self._arguments = adopt_arguments(kwargs, state, restored=isinstance(made, ProgramModule))
-        if init_from is not None and state is None:
-            transfer(made, init_from)
+        self._arguments = adopt_arguments(arguments, state, restored=isinstance(made, ProgramModule))
+        if settings.init_from is not None and state is None:
+            transfer(made, settings.init_from)
         frozen = freeze(made, settings.frozen)
-        made.to(settings.device)
+        made.to(self._device)
         self._values = Values(made)
         self._view = choose_view(made, settings.inputs, settings.inference_inputs)
-        self._source_free = SourceFree(type(self).__name__, made, settings, frozen)
-        self._monitor = listen_to(made, monitor, compiled=settings.compile is not None)
+        self._source_free = SourceFree(type(self).__name__, made, settings, frozen, self._device, self._precision)
+        compiled = settings.compile is not False
+        self._monitor = listen_to(made, settings.monitor, compiled=compiled)
         self._floating = next((p.dtype for p in made.parameters() if p.is_floating_point()), torch.get_default_dtype())
-        self._feed = Feed(settings.inputs, settings.device, self._floating, storages(made))
-        self._optimizer_description = optimizer  # for create_optimizer, which may be overridden
-        self._updates = build_updates(self, settings, optimizer, lr_schedule, state)
+        self._feed = Feed(settings.inputs, self._device, self._floating, storages(made))
+        self._updates = build_updates(self, settings, self._precision.scaler(), state)
         self._companions = Companions(self, made, self._optimizer)
-        self._call = made if settings.compile is None else torch.compile(made, **settings.compile)
+        options = asdict(settings.compile) if isinstance(settings.compile, Compile) else {}
+        self._call = torch.compile(made, **options) if compiled else made
+        self._profiling = None
+        if settings.profile and log_dir is not None:
+            profile = settings.profile if isinstance(settings.profile, Profile) else Profile()
+            self._profiling = Profiling(Path(log_dir), profile)
         if state is not None:
             try:
                 self.load_state_dict(state)
@@ -204,7 +172,7 @@ class BaseModel(AbstractModel):
 
     def create_optimizer(self) -> optim.Optimizer:
         """The optimizer of ``self.module``; may be overridden."""
-        return build_optimizer(self._optimizer_description, self.module)
+        return build_optimizer(self._settings.optimizer, self.module)
 
     def training_step(self, batch: Tensors) -> Tensors:
         """Learn from a batch; may be overridden, but then training needs the source.
@@ -221,7 +189,7 @@ class BaseModel(AbstractModel):
 
     def compute(self, batch: Tensors) -> Tensors:
         """The module's outputs for a batch on the device, in the configured precision."""
-        with self._settings.precision.forward():
+        with self._precision.forward():
             outputs: Any = getattr(self.module, PREDICT)(**batch) if self._view == PREDICT else self._call(**batch)
         return require_outputs(self._view, outputs)
 
@@ -381,11 +349,11 @@ class BaseModel(AbstractModel):
 
     def _train(self, inputs: Tensors, around: ExitStack) -> Tensors:
         if self._view == PREDICT:
-            raise ConfigError(f"inputs: {self.input_names} are enough to predict, not to train; add the labels")
+            raise ConfigError.about("inputs", f"{self.input_names} are enough to predict, not to train; add the labels")
         if self._updates is not None:
             self._updates.schedule.before_batch()
         self._batches += 1
-        profiling = self._settings.profiling
+        profiling = self._profiling
         if profiling is not None and profiling.due(self._batches):
             around.enter_context(profiling.of(self._batches))
         return self.training_step(inputs)

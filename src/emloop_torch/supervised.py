@@ -21,21 +21,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import nn
-from torch.nn.modules.loss import _Loss
 
+from emloop.arguments import read_component
+from emloop.declare import Component, Family, Limits
 from emloop.errors import ConfigError, Problem
-from emloop.suggest import check_choice, did_you_mean
 
-from ._classes import construct, split_class
+from ._classes import construct
+from ._settings import Settings
 from .base_model import BaseModel
 
 __all__ = ["Supervised"]
 
 _Metric = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Layers(Family):
+    """The key ``net``."""
+
+    word = "layer"
+    home = "torch.nn"
+    base = "torch.nn.Module"
+    nested = True
+
+
+class Losses(Family):
+    """The key ``loss``."""
+
+    word = "loss"
+    home = "torch.nn"
+    base = "torch.nn.modules.loss._Loss"
+    refused: ClassVar = {"reduction": "is always 'none': the loss is told per example"}
+
+
+Net: TypeAlias = Component[Layers] | Sequence[Component[Layers] | Sequence[Component[Layers]]]
+MetricName: TypeAlias = Literal["accuracy", "absolute_error", "squared_error"]
+OutputName: TypeAlias = Literal[
+    "scores", "predictions", "probabilities", "loss", "accuracy", "absolute_error", "squared_error"
+]
+
+
+@dataclass(frozen=True)
+class SupervisedSettings(Settings):
+    """The settings of :class:`Supervised`, whose outputs are known."""
+
+    outputs: Annotated[Sequence[OutputName], Limits(unique=True)]
 
 
 class Supervised(BaseModel):
@@ -54,21 +88,24 @@ class Supervised(BaseModel):
         metrics: Out of ``accuracy``, ``absolute_error`` and ``squared_error``.
     """
 
+    settings_class = SupervisedSettings
+
     def create_model(
-        self, net: Any, loss: str | Mapping[str, Any] = "CrossEntropyLoss", metrics: Sequence[str] = ()
+        self,
+        net: Net,
+        loss: Component[Losses] = "CrossEntropyLoss",  # type: ignore[assignment]
+        metrics: Sequence[MetricName] = (),
     ) -> nn.Module:
         """The network with its loss."""
         if not 1 <= len(self.input_names) <= 2:
-            raise ConfigError(f"inputs: expected features, or features and a target, got {self.input_names}")
-        cls, arguments = split_class("loss", loss, nn, _Loss)
-        if "reduction" in arguments:
-            raise ConfigError("loss: 'reduction' is always 'none': the loss is told per example")
-        measure: nn.Module = construct("loss", cls, {**arguments, "reduction": "none"})
-        chosen = {check_choice("metrics", name, _METRICS): _METRICS[name] for name in metrics}
+            raise ConfigError.about("inputs", f"expected features, or features and a target, got {self.input_names}")
+        chosen = read_component(Losses, loss, ("loss",))
+        measure: nn.Module = construct(("loss",), chosen._replace(arguments={**chosen.arguments, "reduction": "none"}))
         outputs = [*_BASE_OUTPUTS, *_METRICS] if len(self.input_names) == 2 else _BASE_OUTPUTS[:3]
-        known = [name for name in outputs if name in _BASE_OUTPUTS or name in chosen]
-        _check_outputs(self.output_names, known)
-        return _Network(build_net(net), measure, chosen, self.input_names)
+        known = [name for name in outputs if name in _BASE_OUTPUTS or name in metrics]
+        _check_outputs(self._settings.outputs, known)
+        measures: dict[str, _Metric] = {name: _METRICS[name] for name in metrics}
+        return _Network(_build(net, ("net",)), measure, measures, self.input_names)
 
 
 class _Network(nn.Module):
@@ -142,51 +179,28 @@ _METRICS: dict[str, _Metric] = {
 }
 
 
-def build_net(description: Any) -> nn.Module:
+def _build(description: Any, keys: tuple[Any, ...]) -> nn.Module:
     """The module that a configuration describes: a list of layers, or one module.
 
     Raises:
-        ConfigError: With all mistakes.
+        ConfigError: If a class refuses its arguments.
     """
-    problems: list[Problem] = []
-    module = _build(description, "net", problems)
-    if problems:
-        raise ConfigError(problems)
-    return module
-
-
-def _build(description: Any, where: str, problems: list[Problem]) -> Any:
-    before = len(problems)
     if isinstance(description, list):
-        layers = [_build(part, f"{where}[{index}]", problems) for index, part in enumerate(description)]
-        return None if len(problems) > before else nn.Sequential(*layers)
-    try:
-        cls, arguments = split_class(where, description, nn, nn.Module)
-        made = {name: _argument(value, f"{where}.{name}", problems) for name, value in arguments.items()}
-        return None if len(problems) > before else construct(where, cls, made)
-    except ConfigError as error:
-        # Told as ``net: [2].Conv2d: …``, so that the place in the configuration can be found.
-        inner = [problem.message.removeprefix("net").removeprefix(": ") for problem in error.problems]
-        hints = [problem.hints for problem in error.problems]
-        problems += [Problem(f"net: {text}", hints=hint) for text, hint in zip(inner, hints, strict=True)]
-        return None
-
-
-def _argument(value: Any, where: str, problems: list[Problem]) -> Any:
-    """An argument of a layer; what names a class is a layer itself."""
-    if isinstance(value, Mapping) and "class" in value:
-        return _build(value, where, problems)
-    return value
+        return nn.Sequential(*(_build(part, (*keys, index)) for index, part in enumerate(description)))
+    chosen = read_component(Layers, description, keys)
+    made = {
+        name: _build(value, (*keys, name)) if isinstance(value, Mapping) and "class" in value else value
+        for name, value in chosen.arguments.items()
+    }
+    module: nn.Module = construct(keys, chosen._replace(arguments=made))
+    return module
 
 
 def _check_outputs(outputs: Sequence[str], known: Sequence[str]) -> None:
     problems = []
-    for name in outputs:
-        if name in known:
-            continue
-        hints = [*did_you_mean(name, known), f"there is: {', '.join(known)}"]
-        if name in _METRICS:
-            hints = [f"add it: metrics: [{name}]"]
-        problems.append(Problem(f"outputs: there is no {name!r}", hints=tuple(hints)))
+    for index, name in enumerate(outputs):
+        if name not in known:
+            hint = f"add it: metrics: [{name}]" if name in _METRICS else f"there is: {', '.join(known)}"
+            problems.append(Problem(f"there is no {name!r}", hints=(hint,), keys=("outputs", index)))
     if problems:
         raise ConfigError(problems)

@@ -80,7 +80,7 @@ def test_nothing_that_a_config_names_is_imported(tmp_path):
 
 
 def write_reports() -> None:
-    os.environ["PYTHONPATH"] = "modules"
+    os.environ["PYTHONPATH"] = os.pathsep.join(["modules", *filter(None, [os.environ.get("PYTHONPATH")])])
     for case in CASES:
         done = subprocess.run(
             [sys.executable, "-m", "emloop", *command_of(case)], cwd=CORPUS, capture_output=True, text=True, check=False

@@ -104,11 +104,11 @@ def test_not_a_number_needs_its_point():
     [
         ("a", "argument: a: there is no '='"),
         ("", "argument: there is no '='"),
-        ("a=x: y: z", "argument: a=x: y: z: mapping values are not allowed in this context"),
-        ("a=b: c #d", "argument: a=b: c #d: ' #' would begin a comment"),
-        ("a=#\x1b[2J", "argument: a=#\\x1b[2J: U+001B is not allowed in YAML"),
-        ("a=!!python/name:os.system", "argument: a=!!python/name:os.system: the tag"),
-        ("a=\x1b[2J", "argument: a=\\x1b[2J: U+001B is not allowed in YAML"),
+        ("a=x: y: z", "argument: mapping values are not allowed in this context\n     | a=x: y: z\n"),
+        ("a=b: c #d", "argument: ' #' would begin a comment"),
+        ("a=#\x1b[2J", "argument: U+001B is not allowed in YAML\n     | a=#\\x1b[2J\n"),
+        ("a=!!python/name:os.system", "argument: the tag"),
+        ("a=\x1b[2J", "argument: U+001B is not allowed in YAML\n     | a=\\x1b[2J\n"),
     ],
 )
 def test_an_argument_that_cannot_be_read_is_shown(argument, message):
@@ -366,8 +366,9 @@ def test_a_change_has_the_argument_as_its_place(load):
     """What was changed or added from the command line is located there, what was not in the file."""
     config = load(TRAINING, "model.lr=0,1", "hooks.SaveLatest.x=1", "hooks+=LogDir", "main_loop.seed=1")
 
-    first = Place("argument 1", excerpt="model.lr=0,1")
-    assert config.place(("model", "lr")) == config.place(("model", "lr"), value=True) == first
+    key = Place("argument 1", column=7, excerpt="model.lr=0,1", width=2)
+    assert config.place(("model", "lr")) == key
+    assert config.place(("model", "lr"), value=True) == key._replace(column=10, width=3)
     assert str(config.place(("hooks", 0, "SaveLatest", "x"))) == "argument 2: hooks.SaveLatest.x=1"
     assert str(config.place(("hooks", 0, "SaveLatest"))).endswith("config.yaml:11:5")
     assert str(config.place(("hooks", 6))) == "argument 3: hooks+=LogDir"

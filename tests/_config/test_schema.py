@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from jsonschema import Draft202012Validator
 
 from emloop import hooks
 from emloop._config import load_config
-from emloop._config.kinds import HOOK
 from emloop._config.schema import config_schema
 from emloop._yaml import documents as yaml
 from emloop.cli._configs.schema import schema
@@ -86,8 +86,14 @@ main_loop: {epochs_count: 3, commit: {every: 10min}}
 eval:
   test: {hooks: [LogVariables], model: {layers: [1]}, stream_names: [a, b]}
   other:
-own: {anything: 1}
+x-own: {anything: 1}
 """
+
+
+def is_meant(name):
+    """Whether a config may name it: a hook that leaves nothing to subclasses."""
+    cls = getattr(hooks, name)
+    return hasattr(cls, "register_mainloop") and not inspect.isabstract(cls) and name != "AbstractHook"
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +226,7 @@ def test_every_built_in_hook_is_offered_and_explained():
     """With every argument that a configuration may give."""
     offered = config_schema({})["$defs"]["hooks"]["items"]["anyOf"][-1]["properties"]
 
-    assert set(offered) == set(hooks.__all__) - HOOK.not_meant
+    assert set(offered) == {name for name in hooks.__all__ if is_meant(name)}
     assert [name for name, hook in offered.items() if not hook.get("description")] == []
     unexplained = [
         f"{name}.{argument}"

@@ -21,7 +21,7 @@ BEYOND = re.compile(
     r" has no (method )?'| leads nowhere: |: unknown (dataset|model|hook) '| is no (class|hook|model)\b"
     # what one part of a config does for another
     r"|: no hook |is read here before |is not evaluated|is a plain value without aggregations|is named twice"
-    r"|is an input as well"
+    r"|is an input as well|is an output of the model as well| writes .* as well,"
     # JSON has no other keys
     r"|expected text as key"
 )

@@ -95,7 +95,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_text(tmp_path):
         "config.yaml:9:4: hooks[3]: expected a hook, got nothing",
         "config.yaml:10:5: hooks[4]: expected a hook, got an empty mapping",
         "config.yaml:11:22: hooks[5].WriteCSV.name: expected text, got 3",
-        "config.yaml:11:25: hooks[5].WriteCSV.output_dir: 'output_dir' is reserved; emloop itself gives it to a hook",
+        "config.yaml:11:25: hooks[5].WriteCSV.output_dir: 'output_dir' is reserved; emloop itself gives it to the hook",
         "config.yaml:12:15: eval.test: unknown key 'datset'",
         "config.yaml:12:35: eval.test.model.dataset: 'dataset' is reserved; emloop itself gives it to the model",
         "config.yaml:12:62: eval.test.stream_names: expected a list of streams' names, got 'test'",
@@ -193,6 +193,4 @@ def test_a_mistake_from_the_command_line_is_located_there(tmp_path):
     with pytest.raises(ConfigError) as caught:
         validate_config(load_config(path, ["hooks={a: 1}"]))
 
-    assert str(caught.value).splitlines()[0] == (
-        "argument 1: hooks={a: 1}: hooks: expected a list of hooks, got a mapping"
-    )
+    assert str(caught.value).splitlines()[0] == ("argument 1: hooks: expected a list of hooks, got a mapping")

@@ -158,7 +158,7 @@ def test_it_lies_where_caches_lie(monkeypatch, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
-    assert Path(expected) == cache_directory()
+    assert expected == cache_directory()
 
 
 def test_an_edited_class_is_checked_as_it_is_now(tmp_path):

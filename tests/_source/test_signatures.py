@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from emloop import hooks
-from emloop._config.arguments import Accepted
 from emloop._config.check import new_library as library_with_table
-from emloop._config.fitting import describe
-from emloop._config.live import accepted_by
+from emloop._settings.fitting import describe
+from emloop._settings.hints import Accepted
+from emloop._settings.live import accepted_by
+from emloop._settings.signatures import Ancestry, accepted_by_source, parameters_of
 from emloop._source.cache import FileCache
 from emloop._source.finder import ModuleFinder
 from emloop._source.library import MISSING, UNKNOWN, ClassSource, Library, Module
-from emloop._source.signatures import Ancestry, accepted_by_source, parameters_of
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {

@@ -10,6 +10,7 @@ LAYERS = (
     {"types", "constants", "declare"},
     {"_support"},
     {"_yaml", "_source", "_state"},
+    {"_settings"},
     {"_config", "_streams", "_run_dir", "saved_models"},
     {"_contracts"},
     {"_registry"},

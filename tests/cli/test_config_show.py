@@ -153,7 +153,7 @@ def test_programs_get_json(shown):
         "value": 8,
         "origin": "argument 1",
         "line": None,
-        "column": None,
+        "column": 15,
     }
     assert (described[2]["value"], described[2]["line"], described[2]["column"]) == ("2026-01-31", 1, 45)
     assert json.loads(shown("main_loop", as_json=True, resolved=True)) == {"seed": 3}

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emloop._config.overrides import parse_arg
+from emloop._config._composing.overrides import parse_arg
 from emloop._run_dir.summary import list_runs
 from emloop.cli._training.gridsearch import _build_grid_search_commands, grid_search
 from emloop.errors import UsageError

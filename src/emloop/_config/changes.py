@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from emloop.errors import Place
 
-from .source import Config
+from ._composing.source import Config
 
 __all__ = ["ABSENT", "Change", "Part", "changes", "parts", "same"]
 

@@ -1,6 +1,6 @@
 """All that reading files can tell about a configuration, in one go, without importing what it names.
 
-What cannot be told here is left alone: it is looked at once more when everything is built, before the first batch.
+What stays unclear here is checked once more when everything is built, before the first batch.
 """
 
 from __future__ import annotations
@@ -8,30 +8,35 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from emloop._settings.fitting import argument_problems
+from emloop._settings.flows import Flows, flows_of
+from emloop._settings.hints import Accepted
+from emloop._settings.kinds import DATASET, MODEL
+from emloop._settings.naming import SourceResolver, find_source
+from emloop._settings.signatures import accepted_by_source
+from emloop._source.ancestry import Ancestry
 from emloop._source.cache import FileCache, cache_directory
 from emloop._source.finder import ModuleFinder
 from emloop._source.library import ClassSource, Library
-from emloop._source.signatures import Ancestry, accepted_by_source
+from emloop._source.values import value_of
+from emloop._support.suggest import did_you_mean
 from emloop.errors import ConfigError, Problem
 
-from .arguments import Placer, problems
-from .class_names import find_source
-from .compose import compose
-from .entries import Entry, dataset_entry, hook_entry, main_loop_entry, model_entry, placer, policy
-from .hook_order import Observer, observer, order_problems, steps_aside
-from .kinds import DATASET, MODEL
-from .sections import section_problems, validate_config
-from .source import Config
+from ._composing.compose import compose
+from ._composing.extends import EXTENDS, is_in_run
+from ._composing.source import Config
+from .entries import Entry, by_position, dataset_entry, hook_entry, main_loop_entry, model_entry, placed, policy
+from .hook_order import Observer, Variables, collisions, order_problems
+from .sections import SECTIONS, is_near_miss, section_problems, validate_config
 from .stream_names import Epoch, epoch_of, stream_problems, streams_of, unknown_streams
 
-__all__ = ["check_config", "checked_config", "new_library"]
+__all__ = ["MAIN_LOOP_CLASS", "check_config", "checked_config", "new_library"]
 
-_BUILT_IN = Path(__file__).with_name("builtin.json")
-_MAIN_LOOP = "emloop.main_loop.loop", "MainLoop"
+MAIN_LOOP_CLASS = "emloop.main_loop.loop.MainLoop"
+_BUILT_IN = os.path.join(os.path.dirname(__file__), "builtin.json")
 
 
 def checked_config(
@@ -76,7 +81,8 @@ def check_config(
 ) -> tuple[Config, list[Problem]]:
     """A configuration, and all that is wrong with it, in the order of the text.
 
-    A configuration for training is also looked at as each part of its section ``eval`` would change it.
+    A configuration for training is also checked as each part of its section ``eval`` would change it. The one of a run
+    whose model can be restored without its class need not have that class.
 
     Raises:
         ConfigFileError: If the file cannot be read.
@@ -84,6 +90,7 @@ def check_config(
     """
     library = new_library()
     config, found = compose(config_file, additional_args, target)
+    restoring = restoring or _restores(config)
     found = _with_checks(found, _Checker(library, config, target, restoring=restoring, is_whole=not found))
     if target is None:
         known = {_where(problem) for problem in found}
@@ -97,25 +104,26 @@ def check_config(
             new = [problem for problem in wrong if _where(problem) not in known]
             known.update(map(_where, new))
             found += [_in_evaluation(problem, name) for problem in new]
-    return config, sorted(found, key=_position)
+    return config, sorted(found, key=by_position)
 
 
 def new_library(more: Sequence[str] = ()) -> Library:
     """What reads modules along ``sys.path``, and then in ``more`` directories."""
-    table = json.loads(_BUILT_IN.read_bytes())
+    with open(_BUILT_IN, "rb") as file:
+        table = json.load(file)
     cache = FileCache(cache_directory(), "syntax")
     return Library(ModuleFinder([*sys.path, *more]), cache, table["modules"], frozenset(table["packages"]))
 
 
 class _Checker:
-    """Looks at one configuration, for a training or for one evaluation.
+    """Checks one configuration, for a training or for one evaluation.
 
     Args:
         library: Where modules are read.
         config: The configuration.
         target: The evaluation that it is for, if it is for one.
         restoring: Whether a model class that cannot be found may be replaced.
-        is_whole: Whether it could be read without mistakes, so that what is not there has not been written.
+        is_whole: Whether it could be read without mistakes, so that what is missing has not been written.
     """
 
     def __init__(
@@ -123,6 +131,7 @@ class _Checker:
     ) -> None:
         self._is_whole = is_whole
         self._library = library
+        self._resolver = SourceResolver(library)
         self._config = config
         self._restoring = restoring
         self._is_strict = policy(config) == "error"
@@ -130,113 +139,200 @@ class _Checker:
         self._more_streams = "main_loop.extra_streams" if target is None else f"eval.{target}.stream_names"
         # Hooks that save, steer or stop step aside in an evaluation that names no hooks.
         self._leaves_out = target is not None and not _names_hooks(config, target)
-        self._found: list[Problem] = []
+        self._accepted: dict[str, Accepted | None] = {}
 
     def check(self) -> list[Problem]:
-        self._found += section_problems(self._config)
-        dataset = self._section(dataset_entry)
-        model = self._section(model_entry)
-        if model is not None:
-            self._outputs(model)
-        observers = self._hooks()
-        self._main_loop()
-        there = None if dataset is None else streams_of(Ancestry(self._library, dataset))
-        if dataset is not None and there is not None:
-            self._found += stream_problems(self._config, self._epoch, dataset.name, there)
-            for entry in (item.entry for item in observers if item.is_built_in):
-                self._found += unknown_streams(entry, self._placer(entry), dataset.name, there)
-        if self._epoch.streams is not None and not self._has_misread_streams(there):
-            self._found += order_problems(observers, self._epoch.streams, self._placer, self._more_streams)
-        return self._found
+        """Everything that is wrong, with places."""
+        return [placed(self._config, problem) for problem in self._problems()]
 
     def check_dataset(self) -> list[Problem]:
         """What is wrong with the section ``dataset``, whatever the others are like."""
-        self._found += [problem for problem in section_problems(self._config) if problem.path.startswith("dataset")]
-        self._section(dataset_entry)
-        return self._found
+        found = [problem for problem in section_problems(self._config) if problem.label.startswith("dataset")]
+        entry = self._entry(dataset_entry)
+        found += [] if entry is None else self._entry_problems(entry)
+        return [placed(self._config, problem) for problem in found]
 
-    def _section(self, read: Any) -> ClassSource | None:
+    def _problems(self) -> Iterator[Problem]:
+        yield from section_problems(self._config)
+        entries = [self._entry(read) for read in (dataset_entry, model_entry)]
+        hooks = list(self._hook_entries())
+        for entry in (*entries, *hooks):
+            if entry is not None:
+                yield from self._entry_problems(entry)
+        if isinstance(self._config.get("main_loop") or {}, Mapping):
+            yield from self._entry_problems(main_loop_entry(self._config))
+        yield from self._stray_keys()
+        dataset, model = (None if entry is None else self._class(entry) for entry in entries)
+        variables = self._variables(model)
+        if variables is not None:
+            yield from _named_alike(variables, self._config)
+        there = None if dataset is None else streams_of(Ancestry(self._library, dataset))
+        if dataset is not None and there is not None:
+            yield from stream_problems(self._config, self._epoch, dataset.name, there)
+            for hook in hooks:
+                if (cls := self._class(hook)) is not None and cls.full_name.startswith("emloop."):
+                    yield from unknown_streams(hook, dataset.name, there)
+        yield from self._flow_problems(hooks, dataset, variables, there)
+
+    def _flow_problems(
+        self,
+        hooks: Sequence[Entry],
+        dataset: ClassSource | None,
+        variables: Variables | None,
+        there: Sequence[str] | None,
+    ) -> Iterator[Problem]:
+        """What hooks read and will not find, and what two of them write."""
+        classes = [(hook, self._class(hook)) for hook in hooks]
+        observers = [
+            Observer(hook, Flows() if cls is None else flows_of(self._library, cls, hook.arguments))
+            for hook, cls in classes
+        ]
+        yield from collisions(observers, variables)
+        is_misread = there is not None and not set(self._epoch.streams or ()) <= set(there)
+        # Where streams are misspelt, hooks may well mean others.
+        if self._epoch.streams is not None and not is_misread:
+            for problem in order_problems(observers, self._epoch.streams, variables, self._more_streams):
+                if problem.kind != "unknown-variable" or not self._mentions(dataset, problem):
+                    yield problem
+
+    def _entry(self, read: Any) -> Entry | None:
         try:
             entry: Entry = read(self._config)
         except ConfigError:
             return None  # its form has been complained about
-        return self._class(entry)
+        return entry
 
-    def _outputs(self, model: ClassSource) -> None:
-        """Outputs that are named like inputs, where the class's outputs are those of the configuration."""
-        entry, owner = model_entry(self._config), Ancestry(self._library, model).owner("output_names")
-        inputs, outputs = entry.arguments.get("inputs"), entry.arguments.get("outputs")
-        if owner is None or not owner.module.name.startswith("emloop"):
-            return
-        for index, name in enumerate(outputs if isinstance(outputs, list) and isinstance(inputs, list) else ()):
-            if name in (inputs or ()):
-                message = f"{name!r} is an input as well; an output needs a name of its own"
-                place = self._placer(entry)(("outputs", index), True)
-                self._found.append(Problem(message, f"model.outputs[{index}]", place))
-
-    def _has_misread_streams(self, there: list[str] | None) -> bool:
-        """Whether streams are named that are not there, so that hooks may well mean others."""
-        return there is not None and not set(self._epoch.streams or ()) <= set(there)
-
-    def _placer(self, entry: Entry) -> Placer:
-        return placer(self._config, entry)
-
-    def _hooks(self) -> list[Observer]:
-        """Look over all hooks that the epoch has."""
-        observers = []
-        for entry in self._hook_entries():
-            cls = self._class(entry)
-            if not (self._leaves_out and steps_aside(self._library, cls)):
-                observers.append(observer(self._library, entry, cls))
-        return observers
-
-    def _hook_entries(self) -> Iterable[Entry]:
+    def _hook_entries(self) -> Iterator[Entry]:
         section = self._config.get("hooks")
         for index, item in enumerate(section if isinstance(section, list) else ()):
             try:
                 entry = hook_entry(item, index)
             except ConfigError:
                 continue
-            if isinstance(entry.name, str):
+            if isinstance(entry.name, str) and not (self._leaves_out and self._steps_aside(entry)):
                 yield entry
 
+    def _steps_aside(self, entry: Entry) -> bool:
+        cls = self._class(entry)
+        value = None if cls is None else Ancestry(self._library, cls).value("steers_training")
+        return value is not None and value.expression == ["value", True]
+
     def _class(self, entry: Entry) -> ClassSource | None:
-        """Look an entry's class up and its arguments over."""
         found = find_source(self._library, entry.name, entry.kind)
+        return found if isinstance(found, ClassSource) else None
+
+    def _entry_problems(self, entry: Entry) -> Iterator[Problem]:
+        """What is wrong with an entry's class and its arguments."""
+        is_main_loop = entry.keys == ("main_loop",)
+        found = find_source(self._library, MAIN_LOOP_CLASS if is_main_loop else entry.name, entry.kind)
         if isinstance(found, Problem):
             if not (self._restoring and entry.kind is MODEL):
-                place = placer(self._config, entry)((), False)
-                self._found.append(found._replace(path=entry.label, place=place))
-            return None
-        if found is not None:
-            self._arguments(entry, found, found.name)
-        return found
-
-    def _main_loop(self) -> None:
-        if isinstance(self._config.get("main_loop") or {}, Mapping):
-            module = self._library.module(_MAIN_LOOP[0])
-            found = self._library.lookup(module, _MAIN_LOOP[1]) if module else None
-            if isinstance(found, ClassSource):
-                self._arguments(main_loop_entry(self._config), found, "main_loop")
-
-    def _arguments(self, entry: Entry, cls: ClassSource, owner: str) -> None:
-        accepted = accepted_by_source(Ancestry(self._library, cls), constructor=entry.kind is not DATASET)
-        if accepted is None:
+                yield entry.misnamed(self._with_hidden_file(found, entry.name))
             return
-        if not self._is_strict:
-            accepted = accepted._replace(open=True)
-        if not self._is_whole:
-            accepted = accepted._replace(required=frozenset())
-        # What must not be given at all has been complained about.
-        given = {name: value for name, value in entry.arguments.items() if name not in entry.kind.injected}
-        self._found += problems(
-            owner,
-            accepted,
-            given,
-            injected=entry.kind.injected,
-            path=entry.label,
-            place=self._placer(entry),
+        if found is None:
+            return
+        accepted = accepted_by_source(
+            Ancestry(self._library, found), constructor=entry.kind is not DATASET, without=entry.kind.injected
         )
+        self._accepted[entry.label] = accepted
+        if accepted is not None:
+            if is_main_loop:
+                accepted = accepted._replace(name="main_loop")
+            if not self._is_strict:
+                accepted = accepted._replace(open=True)
+            if not self._is_whole:
+                accepted = accepted._replace(required=frozenset())
+            yield from argument_problems(accepted, entry.given, self._resolver, entry.keys)
+
+    def _with_hidden_file(self, problem: Problem, name: str) -> Problem:
+        """The problem, and the user's own file that the standard library hides."""
+        first = name.partition(".")[0]
+        own = next((file for file in (f"{first}.py", f"{first}/__init__.py") if os.path.isfile(file)), None)
+        if first not in sys.stdlib_module_names or own is None:
+            return problem
+        hint = f"{first} is a module of the standard library, which hides {own}: rename the file"
+        return problem._replace(hints=(*problem.hints, hint))
+
+    def _stray_keys(self) -> Iterator[Problem]:
+        """Keys that stand outside of all sections, where nothing reads them."""
+        for key in self._config:
+            is_own = str(key).startswith("x-") or key in self._config.referenced
+            if key in SECTIONS or key == EXTENDS or is_own or not self._is_strict or is_near_miss(self._config, key):
+                continue
+            owners = [name for name in ("main_loop", "model", "dataset") if self._takes(name, str(key))]
+            hints = tuple(f"it belongs to the section {name}: {name}.{key}" for name in owners)
+            hints = hints or (*did_you_mean(str(key), SECTIONS), f"the sections are: {', '.join(SECTIONS)}")
+            own = "a key of your own begins with 'x-', or has an anchor or a ${} that uses it"
+            problem = Problem(
+                f"unknown section {key!r}", str(key), None, (*hints, own), "unknown-section", (key,), True, SECTIONS
+            )
+            if is_in_run(self._config.origin):
+                import logging  # noqa: PLC0415 - costs a check more than it needs
+
+                logger = logging.getLogger(__name__)
+                logger.warning("%s: %s; it is ignored", self._config.origin, problem.message)
+            else:
+                yield problem
+
+    def _takes(self, section: str, key: str) -> bool:
+        accepted = self._accepted.get(section)
+        return accepted is not None and (key in accepted.hints or bool(did_you_mean(key, accepted.hints)))
+
+    def _variables(self, model: ClassSource | None) -> Variables | None:
+        """The variables of batches, where the outputs are those of the configuration, or literals of the class."""
+        if model is None:
+            return None
+        ancestry = Ancestry(self._library, model)
+        owner = ancestry.owner("output_names")
+        if owner is not None and owner.module.name.startswith("emloop"):
+            arguments = model_entry(self._config).arguments
+            inputs, outputs = arguments.get("inputs"), arguments.get("outputs")
+        else:
+            inputs, outputs = (self._literal(ancestry, name) for name in ("input_names", "output_names"))
+        if not (_is_name_list(inputs) and _is_name_list(outputs)):
+            return None
+        section = self._config.get("main_loop")
+        is_complete = isinstance(section, Mapping) and section.get("on_unused_sources") == "error"
+        return Variables(tuple(outputs or ()), frozenset(inputs or ()), is_complete)
+
+    def _literal(self, ancestry: Ancestry, name: str) -> Any:
+        value = ancestry.value(name)
+        found = None if value is None else value_of(self._library, value.module, value.expression)
+        return None if found is None else found[0]
+
+    def _mentions(self, dataset: ClassSource | None, problem: Problem) -> bool:
+        """Whether the dataset's own source has a variable's name in quotes, so that it may well be a source."""
+        if dataset is None:
+            return True
+        value: Any = self._config
+        for key in problem.keys:
+            value = value[key] if isinstance(value, list) or key in value else key
+        for cls in Ancestry(self._library, dataset).order:
+            location = self._library.finder.find(cls.module.name)
+            if location is not None and location.file is not None and not cls.module.name.startswith("emloop"):
+                with open(location.file, encoding="utf-8", errors="replace") as file:
+                    text = file.read()
+                if any(f"{quote}{name}{quote}" in text for quote in "\"'" for name in (value, problem.keys[-1])):
+                    return True
+        return False
+
+
+def _named_alike(variables: Variables, config: Config) -> Iterator[Problem]:
+    outputs = config["model"].get("outputs")
+    for index, name in enumerate(outputs if isinstance(outputs, list) else ()):
+        if name in variables.others:
+            message = f"{name!r} is an input as well; an output needs a name of its own"
+            yield Problem(message, kind="collision", keys=("model", "outputs", index))
+
+
+def _is_name_list(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _restores(config: Config) -> bool:
+    """Whether a configuration is that of a run whose model can do without its class."""
+    model = config.get("model")
+    return isinstance(model, Mapping) and bool(model.get("restore_fallback")) and is_in_run(config.origin)
 
 
 def _evaluations(config: Config) -> list[str]:
@@ -263,17 +359,7 @@ def _where(problem: Problem) -> object:
 
 
 def _in_evaluation(problem: Problem, name: str) -> Problem:
-    prefix = f"eval.{name}"
-    if problem.path == "eval" or problem.path.startswith(prefix):
+    prefix, label = f"eval.{name}", problem.label
+    if label == "eval" or label.startswith(prefix):
         return problem
-    return problem._replace(path=f"{prefix}.{problem.path}" if problem.path else prefix)
-
-
-def _position(problem: Problem) -> tuple[bool, str, int, int]:
-    place = problem.place
-    if place is None:
-        return (False, "", 0, 0)
-    if place.line:
-        return (False, place.origin, place.line, place.column)
-    number = place.origin.rpartition(" ")[2]
-    return (True, "", int(number) if number.isdigit() else 0, 0)
+    return problem._replace(path=f"{prefix}.{label}" if label else prefix)

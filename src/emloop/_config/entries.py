@@ -6,13 +6,23 @@ import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from emloop.errors import ConfigError, Place, Problem
+from emloop._settings.hints import Kind
+from emloop._settings.kinds import DATASET, HOOK, MAIN_LOOP, MODEL
+from emloop.errors import ConfigError, Problem, dotted
 
-from .arguments import Placer
-from .kinds import DATASET, HOOK, MAIN_LOOP, MODEL, Kind
-from .source import Config
+from ._composing.source import Config
 
-__all__ = ["Entry", "dataset_entry", "hook_entries", "main_loop_entry", "model_entry", "placer", "policy"]
+__all__ = [
+    "Entry",
+    "by_position",
+    "dataset_entry",
+    "hook_entries",
+    "hook_entry",
+    "main_loop_entry",
+    "model_entry",
+    "placed",
+    "policy",
+]
 
 
 class Entry(NamedTuple):
@@ -22,17 +32,31 @@ class Entry(NamedTuple):
         kind: What it is.
         name: Its class as written.
         arguments: What the configuration gives to the constructor.
-        path: Where the arguments stand, as keys from the top.
-        label: The same for people, e.g. ``hooks[0].StopAfter``.
+        keys: Where the arguments stand, from the top.
         given_name: What the configuration calls it, if it does.
     """
 
     kind: Kind
     name: str
     arguments: dict[str, Any]
-    path: tuple[str | int, ...]
-    label: str
+    keys: tuple[str | int, ...]
     given_name: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What to call it in a message, e.g. ``hooks[0].StopAfter``."""
+        return dotted(self.keys)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The arguments without those that only emloop may give."""
+        return {name: value for name, value in self.arguments.items() if name not in self.kind.injected}
+
+    def misnamed(self, problem: Problem) -> Problem:
+        """What is wrong with the class's name, as a problem of the configuration."""
+        is_hook = self.kind is HOOK
+        keys = self.keys if is_hook else (*self.keys, "class")
+        return problem._replace(path=self.label, keys=keys, on_key=is_hook)
 
 
 def dataset_entry(config: Mapping[str, Any]) -> Entry:
@@ -55,7 +79,7 @@ def model_entry(config: Mapping[str, Any]) -> Entry:
 
 def main_loop_entry(config: Mapping[str, Any]) -> Entry:
     """The entry of the section ``main_loop``."""
-    return Entry(MAIN_LOOP, "main_loop", dict(config.get("main_loop") or {}), ("main_loop",), "main_loop")
+    return Entry(MAIN_LOOP, "main_loop", dict(config.get("main_loop") or {}), ("main_loop",))
 
 
 def hook_entries(config: Mapping[str, Any]) -> list[Entry]:
@@ -66,7 +90,7 @@ def hook_entries(config: Mapping[str, Any]) -> list[Entry]:
     """
     section = config.get("hooks") or []
     if not isinstance(section, list):
-        raise ConfigError(Problem(f"expected a list of hooks, got a {type(section).__name__}", "hooks"))
+        raise ConfigError(Problem(f"expected a list of hooks, got a {type(section).__name__}", keys=("hooks",)))
     return [hook_entry(item, index) for index, item in enumerate(section)]
 
 
@@ -77,22 +101,18 @@ def hook_entry(item: Any, index: int) -> Entry:
         ConfigError: If it has an impossible form.
     """
     if isinstance(item, str):
-        return Entry(HOOK, item, {}, ("hooks", index), f"hooks[{index}].{item}")
+        return Entry(HOOK, item, {}, ("hooks", index, item))
     if not isinstance(item, Mapping) or len(item) != 1:
-        raise ConfigError(
-            Problem(
-                f"expected a hook's name, or one name with its arguments, got {item!r}",
-                f"hooks[{index}]",
-                hints=("indent a hook's arguments below its name",),
-            )
-        )
-    (name, arguments), path = next(iter(item.items())), ("hooks", index)
+        message = f"expected a hook's name, or one name with its arguments, got {item!r}"
+        hints = ("indent a hook's arguments below its name",)
+        raise ConfigError(Problem(message, hints=hints, keys=("hooks", index)))
+    ((name, arguments),) = item.items()
     if not isinstance(arguments or {}, Mapping):
-        raise ConfigError(
-            Problem(f"expected the arguments of {name} as a mapping, got {arguments!r}", f"hooks[{index}]")
-        )
+        message = f"expected the arguments of {name} as a mapping, got {arguments!r}"
+        raise ConfigError(Problem(message, keys=("hooks", index)))
     given = copy.deepcopy(dict(arguments or {}))
-    return Entry(HOOK, name, given, (*path, name), f"hooks[{index}].{name}", given.pop("name", None))
+    given_name = given.pop("name", None)
+    return Entry(HOOK, name, given, ("hooks", index, name), given_name)
 
 
 def policy(config: Mapping[str, Any]) -> str:
@@ -101,17 +121,29 @@ def policy(config: Mapping[str, Any]) -> str:
     return str(section.get("on_incorrect_config", "error") if isinstance(section, Mapping) else "error")
 
 
-def placer(config: Mapping[str, Any], entry: Entry) -> Placer:
-    """Where the arguments of an entry stand; the empty path asks for the entry itself."""
+def placed(config: Mapping[str, Any], problem: Problem) -> Problem:
+    """A problem with its place in the text: that of its keys, or of the innermost part around them."""
+    if problem.place is not None or not problem.keys or not isinstance(config, Config):
+        return problem
+    keys, on_key = problem.keys, problem.on_key
+    if problem.kind == "missing-argument":
+        keys, on_key = (*keys, "class"), False
+    place = config.place(keys, value=not on_key)
+    while place is None and keys:
+        keys = keys[:-1]
+        place = config.place(keys) if keys else None
+    return problem._replace(place=place)
 
-    def find(path: tuple[Any, ...], value: bool) -> Place | None:
-        if not isinstance(config, Config):
-            return None
-        if not path and entry.kind in (DATASET, MODEL):
-            return config.place((*entry.path, "class"), value=True)
-        return config.place((*entry.path, *path), value=value and bool(path))
 
-    return find
+def by_position(problem: Problem) -> tuple[bool, str, int, int]:
+    """A key that sorts problems as they stand in the text, those of arguments of the command line last."""
+    place = problem.place
+    if place is None:
+        return (False, "", 0, 0)
+    if place.line:
+        return (False, place.origin, place.line, place.column)
+    number = place.origin.rpartition(" ")[2]
+    return (True, "", int(number) if number.isdigit() else 0, 0)
 
 
 def _section_entry(config: Mapping[str, Any], section: str, kind: Kind) -> Entry:
@@ -119,4 +151,4 @@ def _section_entry(config: Mapping[str, Any], section: str, kind: Kind) -> Entry
     if not isinstance(content, Mapping) or not isinstance(content.get("class"), str):
         raise ConfigError(Problem(f"the section {section!r} needs a `class`, such as my_package.MyClass", section))
     arguments = {key: value for key, value in content.items() if key not in kind.reserved}
-    return Entry(kind, content["class"], copy.deepcopy(arguments), (section,), section)
+    return Entry(kind, content["class"], copy.deepcopy(arguments), (section,))

@@ -1,142 +1,182 @@
-"""Whether every hook finds in an epoch's data what it reads there.
+"""Whether every hook finds what it reads, and whether no two hooks write one thing.
 
-Hooks see an epoch in the order of the list, so what computes a variable stands before what reads it.
+Hooks see a batch and an epoch in the order of the list, so what computes a variable stands before what reads it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from emloop._source.library import ClassSource, Library
-from emloop._source.signatures import Ancestry, parameters_of
+from emloop._settings.flows import Flow, Flows
 from emloop._support.suggest import did_you_mean
 from emloop.errors import Problem
 
-from .arguments import Placer
 from .entries import Entry
-from .hook_facts import OBSERVES_EPOCHS, Facts, Needed, Provided, facts_of
 
-__all__ = ["Observer", "observer", "order_problems", "steps_aside"]
+__all__ = ["Observer", "Variables", "collisions", "order_problems"]
+
+_PLACES = {"File": "the file {}", "SavedModel": "the saved model {!r}"}
+_EPOCH = "{!r} of the epoch's data"
 
 
 class Observer(NamedTuple):
-    """A hook, and what it does with an epoch's data.
-
-    Args:
-        entry: The hook.
-        facts: What it writes and reads; ``None`` if that cannot be told.
-        is_built_in: Whether it is one of emloop's own.
-    """
+    """A hook, and what it does; everything is possible where its class is not known."""
 
     entry: Entry
-    facts: Facts | None
-    is_built_in: bool = False
+    flows: Flows = Flows()
 
 
-def observer(library: Library, entry: Entry, cls: ClassSource | None) -> Observer:
-    """What a hook does, as far as its class tells (``None``: nothing is known of it)."""
-    if cls is None:
-        return Observer(entry, None)
-    ancestry = Ancestry(library, cls)
-    if cls.full_name.startswith("emloop."):
-        return Observer(entry, facts_of(cls.full_name, {**_defaults(ancestry), **entry.arguments}), is_built_in=True)
-    # The last class is the base of all hooks, whose methods do nothing.
-    is_blind = ancestry.is_plain and not any(OBSERVES_EPOCHS & set(c.summary["methods"]) for c in ancestry.order[:-1])
-    return Observer(entry, Facts() if is_blind else None)
+class Variables(NamedTuple):
+    """The variables of batches, where they are known.
 
+    Args:
+        outputs: Those of the model.
+        others: Inputs of the model, and what else the dataset may provide.
+        is_complete: Whether there are no other sources.
+    """
 
-def steps_aside(library: Library, cls: ClassSource | None) -> bool:
-    """Whether a hook is left out of an evaluation that does not ask for it."""
-    return cls is not None and Ancestry(library, cls).value("steers_training") == ["value", True]
+    outputs: Sequence[str]
+    others: frozenset[str]
+    is_complete: bool
 
 
 def order_problems(
-    observers: Sequence[Observer], streams: Sequence[str], place: Callable[[Entry], Placer], more: str
-) -> list[Problem]:
+    observers: Sequence[Observer], streams: Sequence[str], variables: Variables | None, more: str
+) -> Iterator[Problem]:
     """What hooks read and will not find.
 
     Args:
         observers: The hooks, in order.
         streams: The streams that every epoch reads.
-        place: Where the arguments of a hook stand.
+        variables: The variables of batches; ``None`` if they are unknown.
         more: Where a configuration names further streams.
     """
-    found: list[Problem] = []
-    written: list[Provided] = []
-    for index, (entry, facts, _) in enumerate(observers):
-        if facts is None:
-            break  # it may write anything, so nothing is certain from here on
-        written += facts.provided
-        for needed in facts.needed:
-            problem = _missing(needed, written, streams, observers[index + 1 :], more)
+    written: list[Flow] = []
+    there = set() if variables is None else {*variables.outputs, *variables.others}
+    epochs, batches = True, variables is not None
+    for index, (entry, flows) in enumerate(observers):
+        epochs, batches = epochs and not flows.hides_epochs, batches and not flows.hides_batches
+        for flow in flows.reads:
+            problem = None
+            if flow.word in ("Variable", "Statistics") and batches and variables is not None:
+                problem = _unknown_variable(flow, variables, there)
+            elif flow.word == "Scalar" and epochs:
+                earlier = [*written, *_statistics(flows.writes)]
+                problem = _missing(flow, earlier, streams, observers[index + 1 :], more)
             if problem is not None:
-                path = needed.stream_path if problem.path == "stream" else needed.path
-                where = place(entry)(path, True) or place(entry)((), False)
-                found.append(problem._replace(path=f"{entry.label}.{path[0]}", place=where))
-    return found
+                yield problem.under(*entry.keys)
+        written += [flow for flow in flows.writes if flow.word in ("Scalar", "Statistics")]
+        there.update(flow.name for flow in flows.writes if flow.word == "Variable")
+
+
+def collisions(observers: Sequence[Observer], variables: Variables | None) -> Iterator[Problem]:
+    """Things that two hooks write, or a hook and the model."""
+    outputs = () if variables is None else variables.outputs
+    earlier: dict[tuple[str, str], list[tuple[Entry, Flow]]] = {}
+    for entry, flows in observers:
+        for flow in flows.writes:
+            what = _PLACES.get(flow.word, _EPOCH).format(flow.name)
+            others = earlier.setdefault((what, flow.name), [])
+            if flow.word == "Variable":
+                continue
+            if other := next((known for known, what in others if known is not entry and _collide(what, flow)), None):
+                yield _collision(f"{other.label} writes {what} as well, and the later one wins", entry, flow)
+            elif flow.word == "Scalar" and flow.name in outputs:
+                yield _collision(
+                    f"{flow.name!r} is an output of the model as well; in reports they look alike", entry, flow
+                )
+            others.append((entry, flow))
+
+
+def _collide(one: Flow, other: Flow) -> bool:
+    if one.word == other.word == "Statistics":
+        return False  # the same statistics of the same variable
+    return one.streams is None or other.streams is None or bool(set(one.streams) & set(other.streams))
+
+
+def _collision(message: str, entry: Entry, flow: Flow) -> Problem:
+    hint = f"give one of them another {flow.keys[0]}" if flow.keys else "remove one of them, or tell them apart by name"
+    keys = flow.keys if flow.keys and flow.keys[0] in entry.arguments else ()
+    return Problem(message, entry.label, None, (hint,), "collision", (*entry.keys, *keys), on_key=not keys)
+
+
+def _statistics(flows: Iterable[Flow]) -> list[Flow]:
+    """Statistics are computed before a hook of this family looks at them."""
+    return [flow for flow in flows if flow.word == "Statistics"]
+
+
+def _unknown_variable(flow: Flow, variables: Variables, there: set[str]) -> Problem | None:
+    if flow.name in there or not flow.keys:
+        return None
+    names = [*variables.outputs, *sorted(there.difference(variables.outputs))]
+    similar = did_you_mean(flow.name, names)
+    if not (similar or variables.is_complete):
+        return None  # a source that only the data name
+    hints = (*similar, f"outputs of the model: {', '.join(variables.outputs) or 'none'}")
+    message = f"no output of the model and no source is called {flow.name!r}"
+    return Problem(message, hints=hints, kind="unknown-variable", keys=flow.keys, accepted=tuple(names))
 
 
 def _missing(
-    needed: Needed, written: Sequence[Provided], streams: Sequence[str], later: Sequence[Observer], more: str
+    needed: Flow, written: Sequence[Flow], streams: Sequence[str], later: Sequence[Observer], more: str
 ) -> Problem | None:
-    """What to say about something that is read; ``None`` if it will be there."""
-    if needed.stream is not None and needed.stream not in streams:
+    """What to say about a value of ``epoch_data`` that is read; ``None`` if it will be there."""
+    elsewhere = [stream for stream in needed.streams or () if stream not in streams]
+    if elsewhere:
         listed = f"every epoch has the streams {', '.join(streams)}; name others in {more}"
-        hints = (*did_you_mean(needed.stream, streams), listed)
-        return Problem(f"stream {needed.stream!r} is not evaluated", "stream", hints=hints)
-    lacking = [
-        stream
-        for stream in ([needed.stream] if needed.stream is not None else streams)
-        if not any(_provides(item, needed, stream) for item in written)
-    ]
+        hints = (*did_you_mean(elsewhere[0], streams), listed)
+        message = f"stream {elsewhere[0]!r} is not evaluated"
+        return Problem(message, hints=hints, kind="unknown-stream", keys=needed.stream_keys, accepted=tuple(streams))
+    wanted = streams if needed.streams is None else needed.streams
+    lacking = [stream for stream in wanted if not any(_provides(item, needed, stream) for item in written)]
     if not lacking:
         return None
-    after = next((o.entry for o in later if o.facts and _any_provides(o.facts.provided, needed, lacking)), None)
-    what = f"{needed.variable!r} of stream {', '.join(map(repr, lacking))}"
+    what = f"{needed.name!r} of stream {', '.join(map(repr, lacking))}"
+    problem = Problem("", kind="order", keys=needed.keys)
+    after = next((o.entry for o in later if _any_provides(o.flows.writes, needed, lacking)), None)
     if after is not None:
-        return Problem(f"{what} is read here before {after.label} computes it", hints=("change their order",))
-    plain = [item for item in written if item.variable == needed.variable and _covers(item, lacking)]
+        message = f"{what} is read here before {after.label} computes it"
+        return problem._replace(message=message, hints=("change their order",))
+    plain = [item for item in written if item.name == needed.name and _covers(item, lacking)]
     if plain:
         return _other_aggregation(needed, plain[-1])
-    elsewhere = [name for item in written if item.variable == needed.variable for name in item.streams or ()]
-    if elsewhere:
-        hint = f"it is computed for {', '.join(map(repr, elsewhere))} only"
-        return Problem(f"no hook computes {what}", hints=(hint,))
-    names = list(dict.fromkeys(item.variable for item in written))
-    there = f"computed before: {', '.join(names)}" if names else "no hook before it computes anything"
-    example = f"to compute it, write before: - ComputeStats: {{variables: [{needed.variable}]}}"
-    similar = did_you_mean(needed.variable, names)
-    return Problem(f"no hook computes {what}", hints=(*similar, there) if similar else (there, example))
+    problem = problem._replace(message=f"no hook computes {what}")
+    others = [name for item in written if item.name == needed.name for name in item.streams or ()]
+    if others:
+        return problem._replace(hints=(f"it is computed for {', '.join(map(repr, others))} only",))
+    names = list(dict.fromkeys(item.name for item in written))
+    listed = f"computed before: {', '.join(names)}" if names else "no hook before it computes anything"
+    example = f"to compute it, write before: - ComputeStats: {{variables: [{needed.name}]}}"
+    similar = did_you_mean(needed.name, names)
+    return problem._replace(hints=(*similar, listed) if similar else (listed, example), accepted=tuple(names))
 
 
-def _other_aggregation(needed: Needed, item: Provided) -> Problem:
-    if item.aggregations is None:
-        return Problem(f"{needed.variable!r} is a plain value without aggregations", hints=("write aggregation: ''",))
-    hints = (*did_you_mean(needed.aggregation or "", item.aggregations), f"computed: {', '.join(item.aggregations)}")
-    if not needed.aggregation:
-        return Problem(f"{needed.variable!r} is no plain value but has aggregations", hints=hints)
-    return Problem(f"no hook before computes the {needed.aggregation!r} of {needed.variable!r}", hints=hints)
+def _other_aggregation(needed: Flow, item: Flow) -> Problem:
+    problem = Problem("", kind="order", keys=needed.keys, accepted=item.aggregations)
+    if item.word == "Scalar":
+        message = f"{needed.name!r} is a plain value without aggregations"
+        return problem._replace(message=message, hints=("write aggregation: ''",))
+    wanted = "".join(needed.aggregations)
+    hints = (*did_you_mean(wanted, item.aggregations), f"computed: {', '.join(item.aggregations)}")
+    message = f"no hook before computes the {wanted!r} of {needed.name!r}"
+    if not wanted:
+        message = f"{needed.name!r} is no plain value but has aggregations"
+    return problem._replace(message=message, hints=hints)
 
 
-def _any_provides(provided: Iterable[Provided], needed: Needed, streams: Sequence[str]) -> bool:
+def _any_provides(provided: Iterable[Flow], needed: Flow, streams: Sequence[str]) -> bool:
     return any(_provides(item, needed, stream) for item in provided for stream in streams)
 
 
-def _provides(item: Provided, needed: Needed, stream: str) -> bool:
-    if item.variable != needed.variable or not _covers(item, [stream]):
+def _provides(item: Flow, needed: Flow, stream: str) -> bool:
+    if item.word not in ("Scalar", "Statistics") or item.name != needed.name or not _covers(item, [stream]):
         return False
-    if needed.aggregation is None:
-        return item.aggregations is None or "mean" in item.aggregations or needed.stream is None
-    return needed.aggregation in item.aggregations if item.aggregations is not None else not needed.aggregation
+    if not needed.aggregations:
+        return item.word == "Scalar" or "mean" in item.aggregations or needed.streams is None
+    wanted = needed.aggregations[0]
+    return not wanted if item.word == "Scalar" else wanted in item.aggregations
 
 
-def _covers(item: Provided, streams: Sequence[str]) -> bool:
+def _covers(item: Flow, streams: Sequence[str]) -> bool:
     return item.streams is None or set(streams) <= set(item.streams)
-
-
-def _defaults(ancestry: Ancestry) -> dict[str, Any]:
-    read = parameters_of(ancestry)
-    parameters = {} if read is None else read[0]
-    constants = ((name, parameter.default) for name, parameter in parameters.items())
-    return {name: default[1] for name, default in constants if isinstance(default, list) and default[0] == "value"}

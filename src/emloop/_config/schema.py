@@ -10,18 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from emloop import __version__
+from emloop._settings.hints import Accepted, Hint, Kind
+from emloop._settings.kinds import DATASET, HOOK, MAIN_LOOP, MODEL
+from emloop._settings.naming import SourceResolver, known_names
+from emloop._settings.signatures import Parameter, accepted_by_source, parameters_of
+from emloop._source.ancestry import Ancestry
 from emloop._source.docstrings import Described, described
-from emloop._source.hints import Accepted, Hint
 from emloop._source.library import Library
-from emloop._source.signatures import Ancestry, Parameter, accepted_by_source, parameters_of
 
+from ._composing.compose import EVALUATION_KEYS
+from ._composing.extends import EXTENDS
 from .changes import parts
 from .check import new_library
-from .defaults import class_of, value_of
+from .defaults import class_of, default_of
 from .entries import policy
-from .extends import EXTENDS
-from .kinds import DATASET, HOOK, MAIN_LOOP, MODEL, Kind
-from .sections import EVALUATION_KEYS
+from .sections import SECTIONS
 
 __all__ = ["config_schema"]
 
@@ -77,7 +80,10 @@ def config_schema(config: Mapping[str, Any], more: Sequence[str] = ()) -> Schema
 class _Writer:
     def __init__(self, library: Library, config: Mapping[str, Any]) -> None:
         self._library = library
+        self._resolver = SourceResolver(library)
+        self._families: dict[str, Schema] = {}
         self._is_strict = policy(config) == "error"
+        self._own = [key for key in getattr(config, "referenced", ()) if key and key not in SECTIONS]
         self._names: dict[str, list[str]] = {section: [] for section in ("dataset", "model", "hooks", "main_loop")}
         for part in parts(config):
             if part.cls and part.cls not in self._names.setdefault(part.section, []):
@@ -92,6 +98,12 @@ class _Writer:
         }
         evaluation = _optional(_object({name: laid_over[name] for name in EVALUATION_KEYS}))
         bases = {"anyOf": [{"type": "string"}, {**_list_of({"type": "string"}), "minItems": 1}]}
+        made = {
+            **{name: self._section(name, kind) for name, kind in _OBJECTS.items()},
+            "hooks": _described(_optional(_list_of(self._hook())), "hooks"),
+            "main_loop": _described(_optional(self._arguments("", MAIN_LOOP) or {"type": "object"}), "main_loop"),
+        }
+        complete = {name: self._complete(name) for name in _OBJECTS}
         return {
             "$schema": _DIALECT,
             "title": f"Configuration of emloop {__version__}",
@@ -100,14 +112,13 @@ class _Writer:
                 EXTENDS: _described(bases, EXTENDS),
                 **sections,
                 "eval": _described(_optional({"type": "object", "additionalProperties": evaluation}), "eval"),
+                **{name: {} for name in self._own},
             },
             "if": {"required": [EXTENDS]},
-            "else": {"required": list(_OBJECTS), "properties": {name: self._complete(name) for name in _OBJECTS}},
-            "$defs": {
-                **{name: self._section(name, kind) for name, kind in _OBJECTS.items()},
-                "hooks": _described(_optional(_list_of(self._hook())), "hooks"),
-                "main_loop": _described(_optional(self._arguments("", MAIN_LOOP) or {"type": "object"}), "main_loop"),
-            },
+            "else": {"required": list(_OBJECTS), "properties": complete},
+            "patternProperties": {"^x-": {}},
+            **({"additionalProperties": False} if self._is_strict else {}),
+            "$defs": {**made, **self._families},
         }
 
     def _section(self, name: str, kind: Kind) -> Schema:
@@ -136,7 +147,7 @@ class _Writer:
     def _hook(self) -> Schema:
         """One entry of the section ``hooks``."""
         known = {}
-        for name in dict.fromkeys([*self._built_in_hooks(), *self._names["hooks"]]):
+        for name in dict.fromkeys([*known_names(self._library, HOOK), *self._names["hooks"]]):
             arguments = self._arguments(name, HOOK)
             if arguments is not None:
                 known[name] = arguments
@@ -155,11 +166,6 @@ class _Writer:
         }
         return {"anyOf": [*bare, {"type": "string", "pattern": r"\."}, _REFERENCE, named]}
 
-    def _built_in_hooks(self) -> list[str]:
-        room = self._library.module(HOOK.package)
-        names = self._library.names(room)[0] - HOOK.not_meant if room else set()
-        return sorted(name for name in names if class_of(self._library, name, HOOK) is not None)
-
     def _arguments(self, name: str, kind: Kind) -> Schema | None:
         """What may be written about an object of a class; ``None`` if that cannot be told."""
         found = self._class(name, kind)
@@ -168,7 +174,7 @@ class _Writer:
         properties = {key: _described({"type": "string"}, key) for key in kind.reserved}
         for argument, hint in found.accepted.hints.items():
             if argument not in kind.injected:
-                schema = _schema_of(hint)
+                schema = self._schema_of(hint)
                 if argument in found.words.arguments:
                     schema["description"] = found.words.arguments[argument]
                 properties[argument] = schema | self._default(found.parameters.get(argument))
@@ -190,48 +196,114 @@ class _Writer:
         return _Class(accepted, read[0], described(self._library, cls))
 
     def _default(self, parameter: Parameter | None) -> Schema:
-        if parameter is None or parameter.default is None:
-            return {}
-        value = value_of(self._library, parameter.module, parameter.default)
+        value = default_of(self._library, parameter)
         return {} if value is None else {"default": value[0]}
 
+    def _schema_of(self, hint: Hint) -> Schema:
+        """What fits a hint, or is a reference to it."""
+        schema = self._plain_schema(hint)
+        if "anyOf" in schema:
+            takes_text = any(option == {"type": "string"} or not option for option in schema["anyOf"])
+            return schema if takes_text else {**schema, "anyOf": [*schema["anyOf"], _REFERENCE]}
+        return _or_reference(schema) if schema.get("type", "string") != "string" else schema
 
-def _schema_of(hint: Hint) -> Schema:
-    """What fits a hint, or is a reference to it."""
-    schema = _plain_schema(hint)
-    if "anyOf" in schema:
-        takes_text = any(option == {"type": "string"} or not option for option in schema["anyOf"])
-        return schema if takes_text else {"anyOf": [*schema["anyOf"], _REFERENCE]}
-    return _or_reference(schema) if schema.get("type", "string") != "string" else schema
+    def _plain_schema(self, hint: Hint) -> Schema:
+        if hint.component is not None:
+            return {"anyOf": [{"$ref": f"#/$defs/{self._family(hint.component)}"}]}
+        if hint.kind in _PLAIN:
+            return {"type": _PLAIN[hint.kind], **_limits(hint)}
+        write = _CONTAINERS.get(hint.kind)
+        return write(self, hint) if write else {}
+
+    def _tuple(self, hint: Hint) -> Schema:
+        items = [self._schema_of(part) for part in hint.parts]
+        return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+
+    def _fields(self, hint: Hint) -> Schema:
+        fields = _object({field.name: self._schema_of(field.hint) for field in hint.fields})
+        return {**fields, "required": [field.name for field in hint.fields if field.required]}
+
+    def _family(self, kind: Kind) -> str:
+        """The definition of all components of a family; what a full name leads to is left open."""
+        key = kind.word.replace(" ", "-")
+        if key in self._families:
+            return key
+        self._families[key] = {}  # so that components may nest
+        names = [name for name in known_names(self._library, kind) if name not in kind.refused]
+        accepted = {name: found for name in names if isinstance(found := self._resolver.accepted(name, kind), Accepted)}
+        beside = {field.name: self._schema_of(field.hint) for field in kind.fields}
+        of_name = [
+            {"if": _is_class(name), "then": self._component(found, kind, beside)} for name, found in accepted.items()
+        ]
+        bare = [name for name in names if not (name in accepted and self._required(accepted[name], kind))]
+        listed: Schema = {"enum": bare} if kind.package else {}
+        cls = {"anyOf": [*([{"enum": names}] if kind.package else []), {"type": "string", "pattern": r"\."}]}
+        described = {"type": "object", "properties": {"class": cls}, **({"allOf": of_name} if of_name else {})}
+        if kind.needs_class:
+            described["required"] = ["class"]
+        else:
+            alone = _object({**beside, "class": cls})
+            described |= {"if": {"not": {"required": ["class"]}}, "then": alone}
+        dotted = {"type": "string", "pattern": r"\."}
+        self._families[key] = {"anyOf": [*([listed] if listed else []), dotted, _REFERENCE, described]}
+        return key
+
+    def _component(self, found: Accepted, kind: Kind, beside: Mapping[str, Schema]) -> Schema:
+        called = {own: name for name, own in kind.names.items()}
+        nested: Schema = {"$ref": f"#/$defs/{kind.word.replace(' ', '-')}"} if kind.nested else {}
+        hidden = {*kind.injected, *kind.refused}
+        properties: dict[str, Schema] = {"class": {}}
+        for name, hint in found.hints.items():
+            if name not in hidden:
+                schema = self._schema_of(_loose(hint))
+                properties[called.get(name, name)] = {"anyOf": [schema, nested]} if nested and schema else schema
+        for key, needed in kind.variants.items():
+            variant = _object({**properties, **{name: {"type": "string"} for name in needed}}, is_open=found.open)
+            properties[key] = _list_of({**variant, "required": list(needed)})
+        required = self._required(found, kind)
+        return {**_object({**properties, **beside}, is_open=found.open), **({"required": required} if required else {})}
+
+    @staticmethod
+    def _required(found: Accepted, kind: Kind) -> list[str]:
+        called = {own: name for name, own in kind.names.items()}
+        return sorted(called.get(name, name) for name in found.required - {*kind.injected, *kind.refused})
 
 
-def _plain_schema(hint: Hint) -> Schema:
-    if hint.kind in _PLAIN:
-        return {"type": _PLAIN[hint.kind]}
-    write = _CONTAINERS.get(hint.kind)
-    return write(hint) if write else {}
+def _loose(hint: Hint) -> Hint:
+    """A hint of a class that was not made for emloop: numbers of any type do for one another."""
+    if hint.kind in ("int", "float", "bool"):
+        return Hint("union", (Hint("float"), Hint("bool")))
+    return hint._replace(parts=tuple(map(_loose, hint.parts)))
 
 
-def _tuple_schema(hint: Hint) -> Schema:
-    items = [_schema_of(part) for part in hint.parts]
-    return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+def _limits(hint: Hint) -> Schema:
+    limits = hint.limits
+    found: Schema = {"minimum": limits.minimum} if limits.minimum is not None else {}
+    found |= {"exclusiveMinimum": limits.above} if limits.above is not None else {}
+    found |= {"maximum": limits.maximum} if limits.maximum is not None else {}
+    return found | ({"pattern": rf"^({limits.pattern})$|\$\{{"} if limits.pattern and hint.kind == "str" else {})
 
 
-def _fields_schema(hint: Hint) -> Schema:
-    fields = _object({field.name: _schema_of(field.hint) for field in hint.fields})
-    return {**fields, "required": [field.name for field in hint.fields if field.required]}
+def _union_schema(writer: _Writer, hint: Hint) -> Schema:
+    parts = [part._replace(limits=hint.limits) for part in hint.parts] if hint.limits.pattern else hint.parts
+    options = map(writer._plain_schema, parts)
+    return {"anyOf": [inner for option in options for inner in option.get("anyOf", [option])]}
 
 
-def _choice_schema(hint: Hint) -> Schema:
+def _choice_schema(_: _Writer, hint: Hint) -> Schema:
     return {"anyOf": [{"enum": list(dict.fromkeys(filter(_is_plain, hint.values)))}]}
 
 
-_CONTAINERS: dict[str, Callable[[Hint], Schema]] = {
-    "list": lambda hint: _list_of(_schema_of(hint.parts[0])),
-    "tuple": _tuple_schema,
-    "mapping": lambda hint: {"type": "object", "additionalProperties": _schema_of(hint.parts[1])},
-    "fields": _fields_schema,
-    "union": lambda hint: {"anyOf": list(map(_plain_schema, hint.parts))},
+def _list_schema(writer: _Writer, hint: Hint) -> Schema:
+    return _list_of(writer._schema_of(hint.parts[0])) | ({"uniqueItems": True} if hint.limits.unique else {})
+
+
+_CONTAINERS: dict[str, Callable[[_Writer, Hint], Schema]] = {
+    "list": _list_schema,
+    "tuple": _Writer._tuple,
+    "mapping": lambda writer, hint: {"type": "object", "additionalProperties": writer._schema_of(hint.parts[1])},
+    "fields": _Writer._fields,
+    "union": _union_schema,
     "literal": _choice_schema,
     "enum": _choice_schema,
 }

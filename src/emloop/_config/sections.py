@@ -6,34 +6,30 @@ alone.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from emloop._support.printable import brief, dotted
-from emloop._support.suggest import did_you_mean, nearest
-from emloop.errors import ConfigError, Place, Problem
+from emloop._settings.kinds import DATASET, HOOK, MAIN_LOOP, MODEL
+from emloop._support.printable import brief
+from emloop._support.problems import reserved, unknown_key
+from emloop._support.suggest import nearest
+from emloop.errors import ConfigError, Problem, dotted
 
-from .source import Config
+from ._composing.compose import EVALUATION_KEYS
+from .entries import by_position, placed
 
-__all__ = ["EVALUATION_KEYS", "section_problems", "unknown_key", "validate_config"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["SECTIONS", "is_near_miss", "section_problems", "validate_config"]
 
 _Path: TypeAlias = tuple[Any, ...]
 
-_SECTIONS = ("dataset", "model", "hooks", "main_loop", "eval")
-EVALUATION_KEYS = ("dataset", "model", "main_loop", "hooks", "stream_names")
+SECTIONS = ("dataset", "model", "hooks", "main_loop", "eval")
 # Who is given what by emloop itself.
 _RESERVED = {
-    "the dataset": ("output_dir",),
-    "the model": ("dataset", "log_dir", "restore_from"),
-    "the main loop": ("model", "dataset", "hooks"),
-    "a hook": ("model", "dataset", "output_dir"),
+    "dataset": DATASET.injected,
+    "model": MODEL.injected,
+    "main loop": MAIN_LOOP.injected,
+    "hook": HOOK.injected,
 }
-# Names less similar to a section's are the user's own, e.g. for anchors.
-_NEAR_MISS = 0.8
 _OWN_SECTION = "a section of your own, e.g. for anchors, needs a name less like it"
 
 
@@ -48,26 +44,26 @@ def validate_config(config: Mapping[str, Any]) -> None:
     """
     problems = section_problems(config)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(sorted((placed(config, problem) for problem in problems), key=by_position))
     if "hooks" not in config:
-        logger.warning("There is no section `hooks` in the config")
+        import logging  # noqa: PLC0415 - costs a check more than it needs
+
+        logging.getLogger(__name__).warning("There is no section `hooks` in the config")
 
 
 def section_problems(config: Mapping[str, Any]) -> list[Problem]:
-    """Every mistake in the form of a configuration's sections, from the top of the text to its end."""
+    """Every mistake in the form of a configuration's sections."""
     checker = _Checker(config)
     checker.check()
-    return sorted(checker.problems, key=_position)
+    return checker.problems
 
 
-def unknown_key(key: Any, accepted: Collection[str], path: str, place: Place | None) -> Problem:
-    """The complaint about a key that means nothing where it stands."""
-    hints = (*did_you_mean(str(key), accepted), f"{path} takes: {', '.join(accepted)}")
-    return Problem(f"unknown key {brief(key)}", path, place, hints)
-
-
-def _position(problem: Problem) -> tuple[int, int]:
-    return (problem.place.line, problem.place.column) if problem.place else (0, 0)
+def is_near_miss(config: Mapping[str, Any], key: Any) -> str | None:
+    """The missing section that an unknown one was probably meant to be."""
+    if not isinstance(key, str) or key in SECTIONS:
+        return None
+    absent = [section for section in SECTIONS if section not in config]
+    return nearest(key, absent)
 
 
 class _Checker:
@@ -77,7 +73,7 @@ class _Checker:
 
     def check(self) -> None:
         config = self._config
-        misspelt = {key: section for key in config if (section := self._meant(key))}
+        misspelt = {key: section for key in config if (section := is_near_miss(config, key))}
         for key, section in misspelt.items():
             self._add((key,), f"unknown section {key!r}", f"did you mean {section!r}?", _OWN_SECTION)
         for name in ("dataset", "model"):
@@ -86,22 +82,15 @@ class _Checker:
             elif name not in misspelt.values():
                 self._add((), f"the section {name!r} is missing", f"it needs at least a class: {name}: {{class: a.B}}")
         self._hooks(("hooks",), config.get("hooks"))
-        self._keywords(("main_loop",), config.get("main_loop"), "the main loop")
+        self._keywords(("main_loop",), config.get("main_loop"), "main loop")
         self._evaluations(config.get("eval"))
-
-    def _meant(self, key: Any) -> str | None:
-        """The section that an unknown one was probably meant to be."""
-        if not isinstance(key, str) or key in _SECTIONS:
-            return None
-        absent = [section for section in _SECTIONS if section not in self._config]
-        return next(iter(get_close_matches(key.lower(), absent, n=1, cutoff=_NEAR_MISS)), None)
 
     def _built(self, path: _Path, section: Any, *, is_whole: bool = True) -> None:
         """The section ``dataset`` or ``model``, or what an evaluation changes about it."""
         if section is None and not is_whole:
             return
         name = path[-1]
-        if not self._keywords(path, section, f"the {name}"):
+        if not self._keywords(path, section, name):
             return
         section = section or {}
         if "class" in section:
@@ -122,7 +111,7 @@ class _Checker:
             return False
         for key in _RESERVED.get(receiver, ()):
             if key in section:
-                self._add((*path, key), f"{key!r} is reserved; emloop itself gives it to {receiver}", "remove it")
+                self.problems.append(reserved(key, receiver, path))
         return True
 
     def _hooks(self, path: _Path, section: Any) -> None:
@@ -154,7 +143,7 @@ class _Checker:
             path = (*path, name)
             if not isinstance(name, str):
                 self._add(path, f"expected a hook's name, got {_described(name)}")
-            elif self._keywords(path, arguments, "a hook") and arguments and arguments.get("name") is not None:
+            elif self._keywords(path, arguments, "hook") and arguments and arguments.get("name") is not None:
                 self._text((*path, "name"), arguments["name"], "put it into quotes")
 
     def _evaluations(self, section: Any) -> None:
@@ -172,11 +161,11 @@ class _Checker:
         if key in ("dataset", "model"):
             self._built(path, content, is_whole=False)
         elif key == "main_loop":
-            self._keywords(path, content, "the main loop")
+            self._keywords(path, content, "main loop")
         elif key == "hooks":
             self._hooks(path, content)
         elif key != "stream_names":
-            self.problems.append(unknown_key(key, EVALUATION_KEYS, dotted(path[:-1]), self._place(path)))
+            self.problems.append(unknown_key(dotted(path[:-1]), key, EVALUATION_KEYS, path[:-1]))
         elif content is not None and not (isinstance(content, list) and all(isinstance(name, str) for name in content)):
             self._add(path, f"expected a list of streams' names, got {_described(content)}", value=True)
 
@@ -185,10 +174,7 @@ class _Checker:
             self._add(path, f"expected text, got {_described(value)}", hint, value=True)
 
     def _add(self, path: _Path, message: str, *hints: str, value: bool = False) -> None:
-        self.problems.append(Problem(message, dotted(path), self._place(path, value=value), hints))
-
-    def _place(self, path: _Path, *, value: bool = False) -> Place | None:
-        return self._config.place(path, value=value) if path and isinstance(self._config, Config) else None
+        self.problems.append(Problem(message, dotted(path), None, hints, "form", path, not value))
 
 
 def _described(value: Any) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from emloop._source.signatures import Ancestry
+from emloop._source.ancestry import Ancestry
+from emloop._support.problems import no_stream
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM
 from emloop.errors import Problem
 
-from .arguments import Placer
 from .entries import Entry
-from .source import Config
-from .unknown import no_stream
 
 __all__ = ["Epoch", "epoch_of", "stream_problems", "streams_of", "unknown_streams"]
 
@@ -24,12 +22,12 @@ class Epoch(NamedTuple):
 
     Args:
         streams: Their names; ``None`` where the configuration is too wrong to tell.
-        paths: Name → where the configuration asks for it.
+        keys: Name → where the configuration asks for it.
         is_evaluation: Whether nothing is trained.
     """
 
     streams: tuple[str, ...] | None
-    paths: Mapping[str, tuple[Any, ...]]
+    keys: Mapping[str, tuple[Any, ...]]
     is_evaluation: bool
 
 
@@ -42,9 +40,9 @@ def epoch_of(config: Mapping[str, Any], target: str | None) -> Epoch:
     train, extra = section.get("train_stream_name", EL_DEFAULT_TRAIN_STREAM), section.get("extra_streams") or []
     if not isinstance(train, str) or not _is_name_list(extra):
         return Epoch(None, {}, is_evaluation=False)
-    paths: dict[str, tuple[Any, ...]] = {train: ("main_loop", "train_stream_name")}
-    paths.update((name, ("main_loop", "extra_streams", index)) for index, name in enumerate(extra))
-    return Epoch((train, *extra), paths, is_evaluation=False)
+    keys: dict[str, tuple[Any, ...]] = {train: ("main_loop", "train_stream_name")}
+    keys.update((name, ("main_loop", "extra_streams", index)) for index, name in enumerate(extra))
+    return Epoch((train, *extra), keys, is_evaluation=False)
 
 
 def _evaluation(config: Mapping[str, Any], target: str) -> Epoch:
@@ -55,8 +53,8 @@ def _evaluation(config: Mapping[str, Any], target: str) -> Epoch:
         return Epoch((target,), {target: ("eval", target)}, is_evaluation=True)
     if not _is_name_list(names):
         return Epoch(None, {}, is_evaluation=True)
-    paths = {name: ("eval", target, "stream_names", index) for index, name in enumerate(names)}
-    return Epoch(tuple(names), paths, is_evaluation=True)
+    keys = {name: ("eval", target, "stream_names", index) for index, name in enumerate(names)}
+    return Epoch(tuple(names), keys, is_evaluation=True)
 
 
 def streams_of(dataset: Ancestry) -> list[str] | None:
@@ -67,7 +65,7 @@ def streams_of(dataset: Ancestry) -> list[str] | None:
     return sorted(name.removesuffix(_ENDING) for name in names)
 
 
-def stream_problems(config: Config, epoch: Epoch, owner: str, there: list[str]) -> list[Problem]:
+def stream_problems(config: Mapping[str, Any], epoch: Epoch, owner: str, there: list[str]) -> Iterator[Problem]:
     """Streams that are read and that the dataset does not have, or that are named twice.
 
     Args:
@@ -76,31 +74,29 @@ def stream_problems(config: Config, epoch: Epoch, owner: str, there: list[str]) 
         owner: Name of the dataset's class.
         there: The streams that it has.
     """
-    found = []
-    for name in dict.fromkeys(epoch.streams or ()):
-        path = epoch.paths[name]
-        if name not in there:
-            is_key = path == ("eval", name)
-            place = config.place(path, value=not is_key) or config.place(("dataset", "class"), value=True)
-            found.append(no_stream(owner, name, there, path[0], place))
     names = epoch.streams or ()
+    for name in dict.fromkeys(names):
+        if name not in there:
+            keys = epoch.keys[name]
+            is_key = keys == ("eval", name)
+            written = is_key or len(keys) > 2 or "train_stream_name" in (config.get("main_loop") or {})
+            problem = no_stream(owner, name, there, keys if written else ("dataset", "class"))
+            yield problem._replace(path=str(keys[0]), on_key=is_key)
     if not epoch.is_evaluation:
         for index, name in enumerate(names[1:]):
             if name in names[: index + 1]:
+                keys = ("main_loop", "extra_streams", index)
                 message = f"stream {name!r} is named twice, or is the training stream"
-                place = config.place(("main_loop", "extra_streams", index), value=True)
-                found.append(Problem(message, f"main_loop.extra_streams[{index}]", place))
-    return found
+                yield Problem(message, kind="repeated", keys=keys)
 
 
-def unknown_streams(entry: Entry, place: Placer, owner: str, there: list[str]) -> list[Problem]:
+def unknown_streams(entry: Entry, owner: str, there: list[str]) -> Iterator[Problem]:
     """The streams that a hook is restricted to and that the dataset does not have."""
     names = entry.arguments.get("streams")
-    return [
-        no_stream(owner, name, there, f"{entry.label}.streams", place(("streams", index), True))
-        for index, name in enumerate(names if isinstance(names, list) else ())
-        if isinstance(name, str) and name not in there
-    ]
+    for index, name in enumerate(names if isinstance(names, list) else ()):
+        if isinstance(name, str) and name not in there:
+            problem = no_stream(owner, name, there, (*entry.keys, "streams", index))
+            yield problem._replace(path=f"{entry.label}.streams")
 
 
 def _is_name_list(names: object) -> bool:

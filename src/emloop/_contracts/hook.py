@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from emloop._support.suggest import did_you_mean
-from emloop.errors import ConfigError, HookError, Problem, StateError
+from emloop._settings.hints import Accepted
+from emloop._settings.live import accepted_by
+from emloop._settings.signatures import accepted_by_source
+from emloop._source.ancestry import Ancestry
+from emloop._source.cache import FileCache
+from emloop._source.finder import ModuleFinder
+from emloop._source.library import ClassSource, Library
+from emloop._support.problems import unknown_argument
+from emloop.errors import ConfigError, HookError, StateError
 from emloop.types import Batch, EpochData, StateTree, TimeProfile, TrainingTerminated
 
 from .resume_changes import ResumeChanges
@@ -93,7 +99,12 @@ class AbstractHook:
         """
         unknown = sorted(set(kwargs) - self.EL_HOOK_INIT_ARGS)
         if unknown:
-            raise ConfigError(_unknown_arguments(type(self), unknown))
+            accepted = _accepted_by(type(self))
+            if not accepted.open:
+                strange = [name for name in unknown if name not in accepted.hints]
+                names = sorted(set(accepted.hints) - self.EL_HOOK_INIT_ARGS)
+                if strange:
+                    raise ConfigError(unknown_argument(type(self).__name__, name, names) for name in strange)
 
     def register_mainloop(self, main_loop: Loop) -> None:
         """Attach the hook to the one loop it observes.
@@ -171,26 +182,10 @@ def declares_state(hook: object) -> bool:
     return False
 
 
-def _unknown_arguments(cls: type, unknown: Iterable[str]) -> list[Problem]:
-    accepted = sorted(_named_arguments(cls))
-    return [
-        Problem(
-            f"unknown argument {name!r}",
-            path=cls.__name__,
-            hints=(*did_you_mean(name, accepted), f"{cls.__name__} takes: {', '.join(accepted) or 'no arguments'}"),
-        )
-        for name in unknown
-    ]
-
-
-def _named_arguments(cls: type) -> set[str]:
-    names: set[str] = set()
-    for base in cls.__mro__:
-        init = vars(base).get("__init__")
-        if init is not None and base is not object:
-            parameters: Mapping[str, inspect.Parameter] = inspect.signature(init).parameters
-            names |= {name for name, parameter in parameters.items() if parameter.kind in _NAMED and name != "self"}
-    return names - AbstractHook.EL_HOOK_INIT_ARGS
-
-
-_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+def _accepted_by(cls: type) -> Accepted:
+    """What a class of hooks accepts: as its source says, which shows what it takes out of ``**kwargs`` itself."""
+    library = Library(ModuleFinder(), FileCache(None, "syntax"), {}, frozenset())
+    module = library.module(cls.__module__)
+    found = None if module is None else library.lookup(module, cls.__qualname__)
+    accepted = accepted_by_source(Ancestry(library, found)) if isinstance(found, ClassSource) else None
+    return accepted or accepted_by(cls)._replace(open=False)

@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -21,19 +19,18 @@ __all__ = ["FileCache", "cache_directory"]
 
 T = TypeVar("T")
 
-_FORMAT = 1
+_FORMAT = 2
 _MOST = 2000
 _SETTLED_NS = 50_000_000
 _SETTLED_COARSELY_NS = 2_500_000_000
 
 
-def cache_directory() -> Path | None:
+def cache_directory() -> str | None:
     """Where the user's caches of emloop are: ``$XDG_CACHE_HOME/emloop``; ``None`` if there is no home."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    try:
-        return (base if base.is_absolute() else Path.home() / ".cache") / "emloop"
-    except RuntimeError:
-        return None
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "emloop") if os.path.isabs(base) else None
 
 
 class FileCache:
@@ -44,11 +41,11 @@ class FileCache:
         kind: What is computed; a word.
     """
 
-    def __init__(self, directory: Path | None, kind: str) -> None:
+    def __init__(self, directory: str | None, kind: str) -> None:
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        self._directory = None if directory is None else directory / f"{kind}-{_FORMAT}-py{version}"
+        self._directory = None if directory is None else os.path.join(directory, f"{kind}-{_FORMAT}-py{version}")
 
-    def get(self, path: Path, compute: Callable[[bytes], T]) -> T:
+    def get(self, path: str, compute: Callable[[bytes], T]) -> T:
         """The value for a file.
 
         Args:
@@ -58,13 +55,13 @@ class FileCache:
         Raises:
             OSError: If the file cannot be read.
         """
-        path = path.absolute()
-        stamp = _stamp(path.stat())
+        path = os.path.abspath(path)
+        stamp = _stamp(os.stat(path))
         kept = self._read(path, stamp)
         if kept is not None:
             value: T = kept[0]
             return value
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             stamp = _stamp(os.fstat(file.fileno()))
             content = file.read()
         value = compute(content)
@@ -72,42 +69,44 @@ class FileCache:
             self._write(path, stamp, value)
         return value
 
-    def _read(self, path: Path, stamp: list[int]) -> tuple[Any] | None:
+    def _read(self, path: str, stamp: list[int]) -> tuple[Any] | None:
         if self._directory is None:
             return None
         try:
-            checksum, _, text = _entry(self._directory, path).read_bytes().partition(b"\n")
+            with open(_entry(self._directory, path), "rb") as file:
+                checksum, _, text = file.read().partition(b"\n")
             kept = json.loads(text) if int(checksum, 16) == crc32(text) else {"path": None}
         except (OSError, ValueError):
             return None
-        return (kept["value"],) if kept["path"] == str(path) and kept["stamp"] == stamp else None
+        return (kept["value"],) if kept["path"] == path and kept["stamp"] == stamp else None
 
-    def _write(self, path: Path, stamp: list[int], value: object) -> None:
+    def _write(self, path: str, stamp: list[int], value: object) -> None:
         if self._directory is None:
             return
-        text = json.dumps({"path": str(path), "stamp": stamp, "value": value}).encode()
-        temporary = None
+        text = json.dumps({"path": path, "stamp": stamp, "value": value}).encode()
+        temporary = os.path.join(self._directory, f".new-{os.getpid()}-{time.monotonic_ns()}")
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary = self._directory / f".new-{os.getpid()}-{threading.get_ident()}"
-            temporary.write_bytes(b"%08x\n%s" % (crc32(text), text))
-            self._make_room()
-            temporary.replace(_entry(self._directory, path))
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            with open(temporary, "xb") as file:
+                file.write(b"%08x\n%s" % (crc32(text), text))
+            self._make_room(self._directory)
+            os.replace(temporary, _entry(self._directory, path))
         except OSError:
-            if temporary is not None:
-                with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                os.unlink(temporary)
 
-    def _make_room(self) -> None:
-        """Remove the older half where there are too many."""
-        if self._directory is not None and len(found := list(self._directory.iterdir())) > _MOST:
-            with suppress(OSError):  # somebody else may be doing the same
+    @staticmethod
+    def _make_room(directory: str) -> None:
+        """Remove the older half of too many entries."""
+        found = list(os.scandir(directory))
+        if len(found) > _MOST:
+            with suppress(OSError):  # another process may be doing the same
                 for old in sorted(found, key=lambda entry: entry.stat().st_mtime)[: _MOST // 2]:
-                    old.unlink(missing_ok=True)
+                    os.unlink(old)
 
 
-def _entry(directory: Path, path: Path) -> Path:
-    return directory / f"{path.name}-{crc32(os.fsencode(path)):08x}.json"
+def _entry(directory: str, path: str) -> str:
+    return os.path.join(directory, f"{os.path.basename(path)}-{crc32(os.fsencode(path)):08x}.json")
 
 
 def _stamp(status: os.stat_result) -> list[int]:

@@ -6,8 +6,8 @@ import ast
 import re
 from typing import NamedTuple
 
+from .ancestry import Ancestry
 from .library import ClassSource, Library
-from .signatures import Ancestry
 
 __all__ = ["Described", "described"]
 
@@ -48,7 +48,8 @@ def _docstrings(library: Library, cls: ClassSource) -> list[str]:
     if location is None or location.file is None:
         return []
     try:
-        body: list[ast.stmt] = ast.parse(location.file.read_bytes()).body
+        with open(location.file, "rb") as file:
+            body: list[ast.stmt] = ast.parse(file.read()).body
     except (OSError, SyntaxError, ValueError, RecursionError):
         return []
     found: ast.ClassDef | None = None

@@ -26,8 +26,9 @@ def expression(node: ast.expr) -> Expression:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
         return ["or", expression(node.left), expression(node.right)]
     if isinstance(node, ast.Call) and len(node.keywords) <= _LARGEST:
-        keywords = {keyword.arg or "**": expression(keyword.value) for keyword in node.keywords}
-        return ["call", expression(node.func), keywords]
+        given = {str(index): expression(value) for index, value in enumerate(node.args)}
+        given |= {keyword.arg or "**": expression(keyword.value) for keyword in node.keywords}
+        return ["call", expression(node.func), given]
     return _display(node)
 
 

@@ -6,11 +6,11 @@ source file of the name wins; directories without any of them are parts of a nam
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
 from typing import NamedTuple
 
 __all__ = ["Location", "ModuleFinder"]
@@ -25,8 +25,8 @@ class Location(NamedTuple):
         is_namespace: Whether it is nothing but folders.
     """
 
-    file: Path | None
-    folders: tuple[Path, ...] | None
+    file: str | None
+    folders: tuple[str, ...] | None
     is_namespace: bool = False
 
 
@@ -38,8 +38,8 @@ class ModuleFinder:
     """
 
     def __init__(self, path: Sequence[str] | None = None) -> None:
-        self._path = tuple(map(Path, sys.path if path is None else path))
-        self._listings: dict[Path, frozenset[str]] = {}
+        self._path = tuple(sys.path if path is None else path)
+        self._listings: dict[str, frozenset[str]] = {}
         self._found: dict[str, Location | None] = {}
 
     def find(self, name: str) -> Location | None:
@@ -56,7 +56,7 @@ class ModuleFinder:
             return all(finder.find_spec(package, None) is None for finder in sys.meta_path)
         return False
 
-    def modules_in(self, folders: Sequence[Path] | None) -> set[str]:
+    def modules_in(self, folders: Sequence[str] | None) -> set[str]:
         """Names of the modules that some folders hold; of the path's, if none are given."""
         names: set[str] = set()
         for folder in self._path if folders is None else folders:
@@ -75,31 +75,31 @@ class ModuleFinder:
         package = self.find(parent)
         return self._search(package.folders, last) if package and package.folders else None
 
-    def _search(self, folders: Sequence[Path], name: str) -> Location | None:
+    def _search(self, folders: Sequence[str], name: str) -> Location | None:
         portions = []
         for folder in folders:
             listing = self._listing(folder)
-            inner = folder / name
+            inner = os.path.join(folder, name)
             if name in listing:
                 inside = self._listing(inner)
                 if "__init__.py" in inside:
-                    return Location(inner / "__init__.py", (inner,))
+                    return Location(os.path.join(inner, "__init__.py"), (inner,))
                 if _compiled("__init__", inside):
                     return Location(None, (inner,))
             if _compiled(name, listing):
                 return Location(None, None)
             if f"{name}.py" in listing:
-                return Location(folder / f"{name}.py", None)
+                return Location(os.path.join(folder, f"{name}.py"), None)
             if f"{name}.pyc" in listing:
                 return Location(None, None)
-            if name in listing and inner.is_dir():
+            if name in listing and os.path.isdir(inner):
                 portions.append(inner)
         return Location(None, tuple(portions), is_namespace=True) if portions else None
 
-    def _listing(self, folder: Path) -> frozenset[str]:
+    def _listing(self, folder: str) -> frozenset[str]:
         if folder not in self._listings:
             try:
-                self._listings[folder] = frozenset(entry.name for entry in folder.iterdir())
+                self._listings[folder] = frozenset(os.listdir(folder or "."))
             except OSError:
                 self._listings[folder] = frozenset()
         return self._listings[folder]

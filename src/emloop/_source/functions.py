@@ -64,12 +64,13 @@ def _passes(function: FunctionNode, rest: str, own: str, star: str) -> Iterator[
             uses.append(node)
         elif isinstance(node, ast.Call):
             handed = [keyword.value for keyword in node.keywords if keyword.arg is None and _is(keyword.value, rest)]
-            taken = _taken(node, rest)
             if handed:
                 explained.update(map(id, handed))
                 yield _handed_on(node, own, star)
-            elif taken is not None:
-                explained.add(id(taken[0]))
+        taken = _taken(node, rest)
+        if taken is not None:
+            explained.add(id(taken[0]))
+            if taken[1] is not None:
                 yield ("takes", None, taken[1], 0, [])
     if len(explained) < len(uses) or not uses:
         yield ("open", None, "", 0, [])
@@ -79,19 +80,22 @@ def _is(node: ast.expr, name: str) -> bool:
     return isinstance(node, ast.Name) and node.id == name
 
 
-def _taken(call: ast.Call, rest: str) -> tuple[ast.expr, str] | None:
-    """For ``kwargs.pop("name", default)`` the name; ``None`` for any other call."""
-    function = call.func
-    if (
-        isinstance(function, ast.Attribute)
-        and function.attr in ("pop", "get")
-        and _is(function.value, rest)
-        and len(call.args) == 2
-        and isinstance(call.args[0], ast.Constant)
-        and isinstance(call.args[0].value, str)
-    ):
-        return function.value, call.args[0].value
-    return None
+def _taken(node: ast.AST, rest: str) -> tuple[ast.expr, str | None] | None:
+    """The use of ``rest`` and the name, for ``rest.pop("name", …)``, ``rest.get("name")`` and ``rest["name"]``.
+
+    The name is ``None`` for ``"name" in rest``, which only looks.
+    """
+    found: ast.expr | None = None
+    key: ast.expr | None = None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("pop", "get"):
+        found, key = node.func.value, node.args[0] if node.args else None
+    elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+        found, key = node.value, node.slice
+    elif isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn)):
+        found, key = node.comparators[0], node.left
+    if found is None or not _is(found, rest) or not isinstance(key, ast.Constant) or not isinstance(key.value, str):
+        return None
+    return found, None if isinstance(node, ast.Compare) else key.value
 
 
 def _handed_on(call: ast.Call, own: str, star: str) -> Pass:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from .cache import FileCache
 from .finder import ModuleFinder
@@ -104,6 +104,12 @@ class Library:
         self._modules: dict[str, Module | None] = {}
         self.orders: dict[str, list[ClassSource] | None] = {}
         """Method resolution orders that have been worked out, by the class's full name."""
+        self.plain: dict[str, bool] = {}
+        """Whether a class, by its full name, can have nothing that its source does not show."""
+        self.found: dict[tuple[str, str], Any] = {}
+        """What names in a configuration have led to, for whoever looks them up."""
+        self.broken: dict[str, tuple[str, str]] = {}
+        """Modules that cannot be compiled → what Python says, and the file and line."""
 
     def module(self, name: str) -> Module | None:
         """A module; ``None`` if it is not to be found."""
@@ -119,6 +125,9 @@ class Library:
         if summary is not None:
             classes = {name for name in summary["classes"] if not name.startswith("_")}
             names = {*classes, *summary["functions"], *summary["imports"], *summary["values"]}
+            for level, source, _ in summary["stars"]:
+                inner = self.module(self._target(module, (level, source, None)))
+                names |= self.names(inner)[0] if inner is not None and inner.name != module.name else set()
         names.update(self.submodules(module))
         return {name for name in names if not name.startswith("_")}, classes
 
@@ -168,7 +177,9 @@ class Library:
         if location.file is not None:
             try:
                 summary = self._cache.get(location.file, _summarise)
-            except (OSError, SyntaxError, ValueError, RecursionError):
+            except SyntaxError as error:
+                self.broken[name] = f"{type(error).__name__}: {error.msg}", f"{location.file}:{error.lineno}"
+            except (OSError, ValueError, RecursionError):
                 summary = None
         return Module(name, location.folders is not None, summary)
 

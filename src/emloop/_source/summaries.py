@@ -8,7 +8,7 @@ An :data:`Expression` is one of
 ``["of", base, *arguments]``    ``base[arguments]``
 ``["or", left, right]``         ``left | right``
 ``["list", *items]``            a list; ``tuple`` and ``set`` alike
-``["call", function, {...}]``   a call, with its keywords
+``["call", function, {...}]``   a call, with its arguments: by position ``"0"``, ``"1"``, then by keyword
 ``["?"]``                       anything else
 ==============================  ======================================================
 """

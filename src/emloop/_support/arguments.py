@@ -21,10 +21,10 @@ def distinct_names(argument: str, names: Any) -> tuple[str, ...]:
         ConfigError: If it is not a list of different names; a single string would count as the list of its letters.
     """
     if isinstance(names, str):
-        raise ConfigError(f"{argument}: expected a list of names, got {names!r}; write [{names}]")
+        raise ConfigError.about(argument, f"expected a list of names, got {names!r}; write [{names}]")
     listed = tuple(names) if isinstance(names, Iterable) else (names,)
     if not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
-        raise ConfigError(f"{argument}: expected a list of different names, got {names!r}")
+        raise ConfigError.about(argument, f"expected a list of different names, got {names!r}")
     return listed
 
 

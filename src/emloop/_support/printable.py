@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any
 
-__all__ = ["brief", "dotted", "printable"]
+__all__ = ["brief", "printable"]
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -21,10 +19,8 @@ def printable(text: str, keep: str = "") -> str:
     return _CONTROL.sub(lambda match: match[0] if match[0] in keep else repr(match[0])[1:-1], text)
 
 
-def dotted(path: Iterable[Any]) -> str:
-    """A path into nested data as people write it: ``hooks[0].StopAfter``."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return "".join(parts).removeprefix(".")
+_LONGEST = 80
+"""Characters of a value that a message shows."""
 
 
 def brief(value: object) -> str:

@@ -9,7 +9,6 @@ Ours limits size, depth, nodes and aliases while reading, before anything is con
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -44,7 +43,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         ConfigFileError: If the file cannot be read.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb") as file:
             return file.read(MAX_CHARACTERS + 1)
     except OSError as error:
         raise ConfigFileError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from error

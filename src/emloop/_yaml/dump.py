@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, TypeAlias
 
-from emloop._support.printable import dotted
-from emloop.errors import ConfigError, Problem
+from emloop.errors import ConfigError, Problem, dotted
 
 from .nodes import MAX_DEPTH
 

@@ -43,7 +43,13 @@ class Text:
     def place(self, start: int, end: int) -> Place:
         """Where the characters from ``start`` to ``end`` stand; of several lines, the first is shown."""
         if self.argument is not None:
-            return Place(self.origin, excerpt=printable(self.argument[:_EXCERPT]))
+            # The text is the end of the argument.
+            offset = len(self.argument) - len(self.text)
+            shown = printable(self.argument[: offset + start])
+            width = len(printable(self.argument[offset + start : offset + end]))
+            return Place(
+                self.origin, 0, len(shown) + 1 if end > start else 0, printable(self.argument[:_EXCERPT]), width
+            )
         before = self.text[:start]
         line_start = max(before.rfind("\n"), before.rfind("\r")) + 1
         line = 1 + before.count("\n") + before.count("\r") - before.count("\r\n")

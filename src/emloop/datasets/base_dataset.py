@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from emloop._config.arguments import problems
-from emloop._config.live import accepted_by
 from emloop._contracts import AbstractDataset
-from emloop._source.hints import Accepted
+from emloop._registry import LiveResolver
+from emloop._settings.fitting import argument_problems
+from emloop._settings.hints import Accepted
+from emloop._settings.live import accepted_by
 from emloop._streams import current_pass, keyed_rng
 from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError
@@ -55,9 +56,9 @@ class BaseDataset(AbstractDataset, ABC):
             raise ConfigError(f"{name}: expected arguments as a mapping, got a {type(config).__name__}: {config!r}")
         accepted = accepted_by(type(self), constructor=False)
         given = {key: value for key, value in config.items() if key != "output_dir"}
-        found = problems(name, accepted, given, injected=("output_dir",), path=name, place=lambda _name, _value: None)
+        found = list(argument_problems(accepted.without(("output_dir",)), given, LiveResolver()))
         if found:
-            raise ConfigError(found)
+            raise ConfigError(problem if problem.label else problem._replace(path=name) for problem in found)
         self._configure_dataset(**_with_output_dir(config, accepted))
 
     @abstractmethod

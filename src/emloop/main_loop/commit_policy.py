@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
+from emloop._settings.reading import read_settings
 from emloop._support.intervals import Interval, parse_interval
-from emloop._support.suggest import did_you_mean
-from emloop.errors import ConfigError, Problem
+from emloop.declare import Every, Limits
 
-__all__ = ["CommitPolicy"]
+__all__ = ["Commit", "CommitPolicy"]
 
 _SHARE = 100
 """A commit may take a hundredth of the time."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The section ``main_loop.commit``.
+
+    Args:
+        every: Interval between two commits. ``auto``: when the time since the last one exceeds a hundred times what a
+            commit takes, so that at most 1 % goes into commits.
+        keep: Number of commits to keep.
+    """
+
+    every: Literal["auto"] | Every = "auto"
+    keep: Annotated[int, Limits(minimum=2)] = 2
 
 
 @dataclass(frozen=True)
@@ -21,8 +35,7 @@ class CommitPolicy:
     """When to commit, and how many commits to keep.
 
     Args:
-        every: Interval between two commits; ``None`` for ``auto``: when the time since the last one exceeds a hundred
-            times what a commit takes, so that at most 1 % goes into commits.
+        every: Interval between two commits; ``None`` for ``auto``.
         keep: Number of commits to keep, at least 2.
     """
 
@@ -30,23 +43,19 @@ class CommitPolicy:
     keep: int = 2
 
     @classmethod
-    def parse(cls, config: Mapping[str, Any] | None) -> Self:
+    def parse(cls, config: Commit | Mapping[str, Any] | None) -> Self:
         """Read ``main_loop.commit``.
 
         Raises:
             ConfigError: If a key or a value is not understood.
         """
-        config = config or {}
-        if not isinstance(config, Mapping):
-            raise ConfigError(f"main_loop.commit: expected a mapping such as {{every: 10min}}, got {config!r}")
-        for key in config:
-            if key not in _KEYS:
-                hints = (*did_you_mean(str(key), _KEYS), f"main_loop.commit takes: {', '.join(_KEYS)}")
-                raise ConfigError(Problem(f"unknown argument {key!r}", "main_loop.commit", hints=hints))
-        every, keep = config.get("every", "auto"), config.get("keep", cls.keep)
-        if not isinstance(keep, int) or keep < cls.keep:
-            raise ConfigError(f"main_loop.commit.keep: expected a number of at least {cls.keep}, got {keep!r}")
-        return cls(None if every == "auto" else parse_interval(every, argument="main_loop.commit.every"), keep)
+        commit = config
+        if not isinstance(commit, Commit):
+            commit = read_settings(Commit, commit or {}, owner="main_loop.commit", keys=("main_loop", "commit"))
+        return cls(
+            None if commit.every == "auto" else parse_interval(commit.every, argument="main_loop.commit.every"),
+            commit.keep,
+        )
 
     def due(self, *, epochs: int, batches: int, seconds: float, stall: float) -> bool:
         """Whether to commit now.
@@ -60,6 +69,3 @@ class CommitPolicy:
         if self.every is None:
             return seconds >= _SHARE * stall
         return {"epochs": epochs, "batches": batches, "seconds": seconds}[self.every.unit] >= self.every.amount
-
-
-_KEYS = ("every", "keep")

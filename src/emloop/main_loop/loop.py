@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from emloop._contracts import (
     REFUSED,
@@ -26,15 +26,17 @@ from emloop._contracts import (
     ResumeChanges,
     bind_run,
 )
+from emloop._settings.kinds import MAIN_LOOP
 from emloop._state.random import use_seed
 from emloop._streams import StreamWrapper
-from emloop._support.suggest import did_you_mean
+from emloop._support.problems import unknown_argument
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EXIT_STOPPED
-from emloop.errors import ConfigError, Problem
+from emloop.declare import Limits, Positive
+from emloop.errors import ConfigError
 from emloop.types import EpochData, TrainingTerminated
 
 from .checks import POLICIES, Policy, StreamChecks, policy
-from .commit_policy import CommitPolicy
+from .commit_policy import Commit, CommitPolicy
 from .events import HookEvents
 from .interrupts import CaughtInterrupts, TrainingInterrupted
 from .record import Record
@@ -92,19 +94,19 @@ class MainLoop(CaughtInterrupts):
         hooks: Iterable[AbstractHook] = (),
         train_stream_name: str = EL_DEFAULT_TRAIN_STREAM,
         extra_streams: Sequence[str] = (),
-        buffer: int = 0,
+        buffer: Annotated[int, Limits(minimum=0)] = 0,
         on_empty_batch: Policy = "error",
         on_empty_stream: Policy = "error",
         on_unused_sources: Policy = "warn",
         on_incorrect_config: Policy = "error",
         epochs_count: int | None = None,
-        fixed_batch_size: int | None = None,
-        fixed_epoch_size: int | None = None,
+        fixed_batch_size: Positive | None = None,
+        fixed_epoch_size: Positive | None = None,
         skip_zeroth_epoch: bool = False,
         *,
         on_unequal_lengths: Policy = "error",
         seed: int | None = None,
-        commit: Mapping[str, Any] | None = None,
+        commit: Commit | None = None,
         on_inexact_resume: Policy = "error",
         **kwargs: Any,
     ) -> None:
@@ -364,15 +366,5 @@ def _refuse_unknown(arguments: Mapping[str, Any], action: str) -> None:
     if action == "warn":
         logger.warning("MainLoop was given unknown arguments. Extra arguments: %s", dict(arguments))
         return
-    accepted = [name for name in inspect.signature(MainLoop).parameters if name != "kwargs"]
-    raise ConfigError(
-        Problem(f"unknown argument {name!r}", "main_loop", hints=(*did_you_mean(name, accepted), _takes(accepted)))
-        for name in arguments
-    )
-
-
-def _takes(accepted: Iterable[str]) -> str:
-    return f"main_loop takes: {', '.join(name for name in accepted if name not in _INJECTED)}"
-
-
-_INJECTED = ("model", "dataset", "hooks")
+    accepted = [name for name in inspect.signature(MainLoop).parameters if name not in ("kwargs", *MAIN_LOOP.injected)]
+    raise ConfigError(unknown_argument("main_loop", name, accepted) for name in arguments)

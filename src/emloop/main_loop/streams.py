@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from emloop._config.unknown import no_stream
 from emloop._streams import StreamWrapper
+from emloop._support.problems import no_stream
 from emloop.errors import ConfigError, MissingStreamError
 from emloop.types import Batch
 

@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 from emloop import saved_models
 from emloop._build import build_model
 from emloop._config import load_config
-from emloop._config.kinds import MODEL
-from emloop._config.live import accepted_by
 from emloop._contracts import AbstractModel, bind_run
 from emloop._registry import find_class
 from emloop._run_dir.layout import current_config, is_run_dir
+from emloop._settings.kinds import MODEL
+from emloop._settings.live import accepted_by
 from emloop._state.manifest import MANIFEST
 from emloop._streams import StreamWrapper
 from emloop.constants import EL_CONFIG_FILE

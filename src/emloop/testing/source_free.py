@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from emloop._config.kinds import MODEL
 from emloop._contracts import Restorable
 from emloop._registry import find_class
+from emloop._settings.kinds import MODEL
 from emloop._state.commit import newest_commit
 from emloop._state.tree import load_tree
 from emloop.api import create_emloop_training, resume_emloop_training

@@ -42,7 +42,7 @@ def choose_view(module: nn.Module, inputs: Sequence[str], inference_inputs: Sequ
     hints += [f"{method} takes: {', '.join(accepted)}" for method, accepted in taken.items() if accepted is not None]
     what = [f"forward takes no {', '.join(map(repr, unknown))}"] * bool(unknown)
     what += [f"forward needs {', '.join(map(repr, missing))} as well"] * bool(missing)
-    raise ConfigError(Problem(f"inputs: {', and '.join(what)}", hints=tuple(hints)))
+    raise ConfigError(Problem(f"{', and '.join(what)}", keys=("inputs",), hints=tuple(hints)))
 
 
 def label_free_view(

@@ -6,39 +6,38 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 
-from emloop.errors import ConfigError, Problem
-from emloop.suggest import check_choice, did_you_mean
+from emloop.declare import Limits
+from emloop.errors import ConfigError
 
-__all__ = ["PRECISIONS", "Precision", "choose_device", "compute_deterministically"]
+__all__ = ["Device", "Precision", "PrecisionName", "choose_device", "compute_deterministically"]
 
 logger = logging.getLogger(__name__)
 
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-_KINDS = ("auto", "cpu", "cuda", "mps")
+PrecisionName: TypeAlias = Literal["fp32", "tf32", "bf16", "fp16"]
+Device: TypeAlias = (
+    Literal["auto", "cpu", "cuda", "mps"] | Annotated[str, Limits(pattern="cuda:[0-9]+", words="cuda:1 and the like")]
+)
 
 
-def choose_device(name: Any) -> torch.device:
-    """The device of the key ``device``: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+def choose_device(name: str) -> torch.device:
+    """The device of the key ``device``.
 
     Raises:
-        ConfigError: If there is no such device, on this machine or at all.
+        ConfigError: If this machine does not have it.
     """
-    kind, _, number = str(name).partition(":")
-    if kind not in _KINDS or (number and not (kind == "cuda" and number.isdecimal())):
-        hints = (*did_you_mean(str(name), _KINDS), "expected one of auto, cpu, cuda, cuda:1, mps")
-        raise ConfigError(Problem(f"device: there is no device {name!r}", hints=hints))
+    kind, _, number = name.partition(":")
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device: this machine, or this build of PyTorch, has no mps")
+        raise ConfigError.about("device", "this machine, or this build of PyTorch, has no mps")
     if kind == "cuda":
         count = torch.cuda.device_count()
         if int(number or 0) >= count:
-            raise ConfigError(f"device: {name} is not there; PyTorch sees {count} CUDA devices here")
+            raise ConfigError.about("device", f"{name} is not there; PyTorch sees {count} CUDA devices here")
         return torch.device("cuda", int(number or 0))
     return torch.device(kind)
 
@@ -57,13 +56,10 @@ class Precision:
         name: ``fp32``, ``tf32`` (matrix products of 32-bit numbers rounded to 19 bits, on CUDA), ``bf16`` or ``fp16``
             (forward pass with 16-bit numbers where that is safe; parameters keep 32).
         device: Device of the model.
-
-    Raises:
-        ConfigError: If the name is unknown.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
-        self.name = check_choice("precision", name, PRECISIONS)
+        self.name = name
         self._kind = device.type
         self._dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
         if self._kind == "cuda":

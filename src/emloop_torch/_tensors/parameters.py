@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from emloop.errors import ConfigError, Problem, StateError
+from emloop.errors import ConfigError, StateError
 from emloop.suggest import did_you_mean
 from emloop.types import StateTree
 
@@ -107,7 +107,7 @@ def why_learning_differs(module: nn.Module) -> str | None:
     return None
 
 
-def matching(argument: str, pattern: Any, names: Iterable[str]) -> list[str]:
+def matching(keys: str | tuple[Any, ...], pattern: str, names: Iterable[str]) -> list[str]:
     """Names that a regular expression matches as a whole.
 
     Raises:
@@ -116,13 +116,13 @@ def matching(argument: str, pattern: Any, names: Iterable[str]) -> list[str]:
     known = list(names)
     try:
         matches: Callable[[str], Any] = re.compile(pattern).fullmatch
-    except (re.error, TypeError) as error:
-        raise ConfigError(f"{argument}: expected a regular expression, got {pattern!r}: {error}") from error
+    except re.error as error:
+        raise ConfigError.about(keys, f"expected a regular expression, got {pattern!r}: {error}") from error
     found = [name for name in known if matches(name)]
     if not found:
         shown = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
         hints = (*did_you_mean(pattern, known), f"parameters: {shown}")
-        raise ConfigError(Problem(f"{argument}: {pattern!r} matches the whole name of no parameter", hints=hints))
+        raise ConfigError.about(keys, f"{pattern!r} matches the whole name of no parameter", *hints)
     return found
 
 
@@ -141,7 +141,7 @@ def freeze(module: nn.Module, patterns: Iterable[str]) -> list[str]:
     for name in frozen:
         parameters[name].requires_grad_(False)
     if parameters and not any(parameter.requires_grad for parameter in parameters.values()):
-        raise ConfigError("frozen: no parameter is left to train")
+        raise ConfigError.about("frozen", "no parameter is left to train")
     return frozen
 
 

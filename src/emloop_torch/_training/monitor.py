@@ -37,7 +37,7 @@ def listen_to(module: nn.Module, wanted: Any, *, compiled: bool) -> Monitor | No
         logger.warning("monitor: without its source the model has no modules to listen to, so no signals")
         return None
     if compiled:
-        raise ConfigError("monitor: a compiled module cannot be listened to; leave out compile or monitor")
+        raise ConfigError.about("monitor", "a compiled module cannot be listened to; leave out compile or monitor")
     return Monitor(module, wanted)
 
 
@@ -59,7 +59,7 @@ class Monitor:
         if not found:
             known = sorted({type(part).__name__ for part in parts.values()} | parts.keys())
             hints = (*did_you_mean(str(wanted), known), f"types and names: {', '.join(known[:12])}")
-            raise ConfigError(Problem(f"monitor: there is no module {wanted!r}", hints=hints))
+            raise ConfigError(Problem(f"there is no module {wanted!r}", keys=("monitor",), hints=hints))
         for part in found:
             part.register_forward_hook(self._hear)
 

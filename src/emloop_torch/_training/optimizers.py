@@ -18,18 +18,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn, optim
 
+from emloop.arguments import Chosen, read_component
+from emloop.declare import Family
 from emloop.errors import ConfigError, MissingVariableError, StateError
 from emloop.types import StateTree
-from emloop_torch._classes import construct, find_class, require_mapping, split_class
+from emloop_torch._classes import construct
 from emloop_torch._tensors.arrays import to_plain, to_tensor
 from emloop_torch._tensors.parameters import matching
 
 __all__ = [
+    "Optimizers",
     "Rates",
     "build_optimizer",
     "first_rates",
@@ -41,14 +44,25 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_DEFAULT = {"class": "AdamW"}
 _RATE = "learning_rate"
 _RATE_KEY = "lr"
 _FIRST_RATES = ("initial_lr", "max_lr", "min_lr")
 """What schedules note in a group about its rate."""
 
-_CALLED = {_RATE_KEY: _RATE}
-_EXAMPLE = r"{match: 'backbone\..*', learning_rate: 1e-4}"
+
+class Optimizers(Family):
+    """The key ``optimizer``."""
+
+    word = "optimizer"
+    home = "torch.optim"
+    base = "torch.optim.Optimizer"
+    given = ("params",)
+    names: ClassVar = {_RATE: _RATE_KEY}
+    refused: ClassVar = {
+        "LBFGS": "evaluates the model several times in a step, which emloop does not",
+        "differentiable": "nobody differentiates a step here; leave it out",
+    }
+    variants: ClassVar = {"groups": ("match",)}
 
 
 def build_optimizer(description: Any, module: nn.Module) -> optim.Optimizer:
@@ -61,20 +75,10 @@ def build_optimizer(description: Any, module: nn.Module) -> optim.Optimizer:
     Raises:
         ConfigError: If the description is wrong.
     """
-    cls, arguments = split_class("optimizer", description or _DEFAULT, optim, optim.Optimizer)
-    if cls is optim.LBFGS:
-        raise ConfigError("optimizer: LBFGS evaluates the model several times in a step, which emloop does not")
+    chosen = read_component(Optimizers, description or "AdamW", ("optimizer",))
     named = trainable(module)
-    descriptions = arguments.pop("groups", [])
-    if not isinstance(descriptions, list):
-        raise ConfigError(f"optimizer: groups: expected a list of mappings such as {_EXAMPLE}, got {descriptions!r}")
-    groups = _grouped(descriptions, named)
-    for index, group in enumerate(groups[: len(descriptions)]):
-        # A parameter group would take any key; only the constructor knows which it means.
-        values = {key: value for key, value in group.items() if key != "params"}
-        construct(f"optimizer: groups[{index}]", cls, values, [nn.Parameter(torch.zeros(1, 1))], called=_CALLED)
-        group.update({_RATE_KEY: group.pop(_RATE)} if _RATE in group else {})
-    optimizer: optim.Optimizer = construct("optimizer", cls, arguments, groups, called=_CALLED)
+    groups = _grouped(chosen.beside.get("groups", ()), named)
+    optimizer: optim.Optimizer = construct(("optimizer",), chosen, groups)
     _check_steps(optimizer, named)
     return optimizer
 
@@ -95,10 +99,11 @@ def rebuild_optimizer(
     """
     named = trainable(module)
     try:
-        cls = find_class("optimizer", name, optim, optim.Optimizer)
+        cls = read_component(Optimizers, name, ("optimizer",)).cls
         groups = [{**_plain_to_group(g), "params": [named.pop(n) for n in g["names"]]} for g in configured]
         groups[-1]["params"] += [named[name] for name in thawed if name in named]
-        return cls([{key: value for key, value in group.items() if key not in _FIRST_RATES} for group in groups])
+        made = [{key: value for key, value in group.items() if key not in _FIRST_RATES} for group in groups]
+        return construct(("optimizer",), Chosen(cls, {}, {}), made)
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise StateError(f"the optimizer {name} cannot be made again: {error}") from error
 
@@ -224,18 +229,16 @@ def _check_steps(optimizer: optim.Optimizer, named: Mapping[str, nn.Parameter]) 
         ConfigError: If a step would need something that is not there.
     """
     for group in optimizer.param_groups:
-        if group.get("differentiable"):
-            raise ConfigError("optimizer: differentiable: nobody differentiates a step here; leave it out")
         if group.get("capturable") and any(parameter.device.type == "cpu" for parameter in group["params"]):
-            raise ConfigError("optimizer: capturable: this is for devices other than the CPU; leave it out")
+            message = "this is for devices other than the CPU; leave it out"
+            raise ConfigError.about(("optimizer", "capturable"), message)
 
     def check_gradients(*_: Any) -> None:
         dense = [name for name, p in named.items() if p.grad is not None and not p.grad.is_sparse]
         if dense:
-            raise ConfigError(
-                f"optimizer: SparseAdam takes sparse gradients only, and that of {dense[0]!r} is dense; "
-                "take Adam, or make them sparse as nn.Embedding(…, sparse=True) does"
-            )
+            message = f"SparseAdam takes sparse gradients only, and that of {dense[0]!r} is dense"
+            hint = "take Adam, or make them sparse as nn.Embedding(…, sparse=True) does"
+            raise ConfigError.about("optimizer", message, hint)
 
     if isinstance(optimizer, optim.SparseAdam):
         optimizer.register_step_pre_hook(check_gradients)
@@ -246,17 +249,15 @@ def _require_rate(name: str) -> None:
         raise MissingVariableError(f"there is no variable {name!r}; there is {_RATE!r}")
 
 
-def _grouped(descriptions: list[Any], named: Mapping[str, nn.Parameter]) -> list[dict[str, Any]]:
+def _grouped(descriptions: Sequence[Mapping[str, Any]], named: Mapping[str, nn.Parameter]) -> list[dict[str, Any]]:
     left = dict(named)
     groups = []
     for index, description in enumerate(descriptions):
-        where = f"optimizer: groups[{index}]"
-        values = require_mapping(where, description, _EXAMPLE)
-        if "match" not in values:
-            raise ConfigError(f"{where}: 'match' is missing, e.g. {_EXAMPLE}")
-        names = [name for name in matching(where, values.pop("match"), named) if name in left]
+        keys = ("optimizer", "groups", index, "match")
+        values = {_RATE_KEY if key == _RATE else key: value for key, value in description.items()}
+        names = [name for name in matching(keys, values.pop("match"), named) if name in left]
         if not names:
-            raise ConfigError(f"{where}: the groups before it take all parameters that it matches")
+            raise ConfigError.about(keys, "the groups before it take all parameters that it matches")
         groups.append({"params": [left.pop(name) for name in names], **values})
     return [*groups, {"params": list(left.values())}] if left else groups
 
@@ -280,7 +281,8 @@ def _follow(group: dict[str, Any], configured: Mapping[str, Any], before: Mappin
         if key == "names" or repr(value) == repr(old):
             continue
         new = group[key] * (value / old) if key in (_RATE_KEY, *_FIRST_RATES) and old else value
-        logger.info("%s follows the configuration: %s instead of %s", _CALLED.get(key, key), new, group[key])
+        name = _RATE if key == _RATE_KEY else key
+        logger.info("%s follows the configuration: %s instead of %s", name, new, group[key])
         group.update(_plain_to_group({key: new}, like=group))
 
 

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity
 
-from emloop.errors import ConfigError
-from emloop_torch._classes import read_keys
+from emloop.declare import Positive
 
-__all__ = ["Profiling"]
+__all__ = ["Profile", "Profiling"]
 
 _FOLDER = "profile"
-_DEFAULTS = {"keep": 5, "every": 100}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The key ``profile``.
+
+    Args:
+        keep: Number of traces to keep, the newest ones.
+        every: Number of training batches from one to the next.
+    """
+
+    keep: Positive = 5
+    every: Positive = 100
 
 
 class Profiling:
@@ -24,31 +35,13 @@ class Profiling:
 
     Args:
         directory: The run directory.
-        keep: Number of traces to keep, the newest ones.
-        every: Number of training batches from one to the next.
+        profile: How many to keep, and how often.
     """
 
-    def __init__(self, directory: Path, keep: int, every: int) -> None:
+    def __init__(self, directory: Path, profile: Profile) -> None:
         self._directory = directory / _FOLDER
-        self._keep = keep
-        self._every = every
-
-    @classmethod
-    def read(cls, description: Any, log_dir: str | None) -> Profiling | None:
-        """What the key ``profile`` describes: ``{keep: 5, every: 100}``; nothing without a run directory.
-
-        Raises:
-            ConfigError: If it describes nothing possible.
-        """
-        if description is None or description is False:
-            return None
-        described = {} if description is True else description
-        accepted = dict.fromkeys(_DEFAULTS, False)
-        values = {**_DEFAULTS, **read_keys("profile", described, accepted, "{keep: 5, every: 100}")}
-        for key, value in values.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"profile: {key}: expected a number of at least 1, got {value!r}")
-        return None if log_dir is None else cls(Path(log_dir), **values)
+        self._keep = profile.keep
+        self._every = profile.every
 
     def due(self, batch: int) -> bool:
         """Whether to look at this training batch."""

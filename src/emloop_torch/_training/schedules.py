@@ -18,27 +18,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import optim
 from torch.optim import lr_scheduler
 
-from emloop.errors import ConfigError, Problem, StateError
-from emloop.suggest import check_choice, did_you_mean
+from emloop.arguments import Chosen, read_component
+from emloop.declare import Family, Limits
+from emloop.errors import StateError
 from emloop.types import StateTree
-from emloop_torch._classes import construct, require_mapping, split_class
+from emloop_torch._classes import construct
 
 from .optimizers import first_rates
 
-__all__ = ["Schedule"]
+__all__ = ["Schedule", "Schedules"]
 
-_BATCH, _EPOCH = "batch", "epoch"
 _RATES = ("base_lrs", "_last_lr")
 _LISTS = {"base_lrs", "max_lrs"}
 """What schedulers keep themselves of the rates that theirs are made of, for every group."""
-_KEYS = ("class", "interval", "warmup_steps")
-_OF_OTHERS = (lr_scheduler.SequentialLR, lr_scheduler.ChainedScheduler)
-_OF_FUNCTIONS = (lr_scheduler.LambdaLR, lr_scheduler.MultiplicativeLR)
+_OF_A_FUNCTION = (
+    "takes a function, which a configuration cannot hold; derive a class from it that makes its own, and name that one"
+)
+
+
+class Schedules(Family):
+    """The key ``lr_schedule``.
+
+    Attributes:
+        interval: What a step of the schedule is.
+        warmup_steps: Number of steps of the optimizer over which the rates rise from zero.
+    """
+
+    word = "schedule"
+    home = "torch.optim.lr_scheduler"
+    base = "torch.optim.lr_scheduler.LRScheduler"
+    given = ("optimizer",)
+    refused: ClassVar = {
+        "ReduceLROnPlateau": "needs a metric; the hook DecayLROnPlateau sees all of them",
+        "LambdaLR": _OF_A_FUNCTION,
+        "MultiplicativeLR": _OF_A_FUNCTION,
+        "last_epoch": "leave it out; a restored schedule goes on where it was",
+    }
+    nested = True
+    needs_class = False
+
+    interval: Literal["batch", "epoch"] = "epoch"
+    warmup_steps: Annotated[int, Limits(minimum=0)] = 0
 
 
 class Schedule:
@@ -53,53 +78,26 @@ class Schedule:
     """
 
     def __init__(self, description: Any, optimizer: optim.Optimizer) -> None:
-        values = require_mapping("lr_schedule", description or {}, "{class: CosineAnnealingLR, T_max: 100}")
+        chosen = read_component(Schedules, description or {}, ("lr_schedule",))
         self._optimizer = optimizer
-        self.interval = check_choice("lr_schedule: interval", values.pop("interval", _EPOCH), (_BATCH, _EPOCH))
-        self._warmup_steps = values.pop("warmup_steps", 0)
-        if isinstance(self._warmup_steps, bool) or not isinstance(self._warmup_steps, int) or self._warmup_steps < 0:
-            raise ConfigError(f"lr_schedule: warmup_steps: expected a number of steps, got {self._warmup_steps!r}")
+        self.interval = chosen.beside.get("interval", Schedules.interval)
+        self._warmup_steps = chosen.beside.get("warmup_steps", Schedules.warmup_steps)
         self._steps = 0
         self._epoch_ended = False
-        self._scheduler = self._build(values) if values else None
+        self._scheduler = self._build(chosen, ("lr_schedule",)) if chosen.cls is not None else None
         self._parts = [] if self._scheduler is None else _parts(self._scheduler)
         self._fresh = [_changing(part) for part in self._parts]
 
-    def _build(self, values: dict[str, Any]) -> lr_scheduler.LRScheduler:
-        if "class" not in values:
-            unknown = next(iter(values))
-            hints = (
-                *did_you_mean(unknown, _KEYS),
-                "lr_schedule takes: class, interval, warmup_steps, and what the class does",
-            )
-            raise ConfigError(
-                Problem(f"lr_schedule: unknown argument {unknown!r} where there is no class", hints=hints)
-            )
-        cls, arguments = split_class("lr_schedule", values, lr_scheduler, lr_scheduler.LRScheduler)
-        if issubclass(cls, lr_scheduler.ReduceLROnPlateau):
-            raise ConfigError(
-                "lr_schedule: ReduceLROnPlateau needs a metric; the hook DecayLROnPlateau sees all of them"
-            )
-        if cls in _OF_FUNCTIONS:
-            raise ConfigError(
-                f"lr_schedule: {cls.__name__} takes a function, which a configuration cannot hold; "
-                "derive a class from it that makes its own, and name that one"
-            )
-        if "last_epoch" in arguments:
-            raise ConfigError("lr_schedule: last_epoch: leave it out; a restored schedule goes on where it was")
-        if cls in _OF_OTHERS:
-            return self._build_of_others(cls, arguments)
-        scheduler: lr_scheduler.LRScheduler = construct("lr_schedule", cls, arguments, self._optimizer)
-        return scheduler
-
-    def _build_of_others(self, cls: type[Any], arguments: dict[str, Any]) -> lr_scheduler.LRScheduler:
-        descriptions = arguments.pop("schedulers", None)
-        if not isinstance(descriptions, list) or not descriptions:
-            example = "[{class: ConstantLR, total_iters: 10}, {class: ExponentialLR, gamma: 0.9}]"
-            raise ConfigError(f"lr_schedule: schedulers: expected a list such as {example}, got {descriptions!r}")
-        others = [self._build(require_mapping("lr_schedule: schedulers", each, "{class: …}")) for each in descriptions]
-        first = (self._optimizer, others) if cls is lr_scheduler.SequentialLR else (others, self._optimizer)
-        scheduler: lr_scheduler.LRScheduler = construct("lr_schedule", cls, arguments, *first)
+    def _build(self, chosen: Chosen, keys: tuple[Any, ...]) -> lr_scheduler.LRScheduler:
+        arguments = dict(chosen.arguments)
+        if "schedulers" in arguments:
+            arguments["schedulers"] = [
+                self._build(read_component(Schedules, each, at := (*keys, "schedulers", index)), at)
+                for index, each in enumerate(arguments["schedulers"])
+            ]
+        scheduler: lr_scheduler.LRScheduler = construct(
+            keys, chosen._replace(arguments={**arguments, "optimizer": self._optimizer})
+        )
         return scheduler
 
     @contextmanager
@@ -121,12 +119,12 @@ class Schedule:
 
     def after_step(self) -> None:
         """Called after every step of the optimizer."""
-        if self._scheduler is not None and self.interval == _BATCH:
+        if self._scheduler is not None and self.interval == "batch":
             self._scheduler.step()
 
     def before_batch(self) -> None:
         """Called before every training batch. Only here an epoch moves the rates: until then, they are those it had."""
-        if self._epoch_ended and self._scheduler is not None and self.interval == _EPOCH:
+        if self._epoch_ended and self._scheduler is not None and self.interval == "epoch":
             self._scheduler.step()
         self._epoch_ended = False
 

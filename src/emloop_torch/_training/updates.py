@@ -3,52 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, TypeAlias
 
 import torch
 from torch import nn, optim
 
+from emloop.declare import Limits
 from emloop.errors import ConfigError, StateError
 from emloop.types import StateTree
-from emloop_torch._classes import read_keys
 from emloop_torch._tensors.arrays import to_plain, to_tensor
 
 from .optimizers import Rates, first_rates, load_optimizer, optimizer_state, trainable
 from .schedules import Schedule
 
-__all__ = ["Clip", "Updates", "clip_from", "positive_number"]
+__all__ = ["Clip", "Limit", "Updates", "clipper"]
 
-Clip = Callable[[list[nn.Parameter]], Any]
+Limit: TypeAlias = Annotated[float, Limits(above=0)]
 
 
-def clip_from(description: Any) -> Clip | None:
-    """What clips gradients, as the key ``clip_gradient`` says: a number, ``{value: 0.5}`` or ``{norm: 1.0}``.
+@dataclass(frozen=True)
+class Clip:
+    """The key ``clip_gradient``: by value or by norm.
+
+    Args:
+        value: Largest absolute value of an element.
+        norm: Largest norm of all gradients together.
+    """
+
+    value: Limit | None = None
+    norm: Limit | None = None
+
+
+def clipper(clip: Clip | float | None) -> Callable[[list[nn.Parameter]], Any] | None:
+    """What clips gradients; a number is a limit of the values.
 
     Raises:
-        ConfigError: If it says something else.
+        ConfigError: If both, or neither, of value and norm are given.
     """
-    if description is None:
+    if clip is None:
         return None
-    values = {"value": description} if not isinstance(description, Mapping) else dict(description)
-    values = read_keys("clip_gradient", values, {"norm": False, "value": False}, "{norm: 1.0}")
-    if len(values) != 1:
-        raise ConfigError("clip_gradient: expected either a value or a norm, e.g. {norm: 1.0}")
-    ((kind, limit),) = values.items()
-    limit = positive_number("clip_gradient", limit)
-    if kind == "norm":
-        return lambda parameters: nn.utils.clip_grad_norm_(parameters, limit)
-    return lambda parameters: nn.utils.clip_grad_value_(parameters, limit)
-
-
-def positive_number(argument: str, value: Any) -> float:
-    """A number above zero.
-
-    Raises:
-        ConfigError: If it is something else.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ConfigError(f"{argument}: expected a number above 0, got {value!r}")
-    return value
+    clip = clip if isinstance(clip, Clip) else Clip(value=clip)
+    if clip.norm is not None and clip.value is None:
+        return partial(nn.utils.clip_grad_norm_, max_norm=clip.norm)
+    if clip.value is not None and clip.norm is None:
+        return partial(nn.utils.clip_grad_value_, clip_value=clip.value)
+    raise ConfigError.about("clip_gradient", "expected either a value or a norm, e.g. {norm: 1.0}")
 
 
 class Updates:
@@ -72,7 +73,7 @@ class Updates:
         module: nn.Module,
         optimizer: optim.Optimizer,
         lr_schedule: Any,
-        clip: Clip | None,
+        clip: Callable[[list[nn.Parameter]], Any] | None,
         accumulate: int,
         scaler: torch.amp.GradScaler | None,
         configured: Sequence[Mapping[str, Any]] | None = None,

@@ -10,8 +10,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
+from emloop._config._composing.source import find_config
 from emloop._config.check import check_config
-from emloop._config.source import find_config
 from emloop.constants import EXIT_DONE, EXIT_USAGE
 from emloop.errors import ConfigError, Problem
 

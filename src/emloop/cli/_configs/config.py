@@ -14,10 +14,9 @@ from typing import Any, NamedTuple, TypeAlias
 from emloop._config import Config, load_config, written
 from emloop._config.changes import parts
 from emloop._config.defaults import Defaults
-from emloop._support.printable import dotted
 from emloop._support.suggest import did_you_mean
 from emloop.constants import EXIT_DONE
-from emloop.errors import Place, UsageError
+from emloop.errors import Place, UsageError, dotted
 
 from .. import render
 from ..args import CONFIG_OR_RUN, add_json, is_override, overrides

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emloop._config.changes import ABSENT, Change, changes
-from emloop._config.kinds import DATASET, HOOK, MODEL
 from emloop._contracts import REFUSED, SAFE, AbstractDataset, AbstractHook, AbstractModel
 from emloop._registry import find_class
+from emloop._settings.kinds import DATASET, HOOK, MODEL
 from emloop.errors import ConfigError, Problem, UnknownClassError
 
 from .. import render

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 from emloop._support.suggest import did_you_mean
@@ -28,6 +28,7 @@ class Config(dict[str, Any]):
         source: The text, byte for byte.
         evaluates: The part of the section ``eval`` that it was composed for; ``None`` for a training.
         bases: Path and text of the files that it extends, in the order of reading.
+        referenced: Sections that others refer to, by an alias or ``${}``.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class Config(dict[str, Any]):
         source: bytes,
         evaluates: str | None = None,
         bases: Sequence[tuple[str, bytes]] = (),
+        referenced: frozenset[Any] = frozenset(),
     ) -> None:
         super().__init__(construct(root))
         self.origin = origin
         self.source = source
         self.evaluates = evaluates
         self.bases = tuple(bases)
+        self.referenced = referenced
         self._root = root
 
     def place(self, path: Sequence[str | int], *, value: bool = False) -> Place | None:
@@ -90,28 +93,29 @@ def find_config(path: str | os.PathLike[str]) -> str:
     Raises:
         ConfigFileError: If there is none.
     """
-    file = Path(path)
+    file = os.fspath(path)
     try:
-        is_directory = file.is_dir()
+        is_directory = stat.S_ISDIR(os.stat(file).st_mode)
         if is_directory:
-            file /= EL_CONFIG_FILE
-        exists = file.exists()
+            file = os.path.join(file, EL_CONFIG_FILE)
+            os.stat(file)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        if file != os.fspath(path):
+            raise ConfigFileError(Problem(f"there is no {EL_CONFIG_FILE} in this directory", path=str(path))) from None
+        raise ConfigFileError(Problem("there is no such file", path=str(path), hints=_similar_files(file))) from None
     except OSError as error:
         raise ConfigFileError(Problem(f"cannot be read: {error.strerror}", path=str(path))) from error
-    if exists:
-        return str(file)
-    if is_directory:
-        raise ConfigFileError(Problem(f"there is no {EL_CONFIG_FILE} in this directory", path=str(path)))
-    raise ConfigFileError(Problem("there is no such file", path=str(path), hints=_similar_files(file)))
+    return file
 
 
-def _similar_files(missing: Path) -> tuple[str, ...]:
+def _similar_files(missing: str) -> tuple[str, ...]:
     """Hints at the config file that was probably meant."""
+    directory, name = os.path.split(missing)
     try:
-        names = sorted(file.name for file in missing.parent.iterdir() if file.suffix in (".yaml", ".yml", ".json"))
+        names = sorted(file for file in os.listdir(directory or ".") if file.endswith((".yaml", ".yml", ".json")))
     except OSError:
         return ()
-    return did_you_mean(missing.name, names)
+    return did_you_mean(name, names)
 
 
 def read_config(path: str | os.PathLike[str], problems: list[Problem] | None = None) -> tuple[MappingNode, str, bytes]:

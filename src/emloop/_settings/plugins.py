@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from emloop._support.problems import hidden_class
 from emloop.errors import Problem
 
-from .kinds import Kind
+from .hints import Kind
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -29,5 +30,4 @@ def distribution(point: EntryPoint) -> str:
 
 def offered_twice(name: str, kind: Kind, points: Sequence[EntryPoint]) -> Problem:
     """Several packages register one name."""
-    offers = ", ".join(f"{point.value} of {distribution(point)}" for point in points)
-    return Problem(f"{kind.word} {name!r} is offered by several plugins: {offers}")
+    return hidden_class(kind.word, name, (f"{point.value} of {distribution(point)}" for point in points))

@@ -17,10 +17,9 @@ from __future__ import annotations
 import re
 from typing import Any, Literal, NamedTuple
 
-from emloop._support.printable import dotted
 from emloop._yaml.documents import construct, parse
 from emloop._yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, Text, resolve
-from emloop.errors import ConfigError, Problem
+from emloop.errors import ConfigError, Problem, dotted
 
 from .paths import Quoted, Spot, is_hook_list, locate, missing
 
@@ -55,6 +54,12 @@ class Override(NamedTuple):
     value: Node
     text: Text
 
+    def key(self, key: Any) -> ScalarNode:
+        """The node of the last key of the path."""
+        written = self.text.text.partition("=")[0]
+        start = max(written.rfind(str(key)), 0)
+        return ScalarNode(self.text, start, start + len(str(key)) if written.startswith(str(key), start) else 0, key)
+
     def error(self, message: str, *hints: str) -> ConfigError:
         """What is wrong with the change."""
         return ConfigError(Problem(message, place=self.text.place(0, 0), hints=hints))
@@ -69,7 +74,7 @@ def apply_override(root: MappingNode, override: Override) -> None:
     try:
         spot = locate(root, override.path, override.text)
         if override.action == "set":
-            spot.put(override.value, ScalarNode(override.text, 0, 0, spot.key))
+            spot.put(override.value, override.key(spot.key))
         elif override.action == "append":
             _append(spot, override)
         elif spot.node is None:
@@ -87,7 +92,7 @@ def _append(spot: Spot, override: Override) -> None:
         raise missing(spot)
     if items is None or (isinstance(items, ScalarNode) and items.value is None):
         items = SequenceNode(override.text, 0, 0)
-        spot.put(items, ScalarNode(override.text, 0, 0, spot.key))
+        spot.put(items, override.key(spot.key))
     if not isinstance(items, SequenceNode):
         raise override.error(f"{dotted(spot.where)!r} is no list; only lists can be appended to")
     items.items.append(override.value)

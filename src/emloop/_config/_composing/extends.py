@@ -2,7 +2,7 @@
 
 One path or a list of them, relative to the file. They are read from top to bottom, each maybe with bases of its own;
 later ones win, the file itself wins over all: mappings merge, everything else replaces; see
-:mod:`~emloop._config.merging` for anchors. A file in a run directory extends nothing, so that a run which came from
+``merging`` for anchors. A file in a run directory extends nothing, so that a run which came from
 somewhere else opens no file outside of it.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from emloop._yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, check_expansion, resolve
@@ -68,8 +67,8 @@ def read_composed(path: str | os.PathLike[str], problems: list[Problem] | None =
 
 def is_in_run(file: str | os.PathLike[str]) -> bool:
     """Whether a file lies in a run directory."""
-    directory = Path(file).parent
-    return any((directory / name).exists() for name in (EL_RUN_FILE, EL_TRACE_FILE))
+    directory = os.path.dirname(file)
+    return any(os.path.exists(os.path.join(directory, name)) for name in (EL_RUN_FILE, EL_TRACE_FILE))
 
 
 class _Reader:
@@ -103,7 +102,7 @@ class _Reader:
 
     def _base(self, name: str, node: Node, chain: tuple[str, ...]) -> MappingNode:
         """The nodes of a base, its own bases included."""
-        path = os.fspath(Path(chain[-1]).parent / name)
+        path = os.path.join(os.path.dirname(chain[-1]), name)
         if len(chain) > MAX_LEVELS:
             raise _error(node, f"too many files extend one another; at most {MAX_LEVELS} levels are read")
         if len(self.read) >= MAX_FILES:
@@ -114,7 +113,7 @@ class _Reader:
             hints = ("'${…}' is not replaced here",) if "${" in name else ()
             problems = [p._replace(place=p.place or node.place, hints=(*p.hints, *hints)) for p in error.problems]
             raise type(error)(problems) from error.__cause__
-        if any(Path(file).samefile(origin) for file in chain):
+        if any(os.path.samefile(file, origin) for file in chain):
             raise _error(node, f"{origin} extends itself", *_way(chain, origin))
         self.read.append((origin, source))
         self.add_bases(root, (*chain, origin))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from emloop._support.printable import brief, dotted
+from emloop._support.printable import brief
 from emloop._support.suggest import did_you_mean
 from emloop._yaml.nodes import (
     MappingNode,
@@ -21,7 +21,7 @@ from emloop._yaml.nodes import (
     resolve,
 )
 from emloop._yaml.scalars import plain_value
-from emloop.errors import ConfigError, Problem
+from emloop.errors import ConfigError, Problem, dotted
 
 __all__ = ["Quoted", "Spot", "is_hook_list", "locate", "look_up", "missing"]
 

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
-from emloop._yaml.nodes import Key, MappingNode, ScalarNode, check_expansion, entries, resolve
+from emloop._support.problems import unknown_key
+from emloop._yaml.nodes import AliasNode, Key, MappingNode, ScalarNode, SequenceNode, check_expansion, entries, resolve
 from emloop.errors import ConfigError, Problem
 
 from .extends import EXTENDS, read_composed
 from .interpolate import interpolate
 from .merging import merged, referred
 from .overrides import Override, apply_override, read_override
-from .sections import EVALUATION_KEYS, unknown_key
 from .source import Config
 
-__all__ = ["compose", "load_config"]
+__all__ = ["EVALUATION_KEYS", "compose", "load_config"]
+
+EVALUATION_KEYS = ("dataset", "model", "main_loop", "hooks", "stream_names")
+"""What the section of an evaluation may change."""
 
 
 def load_config(
@@ -29,7 +33,7 @@ def load_config(
 
     Args:
         config_file: Its file, or a directory with a ``config.yaml``.
-        additional_args: Changes from the command line; see :mod:`emloop._config.overrides`.
+        additional_args: Changes from the command line; see :mod:`emloop._config._composing.overrides`.
         override_stream: The part of the section ``eval`` to merge in, if it is there: mappings are merged deeply, lists
             and ``hooks`` replaced. Changes of the section ``eval`` itself come before that.
 
@@ -58,6 +62,7 @@ def compose(
     """
     others: list[Problem] = []
     root, origin, source, bases = read_composed(config_file, others)
+    referenced = _anchored_for_others(root)
     wrong: dict[int, Sequence[Problem]] = {}
     overrides = _read(additional_args, wrong)
     if override_stream is not None:
@@ -69,14 +74,14 @@ def compose(
         overrides = [override for override in overrides if override.path[0] != "eval"]
     _apply(root, overrides, wrong)
     try:
-        has_references = interpolate(root)
+        names = interpolate(root)
     except ConfigError as error:
         others += error.problems
-        has_references = True
-    if additional_args or override_stream is not None or has_references:
+        names = frozenset(map(str, entries(root)))
+    if additional_args or override_stream is not None or names:
         check_expansion(root)
     problems = [problem for number in sorted(wrong) for problem in wrong[number]] + others
-    return Config(root, origin, source, override_stream, bases), problems
+    return Config(root, origin, source, override_stream, bases, referenced | names), problems
 
 
 def _read(arguments: Sequence[str], wrong: dict[int, Sequence[Problem]]) -> list[Override]:
@@ -107,13 +112,34 @@ def _merge_evaluation(root: MappingNode, target: str) -> None:
         return
     for name, (key, value) in entries(chosen).items():
         if name not in EVALUATION_KEYS:
-            raise ConfigError(unknown_key(name, EVALUATION_KEYS, f"eval.{target}", key.place))
+            problem = unknown_key(f"eval.{target}", name, EVALUATION_KEYS, ("eval", target))
+            raise ConfigError(problem._replace(place=key.place))
         if name == "hooks":
             root.own[name] = key, referred(value)
         elif name != "stream_names" and (over := _mapping_at(chosen, name, f"eval.{target}.{name}")):
             base = _mapping_at(root, name, name) or MappingNode(over.text, over.start, over.end)
             written, _ = entries(root).get(name, (key, None))
             root.own[name] = written, merged(base, over)
+
+
+def _anchored_for_others(root: MappingNode) -> frozenset[Any]:
+    """The sections with an anchor that another section uses."""
+    homes: dict[int, Any] = {}
+    uses: dict[Any, set[int]] = {}
+    for key, (_, section) in root.own.items():
+        waiting = [section]
+        while waiting:
+            node = waiting.pop()
+            if node.anchor is not None:
+                homes[id(node.anchor)] = key
+            if isinstance(node, AliasNode):
+                uses.setdefault(key, set()).add(id(node.target))
+            elif isinstance(node, SequenceNode):
+                waiting += node.items
+            elif isinstance(node, MappingNode):
+                waiting += [part for entry in node.own.values() for part in entry]
+                waiting += [node.merge] if node.merge is not None else []
+    return frozenset(homes[anchor] for key, used in uses.items() for anchor in used if homes.get(anchor, key) != key)
 
 
 def _mapping_at(mapping: MappingNode, key: Key, path: str) -> MappingNode | None:

@@ -7,11 +7,13 @@ import enum
 import inspect
 import types
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NewType, Union, get_args, get_origin, get_type_hints
 
-from emloop._source.hints import ANYTHING, CONTAINERS, NOTHING, PLAIN, Accepted, Field, Hint
+from emloop.declare import Component, Family, Limits
 
-__all__ = ["accepted_by", "hint_of"]
+from .hints import ANYTHING, CONTAINERS, NOTHING, PLAIN, Accepted, Field, Hint, Kind
+
+__all__ = ["accepted_by", "fields_of", "hint_of", "kind_of"]
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -34,11 +36,14 @@ def accepted_by(cls: type, *, constructor: bool = True) -> Accepted:
         if not _is_variable(function):
             break
         is_open = is_open or not _ours(function)
+    for field in fields_of(getattr(cls, "settings_class", None)):
+        hints.setdefault(field.name, field.hint)
+        required.update([field.name] if field.required else ())
     for name in getattr(cls, "forwards_config_to", ()):
         method = getattr(cls, name)
         _collect(method, hints, required)
         is_open = is_open or (_is_variable(method) and not _ours(method))
-    return Accepted(hints, frozenset(required), is_open, any(map(_is_variable, first)))
+    return Accepted(cls.__name__, hints, frozenset(required), is_open, any(map(_is_variable, first)))
 
 
 def hint_of(found: Any) -> Hint:
@@ -56,7 +61,10 @@ def _hint_of_generic(origin: Any, arguments: tuple[Any, ...]) -> Hint:
     if origin in (Union, types.UnionType):
         return Hint("union", tuple(map(hint_of, arguments)))
     if origin is Annotated:
-        return hint_of(arguments[0])
+        hint = hint_of(arguments[0])
+        return hint._replace(limits=next((item for item in arguments[1:] if isinstance(item, Limits)), hint.limits))
+    if origin is Component:
+        return Hint("component", name=arguments[0].__name__, component=kind_of(arguments[0]))
     if origin is Literal:
         plain = all(isinstance(value, (str, int, bool, type(None))) for value in arguments)
         return Hint("literal", values=arguments) if plain else ANYTHING
@@ -80,18 +88,51 @@ def _hint_of_class(cls: type) -> Hint:
         members = list(cls)
         return Hint("enum", values=(*(m.name for m in members), *(m.value for m in members)), name=cls.__name__)
     if dataclasses.is_dataclass(cls):
-        return Hint("fields", fields=tuple(_fields(cls)), name=cls.__name__)
+        return Hint("fields", fields=fields_of(cls), name=cls.__name__)
     return ANYTHING._replace(name=cls.__name__)
 
 
-def _fields(cls: Any) -> list[Field]:
+def fields_of(cls: Any) -> tuple[Field, ...]:
+    """The fields of a data class; none of anything else."""
+    if not dataclasses.is_dataclass(cls):
+        return ()
     hints = _type_hints(cls)
     absent = dataclasses.MISSING
-    return [
-        Field(field.name, hint_of(hints.get(field.name, Any)), field.default is field.default_factory is absent)
+    return tuple(
+        Field(
+            field.name,
+            hint_of(hints.get(field.name, Any)),
+            field.default is field.default_factory is absent,
+            None if field.default is absent else (field.default,),
+        )
         for field in dataclasses.fields(cls)
         if field.init
+    )
+
+
+def kind_of(family: type[Family]) -> Kind:
+    """What a family declares."""
+    hints = _type_hints(family)
+    fields = [
+        Field(name, hint_of(hints[name]), not hasattr(family, name), (getattr(family, name, None),))
+        for cls in reversed(family.__mro__)
+        if cls is not Family
+        for name in inspect.get_annotations(cls)
+        if ClassVar not in (hints[name], get_origin(hints[name]))
     ]
+    return Kind(
+        family.word or family.__name__.lower(),
+        family.home,
+        tuple(family.methods),
+        injected=tuple(family.given),
+        base=family.base,
+        names=family.names,
+        refused=family.refused,
+        variants=family.variants,
+        nested=family.nested,
+        fields=tuple(fields),
+        needs_class=family.needs_class,
+    )
 
 
 def _name(cls: Any) -> str:

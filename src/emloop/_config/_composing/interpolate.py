@@ -47,18 +47,18 @@ _ENVIRONMENT = re.compile(r"\s*env:\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*(?:,(?P
 _FORMS = "written are ${section.key}, ${env:NAME} and ${env:NAME,default}; $${ stands for a plain ${"
 
 
-def interpolate(root: MappingNode) -> bool:
+def interpolate(root: MappingNode) -> frozenset[Any]:
     """Replace every reference in a configuration by what it stands for.
 
     Returns:
-        Whether there was one.
+        The sections that are referred to; an environment variable counts as one without a name.
 
     Raises:
         ConfigError: With every reference that leads nowhere, or to itself; says where it is written.
     """
     interpolation = _Interpolation(root)
     interpolation.replace_all()
-    return interpolation.found
+    return frozenset(interpolation.found)
 
 
 def written(data: Mapping[str, Any]) -> str:
@@ -79,7 +79,7 @@ def _escaped(data: Any) -> Any:
 
 class _Interpolation:
     def __init__(self, root: MappingNode) -> None:
-        self.found = False
+        self.found: set[Any] = set()
         self._root = root
         self._problems: dict[Problem, None] = {}
         self._results: dict[int, tuple[Node, Node]] = {}
@@ -132,7 +132,7 @@ class _Interpolation:
                 raise self._circle(node)
             if len(self._pending) >= MAX_STEPS:
                 raise _error(node, f"too many values refer one to the next; at most {MAX_STEPS} are followed")
-            self.found = True
+            self.found.add(None)
             self._pending[id(node)] = node
             try:
                 self._results[id(node)] = node, self._evaluate(node, node.value)
@@ -182,6 +182,7 @@ class _Interpolation:
         if environment is not None:
             return _from_environment(node, environment["name"], environment["default"])
         path = expression.strip().split(".")
+        self.found.add(path[0])
         if not all(path) or path[0].startswith("env:"):
             raise _error(node, f"${{{expression}}} is no reference", _FORMS)
         try:

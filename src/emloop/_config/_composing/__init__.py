@@ -1,0 +1,1 @@
+"""From files, an ``eval`` section and overrides to one tree of nodes, and from there to a configuration."""

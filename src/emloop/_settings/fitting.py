@@ -1,0 +1,298 @@
+"""Whether what a configuration gives fits what a class accepts, as deep as it nests.
+
+The same judgement serves what was read from source and what live classes say; only a :class:`Resolver` tells them
+apart. Problems carry the keys that lead to them; where these stand in the text is looked up later.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
+from typing import Any, Protocol, TypeAlias
+
+from emloop._support.problems import (
+    missing_argument,
+    missing_class,
+    refused,
+    reserved,
+    unknown_argument,
+    wrong_value,
+)
+from emloop._support.suggest import nearest
+from emloop.errors import Problem
+
+from .hints import ANYTHING, Accepted, Field, Hint, Kind
+
+__all__ = ["Resolver", "argument_problems", "component_parts", "describe", "value_problems"]
+
+Keys: TypeAlias = tuple[Any, ...]
+
+_WORDS = {
+    "null": "null",
+    "bool": "true or false",
+    "int": "whole number",
+    "float": "number",
+    "str": "text",
+    "path": "path",
+    "list": "list",
+    "tuple": "list",
+    "mapping": "mapping",
+    "fields": "mapping",
+}
+
+
+_NESTING = frozenset({"union", "component", "list", "tuple", "mapping", "fields"})
+"""Kinds of hints that look into a value."""
+
+
+class Resolver(Protocol):
+    """Looks up what the class of a component accepts."""
+
+    def accepted(self, name: str, kind: Kind) -> Accepted | Problem | None:
+        """What a class accepts, what is wrong with its name, or ``None`` if that is unclear."""
+
+
+def argument_problems(
+    accepted: Accepted, given: Mapping[Any, Any], resolver: Resolver | None, keys: Keys = (), *, loose: bool = False
+) -> Iterator[Problem]:
+    """All that is wrong with the arguments that a class is given.
+
+    Args:
+        accepted: What it takes.
+        given: What the configuration gives.
+        resolver: Looks up the classes of components; ``None`` leaves them unchecked.
+        keys: Where the arguments stand.
+        loose: Whether numbers of any type do for one another, as classes that were not made for emloop may mean.
+    """
+    meant = set()
+    for name, value in given.items():
+        if name in accepted.hints:
+            yield from value_problems(value, accepted.hints[name], resolver, (*keys, name), loose=loose)
+        elif not accepted.open:
+            meant.add(nearest(str(name), accepted.hints))
+            yield unknown_argument(accepted.name, name, accepted.hints, keys)
+    # A misspelt argument is one mistake, not two.
+    for name in sorted(accepted.required - set(given) - meant):
+        yield missing_argument(accepted.name, name, keys)
+
+
+def value_problems(  # noqa: C901 - a case for each kind of hint
+    value: Any, hint: Hint, resolver: Resolver | None, keys: Keys = (), *, loose: bool = False
+) -> Iterator[Problem]:
+    """The innermost parts of a value that are not what a hint asks for.
+
+    ``int`` is accepted for ``float``; ``bool`` is not accepted for ``int``; text is accepted for paths and for the
+    names or values of an enumeration; a mapping of its fields is accepted for a data class.
+    """
+    if hint.kind == "union":
+        yield from _of_union(value, hint, resolver, keys, loose=loose)
+    elif hint.kind == "component":
+        yield from _of_component(value, hint, resolver, keys)
+    elif hint.kind in ("list", "tuple") and isinstance(value, (list, tuple, set)):
+        items = list(value)
+        parts = hint.parts * len(items) if hint.kind == "list" else hint.parts
+        if len(parts) != len(items) or (hint.limits.unique and _repeats(items)):
+            yield _misfit(value, hint, keys)
+            return
+        for index, (item, part) in enumerate(zip(items, parts, strict=True)):
+            yield from value_problems(item, part, resolver, (*keys, index), loose=loose)
+    elif hint.kind == "mapping" and isinstance(value, Mapping):
+        for key, item in value.items():
+            if any(value_problems(key, hint.parts[0], resolver)):
+                yield wrong_value(describe(hint.parts[0]), key, (), (*keys, key), is_key=True)
+            yield from value_problems(item, hint.parts[1], resolver, (*keys, key), loose=loose)
+    elif hint.kind == "fields" and isinstance(value, Mapping):
+        yield from argument_problems(_accepted_fields(hint.name, hint.fields), value, resolver, keys)
+    elif not (_is(value, hint, loose=loose) and _within(value, hint)):
+        yield _misfit(value, hint, keys)
+
+
+def describe(hint: Hint) -> str:
+    """A hint in the words of a message."""
+    if hint.limits.words:
+        return hint.limits.words
+    if hint.kind == "union":
+        return " or ".join(dict.fromkeys(describe(option) for option in hint.parts))
+    if hint.kind in ("literal", "enum"):
+        return f"one of {', '.join(map(repr, _choices(hint)))}"
+    if hint.component is not None:
+        return f"a {hint.component.word}, by its name or as {_example(hint.component)}"
+    word = _WORDS.get(hint.kind, hint.name or "anything")
+    if hint.kind in ("list", "tuple", "mapping") and hint.parts[-1:] != (ANYTHING,):
+        return f"{word} of {(' to ' if hint.kind == 'mapping' else ', ').join(map(_describe_part, hint.parts))}"
+    limits = {">=": hint.limits.minimum, ">": hint.limits.above, "<=": hint.limits.maximum}
+    bounds = " and ".join(f"{sign} {limit:g}" for sign, limit in limits.items() if limit is not None)
+    return f"{word} {bounds}" if bounds else word
+
+
+def component_parts(value: Any, kind: Kind) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """The class that a component names, the arguments for it, and the keys beside them."""
+    if isinstance(value, str):
+        return value, {}, {}
+    own = {*kind.variants, *(field.name for field in kind.fields)}
+    rest = {key: item for key, item in value.items() if key != "class"}
+    beside = {key: rest.pop(key) for key in list(rest) if key in own}
+    return value.get("class"), rest, beside
+
+
+def _of_component(value: Any, hint: Hint, resolver: Resolver | None, keys: Keys) -> Iterator[Problem]:
+    kind = hint.component
+    if kind is None or not isinstance(value, (str, Mapping)):
+        yield _misfit(value, hint, keys)
+        return
+    name, arguments, beside = component_parts(value, kind)
+    fields = {field.name: field for field in kind.fields}
+    for key, item in beside.items():
+        if key in kind.variants:
+            arguments[key] = item  # checked with the class
+        else:
+            yield from value_problems(item, fields[key].hint, resolver, (*keys, key))
+    if not isinstance(name, str | None):
+        yield wrong_value("text", name, (), (*keys, "class"))
+    elif name is None and not kind.needs_class:
+        yield from argument_problems(_accepted_fields(kind.word, kind.fields), arguments, resolver, keys)
+    elif name is None:
+        yield missing_class(value, _example(kind), keys)
+    else:
+        at = (*keys, "class") if isinstance(value, Mapping) else keys
+        short = name.rpartition(".")[2]
+        if short in kind.refused:
+            yield refused(short, kind.refused[short], at, on_key=False)
+            return
+        found = None if resolver is None else resolver.accepted(name, kind)
+        if isinstance(found, Problem):
+            yield found._replace(keys=at)
+        elif found is not None:
+            yield from _of_class(found, kind, arguments, resolver, keys)
+
+
+def _of_class(
+    found: Accepted, kind: Kind, arguments: Mapping[str, Any], resolver: Resolver | None, keys: Keys
+) -> Iterator[Problem]:
+    """What is wrong with the arguments of a component, in the names that the configuration uses."""
+    called = {own: name for name, own in kind.names.items()}
+    for name in kind.injected:
+        if name in arguments:
+            yield reserved(name, found.name, keys)
+    for name in arguments:
+        if name in kind.refused:
+            yield refused(name, kind.refused[name], (*keys, name), on_key=True)
+    left_out = {*kind.injected, *kind.refused}
+    hints = {called.get(name, name): hint for name, hint in found.hints.items() if name not in left_out}
+    required = frozenset(called.get(name, name) for name in found.required - left_out)
+    given = {name: value for name, value in arguments.items() if name not in left_out}
+    inner = kind._replace(fields=(), needs_class=True)
+    for name, value in given.items() if kind.nested else ():
+        for at, part in _components_in(value, (*keys, name)):
+            yield from _of_component(part, Hint("component", component=inner), resolver, at)
+            hints = {**hints, name: ANYTHING} if name in hints else hints
+    accepted = found._replace(hints=hints, required=required)
+    for key, needed in kind.variants.items():
+        yield from value_problems(given.pop(key, []), _VARIANTS, resolver, (*keys, key))
+        for index, variant in enumerate(_mappings(arguments.get(key))):
+            own = accepted._replace(hints={**dict.fromkeys(needed, Hint("str")), **hints}, required=frozenset(needed))
+            yield from argument_problems(own, variant, resolver, (*keys, key, index), loose=True)
+    beside = (*kind.variants, *(field.name for field in kind.fields))
+    accepted = accepted._replace(hints={**hints, **dict.fromkeys((n for n in beside if n not in hints), ANYTHING)})
+    yield from argument_problems(accepted, given, resolver, keys, loose=True)
+
+
+_VARIANTS = Hint("list", (Hint("mapping", (Hint("str"), ANYTHING)),))
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _components_in(value: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
+    """The outermost descriptions of objects in a value, with their keys."""
+    if isinstance(value, Mapping):
+        if "class" in value:
+            yield keys, value
+            return
+        for key, item in value.items():
+            yield from _components_in(item, (*keys, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _components_in(item, (*keys, index))
+
+
+def _of_union(value: Any, hint: Hint, resolver: Resolver | None, keys: Keys, *, loose: bool) -> Iterator[Problem]:
+    if any(
+        option.kind not in _NESTING and _is(value, option, loose=loose) and _within(value, option)
+        for option in hint.parts
+    ):
+        alike = None
+    else:
+        # Where only one option is of the value's form, its inside is what is wrong.
+        nesting = [option for option in hint.parts if option.kind in _NESTING]
+        found = [list(value_problems(value, option, resolver, keys, loose=loose)) for option in nesting]
+        same = [problems for problems, option in zip(found, nesting, strict=True) if _same_form(value, option)]
+        alike = None if found and not all(found) else same[0] if len(same) == 1 else []
+    if alike:
+        yield from alike
+    elif alike is not None or not _within(value, hint):
+        yield _misfit(value, hint, keys)
+
+
+def _accepted_fields(name: str, fields: Iterable[Field]) -> Accepted:
+    known = list(fields)
+    return Accepted(name, {field.name: field.hint for field in known}, frozenset(f.name for f in known if f.required))
+
+
+def _describe_part(hint: Hint) -> str:
+    return f"({describe(hint)})" if hint.kind == "union" else describe(hint)
+
+
+def _example(kind: Kind) -> str:
+    return f"{{class: {'' if kind.package and not kind.is_ours else 'package.module.'}Name, argument: value}}"
+
+
+def _misfit(value: Any, hint: Hint, keys: Keys) -> Problem:
+    choices = [choice for option in (hint.parts or (hint,)) for choice in _choices(option)]
+    return wrong_value(describe(hint), value, choices, keys)
+
+
+def _choices(hint: Hint) -> tuple[Any, ...]:
+    """The values that are listed by a literal, or the names by an enumeration."""
+    if hint.kind == "enum":
+        return hint.values[: len(hint.values) // 2]
+    return hint.values if hint.kind == "literal" else ()
+
+
+def _same_form(value: Any, hint: Hint) -> bool:
+    if isinstance(value, Mapping):
+        return hint.kind in ("mapping", "fields", "component")
+    if isinstance(value, str):
+        return hint.kind == "component"
+    return isinstance(value, (list, tuple, set)) and hint.kind in ("list", "tuple")
+
+
+def _is(value: Any, hint: Hint, *, loose: bool) -> bool:
+    """Whether a value without parts, or an unsuitable one with parts, is of a kind."""
+    if hint.kind in ("int", "float", "bool") and loose:
+        return isinstance(value, (int, float))
+    if hint.kind in ("int", "float"):
+        return isinstance(value, (int, float) if hint.kind == "float" else int) and not isinstance(value, bool)
+    if hint.kind in ("literal", "enum"):
+        return any(value == choice and type(value) is type(choice) for choice in hint.values)
+    if hint.kind == "null":
+        return value is None
+    types: dict[str, Any] = {"bool": bool, "str": str, "path": (str, PathLike)}
+    return isinstance(value, types[hint.kind]) if hint.kind in types else hint.kind == "any"
+
+
+def _within(value: Any, hint: Hint) -> bool:
+    limits = hint.limits
+    if limits.pattern and re.fullmatch(limits.pattern, str(value)) is None:
+        return False
+    return (
+        (limits.minimum is None or value >= limits.minimum)
+        and (limits.above is None or value > limits.above)
+        and (limits.maximum is None or value <= limits.maximum)
+    )
+
+
+def _repeats(items: list[Any]) -> bool:
+    return len(set(map(repr, items))) < len(items)
