@@ -18,7 +18,7 @@ from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel, Rest
 from emloop._registry import LiveResolver, find_class, full_name, import_backends_in_use
 from emloop._settings.fitting import argument_problems
 from emloop._settings.hints import Accepted, Kind
-from emloop._settings.kinds import DATASET, MODEL
+from emloop._settings.kinds import DATASET, MAIN_LOOP, MODEL
 from emloop._settings.live import accepted_by
 from emloop._support.problems import reserved
 from emloop._yaml import documents as yaml
@@ -195,7 +195,7 @@ def _known(cls: type, entry: Entry, config: Mapping[str, Any]) -> dict[str, Any]
 def _mistakes(cls: type, entry: Entry, config: Mapping[str, Any], *, strict: bool) -> list[Problem]:
     kind = entry.kind
     accepted = _accepted(cls, kind).without(kind.injected)
-    if cls.__name__ == "MainLoop":
+    if kind is MAIN_LOOP:
         accepted = accepted._replace(name="main_loop")
     if not strict:
         accepted = accepted._replace(open=True)

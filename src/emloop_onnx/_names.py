@@ -43,7 +43,7 @@ class Names:
         given, more = _chosen("outputs", "gives", outputs, self._outputs)
         missing = [name for name in self._inputs if name not in taken]
         if missing:
-            problems.append(Problem(f"inputs: the file needs {', '.join(map(repr, missing))} as well"))
+            problems.append(Problem(f"the file needs {', '.join(map(repr, missing))} as well", keys=("inputs",)))
         if problems or more:
             raise ConfigError(problems + more)
         return taken, given
@@ -57,21 +57,21 @@ def some_names(argument: str, names: Any) -> list[str]:
     """
     listed = list(distinct_names(argument, names))
     if not listed:
-        raise ConfigError(f"{argument}: expected a list of different names, got []")
+        raise ConfigError.about(argument, "expected a list of different names, got []")
     return listed
 
 
 def _renamed(rename: Any, known: list[str]) -> dict[str, str]:
     """Name in the file → name in the configuration."""
     if not isinstance(rename, Mapping) or not all(isinstance(name, str) for pair in rename.items() for name in pair):
-        raise ConfigError(f"rename: expected a mapping such as {{images: input.1}}, got {rename!r}")
+        raise ConfigError.about("rename", f"expected a mapping such as {{images: input.1}}, got {rename!r}")
     called = {inner: name for name, inner in rename.items()}
     if len(called) < len(rename):
-        raise ConfigError(f"rename: expected one name for each input and output, got {dict(rename)}")
+        raise ConfigError.about("rename", f"expected one name for each input and output, got {dict(rename)}")
     for name in called:
         if name not in known:
             hints = (*did_you_mean(name, known), f"the file has: {', '.join(known)}")
-            raise ConfigError(Problem(f"rename: there is no {name!r} in the file", hints=hints))
+            raise ConfigError(Problem(f"there is no {name!r} in the file", keys=("rename",), hints=hints))
     return called
 
 

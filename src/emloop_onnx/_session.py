@@ -57,7 +57,7 @@ class Session:
         options.log_severity_level = _ERRORS_ONLY
         if threads is not None:
             if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-                raise ConfigError(f"threads: expected a number of threads, at least 1, got {threads!r}")
+                raise ConfigError.about("threads", f"expected a number of threads, at least 1, got {threads!r}")
             options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(
@@ -72,7 +72,7 @@ class Session:
             ) from error
         missing = [provider for provider in chosen if provider not in self._session.get_providers()]
         if providers is not None and missing:
-            raise ConfigError(f"providers: ONNX Runtime knows {missing[0]}, but could not start it here")
+            raise ConfigError.about("providers", f"ONNX Runtime knows {missing[0]}, but could not start it here")
         self.inputs = {argument.name: Value.read(argument, name) for argument in self._session.get_inputs()}
         """Name → dtype and shape of each input."""
         self.outputs = [argument.name for argument in self._session.get_outputs()]

@@ -135,7 +135,7 @@ def _file(path: str | None, restore_from: str | None) -> tuple[str | bytes, str]
         logger.info("The file is %s, as configured; %s is left aside", path, restore_from)
     chosen = path if path is not None else restore_from
     if chosen is None:
-        raise ConfigError("path: name an ONNX file, or restore the model from what `emloop export` has made")
+        raise ConfigError.about("path", "name an ONNX file, or restore the model from what `emloop export` has made")
     if path is not None or Path(chosen).suffix == _SUFFIX:
         if not Path(chosen).is_file():
             raise SavedModelError(f"there is no file {chosen}")

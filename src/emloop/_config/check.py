@@ -355,7 +355,7 @@ def _with_checks(found: list[Problem], checker: _Checker) -> list[Problem]:
 
 
 def _where(problem: Problem) -> object:
-    return problem.place or problem.message
+    return problem.place or (problem.kind, problem.keys)
 
 
 def _in_evaluation(problem: Problem, name: str) -> Problem:

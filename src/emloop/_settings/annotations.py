@@ -11,7 +11,7 @@ from emloop._source.summaries import ClassSummary, Expression
 from emloop._source.values import value_of
 from emloop.declare import Limits
 
-from .hints import ANYTHING, CONTAINERS, NOTHING, PLAIN, Field, Hint, Kind
+from .hints import ANYTHING, CONTAINERS, NOTHING, PLAIN, Field, Hint, Kind, union
 
 __all__ = ["fields_of", "hint_in"]
 
@@ -37,7 +37,7 @@ def hint_in(library: Library, module: Module, expression: Expression | None, dep
     if expression == ["value", None]:
         return NOTHING
     if expression[0] == "or":
-        return Hint("union", tuple(hint_in(library, module, part, depth + 1) for part in expression[1:]))
+        return union(hint_in(library, module, part, depth + 1) for part in expression[1:])
     if expression[0] == "of" and isinstance(expression[1], str):
         return _generic(library, module, expression[1], expression[2:], depth)
     return ANYTHING
@@ -108,7 +108,7 @@ def _generic(library: Library, module: Module, base: str, arguments: list[Expres
         return hint_in(library, module, arguments[0], depth + 1)
     if word in ("Union", "Optional"):
         parts = [hint_in(library, module, argument, depth + 1) for argument in arguments]
-        return Hint("union", (*parts, NOTHING) if word == "Optional" else tuple(parts))
+        return union((*parts, NOTHING) if word == "Optional" else parts)
     if _is_declared(library, module, base, "Component"):
         family = library.lookup(module, arguments[0]) if isinstance(arguments[0], str) else None
         return _component(library, family, depth) if isinstance(family, ClassSource) else ANYTHING

@@ -5,12 +5,12 @@ Only hints that say something about plain values are told apart; every other hin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from emloop.declare import Limits
 
-__all__ = ["ANYTHING", "CONTAINERS", "NOTHING", "PLAIN", "Accepted", "Field", "Hint", "Kind"]
+__all__ = ["ANYTHING", "CONTAINERS", "NOTHING", "PLAIN", "Accepted", "Field", "Hint", "Kind", "union"]
 
 
 class Hint(NamedTuple):
@@ -116,6 +116,14 @@ class Accepted(NamedTuple):
         """The same but for some arguments."""
         hints = {name: hint for name, hint in self.hints.items() if name not in names}
         return self._replace(hints=hints, required=self.required - set(names))
+
+
+def union(parts: Iterable[Hint]) -> Hint:
+    """What fits one of some hints; unions within are taken apart."""
+    flat: list[Hint] = []
+    for part in parts:
+        flat += part.parts if part.kind == "union" and part.limits == Limits() else (part,)
+    return Hint("union", tuple(flat))
 
 
 ANYTHING = Hint("any")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, NewType, Union, get_args, 
 
 from emloop.declare import Component, Family, Limits
 
-from .hints import ANYTHING, CONTAINERS, NOTHING, PLAIN, Accepted, Field, Hint, Kind
+from .hints import ANYTHING, CONTAINERS, NOTHING, PLAIN, Accepted, Field, Hint, Kind, union
 
 __all__ = ["accepted_by", "fields_of", "hint_of", "kind_of"]
 
@@ -59,7 +59,7 @@ def hint_of(found: Any) -> Hint:
 
 def _hint_of_generic(origin: Any, arguments: tuple[Any, ...]) -> Hint:
     if origin in (Union, types.UnionType):
-        return Hint("union", tuple(map(hint_of, arguments)))
+        return union(map(hint_of, arguments))
     if origin is Annotated:
         hint = hint_of(arguments[0])
         return hint._replace(limits=next((item for item in arguments[1:] if isinstance(item, Limits)), hint.limits))

@@ -103,7 +103,7 @@ def seed_everything(seed: int) -> None:
     except TypeError:
         number = -1
     if not 0 <= number < 2**64:
-        raise ConfigError(f"seed: expected a whole number from 0 to 2**64 - 1, got {seed!r}")
+        raise ConfigError.about("seed", f"expected a whole number from 0 to 2**64 - 1, got {seed!r}")
     random.seed(number)
     np.random.seed(number if number < 2**32 else [number & 0xFFFFFFFF, number >> 32])
     for generator in _OTHERS.values():

@@ -31,7 +31,7 @@ def retain(checkpoints: Path, keep: int = 2) -> None:
         ConfigError: If ``keep`` is less than two: a single flipped bit could then cost the whole run.
     """
     if keep < 2:
-        raise ConfigError(f"keep: expected at least 2 checkpoints, got {keep}")
+        raise ConfigError.about("keep", f"expected at least 2 checkpoints, got {keep}")
     for commit in list_commits(checkpoints)[keep:]:
         # Hide it first: a crash halfway through deleting must not leave half a checkpoint under its name.
         doomed = checkpoints / f".del-{commit.path.name}-{uuid4().hex[:8]}"

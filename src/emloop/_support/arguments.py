@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from emloop.errors import ConfigError, Problem, UnknownClassError
+from emloop.errors import ConfigError
 
-from .suggest import did_you_mean
-
-__all__ = ["argument_problems", "arguments_of", "distinct_names", "import_object"]
+__all__ = ["arguments_of", "distinct_names"]
 
 
 def distinct_names(argument: str, names: Any) -> tuple[str, ...]:
@@ -44,54 +41,3 @@ def arguments_of(function: Callable[..., Any], given: Iterable[str] = ()) -> dic
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     others = [name for name in given if name not in named] if takes_any else []
     return {**named, **dict.fromkeys(others, False)}
-
-
-def argument_problems(
-    taker: str, given: Collection[str], accepted: Mapping[str, bool], *, others: Collection[str] = (), prefix: str = ""
-) -> list[Problem]:
-    """Unknown and missing arguments.
-
-    Args:
-        taker: What takes the arguments, for the message.
-        given: Names of the arguments given.
-        accepted: Name of each argument → whether it is required.
-        others: Further names that are accepted, and have been dealt with already.
-        prefix: Beginning of each message.
-    """
-    names = [*others, *accepted]
-    takes = f"{taker} takes: {', '.join(names) or 'no arguments'}"
-    unknown = [
-        Problem(f"{prefix}unknown argument {name!r}", hints=(*did_you_mean(name, names), takes))
-        for name in given
-        if name not in accepted
-    ]
-    missing = [
-        Problem(f"{prefix}{taker} needs the argument {name!r}")
-        for name, is_required in accepted.items()
-        if is_required and name not in given
-    ]
-    return unknown + missing
-
-
-def import_object(name: Any, *, prefix: str = "") -> Any:
-    """Import what a full name, ``package.module.Class``, stands for.
-
-    Args:
-        name: The name.
-        prefix: Beginning of the message.
-
-    Raises:
-        UnknownClassError: If it is not a full name, or leads nowhere.
-    """
-    module_name, _, attribute = str(name).rpartition(".")
-    if not all(str(name).split(".")) or not module_name:
-        raise UnknownClassError(f"{prefix}expected package.module.Class, got {name!r}")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UnknownClassError(f"{prefix}{name} cannot be imported: {error}") from error
-    try:
-        return getattr(module, attribute)
-    except AttributeError:
-        hints = did_you_mean(attribute, vars(module))
-        raise UnknownClassError(Problem(f"{prefix}{module_name} has no {attribute!r}", hints=hints)) from None

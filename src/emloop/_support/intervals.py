@@ -49,13 +49,13 @@ def parse_interval(value: str | float, *, argument: str = "interval") -> Interva
     """
     match = _INTERVAL.fullmatch(str(value))
     if match is None or match[2] not in _UNITS:
-        raise ConfigError(f"{argument}: expected {_GRAMMAR}, got {value!r}")
+        raise ConfigError.about(argument, f"expected {_GRAMMAR}, got {value!r}")
     factor, unit = _UNITS[match[2]]
     amount = float(match[1]) * factor
     if not 0 < amount < math.inf:
-        raise ConfigError(f"{argument}: expected more than 0 {unit}, got {value!r}")
+        raise ConfigError.about(argument, f"expected more than 0 {unit}, got {value!r}")
     if unit != "seconds" and not amount.is_integer():
-        raise ConfigError(f"{argument}: expected a whole number of {unit}, got {value!r}")
+        raise ConfigError.about(argument, f"expected a whole number of {unit}, got {value!r}")
     return Interval(amount, unit)
 
 

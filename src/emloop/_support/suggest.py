@@ -88,7 +88,7 @@ def pick(argument: str, word: str, choices: Mapping[str, T]) -> T:
         return choices[word]
     except (KeyError, TypeError):
         hint = "".join(f"; {text}" for text in did_you_mean(str(word), choices))
-        raise ConfigError(f"{argument}: expected {one_of(choices)}, got {word!r}{hint}") from None
+        raise ConfigError.about(argument, f"expected {one_of(choices)}, got {word!r}{hint}") from None
 
 
 def check_choice(argument: str, word: str, choices: Iterable[str]) -> str:

@@ -53,7 +53,7 @@ class BaseDataset(AbstractDataset, ABC):
         if config is None:
             config = {}
         if not isinstance(config, Mapping):
-            raise ConfigError(f"{name}: expected arguments as a mapping, got a {type(config).__name__}: {config!r}")
+            raise ConfigError.about(name, f"expected arguments as a mapping, got a {type(config).__name__}: {config!r}")
         accepted = accepted_by(type(self), constructor=False)
         given = {key: value for key, value in config.items() if key != "output_dir"}
         found = list(argument_problems(accepted.without(("output_dir",)), given, LiveResolver()))

@@ -40,9 +40,9 @@ class Download:
 
     def __post_init__(self) -> None:
         if self.sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", str(self.sha256)):
-            raise ConfigError(f"download_urls: expected a sha256 of 64 hexadecimal digits, got {self.sha256!r}")
+            raise ConfigError.about("download_urls", f"expected a sha256 of 64 hexadecimal digits, got {self.sha256!r}")
         if self.name is not None and (self.name in ("", ".", "..") or not {"/", "\0"}.isdisjoint(self.name)):
-            raise ConfigError(f"download_urls: expected a plain file name, got {self.name!r}")
+            raise ConfigError.about("download_urls", f"expected a plain file name, got {self.name!r}")
 
 
 class DownloadableDataset(BaseDataset):
@@ -152,7 +152,7 @@ def _download(item: str | Download | Mapping[str, Any]) -> Download:
         return Download(item)
     known = [field.name for field in fields(Download)]
     if not isinstance(item, Mapping) or "url" not in item or set(item) - set(known):
-        raise ConfigError(f"download_urls: expected a URL, or a mapping of {', '.join(known)}, got {item!r}")
+        raise ConfigError.about("download_urls", f"expected a URL, or a mapping of {', '.join(known)}, got {item!r}")
     return Download(**item)
 
 

@@ -41,7 +41,7 @@ class Flatten(AbstractHook):
     def __init__(self, variables: Mapping[str, str], streams: Names | None = None) -> None:
         super().__init__()
         if not isinstance(variables, Mapping) or not variables:
-            raise ConfigError(f"variables: expected names and the names of their flat lists, got {variables!r}")
+            raise ConfigError.about("variables", f"expected names and the names of their flat lists, got {variables!r}")
         self._variables = dict(variables)
         self._streams = optional_name_list("streams", streams)
 

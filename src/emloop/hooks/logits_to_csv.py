@@ -51,10 +51,10 @@ class LogitsToCsv(CsvRecords):
         output_dir: str | None = None,
     ) -> None:
         if isinstance(class_names, str) or not isinstance(class_names, Iterable):
-            raise ConfigError(f"class_names: expected a list of names, got {class_names!r}")
+            raise ConfigError.about("class_names", f"expected a list of names, got {class_names!r}")
         columns = [id_variable, *class_names]
         if len(columns) == 1:
-            raise ConfigError("class_names: expected at least one name, got none")
+            raise ConfigError.about("class_names", "expected at least one name, got none")
         super().__init__([id_variable, variable], columns, output_file, output_dir, streams)
 
     def _check(self, batch: Sequence[Any]) -> None:

@@ -67,7 +67,9 @@ class OnPlateau(ComputeStats, ABC):
         self._long_term = at_least("long_term", 1, long_term)
         self._short_term = at_least("short_term", 1, short_term)
         if long_term < short_term:
-            raise ConfigError(f"long_term: expected at least short_term, which is {short_term}, got {long_term}")
+            raise ConfigError.about(
+                "long_term", f"expected at least short_term, which is {short_term}, got {long_term}"
+            )
         self._stream = stream
         self._variable = variable
         self._sign = pick("objective", objective, _SIGN)

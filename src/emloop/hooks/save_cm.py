@@ -101,7 +101,7 @@ class SaveConfusionMatrix(AccumulateVariables):
         self._names_helper = classes_names_method_name
         self._figure_action = check_choice("figure_action", figure_action, self.FIGURE_ACTIONS)
         if figsize is not None and (not isinstance(figsize, (list, tuple)) or len(figsize) != 2):
-            raise ConfigError(f"figsize: expected width and height in inches, e.g. [6.4, 4.8], got {figsize!r}")
+            raise ConfigError.about("figsize", f"expected width and height in inches, e.g. [6.4, 4.8], got {figsize!r}")
         width, height = (at_least("figsize", 0.1, length) for length in figsize or DEFAULT_SIZE)
         self._size = width, height
         self._normalize = normalize

@@ -52,10 +52,13 @@ class SaveFile(AbstractHook):
         for source in map(Path, _paths(files)):
             name = source.name.casefold()  # macOS takes A and a for one file
             if name in _TAKEN:
-                raise ConfigError(f"files: {source} would replace the run's own {name}; copy a file of another name")
+                raise ConfigError.about(
+                    "files", f"{source} would replace the run's own {name}; copy a file of another name"
+                )
             if name in self._sources:
-                raise ConfigError(
-                    f"files: {self._sources[name]} and {source} would have one copy, {source.name}; rename one of them"
+                raise ConfigError.about(
+                    "files",
+                    f"{self._sources[name]} and {source} would have one copy, {source.name}; rename one of them",
                 )
             self._sources[name] = source
 

@@ -72,7 +72,9 @@ class SaveMasks(AbstractHook):
         formats = self._pillow.registered_extensions()
         extension = Path(f"mask{suffix}").suffix.lower()
         if extension not in formats:
-            raise ConfigError(f"suffix: expected one that ends like an image file, e.g. '_mask.png', got {suffix!r}")
+            raise ConfigError.about(
+                "suffix", f"expected one that ends like an image file, e.g. '_mask.png', got {suffix!r}"
+            )
         self._mask_variable = mask_variable
         self._path_variable = path_variable
         self._factor = factor

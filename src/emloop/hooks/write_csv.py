@@ -80,7 +80,9 @@ class WriteCSV(AbstractHook):
     ) -> None:
         super().__init__()
         if not isinstance(delimiter, str) or not delimiter or set(delimiter) & set('"\r\n'):
-            raise ConfigError(f"delimiter: expected a character that is no quote and no line break, got {delimiter!r}")
+            raise ConfigError.about(
+                "delimiter", f"expected a character that is no quote and no line break, got {delimiter!r}"
+            )
         self._path = Path(output_dir, output_file)
         self._delimiter = delimiter
         self._default_value = str(default_value)

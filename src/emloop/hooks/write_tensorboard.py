@@ -131,7 +131,9 @@ class WriteTensorBoard(AbstractHook):
         self._model: Any = model
         self._model_variables = name_list("model_variables", model_variables)
         if self._model_variables and not isinstance(model, Inspectable):
-            raise ConfigError(f"model_variables: {type(model).__name__} has no get_variable that could be asked")
+            raise ConfigError.about(
+                "model_variables", f"{type(model).__name__} has no get_variable that could be asked"
+            )
         self._tolerate = Tolerance(
             "WriteTensorBoard", on_missing_variable=on_missing_variable, on_unknown_type=on_unknown_type
         )

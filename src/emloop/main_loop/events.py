@@ -104,7 +104,7 @@ def _named(hooks: Iterable[AbstractHook]) -> dict[str, AbstractHook]:
         given = getattr(hook, "hook_name", None)
         name = base = type(hook).__name__ if given is None else given
         if given is not None and base in named:
-            raise ConfigError(f"hooks: two hooks are named {base!r}; give one of them another `name`")
+            raise ConfigError.about("hooks", f"two hooks are named {base!r}; give one of them another `name`")
         number = 1
         while name in named:
             number += 1

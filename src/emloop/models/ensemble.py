@@ -126,5 +126,5 @@ def _per_output(outputs: Sequence[str], aggregation: str | Mapping[str, str]) ->
         return dict.fromkeys(outputs, pick("aggregation", aggregation, _AGGREGATIONS))
     odd = sorted(set(aggregation) ^ set(outputs))
     if odd:
-        raise ConfigError(f"aggregation: must name exactly the outputs {list(outputs)}; differs in {odd}")
+        raise ConfigError.about("aggregation", f"must name exactly the outputs {list(outputs)}; differs in {odd}")
     return {name: pick(f"aggregation.{name}", word, _AGGREGATIONS) for name, word in aggregation.items()}

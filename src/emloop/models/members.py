@@ -53,7 +53,9 @@ class MadeOfMembers(AbstractModel):
     ) -> None:
         owner = type(self).__name__
         if isinstance(model_paths, str):
-            raise ConfigError(f"model_paths: expected a list of paths, got {model_paths!r}; write [{model_paths}]")
+            raise ConfigError.about(
+                "model_paths", f"expected a list of paths, got {model_paths!r}; write [{model_paths}]"
+            )
         if model_paths is not None:
             self._paths = [Path(models_root or "", path) for path in model_paths]
         elif models_root is not None:
@@ -140,11 +142,11 @@ def _config_of(path: Path) -> Mapping[str, Any]:
 
 def _below(root: Path) -> list[Path]:
     if not root.is_dir():
-        raise ConfigError(f"models_root: {root} is not a directory")
+        raise ConfigError.about("models_root", f"{root} is not a directory")
     paths = [path for path in sorted(root.iterdir()) if any((path / name).is_file() for name in _MARKS)]
     if is_run_dir(root):
         # An export of a run is no other model than those that the run saved.
         paths = [path for path in paths if not saved_models.class_of_export(path)]
     if not paths:
-        raise ConfigError(f"models_root: there is neither a run nor a saved model in {root}")
+        raise ConfigError.about("models_root", f"there is neither a run nor a saved model in {root}")
     return paths

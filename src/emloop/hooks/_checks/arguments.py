@@ -20,13 +20,13 @@ def name_list(argument: str, names: Iterable[str], *, may_be_empty: bool = True)
     """
     if isinstance(names, str) or not isinstance(names, Iterable):
         hint = f"; write [{names}]" if isinstance(names, str) else ""
-        raise ConfigError(f"{argument}: expected a list of names, got {names!r}{hint}")
+        raise ConfigError.about(argument, f"expected a list of names, got {names!r}{hint}")
     listed = list(names)
     for name in listed:
         if not isinstance(name, str):
-            raise ConfigError(f"{argument}: expected a list of names, got {name!r} in it")
+            raise ConfigError.about(argument, f"expected a list of names, got {name!r} in it")
     if not (listed or may_be_empty):
-        raise ConfigError(f"{argument}: expected at least one name, got none")
+        raise ConfigError.about(argument, "expected at least one name, got none")
     return listed
 
 
@@ -46,7 +46,7 @@ def at_least(argument: str, smallest: N, number: N) -> N:
     if not fits or not number >= smallest:
         kind = "a whole number" if whole else "a number"
         bound = "" if smallest == float("-inf") else f", {smallest:g} or more"
-        raise ConfigError(f"{argument}: expected {kind}{bound}, got {number!r}")
+        raise ConfigError.about(argument, f"expected {kind}{bound}, got {number!r}")
     return number
 
 

@@ -42,7 +42,7 @@ def check_colormap(argument: str, name: str) -> str:
 
     if name not in colormaps:
         hint = "".join(f"; {text}" for text in did_you_mean(str(name), colormaps))
-        raise ConfigError(f"{argument}: expected a colour map of Matplotlib, e.g. 'Blues', got {name!r}{hint}")
+        raise ConfigError.about(argument, f"expected a colour map of Matplotlib, e.g. 'Blues', got {name!r}{hint}")
     return name
 
 
