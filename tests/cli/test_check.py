@@ -59,6 +59,19 @@ def test_json_has_everything_that_the_text_has(emloop):
     assert "[]\n" == emloop("check", "good", "--json").stdout
 
 
+def test_json_says_what_a_program_would_otherwise_read_out_of_the_text(emloop):
+    """The kind of the mistake, the keys that lead to it, and the words that would have been accepted."""
+    found = json.loads(emloop("check", "bad.yaml", "--json", "main_loop.on_empty_batch=wran").stdout)
+
+    assert [
+        ("unknown-argument", ["dataset", "pth"], True),
+        ("unknown-argument", ["hooks", 0, "StopAfter", "epoch"], False),
+        ("unknown-stream", ["main_loop", "extra_streams", 0], False),
+        ("wrong-value", ["main_loop", "on_empty_batch"], False),
+    ] == [(problem["kind"], problem["keys"], "path" in problem["accepted"]) for problem in found]
+    assert ["ignore", "warn", "error"] == found[-1]["accepted"]
+
+
 @pytest.mark.parametrize(
     ("command", "expected"),
     [

@@ -167,6 +167,7 @@ class _Checker:
         if variables is not None:
             yield from _named_alike(variables, self._config)
         there = None if dataset is None else streams_of(Ancestry(self._library, dataset))
+        hooks = [hook for hook in hooks if not (self._leaves_out and self._steps_aside(hook))]
         if dataset is not None and there is not None:
             yield from stream_problems(self._config, self._epoch, dataset.name, there)
             for hook in hooks:
@@ -209,7 +210,7 @@ class _Checker:
                 entry = hook_entry(item, index)
             except ConfigError:
                 continue
-            if isinstance(entry.name, str) and not (self._leaves_out and self._steps_aside(entry)):
+            if isinstance(entry.name, str):
                 yield entry
 
     def _steps_aside(self, entry: Entry) -> bool:

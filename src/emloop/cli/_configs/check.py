@@ -63,7 +63,10 @@ def _as_data(problem: Problem) -> dict[str, object]:
         "column": column or None,
         "width": width,
         "excerpt": excerpt,
-        "path": problem.path,
+        "path": problem.label,
+        "keys": problem.keys,
+        "kind": problem.kind,
         "message": problem.message,
+        "accepted": problem.accepted,
         "hints": problem.hints,
     }
