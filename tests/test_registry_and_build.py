@@ -17,6 +17,8 @@ from emloop._registry import find_class
 from emloop._settings.fitting import describe, value_problems
 from emloop._settings.kinds import DATASET, HOOK, MODEL
 from emloop._settings.live import hint_of
+from emloop.arguments import read_component
+from emloop.declare import Family
 from emloop.errors import ConfigError, UnknownClassError
 from emloop.hooks import SaveBest, StopAfter
 from emloop.main_loop import MainLoop
@@ -155,6 +157,24 @@ def test_classes_inside_classes_are_found(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
     assert "Inner" == find_class("nested.Outer.Inner", DATASET).__name__
+
+
+class Rates(Family):
+    """Any class of a module."""
+
+    home = "my_rates"
+
+
+def test_a_family_without_a_base_takes_any_class_of_its_home(tmp_path, monkeypatch):
+    """Short names are those of the module's classes."""
+    (tmp_path / "my_rates.py").write_text("class Constant:\n    def __init__(self, rate: float):\n        pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    chosen = read_component(Rates, {"class": "Constant", "rate": 0.1}, ("rate",))
+
+    assert ("my_rates", "Constant", {"rate": 0.1}) == (chosen.cls.__module__, chosen.cls.__name__, chosen.arguments)
+    with pytest.raises(ConfigError, match="did you mean 'Constant'"):
+        read_component(Rates, "Constnt", ("rate",))
 
 
 def test_all_mistakes_come_at_once_each_with_its_place(configure, tmp_path):

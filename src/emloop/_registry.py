@@ -135,7 +135,7 @@ def _by_short_name(name: str, kind: Kind) -> object:
         raise UnknownClassError(no_short_name(name, kind.word, ()))
     room = importlib.import_module(kind.package)
     if not kind.is_ours:
-        base = _by_path(kind.base)
+        base = _by_path(kind.base) if kind.base else object
         classes = {key: cls for key, cls in vars(room).items() if isinstance(cls, type) and cls is not base}
         known = {key for key, cls in classes.items() if issubclass(cls, base) and not key.startswith("_")}  # type: ignore[arg-type]
         if name not in known:
