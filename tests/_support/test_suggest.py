@@ -16,6 +16,10 @@ SETTINGS = [
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
+        ("lr", "learning_rate"),
+        ("criterion", "loss"),
+        ("lr_scheduler", "lr_schedule"),
+        ("monitor", "variable"),
         ("modle", "model"),
         ("odel", "model"),
         ("mdoel", "model"),

@@ -11,6 +11,36 @@ from emloop.errors import ConfigError
 T = TypeVar("T")
 
 
+_SYNONYMS = [
+    frozenset(line.split())
+    for line in (
+        "learning_rate lr rate step_size eta0 learning_rate_init",
+        "optimizer optimiser optim solver",
+        "lr_schedule lr_scheduler scheduler schedule",
+        "batch_size batchsize bs minibatch_size",
+        "epochs epochs_count n_epochs num_epochs max_epochs nb_epoch",
+        "loss criterion loss_fn loss_function",
+        "metrics metric scores",
+        "net network module layers architecture",
+        "weight_decay wd l2",
+        "clip_gradient clip_grad grad_clip gradient_clip gradient_clip_val max_grad_norm",
+        "accumulate accumulate_grad_batches gradient_accumulation_steps",
+        "precision dtype amp mixed_precision",
+        "objective condition mode direction",
+        "variable monitor metric",
+        "seed random_seed random_state",
+        "classes num_classes n_classes",
+        "valid validation val dev",
+        "train training",
+        "features inputs",
+        "warmup_steps warmup num_warmup_steps",
+        "keep keep_last save_top_k max_to_keep",
+        "every interval frequency",
+    )
+]
+"""Words that the field uses for one thing."""
+
+
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """The word that was probably meant, or ``None`` if none of them is a plausible guess.
 
@@ -25,6 +55,8 @@ def _rank(word: str, candidate: str) -> int | None:
     """How far a candidate is from what was typed; ``None`` if nobody would take one for the other."""
     given, meant = ("_".join(filter(None, re.split(r"[_\-. ]", text.lower()))) for text in (word, candidate))
     given_letters, meant_letters = given.replace("_", ""), meant.replace("_", "")
+    if any(given in synonyms and meant in synonyms for synonyms in _SYNONYMS):
+        return 0 if given == meant else 3
     short, long = sorted((given_letters, meant_letters), key=len)
     if not short or (len(short) == 1 and short != long):
         return None
