@@ -120,7 +120,10 @@ class Family:
     """What a configuration calls an argument → what the class calls it."""
 
     refused: ClassVar[Mapping[str, str]] = {}
-    """Classes by short name, and arguments, that cannot be used → why, and what to do instead."""
+    """Classes by short name, and arguments, that cannot be used → why, and what to do instead.
+
+    A class's reason is read after its name: ``evaluates the model several times``.
+    """
 
     variants: ClassVar[Mapping[str, Sequence[str]]] = {}
     """Keys that hold lists of mappings with arguments of the class → keys that each mapping needs beside these."""

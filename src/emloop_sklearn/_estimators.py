@@ -45,7 +45,6 @@ def build_estimator(description: Any, seed: int | None) -> Any:
     Raises:
         ConfigError: With all mistakes: unknown classes and arguments, values that scikit-learn does not accept.
     """
-    read_component(Estimators, description, ("estimator",))
     problems: list[Problem] = []
     built = _build(description, ("estimator",), seed, problems)
     if problems:
@@ -55,13 +54,21 @@ def build_estimator(description: Any, seed: int | None) -> Any:
 
 def _build(value: Any, keys: tuple[Any, ...], seed: int | None, problems: list[Problem]) -> Any:
     """What a part of the configuration stands for."""
-    if isinstance(value, (list, tuple)):
-        return [_build(part, (*keys, index), seed, problems) for index, part in enumerate(value)]
-    if not isinstance(value, Mapping) and keys != ("estimator",):
+    is_outermost = keys == ("estimator",)
+    if not (is_outermost or (isinstance(value, Mapping) and "class" in value)):
+        if isinstance(value, (list, tuple)):
+            return [_build(part, (*keys, index), seed, problems) for index, part in enumerate(value)]
+        if isinstance(value, Mapping):
+            return {key: _build(part, (*keys, key), seed, problems) for key, part in value.items()}
         return value
-    if isinstance(value, Mapping) and "class" not in value:
-        return {key: _build(part, (*keys, key), seed, problems) for key, part in value.items()}
-    chosen = read_component(Estimators, value, keys)
+    try:
+        chosen = read_component(Estimators, value, keys)
+    except ConfigError as error:
+        # Said of the outermost, it covers all within; parts that are in order may still have wrong values.
+        problems += error.problems if is_outermost else ()
+        for key, part in value.items() if isinstance(value, Mapping) else ():
+            _build(part, (*keys, key), seed, problems)
+        return None
     arguments = {key: _build(part, (*keys, key), seed, problems) for key, part in chosen.arguments.items()}
     cls: Any = chosen.cls
     if seed is not None and _SEED in signature(cls).parameters:

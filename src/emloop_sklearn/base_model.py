@@ -53,7 +53,7 @@ class Settings:
     inputs: Annotated[Names, Limits(unique=True, words="a list of one or two names: the features, the labels")]
     outputs: Names
     estimator: Component[Estimators] | None = None
-    classes: int | Sequence[Any] | None = None
+    classes: Annotated[int | Sequence[Any] | None, Limits(words="their number or a list of them")] = None
     trusted_types: Names = ()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from emloop.declare import Component, Limits, Names, Positive
@@ -53,14 +53,14 @@ class Settings:
     clip_gradient: Limit | Clip | None = None
     accumulate: Positive = 1
     precision: PrecisionName = "fp32"
-    compile: bool | Compile = False
+    compile: bool | Compile | None = False
     device: Device = "auto"
     deterministic: bool = False
     init_from: str | InitFrom | None = None
     frozen: Names = ()
     monitor: str | None = None
     profile: bool | Profile | None = None
-    saved_model: Saving = field(default_factory=Saving)
+    saved_model: Saving | None = None
     distributed: Annotated[
         None, Limits(words="nothing, since training on several devices is not there yet; choose one by device: cuda:1")
     ] = None

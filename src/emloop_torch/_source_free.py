@@ -27,7 +27,7 @@ from emloop_torch._programs.views import label_free_view
 from emloop_torch._tensors.devices import Precision
 from emloop_torch._tensors.feeding import tensors_of
 
-from ._settings import Settings
+from ._settings import Saving, Settings
 
 __all__ = ["SourceFree"]
 
@@ -61,6 +61,7 @@ class SourceFree:
         self._name = name
         self._module = module
         self._settings = settings
+        self._source_free = Saving.source_free if settings.saved_model is None else settings.saved_model.source_free
         self._frozen = frozen
         self._device = device
         self._precision = precision
@@ -133,7 +134,7 @@ class SourceFree:
 
     def _make(self, known: Program | None, training_needs_source: str | None, floating: torch.dtype) -> Program:
         settings = self._settings
-        if settings.saved_model.source_free in ("off", False):
+        if self._source_free in ("off", False):
             return Program.none("saved_model.source_free is off")
         if not self._examples:
             return Program.none("the model has not seen a batch yet")
@@ -163,7 +164,7 @@ class SourceFree:
             if program.reason:
                 logger.info("It is not exported, since %s", program.reason)
             return
-        if self._settings.saved_model.source_free == "require":
+        if self._source_free == "require":
             raise SavedModelError(
                 f"saved_model.source_free is 'require', but {self._name} cannot do without its source "
                 f"(it is '{program.rung}'): {program.reason}"

@@ -146,7 +146,7 @@ class BaseModel(AbstractModel):
         self._values = Values(made)
         self._view = choose_view(made, settings.inputs, settings.inference_inputs)
         self._source_free = SourceFree(type(self).__name__, made, settings, frozen, self._device, self._precision)
-        compiled = settings.compile is not False
+        compiled = settings.compile not in (None, False)
         self._monitor = listen_to(made, settings.monitor, compiled=compiled)
         self._floating = next((p.dtype for p in made.parameters() if p.is_floating_point()), torch.get_default_dtype())
         self._feed = Feed(settings.inputs, self._device, self._floating, storages(made))

@@ -58,7 +58,10 @@ class Losses(Family):
     refused: ClassVar = {"reduction": "is always 'none': the loss is told per example"}
 
 
-Net: TypeAlias = Component[Layers] | Sequence[Component[Layers] | Sequence[Component[Layers]]]
+Net: TypeAlias = Annotated[
+    Component[Layers] | Sequence[Component[Layers] | Sequence[Component[Layers]]],
+    Limits(words="a layer, by its name or as {class: Name, argument: value}, or a list of them"),
+]
 MetricName: TypeAlias = Literal["accuracy", "absolute_error", "squared_error"]
 OutputName: TypeAlias = Literal[
     "scores", "predictions", "probabilities", "loss", "accuracy", "absolute_error", "squared_error"

@@ -18,8 +18,6 @@ SETTINGS = [
     [
         ("lr", "learning_rate"),
         ("criterion", "loss"),
-        ("lr_scheduler", "lr_schedule"),
-        ("monitor", "variable"),
         ("modle", "model"),
         ("odel", "model"),
         ("mdoel", "model"),

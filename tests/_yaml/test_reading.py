@@ -10,6 +10,7 @@ import pytest
 import yaml as pyyaml
 
 from emloop._yaml import documents as yaml
+from emloop._yaml import events
 from emloop.errors import ConfigError, ConfigFileError
 
 
@@ -373,7 +374,7 @@ def test_the_parser_in_python_reads_the_same(monkeypatch):
     """Where PyYAML was built without its C parser, documents mean the same and mistakes are located too."""
     text = "a: &x {b: 1, 'ü😀': [1e-3, !!set {a}]}\nc: {<<: *x}\nd: |\n  text\n"
     expected = yaml.load(text)
-    monkeypatch.setattr(yaml, "_LOADER", pyyaml.SafeLoader)
+    monkeypatch.setattr(events, "_LOADER", pyyaml.SafeLoader)
 
     assert yaml.load(text) == expected
     assert yaml.parse(text, "f").place == yaml.parse(text, "f").place

@@ -132,8 +132,8 @@ def test_without_the_source_its_arguments_are_still_checked(create, linear, batc
     path = model.save("best")
 
     create(alpha=0.02, restore_from=path)
-    with pytest.raises(ConfigError, match=r"BaseModel: unknown argument 'alfa'\n  did you mean 'alpha'\?"):
-        create(alfa=0.02, restore_from=path)
+    with pytest.raises(ConfigError, match=r"BaseModel: unknown argument 'alhpa'\n  did you mean 'alpha'\?"):
+        create(alhpa=0.02, restore_from=path)
 
 
 def test_without_the_source_it_can_be_saved_and_restored_again(create, linear, batches):

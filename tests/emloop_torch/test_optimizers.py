@@ -100,12 +100,18 @@ def test_all_optimizers_are_tried():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        pytest.param({"class": "LBFGS"}, "LBFGS evaluates the model several times in a step", id="closure"),
-        pytest.param({"class": "Muon"}, "Muon: Muon only supports 2D parameters", id="shapes"),
-        pytest.param({"class": "Adam", "differentiable": True}, "differentiable: nobody differentiates", id="graph"),
-        pytest.param({"class": "Adam", "capturable": True}, "capturable: this is for devices other", id="device"),
+        pytest.param({"class": "LBFGS"}, "optimizer: LBFGS evaluates the model several times in a step", id="closure"),
+        pytest.param({"class": "Muon"}, "optimizer: Muon: Muon only supports 2D parameters", id="shapes"),
         pytest.param(
-            {"class": "SGD", "groups": [{"match": ".*bias", "differentiable": True}]}, "differentiable", id="group"
+            {"class": "Adam", "differentiable": True}, "optimizer.differentiable: nobody differentiates", id="graph"
+        ),
+        pytest.param(
+            {"class": "Adam", "capturable": True}, "optimizer.capturable: this is for devices other", id="device"
+        ),
+        pytest.param(
+            {"class": "SGD", "groups": [{"match": ".*bias", "differentiable": True}]},
+            "optimizer.groups[0].differentiable: nobody differentiates",
+            id="group",
         ),
     ],
 )
@@ -114,14 +120,16 @@ def test_what_cannot_step_is_refused_before_the_first_batch(create, config, mess
     with pytest.raises(ConfigError) as error:
         create(deep, optimizer=config)
 
-    assert f"optimizer: {message}" in str(error.value)
+    assert message in str(error.value)
 
 
 def test_gradients_of_the_wrong_kind_are_named_before_the_first_step(create, batches):
     """Nothing knows them before; the parameters are left as they were."""
     model = create(deep, optimizer={"class": "SparseAdam"})
     before = [parameter.clone() for parameter in model.module.parameters()]
-    with pytest.raises(ConfigError, match=r"sparse gradients only, and that of 'body\.0\.weight' is dense; take Adam"):
+    with pytest.raises(
+        ConfigError, match=r"sparse gradients only, and that of 'body\.0\.weight' is dense\n  take Adam"
+    ):
         model.run(batches[0], train=True)
 
     assert all(torch.equal(*pair) for pair in zip(before, model.module.parameters(), strict=True))

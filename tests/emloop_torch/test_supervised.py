@@ -89,16 +89,16 @@ def test_a_saved_model_needs_neither_net_nor_loss(supervised, create, batches):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"net": ["Flaten"]}, "net: [0]: unknown class 'Flaten'\n  did you mean 'Flatten'?"),
+        ({"net": ["Flaten"]}, "net[0]: unknown layer 'Flaten'\n  did you mean 'Flatten'?"),
         ({"net": [{"class": "Linear", "in_feature": 3}]}, "'in_feature'\n  did you mean 'in_features'?"),
         ({"net": [{"class": "Linear"}]}, "Linear needs the argument 'in_features'"),
-        ({"net": [{"class": "Dropout", "p": 2}]}, "net: [0]: Dropout: dropout probability"),
-        ({"net": 3}, "net: expected a mapping such as"),
-        ({"loss": "MSE"}, "loss: unknown class 'MSE'\n  did you mean 'MSELoss'?"),
-        ({"loss": {"class": "MSELoss", "reduction": "sum"}}, "loss: 'reduction' is always 'none'"),
+        ({"net": [{"class": "Dropout", "p": 2}]}, "net[0]: Dropout: dropout probability"),
+        ({"net": 3}, "net: expected a layer, by its name or as {class: Name, argument: value}, or a list of"),
+        ({"loss": "MSE"}, "loss: unknown loss 'MSE'\n  did you mean 'MSELoss'?"),
+        ({"loss": {"class": "MSELoss", "reduction": "sum"}}, "loss.reduction: is always 'none'"),
         ({"metrics": ["acuracy"]}, "'absolute_error', 'squared_error', got 'acuracy'"),
-        ({"outputs": ["accuracy"]}, "outputs: there is no 'accuracy'\n  add it: metrics: [accuracy]"),
-        ({"outputs": ["prediction"]}, "outputs: there is no 'prediction'\n  did you mean 'predictions'?"),
+        ({"outputs": ["accuracy"]}, "outputs[0]: there is no 'accuracy'\n  add it: metrics: [accuracy]"),
+        ({"outputs": ["prediction"]}, "got 'prediction'\n  did you mean 'predictions'?"),
         ({"inputs": ["a", "b", "c"]}, "inputs: expected features, or features and a target"),
     ],
 )  # fmt: skip

@@ -117,9 +117,10 @@ def describe(hint: Hint) -> str:
     if hint.kind in ("literal", "enum"):
         return f"one of {', '.join(map(repr, _choices(hint)))}"
     if hint.component is not None:
-        return f"a {hint.component.word}, by its name or as {_example(hint.component)}"
+        article = "an" if hint.component.word[0] in "aeiou" else "a"
+        return f"{article} {hint.component.word}, by its name or as {_example(hint.component)}"
     word = _WORDS.get(hint.kind, hint.name or "anything")
-    if hint.kind in ("list", "tuple", "mapping") and hint.parts[-1:] != (ANYTHING,):
+    if hint.kind in ("list", "tuple", "mapping") and all(part.kind != "any" for part in hint.parts[-1:]):
         return f"{word} of {(' to ' if hint.kind == 'mapping' else ', ').join(map(_describe_part, hint.parts))}"
     limits = {">=": hint.limits.minimum, ">": hint.limits.above, "<=": hint.limits.maximum}
     bounds = " and ".join(f"{sign} {limit:g}" for sign, limit in limits.items() if limit is not None)
@@ -151,14 +152,15 @@ def _of_component(value: Any, hint: Hint, resolver: Resolver | None, keys: Keys)
     if not isinstance(name, str | None):
         yield wrong_value("text", name, (), (*keys, "class"))
     elif name is None and not kind.needs_class:
-        yield from argument_problems(_accepted_fields(kind.word, kind.fields), arguments, resolver, keys)
+        known = (Field("class", Hint("str"), required=False), *kind.fields)
+        yield from argument_problems(_accepted_fields(kind.word, known), arguments, resolver, keys)
     elif name is None:
         yield missing_class(value, _example(kind), keys)
     else:
         at = (*keys, "class") if isinstance(value, Mapping) else keys
         short = name.rpartition(".")[2]
         if short in kind.refused:
-            yield refused(short, kind.refused[short], at, on_key=False)
+            yield refused(f"{short} {kind.refused[short]}", at, on_key=False)
             return
         found = None if resolver is None else resolver.accepted(name, kind)
         if isinstance(found, Problem):
@@ -172,12 +174,17 @@ def _of_class(
 ) -> Iterator[Problem]:
     """What is wrong with the arguments of a component, in the names that the configuration uses."""
     called = {own: name for name, own in kind.names.items()}
-    for name in kind.injected:
-        if name in arguments:
-            yield reserved(name, found.name, keys)
-    for name in arguments:
-        if name in kind.refused:
-            yield refused(name, kind.refused[name], (*keys, name), on_key=True)
+    variants = [
+        (key, (*keys, key, index), variant)
+        for key in kind.variants
+        for index, variant in enumerate(_mappings(arguments.get(key)))
+    ]
+    for at, mapping in ((keys, arguments), *(variant[1:] for variant in variants)):
+        for name in mapping:
+            if name in kind.injected:
+                yield reserved(name, found.name, at)
+            elif name in kind.refused:
+                yield refused(kind.refused[name], (*at, name), on_key=True)
     left_out = {*kind.injected, *kind.refused}
     hints = {called.get(name, name): hint for name, hint in found.hints.items() if name not in left_out}
     required = frozenset(called.get(name, name) for name in found.required - left_out)
@@ -188,11 +195,15 @@ def _of_class(
             yield from _of_component(part, Hint("component", component=inner), resolver, at)
             hints = {**hints, name: ANYTHING} if name in hints else hints
     accepted = found._replace(hints=hints, required=required)
-    for key, needed in kind.variants.items():
+    for key in kind.variants:
         yield from value_problems(given.pop(key, []), _VARIANTS, resolver, (*keys, key))
-        for index, variant in enumerate(_mappings(arguments.get(key))):
-            own = accepted._replace(hints={**dict.fromkeys(needed, Hint("str")), **hints}, required=frozenset(needed))
-            yield from argument_problems(own, variant, resolver, (*keys, key, index), loose=True)
+    for key, at, variant in variants:
+        needed = kind.variants[key]
+        own = Accepted(
+            f"each of the {key}", {**dict.fromkeys(needed, Hint("str")), **hints}, frozenset(needed), accepted.open
+        )
+        rest = {name: value for name, value in variant.items() if name not in left_out}
+        yield from argument_problems(own, rest, resolver, at, loose=True)
     beside = (*kind.variants, *(field.name for field in kind.fields))
     accepted = accepted._replace(hints={**hints, **dict.fromkeys((n for n in beside if n not in hints), ANYTHING)})
     yield from argument_problems(accepted, given, resolver, keys, loose=True)
@@ -251,7 +262,12 @@ def _example(kind: Kind) -> str:
 
 def _misfit(value: Any, hint: Hint, keys: Keys) -> Problem:
     choices = [choice for option in (hint.parts or (hint,)) for choice in _choices(option)]
-    return wrong_value(describe(hint), value, choices, keys)
+    problem = wrong_value(describe(hint), value, choices, keys)
+    lists = [option for option in (hint.parts if hint.kind == "union" else (hint,)) if option.kind == "list"]
+    items = [option.parts[0] for option in lists if isinstance(value, str) and value.isprintable()]
+    if not problem.hints and not all(any(value_problems(value, item, None)) for item in items):
+        return problem._replace(hints=(f"write [{value}]",))
+    return problem
 
 
 def _choices(hint: Hint) -> tuple[Any, ...]:

@@ -62,7 +62,9 @@ def _hint_of_generic(origin: Any, arguments: tuple[Any, ...]) -> Hint:
         return union(map(hint_of, arguments))
     if origin is Annotated:
         hint = hint_of(arguments[0])
-        return hint._replace(limits=next((item for item in arguments[1:] if isinstance(item, Limits)), hint.limits))
+        # The outermost comes last, where one Annotated is put around another.
+        own = [item for item in arguments[1:] if isinstance(item, Limits)]
+        return hint._replace(limits=own[-1] if own else hint.limits)
     if origin is Component:
         return Hint("component", name=arguments[0].__name__, component=kind_of(arguments[0]))
     if origin is Literal:

@@ -66,9 +66,9 @@ def reserved(name: str, receiver: str, keys: tuple[Any, ...] = ()) -> Problem:
     return Problem(message, hints=("remove it",), kind="reserved", keys=(*keys, name), on_key=True)
 
 
-def refused(name: str, why: str, keys: tuple[Any, ...], *, on_key: bool) -> Problem:
+def refused(why: str, keys: tuple[Any, ...], *, on_key: bool) -> Problem:
     """A class or an argument that exists and cannot be used."""
-    return Problem(f"{name}: {why}", kind="refused", keys=keys, on_key=on_key)
+    return Problem(why, kind="refused", keys=keys, on_key=on_key)
 
 
 def wrong_value(

@@ -3,18 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
-
-from yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    Event,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
+from typing import Any, ClassVar, NamedTuple
 
 from emloop._support.printable import brief
 from emloop._support.suggest import did_you_mean
@@ -57,6 +46,28 @@ class _Open:
         """A mapping's key, until its value is read."""
 
 
+class Event(NamedTuple):
+    """One event of a YAML parser, as plain data.
+
+    Args:
+        name: The class of PyYAML.
+        start: Index of the first character.
+        end: Index after the last character.
+        anchor: What ``&`` or ``*`` names.
+        tag: The tag, if one is written.
+        value: The text of a scalar.
+        style: Whether a scalar is quoted or a block; empty for a plain one.
+    """
+
+    name: str
+    start: int
+    end: int
+    anchor: str | None
+    tag: str | None
+    value: str
+    style: str
+
+
 class Composer:
     """Builds nodes from the events of one document.
 
@@ -90,18 +101,17 @@ class Composer:
         Raises:
             ConfigError: If it is not accepted; says where and why.
         """
-        handler = self._HANDLERS.get(type(event))
-        if handler is not None and event.start_mark is not None and event.end_mark is not None:
-            self._start = event.start_mark.index
-            self._end = event.end_mark.index
+        handler = self._HANDLERS.get(event.name)
+        if handler is not None:
+            self._start, self._end = event.start, event.end
             handler(self, event)
 
-    def _start_document(self, _: DocumentStartEvent) -> None:
+    def _start_document(self, _: Event) -> None:
         self._documents += 1
         if self._documents > 1:
             raise _error(self._place(), "a second document starts here; a file holds one")
 
-    def _alias(self, event: AliasEvent) -> None:
+    def _alias(self, event: Event) -> None:
         self._aliases += 1
         if self._aliases > _MAX_ALIASES:
             raise _error(self._place(), f"too many aliases; at most {_MAX_ALIASES:,} are read")
@@ -118,7 +128,7 @@ class Composer:
             raise _error(alias.place, "an alias cannot refer to a part that contains it")
         self._attach(alias)
 
-    def _scalar(self, event: ScalarEvent) -> None:
+    def _scalar(self, event: Event) -> None:
         self._count()
         value: Any = _MERGE
         if not (event.value == "<<" and _is_plain(event) and event.anchor is None and self._expects_key()):
@@ -129,7 +139,7 @@ class Composer:
             anchor.node, node.anchor = node, anchor
         self._attach(node)
 
-    def _value(self, event: ScalarEvent) -> Scalar:
+    def _value(self, event: Event) -> Scalar:
         if event.tag in (None, "!") and not _is_plain(event):
             return event.value
         if event.tag is not None and event.tag not in _SCALAR_TAGS:
@@ -143,20 +153,20 @@ class Composer:
             self._complain(_error(self._place(), str(error), "if it is meant as text, put it into quotes"), error)
             return event.value
 
-    def _start_sequence(self, event: SequenceStartEvent) -> None:
+    def _start_sequence(self, event: Event) -> None:
         if event.tag not in (None, "!", f"{CORE}seq", f"{CORE}omap"):
             self._complain(self._bad_tag(event))
         node = SequenceNode(self._text, self._start, self._end)
         self._open_container(event, node)
 
-    def _start_mapping(self, event: MappingStartEvent) -> None:
+    def _start_mapping(self, event: Event) -> None:
         if event.tag not in (None, "!", f"{CORE}map", f"{CORE}set"):
             self._complain(self._bad_tag(event))
         node = MappingNode(self._text, self._start, self._end)
         node.is_set = event.tag == f"{CORE}set"
         self._open_container(event, node)
 
-    def _open_container(self, event: SequenceStartEvent | MappingStartEvent, node: MappingNode | SequenceNode) -> None:
+    def _open_container(self, event: Event, node: MappingNode | SequenceNode) -> None:
         self._count()
         if self._expects_key():
             raise _error(node.place, "a key must be a single value", "text that starts with '{' or '[' needs quotes")
@@ -164,7 +174,7 @@ class Composer:
             raise _error(node.place, f"nested too deeply; at most {MAX_DEPTH} levels are read")
         self._open.append(_Open(node, self._new_anchor(event.anchor), is_omap=event.tag == f"{CORE}omap"))
 
-    def _close_container(self, _: SequenceEndEvent | MappingEndEvent) -> None:
+    def _close_container(self, _: Event) -> None:
         ended = self._open.pop()
         node = ended.node
         node.end = self._end
@@ -255,7 +265,7 @@ class Composer:
         if self._nodes > MAX_NODES:
             raise _error(self._place(), f"too many nodes; at most {MAX_NODES:,} are read")
 
-    def _bad_tag(self, event: ScalarEvent | SequenceStartEvent | MappingStartEvent) -> ConfigError:
+    def _bad_tag(self, event: Event) -> ConfigError:
         tag = str(event.tag)
         shown = f"!!{tag.removeprefix(CORE)}" if tag.startswith(CORE) else tag
         return _error(self._place(), f"the tag {brief(shown)} is not accepted here", f"accepted are {_TAGS}")
@@ -263,18 +273,18 @@ class Composer:
     def _place(self) -> Place:
         return self._text.place(self._start, self._end)
 
-    _HANDLERS: ClassVar[dict[type[Event], Callable[..., None]]] = {
-        DocumentStartEvent: _start_document,
-        AliasEvent: _alias,
-        ScalarEvent: _scalar,
-        SequenceStartEvent: _start_sequence,
-        MappingStartEvent: _start_mapping,
-        SequenceEndEvent: _close_container,
-        MappingEndEvent: _close_container,
+    _HANDLERS: ClassVar[dict[str, Callable[..., None]]] = {
+        "DocumentStartEvent": _start_document,
+        "AliasEvent": _alias,
+        "ScalarEvent": _scalar,
+        "SequenceStartEvent": _start_sequence,
+        "MappingStartEvent": _start_mapping,
+        "SequenceEndEvent": _close_container,
+        "MappingEndEvent": _close_container,
     }
 
 
-def _is_plain(event: ScalarEvent) -> bool:
+def _is_plain(event: Event) -> bool:
     return event.tag is None and not event.style
 
 

@@ -9,13 +9,13 @@ Ours limits size, depth, nodes and aliases while reading, before anything is con
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
-
-import yaml
 
 from emloop.errors import ConfigError, ConfigFileError, Problem
 
-from .compose import Composer
+from .compose import Composer, Event
 from .dump import dump
 from .nodes import (
     MAX_CHARACTERS,
@@ -28,11 +28,12 @@ from .nodes import (
     entries,
     resolve,
 )
-from .syntax import syntax_error
 
-__all__ = ["construct", "dump", "load", "load_file", "parse", "read_file"]
+__all__ = ["construct", "dump", "events_of", "load", "load_file", "parse", "read_file"]
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MOST_EVENTS = 10_000
+"""Documents with more are not kept: parsing them is not what takes the time."""
+
 _MAX_DIRECTIVES = 100  # each is compared with all the others
 
 
@@ -64,7 +65,13 @@ def load(text: str | bytes, origin: str = "<text>") -> Any:
     return construct(parse(text, origin))
 
 
-def parse(text: str | bytes, origin: str, argument: str | None = None, problems: list[Problem] | None = None) -> Node:
+def parse(
+    text: str | bytes,
+    origin: str,
+    argument: str | None = None,
+    problems: list[Problem] | None = None,
+    events: Iterable[Event] | None = None,
+) -> Node:
     """Read a document into nodes.
 
     Args:
@@ -73,6 +80,7 @@ def parse(text: str | bytes, origin: str, argument: str | None = None, problems:
         argument: The command-line argument that the text is a part of; messages show all of it.
         problems: Collects mistakes past which reading can continue, such as a key given twice; by default, the first
             mistake is an error.
+        events: What :func:`events_of` returned for the very same text.
 
     Returns:
         The root; an empty document is the scalar ``None``.
@@ -80,20 +88,38 @@ def parse(text: str | bytes, origin: str, argument: str | None = None, problems:
     Raises:
         ConfigError: If it is not YAML that we accept; says where.
     """
+    source = _source(text, origin, argument)
+    composer = Composer(source, problems)
+    for event in _events(source) if events is None else events:
+        composer.take(event)
+    if composer.has_aliases:
+        check_expansion(composer.root)
+    return composer.root
+
+
+def events_of(text: bytes, origin: str) -> list[Event] | None:
+    """The parser's events for a document, to be kept; ``None`` if there are too many.
+
+    Raises:
+        ConfigError: If it is not YAML that we accept; says where.
+    """
+    found = list(islice(_events(_source(text, origin)), _MOST_EVENTS + 1))
+    return found if len(found) <= _MOST_EVENTS else None
+
+
+def _events(source: Text) -> Iterator[Event]:
+    from .events import read_events  # noqa: PLC0415 - importing PyYAML costs as much as a whole check without it
+
+    return read_events(source)
+
+
+def _source(text: str | bytes, origin: str, argument: str | None = None) -> Text:
     if len(text) > MAX_CHARACTERS:
         raise ConfigError(Problem(f"is too large; at most {MAX_CHARACTERS:,} bytes are read", path=origin))
     source = Text(origin, _decoded(text, origin), argument)
     if source.text.count("\n%") > _MAX_DIRECTIVES:
         raise ConfigError(Problem("has too many lines that start with '%'", place=source.place(0, 1)))
-    composer = Composer(source, problems)
-    try:
-        for event in yaml.parse(source.text, Loader=_LOADER):
-            composer.take(event)
-    except (yaml.YAMLError, UnicodeEncodeError) as error:
-        raise ConfigError(syntax_error(source, error)) from error
-    if composer.has_aliases:
-        check_expansion(composer.root)
-    return composer.root
+    return source
 
 
 def _decoded(text: str | bytes, origin: str) -> str:

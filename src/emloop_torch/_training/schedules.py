@@ -25,7 +25,7 @@ from torch.optim import lr_scheduler
 
 from emloop.arguments import Chosen, read_component
 from emloop.declare import Family, Limits
-from emloop.errors import StateError
+from emloop.errors import ConfigError, StateError
 from emloop.types import StateTree
 from emloop_torch._classes import construct
 
@@ -91,6 +91,11 @@ class Schedule:
     def _build(self, chosen: Chosen, keys: tuple[Any, ...]) -> lr_scheduler.LRScheduler:
         arguments = dict(chosen.arguments)
         if "schedulers" in arguments:
+            if not isinstance(arguments["schedulers"], list):
+                message = (
+                    f"expected a list such as [{{class: ExponentialLR, gamma: 0.9}}], got {arguments['schedulers']!r}"
+                )
+                raise ConfigError.about((*keys, "schedulers"), message)
             arguments["schedulers"] = [
                 self._build(read_component(Schedules, each, at := (*keys, "schedulers", index)), at)
                 for index, each in enumerate(arguments["schedulers"])

@@ -7,9 +7,12 @@ import stat
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
+from zlib import crc32
 
+from emloop._source.cache import FileCache, cache_directory
 from emloop._support.suggest import did_you_mean
-from emloop._yaml.documents import construct, parse, read_file
+from emloop._yaml.compose import Event
+from emloop._yaml.documents import construct, events_of, parse, read_file
 from emloop._yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, entries, resolve
 from emloop.constants import EL_CONFIG_FILE
 from emloop.errors import ConfigError, ConfigFileError, Place, Problem
@@ -131,12 +134,29 @@ def read_config(path: str | os.PathLike[str], problems: list[Problem] | None = N
     """
     file = find_config(path)
     source = read_file(file)
-    root = parse(source, file, problems=problems)
+    root = parse(source, file, problems=problems, events=_kept_events(file, source))
     if isinstance(root, MappingNode) and not root.is_set:
         return root, file, source
     if isinstance(root, ScalarNode) and root.value is None:
         raise ConfigError(Problem("the file is empty", path=file, hints=(_SECTIONS_HINT,)))
     raise ConfigError(Problem("expected sections at the top of the file", place=root.place, hints=(_SECTIONS_HINT,)))
+
+
+def _kept_events(file: str, source: bytes) -> list[Event] | None:
+    """The events of a file that has been read before, so that an unchanged config is not parsed anew.
+
+    Raises:
+        ConfigError: If it is no YAML.
+    """
+    if not os.path.isfile(file):
+        return None  # a pipe can be read only once
+    cache = FileCache(cache_directory(), "yaml")
+    try:
+        checksum, events = cache.get(file, lambda content: (crc32(content), events_of(content, file)))
+    except OSError:
+        return None
+    # The file may have changed since it was read.
+    return [Event(*event) for event in events] if events is not None and checksum == crc32(source) else None
 
 
 _SECTIONS_HINT = "a configuration has the sections 'dataset:' and 'model:', maybe 'hooks:', 'main_loop:' and 'eval:'"
