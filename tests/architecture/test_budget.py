@@ -18,7 +18,7 @@ ROOMS = {
     "emloop._contracts": 200,
     "emloop._registry": 125,
     "emloop._run_dir": 1410,
-    "emloop._settings": 1010,  # what classes accept, read and write: it was spread over parsers in constructors
+    "emloop._settings": 1060,  # what classes accept, read and write: it was spread over parsers in constructors
     "emloop._source": 1270,
     "emloop._state": 840,
     "emloop._streams": 840,
