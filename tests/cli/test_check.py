@@ -101,3 +101,17 @@ def test_a_file_that_is_not_there_is_one_line(emloop):
         done.returncode,
         done.stderr,
     )
+
+
+def test_a_config_for_evaluations_only_can_be_checked(emloop, tmp_path):
+    """Nothing is asked of a training that it does not describe; what is wrong in the evaluation is found."""
+    (tmp_path / "kept.py").write_text(
+        "import emloop as el\nclass Kept(el.BaseDataset):\n"
+        "    def _configure_dataset(self): ...\n    def test_stream(self): ...\n"
+    )
+    config = tmp_path / "kept.yaml"
+    config.write_text(f"{GOOD.replace('pets.Pets, path: data', 'kept.Kept')}eval: {{test: {{}}, vaild: {{}}}}\n")
+
+    assert "has no method 'train_stream'" in emloop("check", "kept.yaml").stderr
+    assert emloop("check", "kept.yaml", "--eval", "test").returncode == 0
+    assert "has no method 'vaild_stream'" in emloop("check", "kept.yaml", "--eval", "vaild").stderr

@@ -3,6 +3,7 @@
 Examples:
     emloop check config.yaml
     emloop check config.yaml model.hidden=64 hooks.StopAfter.epochs=20
+    emloop check config.yaml --eval test
     emloop check config.yaml --json
 """
 
@@ -23,27 +24,31 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("config_file", metavar="CONFIG", help=CONFIG)
     add_overrides(parser)
+    parser.add_argument(
+        "--eval", metavar="NAME", help="check only what this evaluation uses, e.g. of a config that trains nothing"
+    )
     add_json(parser, "a list with one object for each mistake")
 
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
-    return check(arguments.config_file, overrides(arguments.words), as_json=arguments.json)
+    return check(arguments.config_file, overrides(arguments.words), arguments.eval, as_json=arguments.json)
 
 
-def check(config_path: str, cl_arguments: Sequence[str], *, as_json: bool = False) -> int:
+def check(config_path: str, cl_arguments: Sequence[str], target: str | None = None, *, as_json: bool = False) -> int:
     """Report every mistake in a config.
 
     Args:
         config_path: Config file, or a directory with one.
         cl_arguments: Overrides.
+        target: The only evaluation to check; by default the training and all evaluations.
         as_json: Whether to print a list of objects, one for each mistake.
 
     Returns:
         The exit code: 0 if nothing is wrong.
     """
     try:
-        found: Sequence[Problem] = check_config(find_config(config_path), cl_arguments)[1]
+        found: Sequence[Problem] = check_config(find_config(config_path), cl_arguments, target)[1]
     except ConfigError as error:
         found = error.problems
     if as_json:
