@@ -17,7 +17,7 @@ HEADER = """# Ten mistakes, and what emloop says
 
 A training that fails after an hour because of a misspelt key has cost an hour. So every command that runs a config
 first checks all of it, and `emloop check` does nothing else. This takes less than a tenth of a second, since nothing is
-imported: what your classes accept is read from their source. All mistakes are told at once, each with its place.
+imported: what your classes accept is read from their source. All mistakes are reported at once, each with its place.
 
 These are ten typical ones, in configs for the [digits example](../../examples/digits/README.md). The page is made by
 `tools/ten_mistakes.py`, which runs the commands.
