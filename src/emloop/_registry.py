@@ -17,6 +17,7 @@ from emloop._settings.live import accepted_by
 from emloop._settings.plugins import distribution, offered_twice, registered
 from emloop._support.problems import (
     broken_module,
+    is_abstract,
     lacks_methods,
     no_attribute,
     no_class,
@@ -49,6 +50,8 @@ def find_class(name: str, kind: Kind) -> type[Any]:
     missing = [method for method in kind.methods if not hasattr(found, method)]
     if missing:
         raise UnknownClassError(lacks_methods(name, kind.word, missing))
+    if inspect.isabstract(found):
+        raise UnknownClassError(is_abstract(name, sorted(vars(found)["__abstractmethods__"])))
     if kind.base and not issubclass(found, _by_path(kind.base)):  # type: ignore[arg-type]
         raise UnknownClassError(wrong_family(name, kind.base))
     return found

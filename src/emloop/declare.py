@@ -95,7 +95,8 @@ Every: TypeAlias = Annotated[
 class Family:
     """Classes that may stand in one place of a configuration; to be extended, never made.
 
-    Annotated attributes of a family are keys that stand beside the arguments of the class, with their defaults.
+    Annotated attributes of a family are keys that stand beside the arguments of the class, with their defaults; or, of
+    those in ``names``, what an argument accepts.
     """
 
     word: ClassVar[str] = ""

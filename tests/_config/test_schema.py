@@ -56,6 +56,8 @@ class Model(el.AbstractModel):
     And more.
     """
 
+    input_names = output_names = run = save = None
+
     def __init__(
         self, dataset, log_dir, restore_from=None, layers: list[int] = [8, 4], mode: Literal["a", "b"] = "a",
         size: Size = Size.SMALL, options: Options | None = None, pair: tuple[int, str] = (1, "x"),

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from emloop._settings.fitting import argument_problems
+from emloop._settings.fitting import argument_problems, inner_places
 from emloop._settings.flows import Flows, flows_of
 from emloop._settings.hints import Accepted
 from emloop._settings.kinds import DATASET, MODEL
@@ -22,7 +22,7 @@ from emloop._source.cache import FileCache, cache_directory
 from emloop._source.finder import ModuleFinder
 from emloop._source.library import ClassSource, Library
 from emloop._source.values import value_of
-from emloop._support.suggest import did_you_mean
+from emloop._support.suggest import did_you_mean, nearest
 from emloop.errors import ConfigError, Problem
 
 from ._composing.compose import compose
@@ -260,8 +260,11 @@ class _Checker:
             is_own = str(key).startswith("x-") or key in self._config.referenced
             if key in SECTIONS or key == EXTENDS or is_own or not self._is_strict or is_near_miss(self._config, key):
                 continue
-            owners = [name for name in ("main_loop", "model", "dataset") if self._takes(name, str(key))]
-            hints = tuple(f"it belongs to the section {name}: {name}.{key}" for name in owners)
+            hints = tuple(
+                f"it belongs to the section {name}: {name}.{place}"
+                for name in ("main_loop", "model", "dataset")
+                for place in self._places(name, str(key))
+            )
             hints = hints or (*did_you_mean(str(key), SECTIONS), f"the sections are: {', '.join(SECTIONS)}")
             own = "a key of your own begins with 'x-', or has an anchor or a ${} that uses it"
             problem = Problem(
@@ -275,9 +278,13 @@ class _Checker:
             else:
                 yield problem
 
-    def _takes(self, section: str, key: str) -> bool:
+    def _places(self, section: str, key: str) -> list[str]:
+        """Where in a section a key that stands outside of it means something."""
         accepted = self._accepted.get(section)
-        return accepted is not None and (key in accepted.hints or bool(did_you_mean(key, accepted.hints)))
+        if accepted is None:
+            return []
+        own = key if key in accepted.hints else nearest(key, accepted.hints)
+        return [own] if own else list(inner_places(key, accepted.hints))
 
     def _variables(self, model: ClassSource | None) -> Variables | None:
         """The variables of batches, where the outputs are those of the configuration, or literals of the class."""
@@ -313,7 +320,7 @@ class _Checker:
             if location is not None and location.file is not None and not cls.module.name.startswith("emloop"):
                 with open(location.file, encoding="utf-8", errors="replace") as file:
                     text = file.read()
-                if any(f"{quote}{name}{quote}" in text for quote in "\"'" for name in (value, problem.keys[-1])):
+                if any(f"{quote}{name}{quote}" in text for quote in "\"'" for name in (value, *problem.keys[4:])):
                     return True
         return False
 

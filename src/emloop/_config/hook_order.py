@@ -71,8 +71,15 @@ def order_problems(
 
 
 def collisions(observers: Sequence[Observer], variables: Variables | None) -> Iterator[Problem]:
-    """Things that two hooks write, or a hook and the model."""
+    """Names that two hooks have, and things that two hooks write, or a hook and the model."""
     outputs = () if variables is None else variables.outputs
+    named: list[str] = []
+    for entry, _ in observers:
+        if entry.given_name in named:
+            message = f"two hooks are named {entry.given_name!r}"
+            hints = ("give one of them another `name`",)
+            yield Problem(message, entry.label, None, hints, "collision", (*entry.keys, "name"))
+        named.append(entry.given_name or entry.name.rpartition(".")[2])
     earlier: dict[tuple[str, str], list[tuple[Entry, Flow]]] = {}
     for entry, flows in observers:
         for flow in flows.writes:

@@ -231,7 +231,7 @@ class _Writer:
         self._families[key] = {}  # so that components may nest
         names = [name for name in known_names(self._library, kind) if name not in kind.refused]
         accepted = {name: found for name in names if isinstance(found := self._resolver.accepted(name, kind), Accepted)}
-        beside = {field.name: self._schema_of(field.hint) for field in kind.fields}
+        beside = {field.name: self._schema_of(field.hint) for field in kind.beside}
         of_name = [
             {"if": _is_class(name), "then": self._component(found, kind, beside)} for name, found in accepted.items()
         ]
@@ -253,7 +253,7 @@ class _Writer:
         nested: Schema = {"$ref": f"#/$defs/{kind.word.replace(' ', '-')}"} if kind.nested else {}
         hidden = {*kind.injected, *kind.refused}
         properties: dict[str, Schema] = {"class": {}}
-        for name, hint in found.hints.items():
+        for name, hint in kind.hints(found).items():
             if name not in hidden:
                 schema = self._schema_of(_loose(hint))
                 properties[called.get(name, name)] = {"anyOf": [schema, nested]} if nested and schema else schema

@@ -20,11 +20,11 @@ from emloop._support.problems import (
     wrong_value,
 )
 from emloop._support.suggest import nearest
-from emloop.errors import Problem
+from emloop.errors import Problem, dotted
 
 from .hints import ANYTHING, Accepted, Field, Hint, Kind
 
-__all__ = ["Resolver", "argument_problems", "component_parts", "describe", "value_problems"]
+__all__ = ["Resolver", "argument_problems", "component_parts", "describe", "inner_places", "value_problems"]
 
 Keys: TypeAlias = tuple[Any, ...]
 
@@ -70,8 +70,10 @@ def argument_problems(
         if name in accepted.hints:
             yield from value_problems(value, accepted.hints[name], resolver, (*keys, name), loose=loose)
         elif not accepted.open:
-            meant.add(nearest(str(name), accepted.hints))
-            yield unknown_argument(accepted.name, name, accepted.hints, keys)
+            similar = nearest(str(name), accepted.hints)
+            meant.add(similar)
+            places = [] if similar else [dotted((*keys, place)) for place in inner_places(str(name), accepted.hints)]
+            yield unknown_argument(accepted.name, name, accepted.hints, keys, places)
     # A misspelt argument is one mistake, not two.
     for name in sorted(accepted.required - set(given) - meant):
         yield missing_argument(accepted.name, name, keys)
@@ -127,11 +129,22 @@ def describe(hint: Hint) -> str:
     return f"{word} {bounds}" if bounds else word
 
 
+def inner_places(key: str, hints: Mapping[str, Hint]) -> Iterator[str]:
+    """Where among the keys of components and data classes a misplaced key belongs: ``optimizer.learning_rate``."""
+    for name, hint in hints.items():
+        for part in (hint, *hint.parts):
+            fields = [field.name for field in part.fields]
+            kind = part.component
+            known = fields if kind is None else [*kind.names, *kind.variants, *(field.name for field in kind.beside)]
+            if match := nearest(key, known):
+                yield f"{name}.{match}"
+
+
 def component_parts(value: Any, kind: Kind) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """The class that a component names, the arguments for it, and the keys beside them."""
     if isinstance(value, str):
         return value, {}, {}
-    own = {*kind.variants, *(field.name for field in kind.fields)}
+    own = {*kind.variants, *(field.name for field in kind.beside)}
     rest = {key: item for key, item in value.items() if key != "class"}
     beside = {key: rest.pop(key) for key in list(rest) if key in own}
     return value.get("class"), rest, beside
@@ -143,7 +156,7 @@ def _of_component(value: Any, hint: Hint, resolver: Resolver | None, keys: Keys)
         yield _misfit(value, hint, keys)
         return
     name, arguments, beside = component_parts(value, kind)
-    fields = {field.name: field for field in kind.fields}
+    fields = {field.name: field for field in kind.beside}
     for key, item in beside.items():
         if key in kind.variants:
             arguments[key] = item  # checked with the class
@@ -186,7 +199,7 @@ def _of_class(
             elif name in kind.refused:
                 yield refused(kind.refused[name], (*at, name), on_key=True)
     left_out = {*kind.injected, *kind.refused}
-    hints = {called.get(name, name): hint for name, hint in found.hints.items() if name not in left_out}
+    hints = {called.get(name, name): hint for name, hint in kind.hints(found).items() if name not in left_out}
     required = frozenset(called.get(name, name) for name in found.required - left_out)
     given = {name: value for name, value in arguments.items() if name not in left_out}
     inner = kind._replace(fields=(), needs_class=True)
@@ -204,7 +217,7 @@ def _of_class(
         )
         rest = {name: value for name, value in variant.items() if name not in left_out}
         yield from argument_problems(own, rest, resolver, at, loose=True)
-    beside = (*kind.variants, *(field.name for field in kind.fields))
+    beside = (*kind.variants, *(field.name for field in kind.beside))
     accepted = accepted._replace(hints={**hints, **dict.fromkeys((n for n in beside if n not in hints), ANYTHING)})
     yield from argument_problems(accepted, given, resolver, keys, loose=True)
 

@@ -80,10 +80,12 @@ def flows_of(library: Library, cls: ClassSource, given: Mapping[str, Any]) -> Fl
     # A class that overrides an event behind the one that declares may do something else there.
     own = ancestry.order[:-1]  # the last class is the base of all hooks
     declaring = _first(own, "values", frozenset({"reads", "writes"}))
+    front = own[:declaring] if declaring < len(own) else []
+    unclear = unclear or not ancestry.is_plain or any(_is_private(name) for c in front for name in c.summary["methods"])
     return Flows(
         **found,
-        hides_epochs=unclear or not ancestry.is_plain or _first(own, "methods", _SEES_EPOCHS) < declaring,
-        hides_batches=unclear or not ancestry.is_plain or _first(own, "methods", _SEES_BATCHES) < declaring,
+        hides_epochs=unclear or _first(own, "methods", _SEES_EPOCHS) < declaring,
+        hides_batches=unclear or _first(own, "methods", _SEES_BATCHES) < declaring,
     )
 
 
@@ -93,6 +95,11 @@ _Item: TypeAlias = tuple[str, tuple[Any, ...], list[str] | None]
 
 class _UnclearError(Exception):
     """A declaration is no literal, or an argument is not what it needs."""
+
+
+def _is_private(name: str) -> bool:
+    """Whether a method may replace one that the events of a base class call."""
+    return name.startswith("_") and not name.startswith("__") and name not in _SEES_EPOCHS
 
 
 def _first(order: list[ClassSource], part: str, names: frozenset[str]) -> int:

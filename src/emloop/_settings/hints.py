@@ -70,7 +70,7 @@ class Kind(NamedTuple):
         refused: Classes and arguments that cannot be used → why.
         variants: Keys that hold lists of mappings with arguments of the class → what each needs beside these.
         nested: Whether arguments may be components of the same kind.
-        fields: Keys beside the arguments of the class.
+        fields: Keys beside the arguments of the class, and types of arguments that ``names`` has.
         is_ours: Whether plugins may register names.
         needs_class: Whether a mapping must name a class.
     """
@@ -89,6 +89,16 @@ class Kind(NamedTuple):
     fields: tuple[Field, ...] = ()
     is_ours: bool = False
     needs_class: bool = True
+
+    @property
+    def beside(self) -> tuple[Field, ...]:
+        """The keys that are no arguments of the class."""
+        return tuple(field for field in self.fields if field.name not in self.names)
+
+    def hints(self, found: Accepted) -> dict[str, Hint]:
+        """What the arguments of a class accept: the family's own word counts, where it says something."""
+        own = {self.names[field.name]: field.hint for field in self.fields if field.name in self.names}
+        return {name: own.get(name, hint) for name, hint in found.hints.items()}
 
 
 class Accepted(NamedTuple):

@@ -6,6 +6,7 @@ from emloop._source.ancestry import Ancestry
 from emloop._source.library import MISSING, UNKNOWN, ClassSource, Library, Module, Other, Thing, Value
 from emloop._support.problems import (
     broken_module,
+    is_abstract,
     lacks_methods,
     no_attribute,
     no_class,
@@ -73,6 +74,8 @@ def _find(library: Library, name: str, kind: Kind) -> ClassSource | Problem | No
         missing = [method for method in kind.methods if not ancestry.has(method)]
         if missing:
             return lacks_methods(name, kind.word, missing)
+        if abstract := _abstract_methods(ancestry):
+            return is_abstract(name, abstract)
     return found if _extends(library, ancestry, kind.base) else wrong_family(name, kind.base)
 
 
@@ -92,14 +95,20 @@ def _is_of(library: Library, room: Module, name: str, kind: Kind) -> bool:
     base = _by_path(library, kind.base) if kind.base else None
     is_base = name.startswith("Abstract") or (isinstance(base, ClassSource) and base.full_name == found.full_name)
     is_whole = all(map(ancestry.has, kind.methods)) and any(one.endswith(kind.ending) for one in ancestry.names())
-    return is_whole and not is_base and not _is_abstract(ancestry) and _extends(library, ancestry, kind.base)
+    return is_whole and not is_base and not _abstract_methods(ancestry) and _extends(library, ancestry, kind.base)
 
 
-def _is_abstract(ancestry: Ancestry) -> bool:
-    """Whether a method is left to subclasses."""
-    names = {name for cls in ancestry.order for name in cls.summary["methods"]}
-    methods = (ancestry.method(name) for name in names)
-    return any("abstractmethod" in found[1].get("decorators", ()) for found in methods if found is not None)
+def _abstract_methods(ancestry: Ancestry) -> list[str]:
+    """The methods that a class leaves to subclasses."""
+    order = ancestry.order
+    if not any(cls.summary.get("metaclass") or "ABC" in str(cls.summary["bases"]) for cls in order):
+        return []  # without its metaclass the decorator means nothing
+    names = {name for cls in order for name in cls.summary["methods"]}
+    owners = {name: owner for name in names if (owner := ancestry.owner(name)) is not None}
+    bound = {name: owner.summary["methods"].get(name) for name, owner in owners.items()}
+    return sorted(
+        name for name, method in bound.items() if method and "abstractmethod" in str(method.get("decorators"))
+    )
 
 
 def _extends(library: Library, ancestry: Ancestry, base: str) -> bool:

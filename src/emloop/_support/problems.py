@@ -13,6 +13,7 @@ from .suggest import did_you_mean
 __all__ = [
     "broken_module",
     "hidden_class",
+    "is_abstract",
     "lacks_methods",
     "missing_argument",
     "missing_class",
@@ -32,7 +33,9 @@ __all__ = [
 _SHOWN = 8
 
 
-def unknown_argument(owner: str, name: Any, accepted: Iterable[str], keys: tuple[Any, ...] = ()) -> Problem:
+def unknown_argument(
+    owner: str, name: Any, accepted: Iterable[str], keys: tuple[Any, ...] = (), places: Iterable[str] = ()
+) -> Problem:
     """An argument that its receiver does not take.
 
     Args:
@@ -40,8 +43,10 @@ def unknown_argument(owner: str, name: Any, accepted: Iterable[str], keys: tuple
         name: The argument.
         accepted: Those that it takes.
         keys: Where the arguments stand.
+        places: Where it would mean something.
     """
-    return _unknown("argument", owner, name, tuple(accepted), (*keys, name))
+    problem = _unknown("argument", owner, name, tuple(accepted), (*keys, name))
+    return problem._replace(hints=(*(f"did you mean {place}?" for place in places), *problem.hints))
 
 
 def unknown_key(owner: str, name: Any, accepted: Iterable[str], keys: tuple[Any, ...] = ()) -> Problem:
@@ -143,6 +148,11 @@ def no_class(name: str, found: str) -> Problem:
 def lacks_methods(name: str, word: str, missing: Iterable[str]) -> Problem:
     """A class without a method that its kind needs."""
     return _class(f"{name} is no {word}: it has no method {', '.join(map(repr, missing))}")
+
+
+def is_abstract(name: str, methods: Iterable[str]) -> Problem:
+    """A class that is there to be extended."""
+    return _class(f"{name} is abstract: it leaves {', '.join(map(repr, methods))} to classes that extend it")
 
 
 def wrong_family(name: str, base: str) -> Problem:

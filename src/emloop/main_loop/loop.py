@@ -31,7 +31,7 @@ from emloop._state.random import use_seed
 from emloop._streams import StreamWrapper
 from emloop._support.problems import unknown_argument
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EXIT_STOPPED
-from emloop.declare import Limits, Positive
+from emloop.declare import Count, Limits, Positive
 from emloop.errors import ConfigError
 from emloop.types import EpochData, TrainingTerminated
 
@@ -99,13 +99,13 @@ class MainLoop(CaughtInterrupts):
         on_empty_stream: Policy = "error",
         on_unused_sources: Policy = "warn",
         on_incorrect_config: Policy = "error",
-        epochs_count: int | None = None,
+        epochs_count: Count | None = None,
         fixed_batch_size: Positive | None = None,
         fixed_epoch_size: Positive | None = None,
         skip_zeroth_epoch: bool = False,
         *,
         on_unequal_lengths: Policy = "error",
-        seed: int | None = None,
+        seed: Count | None = None,
         commit: Commit | None = None,
         on_inexact_resume: Policy = "error",
         **kwargs: Any,

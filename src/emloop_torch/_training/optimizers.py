@@ -64,6 +64,9 @@ class Optimizers(Family):
     }
     variants: ClassVar = {"groups": ("match",)}
 
+    # PyTorch takes tensors as well, which no configuration can hold; text is a typing error, such as 0,1.
+    learning_rate: float | None
+
 
 def build_optimizer(description: Any, module: nn.Module) -> optim.Optimizer:
     """The optimizer of a configuration, for the parameters of a module that are not frozen.
