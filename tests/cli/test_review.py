@@ -109,14 +109,18 @@ def test_another_order_of_hooks_is_a_change(changed):
         (
             "main_loop.seed=6",
             (
-                "argument 1: main_loop.seed=6: main_loop.seed: a run cannot go on with another one: 5 → 6\n"
+                "argument 1: main_loop.seed: a run cannot go on with another one: 5 → 6\n"
+                "     | main_loop.seed=6\n"
+                "     |                ^\n"
                 "  the random numbers so far were drawn from it; another seed needs a new run: emloop train"
             ),
         ),
         (
             "model.class=b.C",
             (
-                "argument 1: model.class=b.C: model.class: a run cannot go on with another one: pkg.Gone → b.C\n"
+                "argument 1: model.class: a run cannot go on with another one: pkg.Gone → b.C\n"
+                "     | model.class=b.C\n"
+                "     |             ^^^\n"
                 "  to go on with another class, leave this run as it is: --fork"
             ),
         ),

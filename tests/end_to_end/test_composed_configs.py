@@ -88,5 +88,5 @@ def test_a_refused_change_leaves_the_run_as_it_was(project):
     before = {path: path.read_bytes() for path in project.run("a").rglob("*") if path.is_file()}
     said = project.emloop("resume", "a", "main_loop.epochs_count=4", "main_loop.seed=8", expect=2)
 
-    assert "argument 2: main_loop.seed=8: main_loop.seed: a run cannot go on with another one: 7 → 8" in said
+    assert "argument 2: main_loop.seed: a run cannot go on with another one: 7 → 8" in said
     assert before == {path: path.read_bytes() for path in project.run("a").rglob("*") if path.is_file()}

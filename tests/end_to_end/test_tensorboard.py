@@ -156,6 +156,6 @@ def test_a_name_that_no_hook_computes_is_told_before_anything_is_written(project
     """With the nearest one."""
     said = project.emloop("train", "config.yaml", "~hooks.Paint", "hooks.WriteTensorBoard.variables=[los]", expect=2)
 
-    assert "hooks[3].WriteTensorBoard.variables: no hook computes 'los' of stream 'train', 'valid'" in said
+    assert "hooks[3].WriteTensorBoard.variables[0]: no hook computes 'los' of stream 'train', 'valid'" in said
     assert "did you mean 'loss'?" in said
     assert not (project.path / "log").exists()
