@@ -79,9 +79,9 @@ def test_the_best_model_can_have_another_name_variable_and_stream(model):
     assert model.saved == ["good"]
 
 
-@pytest.mark.parametrize("aggregation", [None, ""])
+@pytest.mark.parametrize("aggregation", [None, "", "mean"])
 def test_a_plain_number_can_be_compared(model, aggregation):
-    """Without an aggregation, the value itself counts."""
+    """Without an aggregation, the value itself counts; with the default one, it is as good as its mean."""
     SaveBest(model, aggregation=aggregation).after_epoch({"valid": {"loss": 1.0}})
 
     assert model.saved == ["best"]
@@ -93,10 +93,10 @@ def test_a_plain_number_can_be_compared(model, aggregation):
         ("mean", {"train": {}}, MissingVariableError, "stream 'valid' is not in the epoch's data, which has 'train'"),
         ("mean", {"valid": {}}, MissingVariableError, "stream 'valid': variable 'loss' is not in the epoch's data"),
         (
-            "mean",
+            "max",
             {"valid": {"loss": 1.0}},
             VariableTypeError,
-            "stream 'valid': variable 'loss': expected a mapping with 'mean', got float: 1.0",
+            "stream 'valid': variable 'loss': expected a mapping with 'max', got float: 1.0",
         ),
         (
             "median",

@@ -163,7 +163,7 @@ def _other_aggregation(needed: Flow, item: Flow) -> Problem:
     problem = Problem("", kind="order", keys=needed.keys, accepted=item.aggregations)
     if item.word == "Scalar":
         message = f"{needed.name!r} is a plain value without aggregations"
-        return problem._replace(message=message, hints=("write aggregation: ''",))
+        return problem._replace(message=message, hints=("leave out aggregation",))
     wanted = "".join(needed.aggregations)
     hints = (*did_you_mean(wanted, item.aggregations), f"computed: {', '.join(item.aggregations)}")
     message = f"no hook before computes the {wanted!r} of {needed.name!r}"
@@ -182,7 +182,7 @@ def _provides(item: Flow, needed: Flow, stream: str) -> bool:
     if not needed.aggregations:
         return item.word == "Scalar" or "mean" in item.aggregations or needed.streams is None
     wanted = needed.aggregations[0]
-    return not wanted if item.word == "Scalar" else wanted in item.aggregations
+    return wanted in ("", "mean") if item.word == "Scalar" else wanted in item.aggregations
 
 
 def _covers(item: Flow, streams: Sequence[str]) -> bool:

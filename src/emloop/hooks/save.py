@@ -143,7 +143,8 @@ class SaveBest(AbstractHook):
         variable: Name of the variable.
         condition: Whether smaller (``min``) or larger (``max``) is better.
         stream: Name of the stream.
-        aggregation: Which of the variable's aggregations counts; empty: the value is the number itself.
+        aggregation: Which of the variable's aggregations counts. A plain number counts as its ``mean``; empty: only
+            such a number will do.
         on_save_failure: What to do if the model cannot be saved: ``error``, ``warn`` or ``ignore``.
         on_failure: Another name for ``on_save_failure``.
     """
@@ -183,7 +184,8 @@ class SaveBest(AbstractHook):
     def _get_value(self, epoch_data: EpochData) -> float:
         value = read_value(epoch_data, self._stream, self._variable)
         where = f"stream {self._stream!r}: variable {self._variable!r}"
-        if self._aggregation:
+        # A plain value is as good as its mean.
+        if self._aggregation and (self._aggregation != "mean" or as_real(value) is None):
             if not isinstance(value, Mapping):
                 raise VariableTypeError(
                     f"{where}: expected a mapping with {self._aggregation!r}, got {type(value).__name__}: {value!r:.80}"
