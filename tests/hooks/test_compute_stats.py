@@ -6,6 +6,7 @@ import gc
 import math
 import tracemalloc
 from collections import OrderedDict
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from hypothesis.extra import numpy as hnp
 
 from emloop.errors import ConfigError, MissingVariableError, StateError, VariableTypeError
 from emloop.hooks import ComputeStats
+from emloop.hooks._statistics.reductions import GATHERING, STREAMING
+from emloop.hooks.compute_stats import Aggregation
 
 NUMPY = [
     *("mean", "average", "sum", "prod", "var", "std", "min", "amin", "max", "amax", "ptp", "median"),
@@ -327,3 +330,8 @@ def test_a_state_with_other_statistics_is_refused(other):
 
     with pytest.raises(StateError):
         ComputeStats(variables=other).load_state_dict(hook.state_dict())
+
+
+def test_every_aggregation_can_be_named_in_a_config():
+    """The check knows those, and only those, that are computed."""
+    assert set(get_args(Aggregation)) == {*STREAMING, *GATHERING}

@@ -42,6 +42,9 @@ _WORDS = {
 }
 
 
+_MOST_LISTED = 8
+"""Choices that a message lists for the elements of a value."""
+
 _NESTING = frozenset({"union", "component", "list", "tuple", "mapping", "fields"})
 """Kinds of hints that look into a value."""
 
@@ -266,6 +269,8 @@ def _accepted_fields(name: str, fields: Iterable[Field]) -> Accepted:
 
 
 def _describe_part(hint: Hint) -> str:
+    if len(_choices(hint)) > _MOST_LISTED:
+        return "words"
     return f"({describe(hint)})" if hint.kind == "union" else describe(hint)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from emloop._support.suggest import did_you_mean
 from emloop.declare import Names, Statistics
@@ -19,6 +19,15 @@ from ._variables.gathering import Gathering
 from .accumulate_variables import AccumulateVariables
 
 __all__ = ["ComputeStats"]
+
+# fmt: off
+Aggregation: TypeAlias = Literal[
+    "mean", "sum", "prod", "var", "std", "min", "max", "nanmean", "nansum", "nanprod", "nanvar", "nanstd",
+    "nanmin", "nanmax", "average", "amin", "amax", "ptp", "all", "any", "size", "count_nonzero", "nancount",
+    "nanfraction", "median", "nanmedian", "argmax", "argmin"
+]
+# fmt: on
+"""What can be computed of a variable: all functions of NumPy, and the share and the number of NaN."""
 
 
 class ComputeStats(AccumulateVariables):
@@ -45,7 +54,7 @@ class ComputeStats(AccumulateVariables):
 
     def __init__(
         self,
-        variables: Iterable[str | Mapping[str, Sequence[str]]] | Mapping[str, Sequence[str]],
+        variables: Iterable[str | Mapping[str, Sequence[Aggregation]]] | Mapping[str, Sequence[Aggregation]],
         streams: Names | None = None,
         **kwargs: Any,
     ) -> None:
