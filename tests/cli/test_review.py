@@ -126,7 +126,11 @@ def test_another_order_of_hooks_is_a_change(changed):
         ),
         (
             "hooks.Mine.depth=2",
-            "argument 1: hooks.Mine.depth=2: hooks.Mine.depth: a run cannot go on with another one: 1 → 2",
+            (
+                "argument 1: hooks.Mine.depth: a run cannot go on with another one: 1 → 2\n"
+                "     | hooks.Mine.depth=2\n"
+                "     |                  ^"
+            ),
         ),
     ],
 )

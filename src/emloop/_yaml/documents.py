@@ -16,7 +16,6 @@ from typing import Any
 from emloop.errors import ConfigError, ConfigFileError, Problem
 
 from .compose import Composer, Event
-from .dump import dump
 from .nodes import (
     MAX_CHARACTERS,
     MappingNode,
@@ -131,6 +130,13 @@ def _decoded(text: str | bytes, origin: str) -> str:
         at = len(text[: error.start].decode("utf-8-sig"))
         place = Text(origin, text.decode("utf-8-sig", errors="replace")).place(at, at + 1)
         raise ConfigError(Problem("is not UTF-8", place=place, hints=("save the file as UTF-8",))) from error
+
+
+def dump(data: Any) -> str:
+    """Write data as YAML; see :func:`emloop._yaml.dump.dump`."""
+    from .dump import dump as write  # noqa: PLC0415 - who only reads need not compile its expressions
+
+    return write(data)
 
 
 def construct(root: Node) -> Any:

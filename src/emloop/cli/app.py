@@ -29,7 +29,8 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_USAGE
     from emloop.errors import EmloopError
 
-    _log_to_stderr(verbose=arguments.verbose)
+    if getattr(arguments, "logs", True):
+        _log_to_stderr(verbose=arguments.verbose)
     working_directory = os.getcwd()  # noqa: PTH109 - pathlib would be the slowest part of a short command
     if working_directory not in sys.path:
         # Last, so that a file there cannot take the place of a module of the standard library.

@@ -16,13 +16,13 @@ from emloop._config.check import check_config
 from emloop.constants import EXIT_DONE, EXIT_USAGE
 from emloop.errors import ConfigError, Problem
 
-from .. import render
 from ..args import CONFIG, add_json, add_overrides, overrides
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("config_file", metavar="CONFIG", help=CONFIG)
+    parser.set_defaults(logs=False)  # logging would be a tenth of the cost of a check
     add_overrides(parser)
     parser.add_argument(
         "--eval", metavar="NAME", help="check only what this evaluation uses, e.g. of a config that trains nothing"
@@ -52,6 +52,8 @@ def check(config_path: str, cl_arguments: Sequence[str], target: str | None = No
     except ConfigError as error:
         found = error.problems
     if as_json:
+        from .. import render
+
         render.say_json([_as_data(problem) for problem in found])
     elif found:
         print(*found, "1 mistake" if len(found) == 1 else f"{len(found)} mistakes", sep="\n", file=sys.stderr)
