@@ -117,7 +117,7 @@ class Server:
         os.set_blocking(wakes, False)
         signal.set_wakeup_fd(wakes)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._wakes = wakes
 
     def serve(self):
@@ -180,9 +180,9 @@ class Server:
             os.dup2(fd, target)
         for fd in fds:
             os.close(fd)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # What was ignored when the server began, as below nohup, stays ignored, as in any new process.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, self._interrupted)
 
     def run(self, request) -> int:
         """Be the process that was asked for; the code with which it ends."""

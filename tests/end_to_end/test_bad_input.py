@@ -100,7 +100,7 @@ def test_a_wrong_config_is_one_clear_message(emloop, project, text, expected):
         (("train", "config.yaml", "--verbos3"), 2, "unknown option '--verbos3'; did you mean '--verbose'?"),
         (("train", "config.yaml", "epochs"), 2, "'epochs' is no override; write KEY=VALUE"),
         (("train", "config.yaml", "mdl.rate=3"), 2, "argument 1: mdl.rate=3"),
-        (("train", "config.yaml", "model.rate=[1"), 2, "argument 1: model.rate=[1"),
+        (("train", "config.yaml", "model.rate=[1"), 2, "argument 1: did not find expected ',' or ']'"),
         (("train", "config.yaml", "--auto-resume"), 2, "--auto-resume needs --output_dir"),
         (("train", "config.yaml", "--dry-run", "0"), 2, "--dry-run"),
         (("train", "config.yaml", "--output_dir", "../out"), 1, "use --output_root"),
