@@ -7,8 +7,10 @@ import pytest
 from emloop._config.check import check_config
 
 MODULE = """
+from typing import Annotated
+
 from emloop import AbstractHook, AbstractModel, BaseDataset
-from emloop.declare import SavedModel, Scalar
+from emloop.declare import Limits, SavedModel, Scalar
 from emloop.hooks import ComputeStats
 
 
@@ -39,6 +41,14 @@ class Saver(AbstractHook):
     writes = (SavedModel("{model_name}"),)
 
     def __init__(self, model_name="best", variable="loss", condition="min", stream="valid", aggregation="mean"):
+        super().__init__()
+
+
+class Paced(AbstractHook):
+    reads = (Scalar("loss", strem="valid"),)
+    writes = ()
+
+    def __init__(self, every: Annotated[int | str, Limits("[0-9]+|auto", 1)] = 1):
         super().__init__()
 
 
@@ -145,3 +155,13 @@ def test_a_learning_rate_is_a_number(optimizer, keys, problems, tmp_path):
     found = [problem.keys for problem in check_config("config.yaml")[1]]
 
     assert ([] if keys is None else [("model", "optimizer", *keys)]) == found
+
+
+def test_limits_by_position_hold_for_numbers_and_texts_alike(problems):
+    """A declaration that is no word of ours says nothing, and ends no check."""
+    assert problems("own_classes.Paced: {every: auto}") == []
+    assert problems("own_classes.Paced: {every: 2}") == []
+    for wrong in ("0", "often"):
+        (found,) = problems(f"own_classes.Paced: {{every: {wrong}}}")
+        assert found.kind == "wrong-value"
+        assert found.keys == ("hooks", 0, "own_classes.Paced", "every")

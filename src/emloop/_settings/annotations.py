@@ -135,7 +135,11 @@ def _is_declared(library: Library, module: Module, path: str, word: str) -> bool
 def _limits(library: Library, module: Module, metadata: list[Expression]) -> Iterator[Limits]:
     for item in metadata:
         if item[0] == "call" and isinstance(item[1], str) and _is_declared(library, module, item[1], "Limits"):
-            values = {name: value_of(library, module, value) for name, value in item[2].items()}
+            known = {
+                **{str(index): name for index, name in enumerate(Limits._fields)},
+                **{n: n for n in Limits._fields},
+            }
+            values = {known[name]: value_of(library, module, value) for name, value in item[2].items() if name in known}
             yield Limits(**{name: value[0] for name, value in values.items() if value is not None})
 
 

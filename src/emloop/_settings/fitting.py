@@ -321,6 +321,8 @@ def _within(value: Any, hint: Hint) -> bool:
     limits = hint.limits
     if limits.pattern and re.fullmatch(limits.pattern, str(value)) is None:
         return False
+    if not isinstance(value, (int, float)):
+        return True
     return (
         (limits.minimum is None or value >= limits.minimum)
         and (limits.above is None or value > limits.above)

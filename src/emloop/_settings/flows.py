@@ -130,9 +130,12 @@ def _flows(library: Library, value: Value, arguments: Mapping[str, Any]) -> Iter
         given: dict[str, Any] = {}
         for key, part in item[2].items():
             literal = value_of(library, value.module, part)
-            if literal is None:
+            field = dict(enumerate(word._fields)).get(int(key)) if key.isdigit() else key
+            if literal is None or field not in word._fields:
                 raise _UnclearError
-            given[word._fields[int(key)] if key.isdigit() else key] = literal[0]
+            given[field] = literal[0]
+        if "name" not in given:
+            raise _UnclearError
         yield from _expanded(word(**given), arguments)
 
 

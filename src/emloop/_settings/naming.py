@@ -32,18 +32,11 @@ class SourceResolver:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._known: dict[tuple[str, str], Accepted | Problem | None] = {}
 
     def accepted(self, name: str, kind: Kind) -> Accepted | Problem | None:
         """What a class accepts, what is wrong with its name, or ``None`` if that is unclear."""
-        key = name, kind.word
-        if key not in self._known:
-            found = find_source(self._library, name, kind)
-            if isinstance(found, ClassSource):
-                self._known[key] = accepted_by_source(Ancestry(self._library, found))
-            else:
-                self._known[key] = found
-        return self._known[key]
+        found = find_source(self._library, name, kind)
+        return accepted_by_source(Ancestry(self._library, found)) if isinstance(found, ClassSource) else found
 
 
 def find_source(library: Library, name: str, kind: Kind) -> ClassSource | Problem | None:
@@ -54,7 +47,8 @@ def find_source(library: Library, name: str, kind: Kind) -> ClassSource | Proble
         name: ``package.module.Class``, the short name of a built-in, or a name that a plugin registers.
         kind: What the class must be.
     """
-    key = name, kind.word
+    # Families of two backends may use one word.
+    key = name, f"{kind.word} {kind.package} {kind.base}"
     if key not in library.found:
         library.found[key] = _find(library, name, kind)
     found: ClassSource | Problem | None = library.found[key]
