@@ -130,7 +130,7 @@ def _flows(library: Library, value: Value, arguments: Mapping[str, Any]) -> Iter
         given: dict[str, Any] = {}
         for key, part in item[2].items():
             literal = value_of(library, value.module, part)
-            field = dict(enumerate(word._fields)).get(int(key)) if key.isdigit() else key
+            field = dict(enumerate(word._fields)).get(int(key), "") if key.isdigit() else key
             if literal is None or field not in word._fields:
                 raise _UnclearError
             given[field] = literal[0]
