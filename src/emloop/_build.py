@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from typing import Any
 
 from emloop import saved_models
@@ -185,11 +186,11 @@ def _known(cls: type, entry: Entry, config: Mapping[str, Any]) -> dict[str, Any]
     if mistakes:
         raise ConfigError(mistakes)
     accepted = _accepted(cls, entry.kind)
-    known = {name: value for name, value in entry.arguments.items() if accepted.open or name in accepted.hints}
-    unknown = sorted(set(entry.arguments) - set(known))
+    kept = {name: value for name, value in entry.arguments.items() if accepted.open or name in accepted.hints}
+    unknown = sorted(set(entry.arguments) - set(kept))
     if unknown and action == "warn":
         logger.warning("%s does not take %s; going on without", cls.__name__, ", ".join(map(repr, unknown)))
-    return known
+    return deepcopy(kept)  # objects may change what they are given; the configuration stays as it was read
 
 
 def _mistakes(cls: type, entry: Entry, config: Mapping[str, Any], *, strict: bool) -> list[Problem]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -110,7 +109,7 @@ def hook_entry(item: Any, index: int) -> Entry:
     if not isinstance(arguments or {}, Mapping):
         message = f"expected the arguments of {name} as a mapping, got {arguments!r}"
         raise ConfigError(Problem(message, keys=("hooks", index)))
-    given = copy.deepcopy(dict(arguments or {}))
+    given = dict(arguments or {})
     given_name = given.pop("name", None)
     return Entry(HOOK, name, given, ("hooks", index, name), given_name)
 
@@ -151,4 +150,4 @@ def _section_entry(config: Mapping[str, Any], section: str, kind: Kind) -> Entry
     if not isinstance(content, Mapping) or not isinstance(content.get("class"), str):
         raise ConfigError(Problem(f"the section {section!r} needs a `class`, such as my_package.MyClass", section))
     arguments = {key: value for key, value in content.items() if key not in kind.reserved}
-    return Entry(kind, content["class"], copy.deepcopy(arguments), (section,))
+    return Entry(kind, content["class"], arguments, (section,))

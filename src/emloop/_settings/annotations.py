@@ -109,7 +109,7 @@ def _generic(library: Library, module: Module, base: str, arguments: list[Expres
     if word in ("Union", "Optional"):
         parts = [hint_in(library, module, argument, depth + 1) for argument in arguments]
         return union((*parts, NOTHING) if word == "Optional" else parts)
-    if _is_declared(library, module, base, "Component"):
+    if name not in CONTAINERS and _is_declared(library, module, base, "Component"):
         family = library.lookup(module, arguments[0]) if isinstance(arguments[0], str) else None
         return _component(library, family, depth) if isinstance(family, ClassSource) else ANYTHING
     return _container(library, module, name, arguments, depth)

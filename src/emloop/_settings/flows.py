@@ -16,7 +16,7 @@ from .signatures import parameters_of
 __all__ = ["Flow", "Flows", "flows_of"]
 
 _WORDS = {word: getattr(declare, word) for word in ("Variable", "Scalar", "Statistics", "File", "SavedModel")}
-_TEMPLATE = re.compile(r"\{(\w+)(:values)?\}")
+_TEMPLATE = r"\{(\w+)(:values)?\}"
 
 _SEES_EPOCHS = frozenset({"after_epoch", "_after_n_epoch", "_on_plateau_action"})
 _SEES_BATCHES = frozenset({"after_batch"})
@@ -157,7 +157,7 @@ def _expanded(declared: Any, arguments: Mapping[str, Any]) -> Iterator[Flow]:
 def _streams(template: str, arguments: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, tuple[Any, ...]]:
     if not template:
         return None, ()
-    names = _TEMPLATE.findall(template)
+    names = re.findall(_TEMPLATE, template)
     if any(arguments.get(name, ...) is None for name, _ in names):
         return None, ()
     filled = list(_filled(template, arguments))
@@ -166,7 +166,7 @@ def _streams(template: str, arguments: Mapping[str, Any]) -> tuple[tuple[str, ..
 
 def _filled(template: str, arguments: Mapping[str, Any]) -> Iterator[_Item]:
     """Each text that a template stands for, the keys of the argument in it, and what a mapping says of it."""
-    match = _TEMPLATE.search(template)
+    match = re.search(_TEMPLATE, template)
     if match is None:
         yield template, (), None
         return

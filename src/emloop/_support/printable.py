@@ -6,7 +6,7 @@ import re
 
 __all__ = ["brief", "printable"]
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -16,7 +16,9 @@ def printable(text: str, keep: str = "") -> str:
         text: Any text, perhaps from a stranger's file.
         keep: Characters to leave alone, e.g. line ends.
     """
-    return _CONTROL.sub(lambda match: match[0] if match[0] in keep else repr(match[0])[1:-1], text)
+    if text.isprintable():
+        return text
+    return re.sub(_CONTROL, lambda match: match[0] if match[0] in keep else repr(match[0])[1:-1], text)
 
 
 _LONGEST = 80

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta, timezone
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-Scalar: TypeAlias = bool | int | float | str | date | datetime | None
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+Scalar: TypeAlias = "bool | int | float | str | date | datetime | None"
 
 CORE = "tag:yaml.org,2002:"
 """The prefix that ``!!`` abbreviates."""
@@ -22,22 +24,21 @@ _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+# Expressions are compiled, and kept by `re`, when the first word needs them: most files need one or two.
 _DIGITS = "[0-9]+(?:_[0-9]+)*"
-_INT = re.compile(rf"[-+]?{_DIGITS}")
-_HEXADECIMAL = re.compile("0x[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*")
-_OCTAL = re.compile("0o[0-7]+(?:_[0-7]+)*")
-_FLOAT = re.compile(rf"[-+]?(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][-+]?[0-9]+)?")
-_SPECIAL_FLOAT = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-_DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_DATETIME = re.compile(
-    r"""([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})         # year, month, day
+_INT = rf"[-+]?{_DIGITS}"
+_HEXADECIMAL = "0x[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*"
+_OCTAL = "0o[0-7]+(?:_[0-7]+)*"
+_FLOAT = rf"[-+]?(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][-+]?[0-9]+)?"
+_SPECIAL_FLOAT = r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_DATETIME = r"""(?x)
+        ([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})         # year, month, day
         (?:[Tt]|[ \t]+)
         ([0-9]{1,2}):([0-9]{2}):([0-9]{2})           # hour, minute, second
         (?:\.([0-9]*))?                              # fraction of a second
         (?:[ \t]*(?:Z|([-+][0-9]{1,2})(?::?([0-9]{2}))?))?   # hours and minutes ahead of UTC
-    """,
-    re.VERBOSE,
-)
+"""
 
 
 def plain_value(word: str) -> Scalar:
@@ -75,15 +76,15 @@ def tagged_value(word: str, kind: str) -> Scalar:
 
 
 def _number(word: str) -> int | float | None:
-    if _INT.fullmatch(word):
+    if re.fullmatch(_INT, word):
         return _int(word)
-    if _HEXADECIMAL.fullmatch(word):
-        return int(word[2:], 16)
-    if _OCTAL.fullmatch(word):
-        return int(word[2:], 8)
-    if _FLOAT.fullmatch(word):
+    if re.fullmatch(_FLOAT, word):
         return float(word)
-    if _SPECIAL_FLOAT.fullmatch(word):
+    if re.fullmatch(_HEXADECIMAL, word):
+        return int(word[2:], 16)
+    if re.fullmatch(_OCTAL, word):
+        return int(word[2:], 8)
+    if re.fullmatch(_SPECIAL_FLOAT, word):
         return float(word.replace(".", ""))
     return None
 
@@ -96,10 +97,12 @@ def _int(word: str) -> int:
 
 
 def _time(word: str) -> str | date | datetime:
+    from datetime import date  # noqa: PLC0415 - few files hold dates
+
     try:
-        if _DATE.fullmatch(word):
+        if re.fullmatch(_DATE, word):
             return date.fromisoformat(word)
-        if match := _DATETIME.fullmatch(word):
+        if match := re.fullmatch(_DATETIME, word):
             return _datetime(word, match)
     except ValueError as error:
         raise ValueError("there is no such date") from error
@@ -107,6 +110,8 @@ def _time(word: str) -> str | date | datetime:
 
 
 def _datetime(word: str, match: re.Match[str]) -> datetime:
+    from datetime import UTC, datetime, timedelta, timezone  # noqa: PLC0415
+
     fraction, hours, minutes = match.groups()[6:]
     year, month, day, hour, minute, second = map(int, match.groups()[:6])
     zone = UTC if word.endswith("Z") else None

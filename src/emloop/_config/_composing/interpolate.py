@@ -42,8 +42,8 @@ __all__ = ["interpolate", "written"]
 MAX_STEPS = 50
 """How many values may refer one to the next."""
 
-_PART = re.compile(r"\$\$\{|\$\{(?P<expression>[^{}]*)\}|\$\{")
-_ENVIRONMENT = re.compile(r"\s*env:\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*(?:,(?P<default>.*))?", re.DOTALL)
+_PART = r"\$\$\{|\$\{(?P<expression>[^{}]*)\}|\$\{"
+_ENVIRONMENT = r"(?s)\s*env:\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*(?:,(?P<default>.*))?"
 _FORMS = "written are ${section.key}, ${env:NAME} and ${env:NAME,default}; $${ stands for a plain ${"
 
 
@@ -149,12 +149,12 @@ class _Interpolation:
         return error
 
     def _evaluate(self, node: ScalarNode, text: str) -> Node:
-        whole = _PART.fullmatch(text)
+        whole = re.fullmatch(_PART, text)
         if whole is not None and whole["expression"] is not None:
             return _alias(node, self._referred(node, whole["expression"]))
         parts: list[str] = []
         end = 0
-        for match in _PART.finditer(text):
+        for match in re.finditer(_PART, text):
             parts.append(text[end : match.start()])
             end = match.end()
             parts.append("${" if match[0] == "$${" else self._inserted(node, match["expression"]))
@@ -178,7 +178,7 @@ class _Interpolation:
 
     def _referred(self, node: ScalarNode, expression: str) -> Node:
         """The node that an expression stands for."""
-        environment = _ENVIRONMENT.fullmatch(expression)
+        environment = re.fullmatch(_ENVIRONMENT, expression)
         if environment is not None:
             return _from_environment(node, environment["name"], environment["default"])
         path = expression.strip().split(".")

@@ -29,10 +29,10 @@ _HINT = (
     "a configuration is changed by KEY=VALUE (model.lr=0.1), LIST+=VALUE (hooks+=SaveLatest) or ~KEY (~model.dropout)"
 )
 
-_KEY = re.compile(r"""(?:(?<![^.~])(?:"[^"]*"|'[^']*')|[^=])*""")
+_KEY = r"""(?:(?<![^.~])(?:"[^"]*"|'[^']*')|[^=])*"""
 """All up to the first ``=`` that is not in a quoted part of the path."""
-_PART = re.compile(r"""(?:"([^"]*)"|'([^']*)'|([^.]*))\.""")
-_COMMENT = re.compile(r"(?:^|\s)#")
+_PART = r"""(?:"([^"]*)"|'([^']*)'|([^.]*))\."""
+_COMMENT = r"(?:^|\s)#"
 _YAML = tuple("\"'[{&*!|>")
 """How values begin that are more than a word."""
 
@@ -118,7 +118,7 @@ def read_override(number: int, argument: str) -> Override:
     text = Text(origin, argument, argument)
     if argument.startswith("~"):
         override = Override(number, "remove", _parts(argument[1:]), ScalarNode(text, 0, 0, None), text)
-        if _KEY.match(argument)[0] != argument:  # type: ignore[index]  # it always matches
+        if re.match(_KEY, argument)[0] != argument:  # type: ignore[index]  # it always matches
             raise override.error("a removal takes no value", _HINT)
     else:
         written, value = _split(argument, origin)
@@ -132,19 +132,20 @@ def read_override(number: int, argument: str) -> Override:
 
 def _parts(path: str) -> tuple[str, ...]:
     return tuple(
-        match[3] if match[3] is not None else Quoted(match[1] or match[2] or "") for match in _PART.finditer(f"{path}.")
+        match[3] if match[3] is not None else Quoted(match[1] or match[2] or "")
+        for match in re.finditer(_PART, f"{path}.")
     )
 
 
 def _split(argument: str, origin: str) -> tuple[str, Node]:
-    key: str = _KEY.match(argument)[0]  # type: ignore[index]  # it always matches
+    key: str = re.match(_KEY, argument)[0]  # type: ignore[index]  # it always matches
     value = argument[len(key) + 1 :]
     if key == argument:
         raise ConfigError(
             Problem("there is no '='", place=Text(origin, argument, argument).place(0, 0), hints=(_HINT,))
         )
     node, word = parse(value, origin, argument), value.strip()
-    if _COMMENT.search(word) and "\n" not in value and not word.startswith(_YAML):
+    if re.search(_COMMENT, word) and "\n" not in value and not word.startswith(_YAML):
         # Nobody types comments there; the shell has taken the quotes away: color='#ff0000'.
         start = value.index(word)
         if not isinstance(node, ScalarNode):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any
 from zlib import crc32
 
@@ -84,6 +83,8 @@ class Config(dict[str, Any]):
     __copy__ = copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Config:
+        from copy import deepcopy  # noqa: PLC0415 - no check copies
+
         copied = self.copy()
         memo[id(self)] = copied
         copied.update(deepcopy(dict(self), memo))
