@@ -25,8 +25,6 @@ for each of its items, a mapping for each of its keys, ``{variables:values}`` fo
 nothing in particular: every stream, or no variable at all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 

@@ -30,8 +30,6 @@ A message says where, what was found, what is accepted, and the way out. A confi
 come together, as :class:`Problem` s in one :class:`ConfigError`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -139,7 +137,7 @@ class Problem(NamedTuple):
         of_owner = self.kind in ("unknown-argument", "unknown-key") or self.keys[-1:] == ("class",)
         return self.path or dotted(self.keys[:-1] if of_owner else self.keys)
 
-    def under(self, *keys: Any) -> Problem:
+    def under(self, *keys: Any) -> "Problem":
         """The same problem, seen from further up."""
         return self._replace(path="", keys=(*keys, *self.keys))
 

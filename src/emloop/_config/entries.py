@@ -1,7 +1,5 @@
 """The objects that a configuration describes: each with its class, its arguments, and where they stand."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

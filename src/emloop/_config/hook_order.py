@@ -3,8 +3,6 @@
 Hooks see a batch and an epoch in the order of the list, so what computes a variable stands before what reads it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The streams that a dataset's class offers, and those that a configuration asks for."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 

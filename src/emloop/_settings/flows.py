@@ -1,7 +1,5 @@
 """What a hook reads and writes, as its class declares it, for the arguments that a configuration gives."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias

@@ -3,8 +3,6 @@
 Only hints that say something about plain values are told apart; every other hint is ``ANYTHING``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,12 +28,12 @@ class Hint(NamedTuple):
     """
 
     kind: str
-    parts: tuple[Hint, ...] = ()
+    parts: tuple["Hint", ...] = ()
     values: tuple[Any, ...] = ()
-    fields: tuple[Field, ...] = ()
+    fields: tuple["Field", ...] = ()
     name: str = ""
     limits: Limits = Limits()
-    component: Kind | None = None
+    component: "Kind | None" = None
 
 
 class Field(NamedTuple):
@@ -86,7 +84,7 @@ class Kind(NamedTuple):
     refused: Mapping[str, str] = {}
     variants: Mapping[str, Sequence[str]] = {}
     nested: bool = False
-    fields: tuple[Field, ...] = ()
+    fields: tuple["Field", ...] = ()
     is_ours: bool = False
     needs_class: bool = True
 
@@ -95,7 +93,7 @@ class Kind(NamedTuple):
         """The keys that are no arguments of the class."""
         return tuple(field for field in self.fields if field.name not in self.names)
 
-    def hints(self, found: Accepted) -> dict[str, Hint]:
+    def hints(self, found: "Accepted") -> dict[str, Hint]:
         """What the arguments of a class accept: the family's own word counts, where it says something."""
         own = {self.names[field.name]: field.hint for field in self.fields if field.name in self.names}
         return {name: own.get(name, hint) for name, hint in found.hints.items()}
@@ -122,7 +120,7 @@ class Accepted(NamedTuple):
         """Whether the constructor can be called with an argument of this name."""
         return name in self.hints or self.takes_any
 
-    def without(self, names: Collection[str]) -> Accepted:
+    def without(self, names: Collection[str]) -> "Accepted":
         """The same but for some arguments."""
         hints = {name: hint for name, hint in self.hints.items() if name not in names}
         return self._replace(hints=hints, required=self.required - set(names))

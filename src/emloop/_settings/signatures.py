@@ -4,8 +4,6 @@
 method resolution order. Whatever cannot be told is ``None``, or ``open``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ The rules are those of Python's own path finder: the first directory of the path
 source file of the name wins; directories without any of them are parts of a namespace package.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Collection, Sequence

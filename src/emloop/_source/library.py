@@ -4,8 +4,6 @@ What cannot be told from the source alone, such as names that a module makes up 
 ``UNKNOWN``, and nobody may draw conclusions from it.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias

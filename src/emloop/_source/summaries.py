@@ -13,8 +13,6 @@ An :data:`Expression` is one of
 ==============================  ======================================================
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 __all__ = ["Argument", "ClassSummary", "Expression", "Function", "Import", "ModuleSummary", "Pass"]
@@ -57,7 +55,7 @@ class ClassSummary(TypedDict):
     methods: dict[str, Function]
     values: NotRequired[dict[str, Expression]]
     fields: NotRequired[list[tuple[str, Expression, Expression | None]]]
-    classes: NotRequired[dict[str, ClassSummary]]
+    classes: NotRequired[dict[str, "ClassSummary"]]
     own: NotRequired[list[str]]
     unsure: NotRequired[list[str]]
     decorators: NotRequired[list[Expression]]

@@ -1,7 +1,5 @@
 """Events of a YAML parser → nodes, within limits and with a place for every mistake."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 

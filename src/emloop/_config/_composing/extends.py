@@ -6,8 +6,6 @@ later ones win, the file itself wins over all: mappings merge, everything else r
 somewhere else opens no file outside of it.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from typing import NamedTuple

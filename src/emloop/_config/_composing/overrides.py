@@ -12,8 +12,6 @@ Values are YAML. What is changed is the text as written, before aliases and merg
 something anchored reaches everybody who refers to it, a change of a merged key only the mapping that merges it.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any, Literal, NamedTuple
 

@@ -4,8 +4,6 @@ A path's parts are keys, in lists the items' numbers, and in the section ``hooks
 dots takes as many parts as it needs, unless it is quoted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -48,7 +46,7 @@ class Spot(NamedTuple):
     holder: MappingNode | SequenceNode
     key: Any
     where: Where
-    whole: Spot | None = None
+    whole: "Spot | None" = None
 
     @property
     def node(self) -> Node | None:
@@ -86,7 +84,7 @@ class Spot(NamedTuple):
             self.holder.dropped |= {self.key}
 
 
-def locate(root: MappingNode, path: Sequence[str], text: Text) -> Spot:
+def locate(root: MappingNode, path: Sequence[str], text: Text) -> "Spot":
     """The spot that a path leads to; it may be a new key of an existing mapping.
 
     Mappings that are written as null, and those of the section ``main_loop``, are created on the way: what may stand
@@ -182,7 +180,7 @@ def _readings(word: str) -> list[Any]:
         return [word]
 
 
-def _item(items: SequenceNode, where: Where, part: str) -> Spot:
+def _item(items: SequenceNode, where: Where, part: str) -> "Spot":
     count = len(items.items)
     index = next((index for index in range(count) if part == str(index)), None)
     if index is None:
@@ -231,7 +229,7 @@ def _names(item: Node) -> tuple[str, ...]:
     return (str(name.value), *names) if isinstance(name, ScalarNode) else names
 
 
-def _arguments(whole: Spot) -> Spot:
+def _arguments(whole: Spot) -> "Spot":
     """The spot of a hook's arguments; a hook that is a bare name gets room for some."""
     hook = resolve(whole.node) if whole.node else None
     if isinstance(hook, ScalarNode) and isinstance(hook.value, str):
