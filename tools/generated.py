@@ -16,15 +16,18 @@ GENERATED = {
     "src/emloop/_config/builtin.json": "builtin_table",
     "docs/reference/hooks.md": "hooks_reference",
     "docs/reference/command-line.md": "command_line",
+    "docs/reference/main-loop.md": "settings_tables.main_loop",
+    "docs/reference/pytorch.md": "settings_tables.pytorch",
     "docs/explanation/ten-mistakes.md": "ten_mistakes",
 }
-"""File → the module beside this one whose ``page()`` makes it; what is needed by others comes first."""
+"""File → the module beside this one that makes it, by `page` or the function named; what others need comes first."""
 
 
 def main(files: list[str]) -> int:
     """Print the files that are named, or rewrite all."""
     for file in files or GENERATED:
-        made = importlib.import_module(GENERATED[file]).page()
+        module, _, function = GENERATED[file].partition(".")
+        made = getattr(importlib.import_module(module), function or "page")()
         if files:
             sys.stdout.write(made)
         elif (ROOT / file).read_text(encoding="utf-8") != made:

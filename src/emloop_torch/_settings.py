@@ -43,7 +43,33 @@ class Saving:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of every model of PyTorch, as a configuration gives them."""
+    r"""The settings of every model of PyTorch, as a configuration gives them.
+
+    Args:
+        inputs: Sources that the module takes, by name; without the labels, ``predict`` runs instead of ``forward``.
+        outputs: Outputs of the module to return; only these leave the device.
+        inference_inputs: Sources that are enough for ``forward`` where there are no labels; instead of a method
+            ``predict``.
+        optimizer: ``{class: AdamW, learning_rate: 1e-3, …, groups: […]}``, see below; ``null``: AdamW with PyTorch's
+            values.
+        lr_schedule: ``{class: CosineAnnealingLR, T_max: 100, interval: epoch, warmup_steps: 500}``, see below.
+        clip_gradient: ``{norm: 1.0}``, or ``{value: 0.5}``, or a bare number: by value.
+        accumulate: Batches whose gradients make one step: their losses are divided by it; what is left at the end of an
+            epoch makes a step, too.
+        precision: ``fp32``; ``tf32``: matrix products on CUDA with 19 bits; ``bf16``, ``fp16``: forward pass under
+            autocast, ``fp16`` with a gradient scaler.
+        compile: ``true``, or arguments of ``torch.compile``: ``{mode: max-autotune, dynamic: true}``.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` takes CUDA, else MPS, else the CPU.
+        deterministic: Only algorithms that give the same bits every time, in the whole process; others raise an error.
+        init_from: A saved model, run or checkpoint that a *fresh* model takes what fits from, or
+            ``{path: …, rename: {'encoder\.(.*)': 'backbone.\1'}}``; the log says what was taken.
+        frozen: Regular expressions; parameters whose whole name matches are not trained.
+        monitor: Type or name of modules, e.g. ``Conv2d``: two more outputs, ``signal_mean`` and ``signal_variance``.
+        profile: ``{keep: 5, every: 100}``: traces of single training batches in ``profile/``, the newest ones.
+        saved_model: ``{source_free: auto}``; ``require``: a saved model that needs its source is an error; ``off``: no
+            program is made.
+        distributed: Not available yet: training on several devices.
+    """
 
     inputs: Names
     outputs: Names

@@ -135,6 +135,20 @@ def test_defaults_of_classes_can_be_added(shown):
     assert " ".join(lines[first + 1].split()) == "model_name: best # default of SaveBest"
 
 
+def test_defaults_of_components_and_inner_sections_are_added_where_they_stand(shown):
+    """As deep as sections nest, and also where a component is named by its class alone."""
+    lines = shown("main_loop", "main_loop.commit={every: 2ep}", defaults=True).splitlines()
+    assert any(line.split("#")[0].split() == ["keep:", "2"] for line in lines)
+
+    scaled = "{class: sklearn.pipeline.Pipeline, steps: [[fit, {class: sklearn.linear_model.SGDClassifier}]]}"
+    lines = shown(
+        "model", f"model={{class: emloop_sklearn.BaseModel, estimator: {scaled}}}", defaults=True
+    ).splitlines()
+    described = [" ".join(line.split()) for line in lines]
+    assert "memory: null # default of Pipeline" in described
+    assert "penalty: l2 # default of SGDClassifier" in described
+
+
 def test_a_configuration_with_its_defaults_is_complete(shown, tmp_path):
     """The plain form holds them, too."""
     (tmp_path / "shown.yaml").write_text(shown(resolved=True, defaults=True))

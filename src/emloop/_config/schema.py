@@ -13,7 +13,7 @@ from emloop import __version__
 from emloop._settings.hints import Accepted, Hint, Kind
 from emloop._settings.kinds import DATASET, HOOK, MAIN_LOOP, MODEL
 from emloop._settings.naming import SourceResolver, known_names
-from emloop._settings.signatures import Parameter, accepted_by_source, parameters_of
+from emloop._settings.signatures import Parameter, accepted_by_source, parameters_of, settings_of
 from emloop._source.ancestry import Ancestry
 from emloop._source.docstrings import Described, described
 from emloop._source.library import Library
@@ -193,7 +193,10 @@ class _Writer:
         read = parameters_of(ancestry, constructor=kind is not DATASET)
         if accepted is None or read is None:
             return None
-        return _Class(accepted, read[0], described(self._library, cls))
+        words, settings = described(self._library, cls), settings_of(ancestry)
+        if settings is not None:
+            words = words._replace(arguments=described(self._library, settings).arguments | words.arguments)
+        return _Class(accepted, read[0], words)
 
     def _default(self, parameter: Parameter | None) -> Schema:
         value = default_of(self._library, parameter)

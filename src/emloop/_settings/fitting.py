@@ -24,7 +24,15 @@ from emloop.errors import Problem, dotted
 
 from .hints import ANYTHING, Accepted, Field, Hint, Kind
 
-__all__ = ["Resolver", "argument_problems", "component_parts", "describe", "inner_places", "value_problems"]
+__all__ = [
+    "Resolver",
+    "argument_problems",
+    "component_parts",
+    "components_in",
+    "describe",
+    "inner_places",
+    "value_problems",
+]
 
 Keys: TypeAlias = tuple[Any, ...]
 
@@ -207,7 +215,7 @@ def _of_class(
     given = {name: value for name, value in arguments.items() if name not in left_out}
     inner = kind._replace(fields=(), needs_class=True)
     for name, value in given.items() if kind.nested else ():
-        for at, part in _components_in(value, (*keys, name)):
+        for at, part in components_in(value, (*keys, name)):
             yield from _of_component(part, Hint("component", component=inner), resolver, at)
             hints = {**hints, name: ANYTHING} if name in hints else hints
     accepted = found._replace(hints=hints, required=required)
@@ -232,17 +240,17 @@ def _mappings(value: Any) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
-def _components_in(value: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
+def components_in(value: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
     """The outermost descriptions of objects in a value, with their keys."""
     if isinstance(value, Mapping):
         if "class" in value:
             yield keys, value
             return
         for key, item in value.items():
-            yield from _components_in(item, (*keys, key))
+            yield from components_in(item, (*keys, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _components_in(item, (*keys, index))
+            yield from components_in(item, (*keys, index))
 
 
 def _of_union(value: Any, hint: Hint, resolver: Resolver | None, keys: Keys, *, loose: bool) -> Iterator[Problem]:

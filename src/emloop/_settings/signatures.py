@@ -14,7 +14,7 @@ from emloop._source.summaries import Expression, Function, Pass
 from .annotations import hint_in
 from .hints import Accepted, Hint
 
-__all__ = ["Parameter", "accepted_by_source", "parameters_of"]
+__all__ = ["Parameter", "accepted_by_source", "parameters_of", "settings_of"]
 
 _HARMLESS_FOR_METHODS = frozenset({*HARMLESS, "abc.abstractmethod", "builtins.classmethod", "builtins.staticmethod"})
 
@@ -57,6 +57,14 @@ def accepted_by_source(
     hints = _Hints(ancestry.library, parameters)
     required = frozenset(name for name, found in parameters.items() if found.required)
     return Accepted(ancestry.cls.name.rpartition(".")[2], hints, required, is_open, is_open)
+
+
+def settings_of(ancestry: Ancestry) -> ClassSource | None:
+    """The data class that a class names as its ``settings_class``, if there is one."""
+    value = ancestry.value("settings_class")
+    named = None if value is None or not isinstance(value.expression, str) else value
+    found = None if named is None else ancestry.library.lookup(named.module, named.expression)
+    return found if isinstance(found, ClassSource) else None
 
 
 def parameters_of(ancestry: Ancestry, *, constructor: bool = True) -> tuple[dict[str, Parameter], bool] | None:
@@ -126,10 +134,8 @@ class _Reader:
 
     def read_settings(self) -> None:
         """Take the fields of the class's ``settings_class``."""
-        value = self._ancestry.value("settings_class")
-        named = None if value is None or not isinstance(value.expression, str) else value
-        found = None if named is None else self._library.lookup(named.module, named.expression)
-        if isinstance(found, ClassSource):
+        found = settings_of(self._ancestry)
+        if found is not None:
             self._take_fields(Ancestry(self._library, found))
 
     def follow(

@@ -58,7 +58,7 @@ class MainLoop(CaughtInterrupts):
         hooks: Observers, in order of delivery.
         train_stream_name: Name of the stream that trains the model.
         extra_streams: Names of the streams to evaluate in every epoch, after training.
-        buffer: Number of batches to read ahead in a thread; 0 for none.
+        buffer: Number of batches to read ahead in a thread; the run is the same with any number.
         on_empty_batch: What to do about a batch without examples: ``ignore``, ``warn`` or ``error``; it is never run.
         on_empty_stream: What to do about a stream without batches.
         on_unused_sources: What to do about sources that the model does not use; warns once per stream.
@@ -69,8 +69,8 @@ class MainLoop(CaughtInterrupts):
         fixed_epoch_size: Batches per training epoch; ``None`` for one pass over the stream.
         skip_zeroth_epoch: Whether to skip the evaluation before the first training epoch.
         seed: The run's only seed; drawn and recorded if not given.
-        commit: ``{every: auto | 2ep | 10min | …, keep: 2}``: when to commit, and how many commits to keep.
-        on_inexact_resume: Whether losing a state on resume is an ``error`` or merely a ``warn``.
+        commit: When to commit, and how many commits to keep: ``{every: auto, keep: 2}``.
+        on_inexact_resume: What to do if something cannot take its state back on resume.
 
     Raises:
         ConfigError: If an argument is unknown or has an impossible value.

@@ -183,7 +183,7 @@ class _Lines:
     def _line(self, head: str, value: Any, path: _Path) -> _Line:
         cls, defaults = self._added.get(path[:-1], ("", {}))
         text = head + render.in_yaml(value)
-        if path and path[-1] in defaults:
+        if path and path[-1] in defaults and self._place(path) is None:
             return _Line(text, path, value, default_of=cls)
         return _Line(text, path, value, self._place(path))
 
@@ -195,22 +195,23 @@ def _defaults(config: Config) -> _Defaults:
     found: dict[_Path, tuple[str, Mapping[str, Any]]] = {}
     defaults_of = Defaults()
     for part in parts(config):
-        missing = {name: value for name, value in defaults_of(part).items() if name not in part.arguments}
-        if missing:
-            path = part.path if part.section != "hooks" or len(part.path) > 2 else (*part.path, part.cls)
-            found[path] = part.cls or "emloop.MainLoop", missing
+        path = part.path if part.section != "hooks" or len(part.path) > 2 else (*part.path, part.cls)
+        found[path] = part.cls or "emloop.MainLoop", defaults_of(part)
+        found.update({where: (cls, defaults) for where, cls, defaults in defaults_of.inside(part)})
     return found
 
 
 def _with_defaults(value: Any, added: _Defaults, path: _Path) -> Any:
     if isinstance(value, str) and (*path, value) in added:
-        return {value: dict(added[*path, value][1])}
+        return {value: dict(added[*path, value][1])} if added[*path, value][1] else value
+    if isinstance(value, str) and path in added:
+        return {"class": value, **added[path][1]}
     if isinstance(value, list):
         return [_with_defaults(item, added, (*path, index)) for index, item in enumerate(value)]
     defaults = added.get(path, ("", {}))[1]
     if isinstance(value, Mapping) or (value is None and defaults):
         inner = {key: _with_defaults(item, added, (*path, key)) for key, item in (value or {}).items()}
-        return {**inner, **defaults}
+        return {**inner, **{key: default for key, default in defaults.items() if key not in inner}}
     return value
 
 
