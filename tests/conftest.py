@@ -68,7 +68,7 @@ def emloop_in(processes):
     """Makes, for a directory, a function that runs the command line there, in one thread, and returns what it said."""
 
     def make(directory):
-        def emloop(*arguments):
+        def emloop(*arguments, expect=0):
             done = processes.run(
                 [sys.executable, "-m", "emloop", *arguments],
                 cwd=directory,
@@ -78,7 +78,7 @@ def emloop_in(processes):
                 timeout=300,
                 check=False,
             )
-            assert done.returncode == 0, done.stdout + done.stderr
+            assert done.returncode == expect, done.stdout + done.stderr
             return done.stdout + done.stderr
 
         return emloop

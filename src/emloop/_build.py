@@ -8,20 +8,22 @@ not read what was exported by the class that can.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
 from emloop import saved_models
+from emloop._config import load_config
 from emloop._config.entries import Entry, dataset_entry, hook_entries, main_loop_entry, model_entry, placed, policy
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel, Restorable
 from emloop._registry import LiveResolver, find_class, full_name, import_backends_in_use
+from emloop._run_dir.layout import find_restorable
 from emloop._settings.fitting import argument_problems
 from emloop._settings.hints import Accepted, Kind
 from emloop._settings.kinds import DATASET, MAIN_LOOP, MODEL
 from emloop._settings.live import accepted_by
-from emloop._support.problems import reserved
+from emloop._support.problems import broken_module, reserved
 from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError, Problem, SavedModelError, UnknownClassError
 
@@ -31,13 +33,13 @@ _NAMES = ("inputs", "outputs")
 """Arguments of all models that take them: what an exported one obeys of a configuration made for another class."""
 
 
-def check(config: Mapping[str, Any], main_loop: type, *, restoring: bool = False) -> None:
+def check(config: Mapping[str, Any], main_loop: type, restore_from: str | None = None) -> None:
     """Look at every class and argument of a configuration without building anything.
 
     Args:
         config: The configuration.
         main_loop: Class that takes the section ``main_loop``.
-        restoring: Whether a fallback may stand in for a model class that cannot be found.
+        restore_from: What the model will be restored from, so that a fallback may stand in for its class.
 
     Raises:
         ConfigError: With every mistake that was found.
@@ -47,14 +49,11 @@ def check(config: Mapping[str, Any], main_loop: type, *, restoring: bool = False
     entries = [dataset_entry(config), model_entry(config), *hook_entries(config)]
     for entry in entries:
         try:
-            cls = find_class(entry.name, entry.kind)
+            cls, reason = _find_or_replace(entry, config, restore_from if entry.kind is MODEL else None)
         except UnknownClassError as error:
-            if not (restoring and entry.kind is MODEL):
-                found += _misnamed(error, config, entry)
-            else:
-                _import_fallback(config)
+            found += error.problems
             continue
-        found += _mistakes(cls, entry, config, strict=strict)
+        found += _mistakes(cls, entry, config, strict=strict) if reason is None else ()
     found += _mistakes(main_loop, main_loop_entry(config), config, strict=strict)
     if found:
         raise ConfigError(found)
@@ -80,6 +79,8 @@ def build_model(
     dataset: object = None,
     restore_from: str | None = None,
     state_from: str | None = None,
+    *,
+    kind: Kind = MODEL,
 ) -> AbstractModel:
     """Build the model from the section ``model``.
 
@@ -90,19 +91,20 @@ def build_model(
         restore_from: Where the model shall restore itself from.
         state_from: Where a fallback class shall restore from, where the model itself will be given its state later, and
             is built without what only a fresh one needs.
+        kind: What the model's class must be.
 
     Raises:
         ConfigError: If the section is wrong.
     """
-    entry = model_entry(config)
+    entry = model_entry(config)._replace(kind=kind)
     runtime = None if restore_from is None else saved_models.class_of_export(restore_from)
-    try:
-        cls = _find(entry, config) if runtime is None else find_class(runtime, MODEL)
-    except UnknownClassError as missing:
-        restore_from = restore_from or state_from
-        if restore_from is None or runtime is not None:
-            raise
-        cls, entry = _fallback(entry, missing, config["model"].get("restore_fallback"), restore_from)
+    if runtime is not None:
+        cls = find_class(runtime, kind)
+    else:
+        cls, reason = _find_or_replace(entry, config, restore_from or state_from)
+        if reason is not None:
+            logger.warning(reason)
+            entry, restore_from = _for_fallback(entry, cls), restore_from or state_from
     if restore_from is None and state_from is not None:
         unneeded = getattr(cls, "only_when_fresh", ())
         entry = entry._replace(arguments={name: v for name, v in entry.arguments.items() if name not in unneeded})
@@ -141,14 +143,6 @@ def build_hooks(
     return hooks
 
 
-def _import_fallback(config: Mapping[str, Any]) -> None:
-    """Import the backend of a model whose class is gone, as early as that would have been: the seed is for it, too."""
-    name = config["model"].get("restore_fallback")
-    if name:
-        with suppress(UnknownClassError):  # said where the model is built
-            find_class(name, MODEL)
-
-
 def fallback_name(model: object) -> str | None:
     """Full name of the class that can restore the saved models of a model, if it names one."""
     fallback: Any = model.restore_fallback if isinstance(model, Restorable) else None
@@ -161,7 +155,34 @@ def _find(entry: Entry, config: Mapping[str, Any]) -> type[Any]:
     try:
         return find_class(entry.name, entry.kind)
     except UnknownClassError as error:
-        raise UnknownClassError(_misnamed(error, config, entry)) from error.__cause__
+        raise UnknownClassError(_misnamed(error.problems, config, entry)) from error.__cause__
+
+
+def _find_or_replace(entry: Entry, config: Mapping[str, Any], restore_from: str | None) -> tuple[type[Any], str | None]:
+    """The class of an entry; or, where a model is restored whose class cannot be imported, its fallback, and why, in
+    words.
+
+    Raises:
+        UnknownClassError: If there is neither.
+    """
+    try:
+        return _find(entry, config), None
+    except UnknownClassError as error:
+        missing = error
+    except Exception as error:
+        if restore_from is None:
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        missing = UnknownClassError(_misnamed([broken_module(entry.name.rpartition(".")[0], reason)], config, entry))
+        missing.__cause__ = error
+    if restore_from is None:
+        raise missing
+    name = _fallback_name(missing, config, restore_from)
+    try:
+        return find_class(name, MODEL), f"{entry.name} is restored as {name}: {missing.problems[0].message}"
+    except UnknownClassError as error:
+        unfit = (problem._replace(path="model.restore_fallback") for problem in error.problems)
+        raise UnknownClassError([*missing.problems, *unfit]) from error
 
 
 def _construct(cls: type[Any], injected: Mapping[str, Any], entry: Entry, config: Mapping[str, Any]) -> Any:
@@ -223,15 +244,18 @@ def _call(build: Callable[[], Any], entry: Entry, config: Mapping[str, Any]) -> 
         ) from error.__cause__
 
 
-def _fallback(
-    entry: Entry, missing: UnknownClassError, configured: str | None, restore_from: str
-) -> tuple[type[Any], Entry]:
-    name = configured
+def _fallback_name(missing: UnknownClassError, config: Mapping[str, Any], restore_from: str) -> str:
+    """The class that restores a model whose own cannot be imported: as the configuration, that of what is restored, or
+    the saved model itself says.
+    """
+    name = config["model"].get("restore_fallback")
+    if not name and (own := find_restorable(restore_from).config) is not None:
+        with suppress(ConfigError):
+            section = load_config(own).get("model")
+            name = section.get("restore_fallback") if isinstance(section, Mapping) else None
     if not name:
-        try:
+        with suppress(SavedModelError):
             name = saved_models.find_saved(restore_from).manifest.get("restore_fallback")
-        except SavedModelError:
-            name = None
     if not name:
         raise UnknownClassError(
             [
@@ -244,14 +268,17 @@ def _fallback(
                 ),
             ]
         ) from missing
-    cls = find_class(name, MODEL)
-    logger.warning("%s is restored as %s: %s", entry.name, name, missing.problems[0].message)
+    return str(name)
+
+
+def _for_fallback(entry: Entry, cls: type[Any]) -> Entry:
+    """What a configuration that was made for another class says to the one that stands in for it."""
     accepted = accepted_by(cls)
     kept = {key: value for key, value in entry.arguments.items() if key in accepted.hints}
     dropped = sorted(set(entry.arguments) - set(kept))
     if dropped:
         logger.info("Arguments that only the missing class takes are left out: %s", ", ".join(dropped))
-    return cls, entry._replace(arguments=kept)
+    return entry._replace(arguments=kept)
 
 
 def _for_export(entry: Entry, runtime: str) -> Entry:
@@ -260,5 +287,5 @@ def _for_export(entry: Entry, runtime: str) -> Entry:
     return entry._replace(arguments={name: entry.arguments[name] for name in _NAMES if name in entry.arguments})
 
 
-def _misnamed(error: ConfigError, config: Mapping[str, Any], entry: Entry) -> Sequence[Problem]:
-    return [placed(config, entry.misnamed(problem)) for problem in error.problems]
+def _misnamed(problems: Iterable[Problem], config: Mapping[str, Any], entry: Entry) -> Sequence[Problem]:
+    return [placed(config, entry.misnamed(problem)) for problem in problems]

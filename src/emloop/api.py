@@ -167,7 +167,7 @@ def create_emloop_training(
         ConfigError: With every mistake found; no directory is created then.
         RunDirError: If the directory cannot be created.
     """
-    _build.check(config, MainLoop, restoring=restore_from is not None)
+    _build.check(config, MainLoop, restore_from)
     evaluates = getattr(config, "evaluates", None)
     config = copy.deepcopy(config) if evaluates is None else _without_steering_hooks(config)
     origin, parent = None, None
@@ -205,7 +205,7 @@ def resume_emloop_training(
         CannotResumeError: If something does not take its state back.
     """
     config = copy.deepcopy(config)
-    _build.check(config, MainLoop, restoring=True)
+    _build.check(config, MainLoop, str(run_dir))
     checkpoints = Path(run_dir) / EL_CHECKPOINTS_DIR
     commit: Commit | None = None
 
@@ -244,8 +244,8 @@ def fork_emloop_training(
         CannotResumeError: If something does not take its state back.
     """
     config = copy.deepcopy(config)
-    _build.check(config, MainLoop, restoring=True)
     origin = commit.path.parent.parent
+    _build.check(config, MainLoop, str(commit.path))
     info = read_info(origin)
     directory = _make_directory(config, output_root, output_dir_name)
 

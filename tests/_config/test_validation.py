@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from emloop._config import load_config, validate_config
+from emloop._config.check import check_config
 from emloop.errors import ConfigError
 
 GOOD = """\
@@ -54,6 +55,15 @@ def test_plain_dicts_are_checked_too():
         "model.log_dir: 'log_dir' is reserved; emloop itself gives it to the model\n"
         "  remove it"
     )
+
+
+@pytest.mark.parametrize("sections", [{"dataset": None, "model": None}, {"dataset": {"class": "d.D"}, "model": None}])
+def test_dataset_and_model_may_be_null(sections, tmp_path):
+    """0.2 asked whether they are there, not what they hold; a command that needs them asks more."""
+    validate_config({**sections, "hooks": None, "main_loop": None, "eval": None})
+    (tmp_path / "config.yaml").write_text("dataset:\nmodel:\n")
+
+    assert [problem.message for problem in check_config(tmp_path)[1]] == ["there is no 'class'"] * 2
 
 
 def test_a_missing_list_of_hooks_is_mentioned(caplog):
@@ -140,9 +150,9 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_text(tmp_path):
             id="misspelt-section",
         ),
         pytest.param(
-            "dataset: {class: d.D}\nmodel:\nhooks:\n",
+            "dataset: {class: d.D}\nmodel: {}\nhooks:\n",
             "config.yaml:2:1: model: there is no 'class'\n"
-            "    2 | model:\n"
+            "    2 | model: {}\n"
             "      | ^^^^^\n"
             "  name the model's class: my_package.MyClass",
             id="empty-section",

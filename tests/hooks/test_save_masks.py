@@ -44,9 +44,20 @@ def test_every_mask_is_written_under_its_path(tmp_path):
         (np.array([[[7], [8]]], dtype=np.uint8), 2, [[14, 16]]),
         (np.array([[100, 200]], dtype=np.uint8), 2.0, [[200, 255]]),
         (np.array([[[1, 2, 3]]]), 10, [[[30, 20, 10]]]),
+        ([0.0, 0.5, 1.0], 255.0, [[0], [128], [255]]),
         (np.array([[[1, 2, 3, 4]]]), 10, [[[30, 20, 10, 40]]]),
     ],
-    ids=["bool", "rounded", "limited", "indices", "one-channel", "no-overflow", "blue-green-red", "with-opacity"],
+    ids=[
+        "bool",
+        "rounded",
+        "limited",
+        "indices",
+        "one-channel",
+        "no-overflow",
+        "blue-green-red",
+        "one-axis",
+        "with-opacity",
+    ],
 )
 def test_values_are_scaled_rounded_and_limited(tmp_path, values, factor, written):
     """A pixel is ``factor`` times its value, from 0 to 255; colours are in OpenCV's order."""
@@ -141,9 +152,9 @@ def test_a_missing_variable_is_named(tmp_path, missing):
         ({"paths": [3]}, VariableTypeError, "variable 'paths': expected paths, got 3"),
         ({"masks": 3}, VariableTypeError, "variable 'masks': expected a sequence with a value for every example"),
         (
-            {"masks": [[1, 2]]},
+            {"masks": [1]},
             VariableTypeError,
-            r"variable 'masks': expected numbers .*, got int64 values of shape \(2,\)",
+            r"variable 'masks': expected numbers of shape \[H\], .*, got int64 values of shape \(\)",
         ),
         ({"masks": [np.ones((2, 2, 5))]}, VariableTypeError, r"variable 'masks': .* values of shape \(2, 2, 5\)"),
         ({"masks": [[["a"]]]}, VariableTypeError, "variable 'masks': expected numbers"),

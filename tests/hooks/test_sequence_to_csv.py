@@ -78,6 +78,44 @@ def test_the_mask_can_be_written_too():
     assert hook._accumulator == [{"ids": "a", "index": 1, "mask": 0.5}]
 
 
+@pytest.mark.parametrize(
+    ("values", "cells"),
+    [
+        pytest.param(np.array([[[0.1, 0.9], [0.25, 0.75]]], np.float32), ["[0.1, 0.9]", "[0.25, 0.75]"], id="array"),
+        pytest.param([[[1, 2, 3], [4]]], ["[1, 2, 3]", "[4]"], id="different-lengths"),
+        pytest.param([[[True, None], ["a", b"\xe9"]]], ["[true, null]", '["a", "\\\\xe9"]'], id="no-numbers"),
+        pytest.param(np.arange(8).reshape(1, 2, 2, 2), ["[[0, 1], [2, 3]]", "[[4, 5], [6, 7]]"], id="matrices"),
+        pytest.param([[2.5, np.array([1, 2], np.uint8)]], ["2.5", "[1, 2]"], id="mixed"),
+        pytest.param(np.zeros((1, 1, 2000)), ["[" + ", ".join(["0.0"] * 2000) + "]"], id="longer-than-numpy-prints"),
+    ],
+)
+def test_a_vector_at_a_position_is_one_cell(tmp_path, values, cells):
+    """It is written as JSON, whole, with the digits of its own precision, also after a resume."""
+    hook = hook_for("x", output_dir=tmp_path)
+    hook.after_batch("train", {"ids": ["a"], "x": values})
+    resumed = hook_for("x", output_dir=tmp_path)
+    resumed.load_state_dict(hook.state_dict())
+    resumed.after_epoch(0)
+
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert [["ids", "index", "x"], *([["a", str(i), cell] for i, cell in enumerate(cells)])] == list(
+            csv.reader(file)
+        )
+
+
+def test_vectors_are_masked_by_position():
+    """``[B, T, K]`` beside ``[B, T]`` and a mask ``[B, T]``."""
+    hook = hook_for("x", "tags", mask="mask")
+    x = np.arange(12).reshape(2, 3, 2)
+    hook.after_batch("train", {"ids": ["a", "b"], "x": x, "tags": x[:, :, 0], "mask": [[1, 0, 1], [0, 1, 0]]})
+
+    assert [(r["ids"], r["index"], list(r["x"]), r["tags"]) for r in hook._accumulator] == [
+        ("a", 0, [0, 1], 0),
+        ("a", 2, [4, 5], 4),
+        ("b", 1, [8, 9], 8),
+    ]
+
+
 @given(st.lists(st.lists(st.lists(st.integers(-5, 5), max_size=4), min_size=1, max_size=3), max_size=4))
 def test_no_value_is_lost_or_moved(tmp_path_factory, batches):
     """Whatever mix of equal and different lengths comes, batch after batch, its values are in the file in order."""
@@ -123,26 +161,26 @@ def test_no_value_is_lost_or_moved(tmp_path_factory, batches):
         pytest.param(
             {"tags": [1, 2]},
             VariableTypeError,
-            r"variable 'tags': expected a sequence of single values per example, got an array of shape \(2,\)",
+            r"variable 'tags': expected a sequence per example, got an array of shape \(2,\)",
             id="no-sequences",
         ),
         pytest.param(
             {"words": ["text", ["w3"]]},
             VariableTypeError,
-            r"variable 'words': expected a sequence of single values per example, got \['text', \['w3'\]\]",
+            r"variable 'words': expected a sequence per example, got \['text', \['w3'\]\]",
             id="text-is-no-sequence",
         ),
         pytest.param(
-            {"tags": np.zeros((2, 3, 4))},
+            {"mask": np.ones((2, 3, 4))},
             VariableTypeError,
-            r"variable 'tags': expected a sequence of single values per example, got an array of shape \(2, 3, 4\)",
-            id="vectors",
+            r"variable 'mask': expected a sequence of single values per example, got an array of shape \(2, 3, 4\)",
+            id="mask-of-vectors",
         ),
         pytest.param(
-            {"tags": [[[1], 2, 3], [4]]},
+            {"mask": [[[1], 1, 1], [1]]},
             VariableTypeError,
-            "variable 'tags': expected a sequence of single",
-            id="nested",
+            "variable 'mask': expected a sequence of single",
+            id="nested-mask",
         ),
     ],
 )

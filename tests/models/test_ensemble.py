@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import emloop as el
 from emloop.errors import BatchError, ConfigError, SavedModelError
 from emloop.models import Ensemble
 from emloop.models.ensemble import major_vote
@@ -118,8 +119,28 @@ def test_without_paths_all_models_below_the_root_are_members(trained, tmp_path):
     (tmp_path / "root" / "file.txt").touch()
     members = Ensemble(["x"], ["y"], "mean", models_root=str(tmp_path / "root"))
 
-    assert [path.name for path in members._paths] == ["a", "b", "c"]
     assert members.run(BATCH)["y"].tolist() == [2.0, 2.0]
+    assert [path.name for path in members._paths] == ["a", "b", "c"]
+
+
+def test_the_root_may_be_filled_after_the_ensemble_was_made(trained, tmp_path):
+    """Members are looked for when they are needed; with ``eager_loading`` that is at once."""
+    root = str(tmp_path / "root")
+    lazy = Ensemble(["x"], ["y"], models_root=root)
+    with pytest.raises(ConfigError, match=r"models_root: .*root is not a directory"):
+        Ensemble(["x"], ["y"], models_root=root, eager_loading=True)
+    trained("root/a", {"y": 7})
+
+    assert lazy.run(BATCH)["y"].tolist() == [7, 7]
+
+
+def test_a_member_only_has_to_answer(trained):
+    """Nobody saves it, so it need not know how."""
+    without_save = trained("a", {"y": 3}, **{"class": "plain_models.Answering"})
+
+    assert ensemble([without_save]).run(BATCH)["y"].tolist() == [3, 3]
+    with pytest.raises(ConfigError, match="Answering is no model: it has no method 'save'"):
+        el.create_model(el.load_yaml(f"{without_save}/config.yaml"))
 
 
 # -- the contract -----------------------------------------------------------------------------------------------------
@@ -151,6 +172,8 @@ def test_it_cannot_be_trained_or_saved(trained):
         members.run(BATCH, train=True)
     with pytest.raises(NotImplementedError, match="Ensemble is not saved; its members are"):
         members.save("best")
+    with pytest.raises(NotImplementedError, match="Ensemble is not saved; its members are"):
+        members.save()
 
 
 # -- mistakes ---------------------------------------------------------------------------------------------------------
@@ -174,7 +197,7 @@ def test_it_cannot_be_trained_or_saved(trained):
             {"model_paths": ["a"], "aggregation": {"z": "mean"}},
             "aggregation: must name exactly the outputs ['y']; differs in ['y', 'z']",
         ),
-        ({"models_root": "gone"}, "models_root: gone is not a directory"),
+        ({"models_root": "gone", "eager_loading": True}, "models_root: gone is not a directory"),
     ],
 )
 def test_what_makes_no_ensemble_is_refused_at_once(arguments, message):
@@ -188,7 +211,7 @@ def test_what_makes_no_ensemble_is_refused_at_once(arguments, message):
 def test_a_root_without_models_is_refused(tmp_path):
     """It is named."""
     with pytest.raises(ConfigError) as error:
-        Ensemble(inputs=["x"], outputs=["y"], models_root=str(tmp_path))
+        Ensemble(inputs=["x"], outputs=["y"], models_root=str(tmp_path)).run(BATCH)
 
     assert str(error.value) == f"models_root: there is neither a run nor a saved model in {tmp_path}"
 

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from emloop._settings.fitting import argument_problems, inner_places
@@ -90,7 +91,6 @@ def check_config(
     """
     library = new_library()
     config, found = compose(config_file, additional_args, target)
-    restoring = restoring or _restores(config)
     found = _with_checks(found, _Checker(library, config, target, restoring=restoring, is_whole=not found))
     if target is None:
         known = {_where(problem) for problem in found}
@@ -227,7 +227,7 @@ class _Checker:
         is_main_loop = entry.keys == ("main_loop",)
         found = find_source(self._library, MAIN_LOOP_CLASS if is_main_loop else entry.name, entry.kind)
         if isinstance(found, Problem):
-            if not (self._restoring and entry.kind is MODEL):
+            if not (entry.kind is MODEL and (self._restoring or _restores(self._config))):
                 yield entry.misnamed(self._with_hidden_file(found, entry.name))
             return
         if found is None:
@@ -338,9 +338,20 @@ def _is_name_list(value: Any) -> bool:
 
 
 def _restores(config: Config) -> bool:
-    """Whether a configuration is that of a run whose model can do without its class."""
-    model = config.get("model")
-    return isinstance(model, Mapping) and bool(model.get("restore_fallback")) and is_in_run(config.origin)
+    """Whether a configuration lies in a run, or beside a saved model, that can be restored without the class."""
+    directory = os.path.dirname(config.origin) or "."
+    names = ("", *(name for name in os.listdir(directory) if name.startswith("model_")))
+    manifests = [file for name in names if os.path.isfile(file := os.path.join(directory, name, "manifest.json"))]
+    if config["model"].get("restore_fallback"):
+        return bool(manifests) or is_in_run(config.origin)
+    return any(map(_names_fallback, manifests))
+
+
+def _names_fallback(manifest: str) -> bool:
+    with suppress(OSError, ValueError), open(manifest, "rb") as file:
+        content = json.load(file)
+        return isinstance(content, Mapping) and bool(content.get("restore_fallback"))
+    return False
 
 
 def _evaluations(config: Config) -> list[str]:

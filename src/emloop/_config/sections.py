@@ -34,7 +34,7 @@ _OWN_SECTION = "a section of your own, e.g. for anchors, needs a name less like 
 
 
 def validate_config(config: Mapping[str, Any]) -> None:
-    """Check the form of a configuration's sections.
+    """Check the form of a configuration's sections; ``dataset`` and ``model`` have to be there, and may be null.
 
     Args:
         config: The configuration; mistakes have a place in the text if it is a :class:`Config`.
@@ -42,7 +42,8 @@ def validate_config(config: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: With every mistake that was found.
     """
-    problems = section_problems(config)
+    empty = [(name,) for name in ("dataset", "model") if config.get(name, name) is None]
+    problems = [problem for problem in section_problems(config) if problem.keys not in empty]
     if problems:
         raise ConfigError(sorted((placed(config, problem) for problem in problems), key=by_position))
     if "hooks" not in config:

@@ -1,12 +1,14 @@
 """Run directories among others: making, recognising and finding them."""
 
 import contextlib
+import glob
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from emloop import constants
 from emloop._support.files import fsync_dir
@@ -164,7 +166,7 @@ def find_run(spec: str, root: Path | str) -> Path:
     if spec == LATEST:
         return _latest_training(root)
     path = Path(spec)
-    if path.name == constants.EL_CONFIG_FILE or _ATTEMPT_CONFIG.fullmatch(path.name):
+    if _is_config_of_run(path):
         path = path.parent
     if spec and is_run_dir(path):
         return path
@@ -179,6 +181,56 @@ def find_run(spec: str, root: Path | str) -> Path:
     there = f"runs there: {_some(list(runs))}" if runs else "there are no runs there"
     hint = "".join(f"; {text}" for text in did_you_mean(spec, runs))
     raise RunDirError(f"{spec!r} is neither a run directory nor the beginning of a run's name in {root}{hint}; {there}")
+
+
+class Restorable(NamedTuple):
+    """Something that a model can be restored from, and the configuration that belongs to it.
+
+    Args:
+        path: What the model is given as ``restore_from``.
+        config: The configuration's file, if there is one.
+    """
+
+    path: Path
+    config: Path | None
+
+
+def find_restorable(spec: str | Path, root: Path | str | None = None) -> Restorable:
+    """Find what somebody wants a model to be restored from.
+
+    That is a run, a checkpoint, a saved or an exported model, a directory with a ``config.yaml`` and a model, as models
+    are shipped, a configuration in such a directory, or a file that the model's own ``save`` wrote. The configuration
+    is that of the run around it, or the ``config.yaml`` in or beside it.
+
+    Args:
+        spec: Its path, or the beginning of a run's name under the root, or ``@`` for the latest training there.
+        root: Where runs are looked for; ``None`` if only a path is meant.
+
+    Raises:
+        RunDirError: If there is no such thing.
+    """
+    path = Path(spec)
+    if root is not None and not (path.exists() or _is_prefix(path)):
+        path = find_run(str(spec), root)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return Restorable(path.parent, current_config(path.parent) if _is_config_of_run(path) else path)
+    for directory in (path, path.parent):
+        if is_run_dir(directory):
+            return Restorable(path, current_config(directory))
+        if (directory / constants.EL_CONFIG_FILE).is_file():
+            return Restorable(path, directory / constants.EL_CONFIG_FILE)
+    run = path.parent.parent
+    return Restorable(path, current_config(run) if is_run_dir(run) else None)
+
+
+def _is_config_of_run(path: Path) -> bool:
+    is_named_so = path.name == constants.EL_CONFIG_FILE or _ATTEMPT_CONFIG.fullmatch(path.name)
+    return bool(is_named_so) and is_run_dir(path.parent)
+
+
+def _is_prefix(path: Path) -> bool:
+    """Whether the names of several files begin so, as those of a checkpoint of TensorFlow do."""
+    return bool(path.name) and any(path.parent.glob(f"{glob.escape(path.name)}.*"))
 
 
 def current_config(directory: Path, attempt: int | None = None) -> Path:

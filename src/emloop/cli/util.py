@@ -12,11 +12,11 @@ __all__ = ["fallback", "find_config", "print_delete_warning", "validate_config"]
 logger = logging.getLogger(__name__)
 
 
-def fallback(message: str, error: Exception) -> None:
+def fallback(message: str, ex: Exception) -> None:
     """Log that something failed, with the traceback, and end the process with exit code 1.
 
     Raises:
         SystemExit: Always.
     """
-    logger.error("%s: %s", message, error, exc_info=error)
+    logger.error("%s: %s", message, ex, exc_info=ex)
     raise SystemExit(EXIT_FAILED)

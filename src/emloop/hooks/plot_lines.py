@@ -74,7 +74,6 @@ class PlotLines(AbstractHook):
         streams: Names | None = None,
         id_variable: str = "ids",
         pad_mask_variable: str | None = None,
-        *,
         out_format: str = "png",
         ymin: float | None = None,
         ymax: float | None = None,

@@ -166,9 +166,9 @@ class SaveBest(AbstractHook):
         variable: str = "loss",
         condition: Objective = "min",
         stream: str = "valid",
-        *,
         aggregation: str | None = "mean",
         on_save_failure: Action = "error",
+        *,
         on_failure: Action | None = None,
     ) -> None:
         super().__init__()

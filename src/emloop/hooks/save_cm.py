@@ -79,7 +79,6 @@ class SaveConfusionMatrix(AccumulateVariables):
         labels_name: str = "labels",
         predictions_name: str = "predictions",
         classes_names: Sequence[str] | None = None,
-        *,
         figsize: Sequence[float] | None = None,
         figure_action: Literal["save", "store"] = "save",
         num_classes_method_name: str = "num_classes",
@@ -87,6 +86,7 @@ class SaveConfusionMatrix(AccumulateVariables):
         mask_name: str | None = None,
         normalize: bool = True,
         cmap: str = "Blues",
+        *,
         streams: Names | None = None,
     ) -> None:
         super().__init__([labels_name, predictions_name, *([] if mask_name is None else [mask_name])], streams)

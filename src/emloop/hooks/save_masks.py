@@ -40,7 +40,8 @@ class SaveMasks(AbstractHook):
 
     Args:
         mask_variable: Name of the variable with the masks: numbers or booleans ``[H, W]`` or ``[H, W, C]`` for every
-            example, with 1, 3 or 4 channels ``C`` in OpenCV's order (blue, green, red, opacity).
+            example, with 1, 3 or 4 channels ``C`` in OpenCV's order (blue, green, red, opacity); ``[H]`` is a column
+            of pixels.
         path_variable: Name of the variable with the path of every example's file, without ``suffix``.
         factor: Factor of the masks' values; the result is rounded and limited to 0 … 255, NaN becomes 0.
         output_root: Folder that no path may leave; a relative one starts in the run directory.
@@ -108,14 +109,15 @@ class SaveMasks(AbstractHook):
 
     def _pixels(self, mask: Any) -> npt.NDArray[np.uint8]:
         array = np.asarray(mask)
-        if array.dtype.kind not in "biuf" or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))):
+        is_image = array.ndim in (1, 2) or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+        if array.dtype.kind not in "biuf" or not is_image:
             raise VariableTypeError(
-                f"variable {self._mask_variable!r}: expected numbers of shape [H, W] or [H, W, C] with 1, 3 or 4 "
-                f"channels per example, got {array.dtype} values of shape {array.shape}"
+                f"variable {self._mask_variable!r}: expected numbers of shape [H], [H, W] or [H, W, C] with 1, 3 "
+                f"or 4 channels per example, got {array.dtype} values of shape {array.shape}"
             )
         pixels = np.clip(np.rint(np.nan_to_num(array * self._factor)), 0, 255).astype(np.uint8)
-        if pixels.shape[2:] == (1,):
-            return pixels[:, :, 0]
+        if pixels.ndim == 1 or pixels.shape[2:] == (1,):
+            return pixels.reshape(len(pixels), -1)
         # Pillow wants red first.
         return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]])
 

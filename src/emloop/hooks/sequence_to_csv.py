@@ -27,11 +27,13 @@ class SequenceToCsv(CsvRecords):
               output_file: tags.csv
               pad_mask_variable: mask
 
-    Columns are the id, ``index`` (the position, counted with the masked ones) and the variables. The file has the last
-    finished epoch's examples, in the order in which they came.
+    Columns are the id, ``index`` (the position, counted with the masked ones) and the variables. A vector at a
+    position, such as a probability for every tag, is one cell: a list as JSON writes it. The file has the last finished
+    epoch's examples, in the order in which they came.
 
     Args:
-        variables: Names of the variables, a column each; for an example all have the same length.
+        variables: Names of the variables, a column each, ``[B, T]`` or ``[B, T, …]``; for an example all have the same
+            length ``T``.
         id_variable: Name of the variable that identifies the examples, one value each.
         output_file: The file; a relative path starts in the run directory.
         pad_mask_variable: Name of the variable that is false at positions to leave out.
@@ -63,7 +65,10 @@ class SequenceToCsv(CsvRecords):
 
     def _check(self, batch: Sequence[Any]) -> None:
         names = self._gathered[1:]
-        lengths = [sequence_lengths(name, values) for name, values in zip(names, batch[1:], strict=True)]
+        lengths = [
+            sequence_lengths(name, values, of_singles=self._masked and index == len(names) - 1)
+            for index, (name, values) in enumerate(zip(names, batch[1:], strict=True))
+        ]
         for index, of_example in enumerate(zip(*lengths, strict=True)):
             if len(set(of_example)) > 1:
                 found = ", ".join(f"{length} in {name!r}" for name, length in zip(names, of_example, strict=True))

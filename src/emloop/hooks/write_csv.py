@@ -74,7 +74,6 @@ class WriteCSV(AbstractHook):
         delimiter: Annotated[str, Limits(pattern=r'[^"\r\n]+', words="no quote and no line break")] = ",",
         default_value: Any = "",
         variables: Names | None = None,
-        *,
         on_unknown_type: _Action = "default",
         on_missing_variable: _Action = "error",
     ) -> None:

@@ -172,14 +172,18 @@ class MainLoop(CaughtInterrupts):
                 self._stop_at_epochs_count()
                 logger.info("Epoch %s done\n\n", self.training_epochs_done)
 
-    def run_evaluation(self, *stream_names: str) -> None:
+    def run_evaluation(self, stream_name: str, *more: str) -> None:
         """Evaluate one or more streams, in order, as one epoch.
+
+        Args:
+            stream_name: Name of the stream.
+            *more: Names of further streams.
 
         Raises:
             MissingStreamError: If the dataset lacks one of them.
         """
         with self._terminable("Evaluation"), self:
-            streams = self.streams.prepare(stream_names, "eval", training=False)
+            streams = self.streams.prepare([stream_name, *more], "eval", training=False)
             logger.info("Running the evaluation of stream %s", ", ".join(f"`{name}`" for name in streams))
             self._run_epoch({}, streams)
             logger.info("Evaluation done\n\n")
@@ -300,13 +304,13 @@ class MainLoop(CaughtInterrupts):
         """Let a record follow the loop: it writes metrics, commits, and ends the attempt."""
         self._record = record
 
-    def get_stream(self, name: str) -> StreamWrapper:
+    def get_stream(self, stream_name: str) -> StreamWrapper:
         """The wrapper of a stream: for training if that is the training stream, else for evaluation.
 
         Raises:
             MissingStreamError: If the dataset has no such stream.
         """
-        return self.streams.get(name, training=name == self.train_stream_name)
+        return self.streams.get(stream_name, training=stream_name == self.train_stream_name)
 
     def prepare_streams(self, stream_list: Sequence[StreamLike], base_name: str) -> list[str]:
         """Wrap streams given by name, as iterables or as wrappers, and return their names.

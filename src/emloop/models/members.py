@@ -12,18 +12,20 @@ from emloop._build import build_model
 from emloop._config import load_config
 from emloop._contracts import AbstractModel, bind_run
 from emloop._registry import find_class
-from emloop._run_dir.layout import current_config, is_run_dir
+from emloop._run_dir.layout import find_restorable, is_run_dir
 from emloop._settings.kinds import MODEL
 from emloop._settings.live import accepted_by
 from emloop._state.manifest import MANIFEST
 from emloop._streams import StreamWrapper
 from emloop.constants import EL_CONFIG_FILE
-from emloop.errors import ConfigError, SavedModelError, UnknownClassError, UsageError
+from emloop.errors import ConfigError, SavedModelError, UsageError
 from emloop.types import Batch
 
 __all__ = ["MadeOfMembers"]
 
 _MARKS = (EL_CONFIG_FILE, MANIFEST)
+_MEMBER = MODEL._replace(methods=("run",))
+"""A member only answers; nobody saves it."""
 
 
 class MadeOfMembers(AbstractModel):
@@ -38,7 +40,8 @@ class MadeOfMembers(AbstractModel):
         eager_loading: Whether to load the members now.
 
     Raises:
-        ConfigError: If there are no paths.
+        ConfigError: If there are no paths; or no models below ``models_root``, which may be filled until the members
+            are needed.
         SavedModelError: If a path holds no model; without ``eager_loading`` once the members are needed.
     """
 
@@ -56,14 +59,12 @@ class MadeOfMembers(AbstractModel):
             raise ConfigError.about(
                 "model_paths", f"expected a list of paths, got {model_paths!r}; write [{model_paths}]"
             )
-        if model_paths is not None:
-            self._paths = [Path(models_root or "", path) for path in model_paths]
-        elif models_root is not None:
-            self._paths = _below(Path(models_root))
-        else:
+        if model_paths is None and models_root is None:
             raise ConfigError(f"{owner} needs model_paths, models_root, or both")
-        if not self._paths:
+        if model_paths is not None and not model_paths:
             raise ConfigError(f"{owner} has no members: model_paths is empty")
+        self._model_paths, self._models_root = model_paths, Path(models_root or "")
+        self._paths: list[Path] = []
         self._models: list[AbstractModel] | None = None
         self._runs: list[Callable[..., Batch]] = []
         self._dataset = dataset
@@ -80,9 +81,10 @@ class MadeOfMembers(AbstractModel):
         """
         if train:
             raise UsageError(f"{type(self).__name__} cannot be trained; train its members")
+        self._load()
         return self._combine(batch, stream)
 
-    def save(self, name_suffix: str) -> NoReturn:
+    def save(self, name_suffix: str = "") -> NoReturn:
         """
         Raises:
             NotImplementedError: Always.
@@ -96,42 +98,40 @@ class MadeOfMembers(AbstractModel):
     def _load(self) -> list[AbstractModel]:
         """The members, in the order of the paths."""
         if self._models is None:
+            root, given = self._models_root, self._model_paths
+            self._paths = _below(root) if given is None else [root / path for path in given]
             models = [self._load_one(path) for path in self._paths]
             self._runs = [bind_run(model) for model in models]
             self._models = models
         return self._models
 
     def _run_member(self, index: int, batch: Batch, stream: StreamWrapper | None) -> Batch:
-        self._load()
         return self._runs[index](batch=batch, train=False, stream=stream)
 
     def _load_one(self, path: Path) -> AbstractModel:
-        config: Mapping[str, Any] = load_config(str(path)) if path.is_file() else _config_of(path)
+        # An exported model always tells itself, since the configuration beside it is that of the training.
+        origin = find_restorable(path)
+        own = None if saved_models.class_of_export(path) else origin.config
+        config: Mapping[str, Any] = _own_config(path) if own is None else load_config(own)
         section = config.get("model")
         if not isinstance(section, Mapping):
             raise SavedModelError(f"{path}: its config has no section 'model'")
         taken = {key: value for key, value in self._overrides.items() if key in section or _takes(section, key)}
-        directory = path.parent if path.is_file() else path
-        return build_model({**config, "model": {**section, **taken}}, None, self._dataset, str(directory))
+        config = {**config, "model": {**section, **taken}}
+        return build_model(config, None, self._dataset, str(origin.path), kind=_MEMBER)
 
 
 def _takes(section: Mapping[str, Any], argument: str) -> bool:
-    """Whether the class of a section takes an argument; assumed for a class that is gone."""
+    """Whether the class of a section takes an argument; assumed for a class that cannot be imported."""
     try:
-        accepted = accepted_by(find_class(str(section.get("class")), MODEL))
-    except UnknownClassError:
+        accepted = accepted_by(find_class(str(section.get("class")), _MEMBER))
+    except Exception:  # noqa: BLE001 - building it says what is wrong, or replaces the class
         return True
     return argument in accepted.hints or accepted.open
 
 
-def _config_of(path: Path) -> Mapping[str, Any]:
-    """The configuration of a run, or of the run that holds a saved model; else what the saved model itself tells.
-
-    An exported model always tells itself, since the configuration beside it is that of the training.
-    """
-    for directory in () if saved_models.class_of_export(path) else (path, path.parent):
-        if (directory / EL_CONFIG_FILE).is_file():
-            return load_config(str(current_config(directory)))
+def _own_config(path: Path) -> Mapping[str, Any]:
+    """What a saved model says about itself."""
     saved = saved_models.find_saved(path)
     fallback = saved.manifest.get("restore_fallback")
     if fallback is None:

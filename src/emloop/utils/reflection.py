@@ -24,9 +24,9 @@ _LOGGER = logging.getLogger(__name__)
 _EMPTY_DICT: Mapping[str, Any] = MappingProxyType({})
 
 
-def parse_fully_qualified_name(name: str) -> tuple[str | None, str]:
+def parse_fully_qualified_name(fq_name: str) -> tuple[str | None, str]:
     """``a.b.C`` → ``("a.b", "C")``; without a dot the module is ``None``."""
-    module, _, attribute = name.rpartition(".")
+    module, _, attribute = fq_name.rpartition(".")
     return module or None, attribute
 
 

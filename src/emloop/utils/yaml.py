@@ -15,14 +15,14 @@ from emloop._yaml.documents import dump, load, load_file
 __all__ = ["load_yaml", "reload", "yaml_to_file", "yaml_to_str"]
 
 
-def load_yaml(path: str | os.PathLike[str]) -> Any:
+def load_yaml(yaml_file: str | os.PathLike[str]) -> Any:
     """The content of a YAML file as dictionaries, lists and scalars.
 
     Raises:
         ConfigFileError: If the file cannot be read.
         ConfigError: If it is not YAML; says where.
     """
-    return load_file(Path(path))
+    return load_file(Path(yaml_file))
 
 
 def yaml_to_str(data: Any) -> str:

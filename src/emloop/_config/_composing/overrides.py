@@ -96,13 +96,13 @@ def _append(spot: Spot, override: Override) -> None:
     items.items.append(override.value)
 
 
-def parse_arg(argument: str) -> tuple[str, Any]:
+def parse_arg(arg: str) -> tuple[str, Any]:
     """Split ``key=value``; the key comes back as it is, the value is read as YAML.
 
     Raises:
         ConfigError: If there is no ``=``, or the value is not YAML.
     """
-    key, value = _split(argument, "argument")
+    key, value = _split(arg, "argument")
     return key, construct(value)
 
 

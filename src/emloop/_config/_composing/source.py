@@ -91,24 +91,24 @@ class Config(dict[str, Any]):
         return copied
 
 
-def find_config(path: str | os.PathLike[str]) -> str:
+def find_config(config_path: str | os.PathLike[str]) -> str:
     """The config file that a path means: the file itself, or ``config.yaml`` in a directory.
 
     Raises:
         ConfigFileError: If there is none.
     """
-    file = os.fspath(path)
+    given = file = os.fspath(config_path)
     try:
         is_directory = stat.S_ISDIR(os.stat(file).st_mode)
         if is_directory:
             file = os.path.join(file, EL_CONFIG_FILE)
             os.stat(file)
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        if file != os.fspath(path):
-            raise ConfigFileError(Problem(f"there is no {EL_CONFIG_FILE} in this directory", path=str(path))) from None
-        raise ConfigFileError(Problem("there is no such file", path=str(path), hints=_similar_files(file))) from None
+        if file != given:
+            raise ConfigFileError(Problem(f"there is no {EL_CONFIG_FILE} in this directory", path=given)) from None
+        raise ConfigFileError(Problem("there is no such file", path=given, hints=_similar_files(file))) from None
     except OSError as error:
-        raise ConfigFileError(Problem(f"cannot be read: {error.strerror}", path=str(path))) from error
+        raise ConfigFileError(Problem(f"cannot be read: {error.strerror}", path=given)) from error
     return file
 
 

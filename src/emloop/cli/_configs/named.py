@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emloop._config import find_config
-from emloop._run_dir.layout import LATEST, current_config, find_run, is_run_dir
+from emloop._run_dir.layout import LATEST, current_config, find_restorable, find_run, is_run_dir
 from emloop.errors import RunDirError, UsageError
 
 
@@ -46,19 +46,18 @@ def config_of_model(spec: str, config_path: str | None, output_root: str) -> tup
     """Find a model and the config to use it with.
 
     Args:
-        spec: A saved model, a run directory, the beginning of a run's name, or ``@`` for the latest training.
-        config_path: The config, if it is named; otherwise, it is that of the run that the model lies in.
+        spec: What :func:`find_restorable` takes.
+        config_path: The config, if it is named; otherwise, it is the one that belongs to the model.
         output_root: Where runs are looked for.
 
     Raises:
         ConfigFileError: If ``config_path`` leads to no config.
         RunDirError: If there is no such run.
-        UsageError: If the model lies in no run, and no config is named.
+        UsageError: If no config belongs to the model, and none is named.
     """
-    model = Path(spec) if Path(spec).exists() else find_run(spec, output_root)
+    model, config = find_restorable(spec, output_root)
     if config_path:
         return model, find_config(config_path)
-    for directory in (model, model.parent, model.parent.parent):
-        if is_run_dir(directory):
-            return model, str(current_config(directory))
-    raise UsageError(f"{model} is not in a run directory, so there is no config beside it; name one with --config")
+    if config is None:
+        raise UsageError(f"there is no config.yaml in {model}, beside it or in a run around it; name one with --config")
+    return model, str(config)

@@ -13,18 +13,20 @@ from __future__ import annotations
 import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emloop._config import find_config, load_config
+from emloop._config import load_config
 from emloop._config.check import checked_config
 from emloop._run_dir.info import read_attempts, read_info
-from emloop._run_dir.layout import current_config, find_run
+from emloop._run_dir.layout import current_config, find_restorable, find_run
 from emloop._run_dir.trace import read_trace
 from emloop.constants import EL_CHECKPOINTS_DIR, EL_RUN_FILE, EXIT_DONE
-from emloop.errors import CannotResumeError, UsageError
+from emloop.errors import CannotResumeError, RunDirError, UsageError
 
+from .._configs.named import named_config
 from ..args import RUN, add_overrides, add_run_options, is_override, overrides
 from .review import differences, review
 from .running import run_loop
@@ -67,8 +69,8 @@ def resume(
     """Go on with a run.
 
     Args:
-        config_path: The run: its directory, its ``config.yaml``, the beginning of its name, or ``@`` for the latest.
-            With ``restore_from``: a config.
+        config_path: The run: its directory, its ``config.yaml``, the beginning of its name, or ``@`` for the latest; or
+            a directory with a config and a model, for a new run. With ``restore_from``: a config.
         restore_from: What to restore a model from, in a new run that starts at epoch 0; empty: go on with the run.
         cl_arguments: Overrides, such as ``main_loop.epochs_count=20``.
         output_root: Where run directories live.
@@ -83,17 +85,22 @@ def resume(
     from emloop.api import create_emloop_training, fork_emloop_training
 
     if restore_from:
-        config = checked_config(find_config(config_path), cl_arguments, restoring=True)
+        with suppress(RunDirError):  # whatever it is, the model may know
+            restore_from = str(find_restorable(restore_from, output_root).path)
+        config = checked_config(named_config(config_path, output_root).file, cl_arguments, restoring=True)
         return run_loop(
             lambda: create_emloop_training(config, output_root, restore_from, output_dir), delete=delete_dir
         )
     path = Path(config_path)
     is_commit = path.parent.name == EL_CHECKPOINTS_DIR and path.is_dir()
     commit = open_commit(path) if is_commit else None
-    run_dir = commit.path.parent.parent if commit else find_run(config_path, output_root)
-    config_file = str(current_config(run_dir))
+    found = find_restorable(commit.path.parent.parent if commit else config_path, output_root)
+    if found.config is None or found.config.parent != found.path:
+        found = find_restorable(find_run(config_path, output_root))
+    run_dir, config_file = found.path, str(found.config)
     if not (run_dir / EL_RUN_FILE).exists():
-        # emloop 0.2 made it, so there is nothing but the model to go on with.
+        # emloop 0.2 made it, or it was shipped, so there is nothing but the model to go on with.
+        logger.info("%s holds a model, and no run to go on with: a new run begins", run_dir)
         return resume(config_file, str(run_dir), cl_arguments, output_root, delete_dir, output_dir)
     config = checked_config(config_file, cl_arguments, restoring=True)
     if fork:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 _STARTS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -13,7 +16,8 @@ _STARTS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     """Rows of cells as CSV: commas between cells, quotes only where needed, a newline after every row.
 
-    ``None`` is an empty cell; a number has the fewest digits that give it back in its own precision.
+    ``None`` is an empty cell; a number has the fewest digits that give it back in its own precision; a list or an array
+    is one cell, as JSON writes it.
     """
     text = _NewlineTerminated(newline="")
     # Before Python 3.13, the writer quotes a line break only if it occurs in the line terminator.
@@ -23,6 +27,8 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
 
 def safe_cell(value: Any) -> Any:
     """A cell that a spreadsheet may show: text that it would run as a formula gets a leading ``'``."""
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return _as_json(value)
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
     if isinstance(value, str) and value.startswith(_STARTS_FORMULA):
@@ -31,6 +37,17 @@ def safe_cell(value: Any) -> Any:
         except ValueError:
             return f"'{value}"
     return value
+
+
+def _as_json(value: Any) -> str:
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
+        return f"[{', '.join(map(_as_json, value))}]"
+    if isinstance(value, (np.ndarray, np.generic)):
+        # As Python's float, a number of less precision would show digits that it does not have.
+        value = float(str(value)) if value.dtype.kind == "f" else value.item()
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "backslashreplace")
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 class _NewlineTerminated(io.StringIO):

@@ -50,18 +50,24 @@ def check_single_values(name: str, values: Any) -> None:
         raise VariableTypeError(f"variable {name!r}: expected one value per example, got a sequence for some")
 
 
-def sequence_lengths(name: str, values: Any) -> list[int]:
+def sequence_lengths(name: str, values: Any, *, of_singles: bool = True) -> list[int]:
     """``T`` of every example.
 
+    Args:
+        name: Name of the variable.
+        values: Its ``B`` values.
+        of_singles: Whether a sequence must have one number or text at each position.
+
     Raises:
-        VariableTypeError: If the variable does not have a sequence of single values for every example.
+        VariableTypeError: If the variable does not have such a sequence for every example.
     """
     shape = getattr(values, "shape", None)
-    if shape is not None and len(shape) == 2:
+    if shape is not None and (len(shape) == 2 or (len(shape) > 2 and not of_singles)):
         return [shape[1]] * shape[0]
-    if shape is not None or not all(map(_is_sequence_of_singles, values)):
+    if shape is not None or any(map(_is_single, values)) or (of_singles and not all(map(_has_singles, values))):
         found = f"an array of shape {shape}" if shape is not None else f"{values!r:.80}"
-        raise VariableTypeError(f"variable {name!r}: expected a sequence of single values per example, got {found}")
+        expected = "a sequence of single values" if of_singles else "a sequence"
+        raise VariableTypeError(f"variable {name!r}: expected {expected} per example, got {found}")
     return [len(example) for example in values]
 
 
@@ -86,9 +92,9 @@ def _is_single(value: Any) -> bool:
     return isinstance(value, (str, bytes)) or not getattr(value, "shape", hasattr(value, "__len__"))
 
 
-def _is_sequence_of_singles(value: Any) -> bool:
-    shape = getattr(value, "shape", None)
-    return not _is_single(value) and (all(map(_is_single, value)) if shape is None else len(shape) == 1)
+def _has_singles(sequence: Any) -> bool:
+    shape = getattr(sequence, "shape", None)
+    return all(map(_is_single, sequence)) if shape is None else len(shape) == 1
 
 
 def _plain(value: Any) -> Any:
