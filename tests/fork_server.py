@@ -17,6 +17,7 @@ import gc
 import importlib.abc
 import io
 import json
+import linecache
 import os
 import random
 import runpy
@@ -205,6 +206,8 @@ class Server:
         sys.argv[:] = [kind, *rest]
         main = sys.modules["__main__"] = types.ModuleType("__main__")
         main.__builtins__ = sys.modules["builtins"]
+        if kind == "-c" and sys.version_info >= (3, 13):  # tracebacks show its lines
+            linecache.cache["<string>"] = len(what), None, what.splitlines(keepends=True), "<string>"
         Waiting()
         code = _ended(lambda: runpy._run_module_as_main(what) if kind == "-m" else exec(what, vars(main)))
         note.with_suffix(".part").write_text("\n".join(filter(_may_wait, sys.modules)))

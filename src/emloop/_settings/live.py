@@ -138,7 +138,8 @@ def kind_of(family: type[Family]) -> Kind:
 
 
 def _name(cls: Any) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+    # Python 3.13 defines the paths in a private module.
+    return f"{cls.__module__.removesuffix('._local')}.{cls.__qualname__}"
 
 
 def _constructors(cls: type) -> list[Callable[..., Any]]:
