@@ -447,6 +447,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_step_of_a_save_leaves_the_old_or_the_new_model(tmp_path):
     """Every opened, renamed or removed file is a place to be killed at; the next save cleans up."""
     done = subprocess.run(
@@ -503,6 +504,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_reader_never_meets_half_a_model(tmp_path):
     """While a process saves over and over, and after it was killed."""
     target = tmp_path / "model_latest"

@@ -118,6 +118,7 @@ def complaints(made):
     return lambda text: [error.json_path for error in validator.iter_errors(yaml.load(text))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=[str(path.relative_to(ROOT)) for path in EXAMPLES])
 def test_every_example_is_valid(path, monkeypatch):
     """By the schema that is made for it, and by the one that knows no classes."""

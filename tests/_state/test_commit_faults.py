@@ -315,6 +315,7 @@ def child(work):
     assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("torn", [False, True], ids=["before", "in-the-middle"])
 def test_a_kill_at_any_call_leaves_the_old_checkpoint_or_the_new_one(checkpoints, commit, torn):
     """Killed before every single call, and in the middle of every write."""
@@ -379,6 +380,7 @@ def test_no_acknowledged_checkpoint_is_lost_to_random_kills(checkpoints, state):
     assert interrupted > 5
 
 
+@pytest.mark.slow
 def test_a_reader_always_finds_a_whole_checkpoint(checkpoints, state, commit):
     """While another process writes checkpoints and deletes old ones as fast as it can."""
     commit(1)

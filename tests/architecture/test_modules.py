@@ -29,6 +29,7 @@ def test_a_module_says_what_it_is_for(modules):
     assert {name: line for name, line in first_lines.items() if not line.rstrip().endswith((".", ":"))} == {}
 
 
+@pytest.mark.slow
 def test_a_public_module_lists_its_names_and_has_them(modules):
     """``__all__`` holds what may be relied upon, and every name in it is there."""
     missing = []

@@ -168,6 +168,7 @@ class Digits(el.DownloadableDataset):
 """
 
 
+@pytest.mark.slow
 def test_the_command_downloads_and_fails_when_it_cannot(site, tmp_path):
     """``emloop dataset download CONFIG``; one line and exit code 1 where the reference had 0."""
     _, url = site
