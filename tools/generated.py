@@ -18,6 +18,7 @@ GENERATED = {
     "docs/reference/command-line.md": "command_line",
     "docs/reference/main-loop.md": "settings_tables.main_loop",
     "docs/reference/pytorch.md": "settings_tables.pytorch",
+    "docs/how-to/migrate-from-0.2.md": "moved_names",
     "docs/explanation/ten-mistakes.md": "ten_mistakes",
 }
 """File → the module beside this one that makes it, by `page` or the function named; what others need comes first."""

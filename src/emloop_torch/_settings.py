@@ -61,8 +61,10 @@ class Settings:
         compile: ``true``, or arguments of ``torch.compile``: ``{mode: max-autotune, dynamic: true}``.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` takes CUDA, else MPS, else the CPU.
         deterministic: Only algorithms that give the same bits every time, in the whole process; others raise an error.
-        init_from: A saved model, run or checkpoint that a *fresh* model takes what fits from, or
-            ``{path: …, rename: {'encoder\.(.*)': 'backbone.\1'}}``; the log says what was taken.
+        init_from: A saved model, run or checkpoint that a *fresh* model takes what fits from, or a file with weights
+            (``.safetensors``; ``.pt``, ``.pth``, ``.ckpt`` and ``.bin``, read for weights only, out of no run), or
+            ``{path: …, rename: {'encoder\.(.*)': 'backbone.\1'}}``. The prefixes ``module.`` and ``_orig_mod.`` make no
+            difference; the log says what was taken, what has another shape, and what is not there.
         frozen: Regular expressions; parameters whose whole name matches are not trained.
         monitor: Type or name of modules, e.g. ``Conv2d``: two more outputs, ``signal_mean`` and ``signal_variance``.
         profile: ``{keep: 5, every: 100}``: traces of single training batches in ``profile/``, the newest ones.

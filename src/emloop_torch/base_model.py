@@ -16,11 +16,11 @@ import torch
 from torch import nn, optim
 
 from emloop.arguments import take_settings
-from emloop.errors import BatchError, ConfigError, MissingVariableError, SavedModelError, StateError
+from emloop.errors import BatchError, ConfigError, MissingVariableError, Problem, SavedModelError, StateError
 from emloop.models.abstract_model import AbstractModel
 from emloop.saved_models import find_saved, require_format, saved_model_path, write_saved_model
 from emloop.seeding import current_seed
-from emloop.suggest import check_choice
+from emloop.suggest import check_choice, moved_hints
 from emloop.types import Batch, StateTree
 from emloop_torch._programs.program import FOLDER
 from emloop_torch._programs.program_module import ProgramModule
@@ -166,9 +166,9 @@ class BaseModel(AbstractModel):
 
     def create_model(self, *_args: Any, **_kwargs: Any) -> nn.Module:
         """The module, fresh; to be overridden, with arguments of your own, which then are keys of the configuration."""
-        raise ConfigError(
-            f"{type(self).__name__}: override create_model, or describe the network by emloop_torch.Supervised"
-        )
+        hints = moved_hints("python", "_create_model") if hasattr(self, "_create_model") else ()
+        message = "override create_model, or describe the network by emloop_torch.Supervised"
+        raise ConfigError(Problem(message, type(self).__name__, hints=hints))
 
     def create_optimizer(self) -> optim.Optimizer:
         """The optimizer of ``self.module``; may be overridden."""

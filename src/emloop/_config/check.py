@@ -23,6 +23,7 @@ from emloop._source.cache import FileCache, cache_directory
 from emloop._source.finder import ModuleFinder
 from emloop._source.library import ClassSource, Library
 from emloop._source.values import value_of
+from emloop._support import moved
 from emloop._support.suggest import did_you_mean, nearest
 from emloop.errors import ConfigError, Problem
 
@@ -232,9 +233,9 @@ class _Checker:
             return
         if found is None:
             return
-        accepted = accepted_by_source(
-            Ancestry(self._library, found), constructor=entry.kind is not DATASET, without=entry.kind.injected
-        )
+        ancestry = Ancestry(self._library, found)
+        yield from _outdated_methods(ancestry, found, entry)
+        accepted = accepted_by_source(ancestry, constructor=entry.kind is not DATASET, without=entry.kind.injected)
         self._accepted[entry.label] = accepted
         if accepted is not None:
             if is_main_loop:
@@ -265,6 +266,7 @@ class _Checker:
                 for name in ("main_loop", "model", "dataset")
                 for place in self._places(name, str(key))
             )
+            hints = moved.hints("section", str(key)) or hints
             hints = hints or (*did_you_mean(str(key), SECTIONS), f"the sections are: {', '.join(SECTIONS)}")
             own = "a key of your own begins with 'x-', or has an anchor or a ${} that uses it"
             problem = Problem(
@@ -323,6 +325,16 @@ class _Checker:
                 if any(f"{quote}{name}{quote}" in text for quote in "\"'" for name in (value, *problem.keys[4:])):
                     return True
         return False
+
+
+def _outdated_methods(ancestry: Ancestry, cls: ClassSource, entry: Entry) -> Iterator[Problem]:
+    """Methods that a base once called, under names that it calls no more."""
+    own = cls.summary.get("methods", {})
+    for name in own:
+        new = moved.replaced("python", name)
+        if new and new not in own and ancestry.has(new):
+            message = f"{cls.name}.{name} is never called"
+            yield entry.misnamed(Problem(message, hints=moved.hints("python", name), kind="moved"))
 
 
 def _named_alike(variables: Variables, config: Config) -> Iterator[Problem]:

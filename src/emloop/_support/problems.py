@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
 from emloop.errors import Problem, dotted
 
+from . import moved
 from .printable import brief
 from .suggest import did_you_mean
 
@@ -55,7 +57,9 @@ def unknown_key(owner: str, name: Any, accepted: Iterable[str], keys: tuple[Any,
 
 
 def _unknown(word: str, owner: str, name: Any, accepted: tuple[str, ...], keys: tuple[Any, ...]) -> Problem:
-    hints = (*did_you_mean(str(name), accepted), f"{owner} takes: {', '.join(accepted) or f'no {word}s'}")
+    owners = {("model", 2): "model argument", ("hooks", 4): "hook argument"}
+    known = moved.hints(owners.get((keys[0], len(keys)), ""), str(name), accepted) or did_you_mean(str(name), accepted)
+    hints = (*known, f"{owner} takes: {', '.join(accepted) or f'no {word}s'}")
     message = f"unknown {word} {brief(name)}"
     return Problem(message, hints=hints, kind=f"unknown-{word}", keys=keys, on_key=True, accepted=accepted)
 
@@ -113,15 +117,18 @@ def no_module(name: str, module: str, there: Iterable[str] = ()) -> Problem:
         there: Modules beside it.
     """
     parent, _, last = module.rpartition(".")
+    known = moved.hints("class", name) or did_you_mean(last, there)
     if parent:
-        return _class(f"{name} leads nowhere: {parent} has no module or attribute {last!r}", *did_you_mean(last, there))
+        return _class(f"{name} leads nowhere: {parent} has no module or attribute {last!r}", *known)
     hint = "modules are looked for in the working directory and among the installed packages"
-    return _class(f"{name} leads nowhere: there is no module {module!r}", *did_you_mean(last, there), hint)
+    return _class(f"{name} leads nowhere: there is no module {module!r}", *known, hint)
 
 
 def broken_module(module: str, reason: str, where: str = "") -> Problem:
     """A module that cannot be imported, with the file and line of the mistake if known."""
-    return _class(f"importing {module} failed: {reason}", *((f"in {where}",) if where else ()))
+    gone = re.search(r"[Nn]o module named '([\w.]+)'", reason)
+    known = moved.hints("python", gone[1]) if gone else ()
+    return _class(f"importing {module} failed: {reason}", *((f"in {where}",) if where else ()), *known)
 
 
 def no_attribute(path: str, attribute: str, there: Collection[str], classes: Collection[str] = ()) -> Problem:
@@ -136,7 +143,8 @@ def no_attribute(path: str, attribute: str, there: Collection[str], classes: Col
     shown = sorted(classes)
     more = ", …" if len(shown) > _SHOWN else ""
     listed = (f"its classes: {', '.join(shown[:_SHOWN])}{more}",) if shown else ()
-    return _class(f"{path} has no {attribute!r}", *did_you_mean(attribute, there), *listed)
+    known = moved.hints("class", f"{path}.{attribute}") or did_you_mean(attribute, there)
+    return _class(f"{path} has no {attribute!r}", *known, *listed)
 
 
 def no_class(name: str, found: str) -> Problem:
@@ -170,7 +178,7 @@ def no_short_name(name: str, word: str, known: Collection[str], home: str = "") 
         home: The module where such classes are defined; empty for our own kinds.
     """
     names = sorted(known)
-    similar = did_you_mean(name, names)
+    similar = moved.hints("class", name) or did_you_mean(name, names)
     if home:
         return _class(f"unknown {word} {name!r}", *similar, f"a class of {home}, or a full name: package.module.Class")
     listed = f"built in or registered: {', '.join(names)}" if names else "write its full name: package.module.Class"

@@ -22,13 +22,17 @@ def main(argv: Sequence[str]) -> int:
         The exit code: 0 done, 1 failed, 2 configuration or usage, 3 cannot resume exactly, 4 untrusted input, 75
         stopped and resumable.
     """
+    from emloop.errors import EmloopError
+
     parser = get_emloop_arg_parser(words=argv)
-    arguments, rest = parser.parse_known_args(argv)
+    try:
+        arguments, rest = parser.parse_known_args(argv)
+    except EmloopError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return EXIT_USAGE
-    from emloop.errors import EmloopError
-
     if getattr(arguments, "logs", True):
         _log_to_stderr(verbose=arguments.verbose)
     working_directory = os.getcwd()  # noqa: PTH109 - pathlib would be the slowest part of a short command

@@ -7,7 +7,7 @@ functions.
 """
 
 import os
-from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, Action, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
@@ -33,6 +33,7 @@ COMMANDS = {
     "diff": ("_configs.diff", "compare two configs or two runs"),
     "schema": ("_configs.schema", "write a JSON Schema of configs, for completion and checks in an editor"),
     "new": ("_configs.new", "start a project with a working config, dataset, model and test"),
+    "migrate": ("_configs.migrate", "rewrite configs of emloop 0.2 or cxflow by the names of today"),
     "ls": ("_runs.ls", "list runs"),
     "prune": ("_runs.prune", "move worthless trainings to the trash"),
     "gridsearch": ("_training.gridsearch", "run a command for every combination of some parameters"),
@@ -51,7 +52,7 @@ def get_emloop_arg_parser(
         add_common_arguments: Has no effect; the common options are always there.
         words: Only commands among these words get their arguments, and only their modules are imported.
     """
-    parser = ArgumentParser(
+    parser = _Main(
         "emloop",
         description="Train, resume and evaluate machine-learning models from one YAML file.",
         epilog="`emloop COMMAND --help` has examples.",
@@ -66,6 +67,21 @@ def get_emloop_arg_parser(
         if name in words:
             command.complete(import_module(f"emloop.cli.{module}"), summary)
     return parser
+
+
+class _Main(ArgumentParser):
+    def _check_value(self, action: Action, value: object) -> None:
+        """Say what to type instead of a command that there is not; argparse would list all that there are."""
+        if action.dest != "command" or value in COMMANDS:
+            super()._check_value(action, value)
+            return
+        from emloop._support import moved
+        from emloop._support.suggest import did_you_mean
+        from emloop.errors import UsageError
+
+        known = moved.hints("command", str(value)) or did_you_mean(str(value), COMMANDS)
+        told = "; ".join((f"unknown command {value!r}", *known, f"the commands are: {', '.join(COMMANDS)}"))
+        raise UsageError(told)
 
 
 class _Command(ArgumentParser):

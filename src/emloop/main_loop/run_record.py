@@ -18,6 +18,7 @@ from emloop._run_dir.trace import EndStatus
 from emloop._state.commit import Commit, write_commit
 from emloop._state.retention import retain
 from emloop._streams import StreamWrapper
+from emloop._support.moved import explain
 from emloop.constants import EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import EmloopError, ProducerError, SaveError
 from emloop.types import EpochData, TrainingTerminated
@@ -170,6 +171,7 @@ def log_failure(error: BaseException) -> None:
         cause = error.__cause__ if isinstance(error, (ProducerError, SaveError)) else None
         logger.error("%s%s", error, notes, exc_info=cause)
     elif isinstance(error, Exception):
+        explain(error)
         logger.error("The run failed", exc_info=error)
 
 
