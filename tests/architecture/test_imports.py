@@ -45,6 +45,7 @@ OPTIONAL = {
     "tensorboard",
 }
 NAMED_BELOW = {
+    "emloop._support.moved": "the table of names that have moved says what they are now",
     "emloop._config": "the table of what hooks read and write, and the families of classes, until they are declared",
     "emloop._streams.reader": "IndexStream is the way out that its message names",
 }
