@@ -28,6 +28,7 @@ from emloop._run_dir.beginnings import copy_files
 from emloop._run_dir.config import write_config
 from emloop._run_dir.info import read_info
 from emloop._run_dir.layout import create_run_dir, current_config
+from emloop._run_dir.log import logged_later
 from emloop._run_dir.run import Run
 from emloop._settings.kinds import HOOK
 from emloop._state.commit import Commit, newest_commit, write_commit
@@ -149,6 +150,7 @@ def create_hooks(
     return hooks
 
 
+@logged_later()
 def create_emloop_training(
     config: Mapping[str, Any],
     output_root: str | Path,
@@ -189,6 +191,7 @@ def create_emloop_training(
     return _assemble(config, run, restore_from)
 
 
+@logged_later()
 def resume_emloop_training(
     config: Mapping[str, Any], run_dir: str | Path, *, only_finish: bool = False
 ) -> EmloopTraining:
@@ -221,6 +224,7 @@ def resume_emloop_training(
     return _assemble(config, run, None, commit, only_finish=only_finish)
 
 
+@logged_later()
 def fork_emloop_training(
     config: Mapping[str, Any],
     commit: Commit,

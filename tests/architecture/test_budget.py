@@ -17,7 +17,7 @@ ROOMS = {
     "emloop._config": 2120,  # configs of 0.2 are rewritten in place, comments and all
     "emloop._contracts": 190,
     "emloop._registry": 130,
-    "emloop._run_dir": 1390,  # what a model can be restored from, for all commands
+    "emloop._run_dir": 1515,  # prints and warnings in train.log; what a model can be restored from, for all commands
     "emloop._settings": 1080,  # what classes accept, read and write: it was spread over parsers in constructors
     "emloop._source": 935,  # what a class takes from its **kwargs without a default
     "emloop._state": 715,
@@ -33,7 +33,7 @@ ROOMS = {
     "emloop.declare": 75,
     "emloop.entry_point": 10,
     "emloop.errors": 115,
-    "emloop.hooks": 2905,
+    "emloop.hooks": 2965,  # figures under the names of their classes, and columns for them
     "emloop.main_loop": 900,
     "emloop.models": 225,
     "emloop.saved_models": 265,
