@@ -55,6 +55,7 @@ FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
     "emloop": 14,  # public names, most of them a line or two, that have to stand at the front door
     "emloop/hooks": 30,  # one file a hook
+    "emloop/_run_dir": 13,  # one file for each of a run directory's
     "emloop/_source": 14,
     "emloop/_support": 14,
 }

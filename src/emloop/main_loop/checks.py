@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from emloop._support.suggest import check_choice, did_you_mean
 from emloop.errors import BatchError
 from emloop.types import Batch
@@ -19,6 +21,7 @@ __all__ = ["POLICIES", "Policy", "StreamChecks", "policy"]
 logger = logging.getLogger(__name__)
 
 Policy = Literal["ignore", "warn", "error"]
+_LOSS = "loss"
 POLICIES: tuple[str, ...] = get_args(Policy)
 
 
@@ -41,6 +44,7 @@ class StreamChecks:
         policies: Argument of the main loop, e.g. ``on_empty_batch`` → ``ignore``, ``warn`` or ``error``.
         fixed_batch_size: Size that a batch must have to be used, or ``None``.
         warned: Streams already warned about for unused sources; shared by all checks of a loop.
+        looks_for_nan: Whether to look for a loss that is not a number, since the model does not.
         passed: Number of batches admitted so far.
     """
 
@@ -49,12 +53,14 @@ class StreamChecks:
     policies: Mapping[str, str]
     fixed_batch_size: int | None
     warned: set[str]
+    looks_for_nan: bool = False
     passed: int = 0
 
     def __post_init__(self) -> None:
         self._known: frozenset[str] | None = None
         self._tolerates_unequal = self.policies["on_unequal_lengths"] == "ignore"
         self._empty = 0
+        self.first_nan: Any = None
 
     def admit(self, batch: Batch) -> bool:
         """Whether to run the model on a batch.
@@ -101,6 +107,8 @@ class StreamChecks:
                 f"stream {self.stream!r}: the model's outputs {common} are named like sources of the batch; "
                 "rename one or the other"
             )
+        if self.looks_for_nan and self.first_nan is None and _has_nan(outputs.get(_LOSS)):
+            self.first_nan = self.passed
         return merged
 
     def finish(self) -> None:
@@ -159,3 +167,10 @@ class StreamChecks:
         return BatchError(
             f"stream {self.stream!r}: source {odd!r} must be a sequence of examples, got {type(batch[odd]).__name__}"
         )
+
+
+def _has_nan(loss: Any) -> bool:
+    """Whether a loss on the host has a NaN; one on a device is not waited for."""
+    if isinstance(loss, (list, tuple)):
+        return any(isinstance(value, float) and value != value for value in loss)  # noqa: PLR0124 - NaN is unequal to itself
+    return isinstance(loss, np.ndarray) and loss.dtype.kind == "f" and bool(np.isnan(loss).any())

@@ -69,6 +69,7 @@ class RunRecord(Record):
         if commit is not None:
             _warn_of_changes(commit.info.get("environment", {}))
             restore(loop, commit)
+            self.nan = commit.info.get("nan")
             self._committed_epochs = loop.training_epochs_done
 
     def begin(self) -> None:
@@ -102,7 +103,13 @@ class RunRecord(Record):
                     "or `stateless = True`",
                     name,
                 )
-        self._run.update_trace(streams=levels)
+        self._run.update_trace(streams=levels, nan=self.nan)
+
+    def found_nan(self, stream: str, batch: int, epoch_id: int) -> None:
+        """Say it once, and keep it in the trace."""
+        super().found_nan(stream, batch, epoch_id)
+        if self._run.trace.nan is None:
+            self._run.update_trace(nan=self.nan)
 
     def epoch_done(self, epoch_data: EpochData, *, complete: bool) -> None:
         """Write the epoch's line of metrics; commit if it is time."""
@@ -147,6 +154,7 @@ class RunRecord(Record):
             "attempt": self._run.attempt,
             "epoch": self._loop.training_epochs_done,
             "complete": complete,
+            "nan": self.nan,
             "appended": self._run.appends.committed(),
             "environment": environment(),
         }
