@@ -10,10 +10,11 @@ from emloop._contracts.abilities import (
     EpochAware,
     Exportable,
     Inspectable,
+    NaNAware,
     Prefetching,
     Restorable,
     Stateful,
     Steerable,
 )
 
-__all__ = ["EpochAware", "Exportable", "Inspectable", "Prefetching", "Restorable", "Stateful", "Steerable"]
+__all__ = ["EpochAware", "Exportable", "Inspectable", "NaNAware", "Prefetching", "Restorable", "Stateful", "Steerable"]

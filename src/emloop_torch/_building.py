@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,13 +14,14 @@ from emloop.saved_models import Saved
 from emloop.types import StateTree
 from emloop_torch._programs.program import Program
 from emloop_torch._programs.program_module import ProgramModule
+from emloop_torch._tensors.parameters import frozen_statistics
 from emloop_torch._training.optimizers import rebuild_optimizer
 from emloop_torch._training.updates import Updates, clipper
 
 from ._saved import overridden_methods
 from ._settings import Settings
 
-__all__ = ["adopt_arguments", "build_module", "build_updates"]
+__all__ = ["adopt_arguments", "build_module", "build_updates", "warn_of_statistics"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,15 @@ def build_module(
 def adopt_arguments(arguments: Mapping[str, Any], state: StateTree | None, *, restored: bool) -> list[str]:
     """Names of the arguments of the class that had the source."""
     return list(state["arguments"]) if restored and state is not None else sorted(arguments)
+
+
+def warn_of_statistics(module: nn.Module, frozen: Iterable[str]) -> None:
+    """Say which statistics a program holds, or moves, other than the configuration now asks for."""
+    if isinstance(module, ProgramModule):
+        wanted = set(frozen_statistics(module, frozen))
+        for name in sorted(wanted ^ set(frozen_statistics(module, module.program.frozen))):
+            does = "move" if name in wanted else "stay frozen"
+            logger.warning("frozen: the statistics of %r %s, as they did when the model had its source", name, does)
 
 
 def build_updates(
@@ -106,7 +116,7 @@ def _checked(optimizer: Any, name: str, module: nn.Module) -> optim.Optimizer:
 
 def _rebuilt(module: ProgramModule, name: str, configured: Sequence[Mapping[str, Any]]) -> optim.Optimizer | None:
     try:
-        return rebuild_optimizer(name, configured, module, module.program.frozen)
+        return rebuild_optimizer(name, configured, module)
     except StateError as error:
         logger.warning("%s; the model can be evaluated, not trained", error)
         return None

@@ -65,7 +65,8 @@ class Settings:
             (``.safetensors``; ``.pt``, ``.pth``, ``.ckpt`` and ``.bin``, read for weights only, out of no run), or
             ``{path: …, rename: {'encoder\.(.*)': 'backbone.\1'}}``. The prefixes ``module.`` and ``_orig_mod.`` make no
             difference; the log says what was taken, what has another shape, and what is not there.
-        frozen: Regular expressions; parameters whose whole name matches are not trained.
+        frozen: Regular expressions; parameters whose whole name matches are not trained, and where that is all of a
+            normalisation's, its running statistics stay, too. A hook may thaw them by ``requires_grad_(True)``.
         monitor: Type or name of modules, e.g. ``Conv2d``: two more outputs, ``signal_mean`` and ``signal_variance``.
         profile: ``{keep: 5, every: 100}``: traces of single training batches in ``profile/``, the newest ones.
         saved_model: ``{source_free: auto}``; ``require``: a saved model that needs its source is an error; ``off``: no

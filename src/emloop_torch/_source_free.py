@@ -145,7 +145,7 @@ class SourceFree:
             precision=self._precision.forward,
             scaled=self._precision.scaler() is not None,
             needs_source=training_needs_source,
-            frozen=self._frozen,
+            frozen=[name for name in self._frozen if not self._module.get_parameter(name).requires_grad],
         )
         program = climb(self._module, request, known)
         logger.info("The model's program is '%s', verified in %.1f s", program.rung, perf_counter() - started)

@@ -23,7 +23,7 @@ from emloop.seeding import current_seed
 from emloop.suggest import check_choice, moved_hints
 from emloop.types import Batch, StateTree
 from emloop_torch._programs.program import FOLDER
-from emloop_torch._programs.program_module import ProgramModule
+from emloop_torch._programs.program_module import LOSS, ProgramModule
 from emloop_torch._programs.values import Values
 from emloop_torch._programs.views import PREDICT, choose_view, loss_among, require_outputs
 from emloop_torch._tensors.devices import Precision, choose_device, compute_deterministically
@@ -31,12 +31,13 @@ from emloop_torch._tensors.feeding import Feed
 from emloop_torch._tensors.generators import Generators
 from emloop_torch._tensors.parameters import freeze, storages
 from emloop_torch._training.companions import Companions
+from emloop_torch._training.first_nan import FirstNaN
 from emloop_torch._training.monitor import SIGNALS, Monitor, listen_to
-from emloop_torch._training.optimizers import build_optimizer
+from emloop_torch._training.optimizers import build_optimizer, learnable
 from emloop_torch._training.profiling import Profile, Profiling
 from emloop_torch._training.updates import Updates
 
-from ._building import adopt_arguments, build_module, build_updates
+from ._building import adopt_arguments, build_module, build_updates, warn_of_statistics
 from ._onnx import FORMATS, export
 from ._saved import BACKEND, FORMAT, overridden_methods, why_training_needs_source
 from ._settings import Compile, Settings
@@ -133,7 +134,7 @@ class BaseModel(AbstractModel):
         self._generators = Generators(self.seed, self._device)
         self._log_dir = log_dir
         self._monitor: Monitor | None = None
-        self._batches = 0
+        self._batches, self._nan = 0, FirstNaN()
         with self._generators.use("training"):
             made = build_module(self, BaseModel, arguments, saved, state)
         self.module: nn.Module = made
@@ -141,11 +142,10 @@ class BaseModel(AbstractModel):
         self._arguments = adopt_arguments(arguments, state, restored=isinstance(made, ProgramModule))
         if settings.init_from is not None and state is None:
             transfer(made, settings.init_from)
-        frozen = freeze(made, settings.frozen)
-        made.to(self._device)
+        self._frozen = freeze(made.to(self._device), settings.frozen)
         self._values = Values(made)
         self._view = choose_view(made, settings.inputs, settings.inference_inputs)
-        self._source_free = SourceFree(type(self).__name__, made, settings, frozen, self._device, self._precision)
+        self._source_free = SourceFree(type(self).__name__, made, settings, self._frozen, self._device, self._precision)
         compiled = settings.compile not in (None, False)
         self._monitor = listen_to(made, settings.monitor, compiled=compiled)
         self._floating = next((p.dtype for p in made.parameters() if p.is_floating_point()), torch.get_default_dtype())
@@ -163,6 +163,7 @@ class BaseModel(AbstractModel):
                 self.load_state_dict(state)
             except StateError as error:
                 raise SavedModelError(f"{restore_from}: {error}") from error
+            warn_of_statistics(made, self._frozen_now())
 
     def create_model(self, *_args: Any, **_kwargs: Any) -> nn.Module:
         """The module, fresh; to be overridden, with arguments of your own, which then are keys of the configuration."""
@@ -252,6 +253,7 @@ class BaseModel(AbstractModel):
             else:
                 with torch.no_grad():
                     outputs = self.compute(inputs)
+            self._nan.look(outputs.get(LOSS))
             self._feed.examine(inputs, train=train)
             examples = len(next(iter(inputs.values())))
             if self._monitor is not None:
@@ -271,8 +273,14 @@ class BaseModel(AbstractModel):
 
         The main loop calls this after the last batch of every training epoch; a loop of your own has to.
         """
+        # What a hook thaws after this epoch trains from the next one on.
+        self.module.train()
         if self._updates is not None:
             self._updates.end_epoch()
+
+    def first_nan(self) -> object:
+        """Number of the first batch since the last call whose loss had a NaN, 0 if none had; maybe on its way."""
+        return self._nan.take()
 
     def get_variable(self, name: str) -> float:
         """The value of ``learning_rate``: that of the last parameter group, apart from a warm-up.
@@ -325,6 +333,7 @@ class BaseModel(AbstractModel):
         return {
             "format": FORMAT,
             **self._values.state_dict(),
+            "frozen": {"configured": self._frozen, "now": self._frozen_now()},
             "companions": self._companions.state_dict(),
             "training": None if self._updates is None else self._updates.state_dict(),
             "generators": self._generators.state_dict(),
@@ -341,6 +350,12 @@ class BaseModel(AbstractModel):
         """
         require_format(state, FORMAT)
         self._values.load_state_dict(state)
+        frozen = state.get("frozen")
+        if frozen is not None and frozen["configured"] == self._frozen:
+            # Somebody may have thawed parts meanwhile, or frozen others.
+            for name in set(frozen["now"]) ^ set(self._frozen_now()):
+                self.module.get_parameter(name).requires_grad_(name not in frozen["now"])
+            self.module.train()
         self._companions.load_state_dict(state.get("companions", {}))
         if self._updates is not None and state["training"] is not None:
             self._updates.load_state_dict(state["training"])
@@ -357,6 +372,9 @@ class BaseModel(AbstractModel):
         if profiling is not None and profiling.due(self._batches):
             around.enter_context(profiling.of(self._batches))
         return self.training_step(inputs)
+
+    def _frozen_now(self) -> list[str]:
+        return [name for name, parameter in learnable(self.module).items() if not parameter.requires_grad]
 
     @property
     def _optimizer(self) -> optim.Optimizer | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,14 +35,46 @@ def test_binary_classification_is_described_by_five_numbers():
 
 
 def test_every_class_has_its_own_figures_by_default():
-    """Without an average there is an array with a figure per class that occurs."""
+    """Without an average there is a figure per class, under its name."""
     found = metrics_of(["a", "a", "b", "c"], ["a", "b", "b", "b"])
 
-    np.testing.assert_allclose(found["precision"], [1, 1 / 3, 0])
-    np.testing.assert_allclose(found["recall"], [1 / 2, 1, 0])
-    np.testing.assert_allclose(found["f1"], [2 / 3, 1 / 2, 0])
+    assert found["precision"] == pytest.approx({"a": 1, "b": 1 / 3, "c": 0})
+    assert found["recall"] == pytest.approx({"a": 1 / 2, "b": 1, "c": 0})
+    assert found["f1"] == pytest.approx({"a": 2 / 3, "b": 1 / 2, "c": 0})
     assert found["accuracy"] == 0.5
     assert "specificity" not in found
+
+
+@pytest.mark.parametrize(
+    ("labels", "dataset", "arguments", "f1"),
+    [
+        pytest.param([0, 0, 0, 2], {"num_classes": 3}, {}, {"0": 0.8, "1": np.nan, "2": 2 / 3}, id="number"),
+        pytest.param(
+            [0, 0, 0, 2],
+            {"classes_names": ["cat", "dog", "cow"]},
+            {},
+            {"cat": 0.8, "dog": np.nan, "cow": 2 / 3},
+            id="names",
+        ),
+        pytest.param([0, 0, 0, 2], {}, {"classes_names": "xyz"}, {"x": 0.8, "y": np.nan, "z": 2 / 3}, id="argument"),
+        pytest.param([0, 0, 0, 2], {"num_classes": 1}, {}, {"0": 0.8, "2": 2 / 3}, id="more-than-were-told"),
+        pytest.param([0, 0, 0, 2], {}, {}, {"0": 0.8, "2": 2 / 3}, id="nobody-knows"),
+        pytest.param(
+            ["a", "a", "a", "c"],
+            {"classes_names": lambda: ["a", "b", "c"]},
+            {},
+            {"a": 0.8, "b": np.nan, "c": 2 / 3},
+            id="text",
+        ),
+    ],
+)
+def test_a_class_that_does_not_occur_takes_no_other_ones_place(labels, dataset, arguments, f1):
+    """Figures stand under the names of their classes, whichever of them a stream has."""
+    predictions = [labels[0], labels[0], labels[3], labels[3]]
+
+    found = metrics_of(labels, predictions, dataset=SimpleNamespace(**dataset), **arguments)
+
+    assert found["f1"] == pytest.approx(f1, nan_ok=True)
 
 
 @given(

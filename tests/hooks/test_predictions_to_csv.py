@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,18 @@ def test_every_example_is_a_row(tmp_path):
         "b,0,0.25",
         "c,unknown,0.1",
     ]
+
+
+@pytest.mark.parametrize("escape", [False, True])
+def test_texts_are_written_as_they_are_unless_a_spreadsheet_shall_be_spared(tmp_path, escape):
+    """Tokens may begin with any sign; only on request a formula gets an apostrophe."""
+    tokens = ["=", "+1", "-x", "@home", "'", "-1e3"]
+    hook = PredictionsToCsv(["tokens"], "ids", output_dir=tmp_path, **({"escape_formulas": True} if escape else {}))
+    hook.after_batch("test", {"ids": range(6), "tokens": tokens})
+    hook.after_epoch(0)
+
+    rows = list(csv.reader((tmp_path / "predictions.csv").read_text().splitlines()))
+    assert [token for _, token in rows[1:]] == (["'=", "+1", "'-x", "'@home", "'", "-1e3"] if escape else tokens)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ def plateau_after(hook, values, stream="valid", variable="loss", first=0):
         pytest.param("min", [1, 9, 9], 2, id="at-the-earliest-after-one-epoch-more-than-the-short-term"),
         pytest.param("max", [5, 4, 3, 2, 1, 0], 2, id="max-falls"),
         pytest.param("max", [1, 2, 3, 4, 5], None, id="max-rises"),
-        pytest.param("min", [1, math.nan, 9, 9, 9, 9], None, id="nan"),
+        pytest.param("min", [1, math.nan, 9, 9, 9, 9], 1, id="nan"),
+        pytest.param("max", [math.nan], 0, id="nan-at-once"),
         pytest.param("min", [1, math.inf, 9, 9], None, id="infinite"),
         pytest.param("min", [1, math.inf, -math.inf, 0], None, id="infinities"),
     ],
@@ -44,6 +45,26 @@ def test_the_training_stops_when_the_last_epochs_are_worse_than_the_epochs_befor
     hook = StopOnPlateau(long_term=6, short_term=2, objective=objective)
 
     assert plateau_after(hook, values) == expected
+
+
+class Plateaus(OnPlateau):
+    """Remembers the epochs."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.epochs = []
+
+    def _on_plateau_action(self, epoch_id, epoch_data):
+        self.epochs.append(epoch_id)
+
+
+def test_a_nan_does_not_spoil_later_averages():
+    """It is a plateau itself; afterwards, numbers are compared with numbers."""
+    hook = Plateaus(long_term=4, short_term=2)
+
+    plateau_after(hook, [5, math.nan, 4, 3, 2, 6, 9])
+
+    assert hook.epochs == [1, 5, 6]  # (2 + 6) / 2 > (4 + 3 + 2 + 6) / 4, and 7.5 > 5
 
 
 def test_only_the_long_term_is_remembered():

@@ -22,6 +22,9 @@ EPOCH_DATA = OrderedDict(
 )
 
 
+CURE = "; for a column from the start: variables: [loss, accuracy, f1], on_missing_variable: default"
+
+
 def table(directory, name="training.csv"):
     return (directory / name).read_text()
 
@@ -67,7 +70,7 @@ def test_only_listed_variables_have_columns(tmp_path):
 
 
 def test_values_that_would_break_the_table_are_quoted(tmp_path):
-    """Any CSV reader gets back what was there, and no spreadsheet runs it."""
+    """Any CSV reader gets back what was there."""
     texts = {"comma": "a,b", "quote": 'say "a"', "lines": "a\nb\r\nc", "formula": "=1+1", "number": "-1", "name,": "x"}
     hook = WriteCSV(tmp_path)
     hook.after_epoch(0, {"train": texts})
@@ -76,7 +79,7 @@ def test_values_that_would_break_the_table_are_quoted(tmp_path):
 
     assert rows == [
         ["epoch_id", *(f"train_{name}" for name in texts)],
-        ["0", "a,b", 'say "a"', "a\nb\r\nc", "'=1+1", "-1", "x"],
+        ["0", "a,b", 'say "a"', "a\nb\r\nc", "=1+1", "-1", "x"],
     ]
 
 
@@ -91,12 +94,12 @@ def test_any_text_comes_back(tmp_path_factory, texts, delimiter):
     content = (directory / "training.csv").read_bytes().decode()
     _, row = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
 
-    assert [cell.removeprefix("'") for cell in row] == ["0", *(text.removeprefix("'") for text in texts)]
+    assert row == ["0", *texts]
 
 
 def test_what_is_no_number_and_no_text_is_dealt_with_as_configured(tmp_path, caplog):
     """It becomes the default value, silently or not, or is an error."""
-    epoch_data = {"train": {"x": np.ones(3), "y": {"std": 1}, "z": {"mean": [1]}, "w": None}}
+    epoch_data = {"train": {"x": np.ones(3), "y": {"std": [1]}, "z": {"mean": [1]}, "w": None}}
     header = '"epoch_id",train_x,train_y,train_z,train_w'
 
     for action in ("default", "ignore"):
@@ -146,7 +149,38 @@ def test_what_comes_too_late_for_a_column_is_named_once(tmp_path, caplog):
     assert [line.count(",") for line in lines] == [4, 4, 4, 4]
     assert [record.getMessage() for record in caplog.records] == [
         "training.csv: stream 'test' is left out; the first epoch decided on the columns",
-        "training.csv: variable 'f1' of stream 'train' is left out; the first epoch decided on the columns",
+        "training.csv: variable 'f1' of stream 'train' is left out; the first epoch decided on the columns" + CURE,
+    ]
+
+
+def test_a_late_column_is_written_as_its_warning_advises(tmp_path, caplog):
+    """A figure of every second epoch only has its column, once it is listed."""
+    epochs = [{"train": {"loss": 1.5, **({"auc": 0.5 + epoch / 100} if epoch % 2 else {})}} for epoch in range(4)]
+
+    lines = written(
+        WriteCSV(tmp_path, variables=["loss", "auc"], on_missing_variable="default"), *epochs, directory=tmp_path
+    )
+
+    assert lines == ['"epoch_id",train_loss,train_auc', "0,1.5,", "1,1.5,0.51", "2,1.5,", "3,1.5,0.53"]
+    assert not caplog.records
+
+
+def test_a_figure_for_every_class_has_a_column_for_every_class(tmp_path, hand_over, caplog):
+    """Columns are named by class; one that comes later is named, one that is missing is left empty, also resumed."""
+    first = {"train": {"f1": {0: 0.5, "dog": np.float32(0.25)}, "loss": 1}, "valid": {"f1": {"dog": 1.0}, "loss": 2}}
+    later = {"train": {"f1": {"dog": 0.5, "cow": 0.1}, "loss": 1}, "valid": {"f1": None, "loss": 2}}
+    hook = WriteCSV(tmp_path)
+    hook.after_epoch(0, first)
+    resumed = hand_over(hook, WriteCSV(tmp_path))
+    resumed.after_epoch(1, later)
+
+    assert table(tmp_path).splitlines() == [
+        '"epoch_id",train_f1_0,train_f1_dog,train_loss,valid_f1_0,valid_f1_dog,valid_loss',
+        "0,0.5,0.25,1,,1.0,2",
+        "1,,0.5,1,,,2",
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        "training.csv: 'cow' of variable 'f1' is left out; the first epoch decided on the columns"
     ]
 
 

@@ -1,6 +1,6 @@
 """The contracts of datasets, models and hooks."""
 
-from .abilities import EpochAware, Exportable, Inspectable, Prefetching, Restorable, Stateful, Steerable
+from .abilities import EpochAware, Exportable, Inspectable, NaNAware, Prefetching, Restorable, Stateful, Steerable
 from .dataset import AbstractDataset
 from .hook import AbstractHook, Loop, declares_state
 from .model import AbstractModel, bind_run
@@ -16,6 +16,7 @@ __all__ = [
     "Exportable",
     "Inspectable",
     "Loop",
+    "NaNAware",
     "Prefetching",
     "Restorable",
     "ResumeChanges",

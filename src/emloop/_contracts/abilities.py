@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from emloop.types import Batch, StateTree
 
-__all__ = ["EpochAware", "Exportable", "Inspectable", "Prefetching", "Restorable", "Stateful", "Steerable"]
+__all__ = ["EpochAware", "Exportable", "Inspectable", "NaNAware", "Prefetching", "Restorable", "Stateful", "Steerable"]
 
 
 @runtime_checkable
@@ -87,6 +87,22 @@ class EpochAware(Protocol):
 
     def end_epoch(self) -> None:
         """Called after the last batch of every training epoch, before anything is evaluated, saved or committed."""
+
+
+@runtime_checkable
+class NaNAware(Protocol):
+    """A model that notices a loss that is not a number where it computes it, so that nobody has to fetch every batch.
+
+    Of other models, an output ``loss`` is looked at where it is an array on the host.
+    """
+
+    def first_nan(self) -> Any:
+        """The first batch with such a loss, of those run since the last call.
+
+        Returns:
+            Its number, from 1, or 0 if there is none: anything that ``int`` takes, maybe still on its way from the
+            device. ``None`` if there was no batch with a loss.
+        """
 
 
 @runtime_checkable

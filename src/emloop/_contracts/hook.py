@@ -9,9 +9,7 @@ from emloop._settings.hints import Accepted
 from emloop._settings.live import accepted_by
 from emloop._settings.signatures import accepted_by_source
 from emloop._source.ancestry import Ancestry
-from emloop._source.cache import FileCache
-from emloop._source.finder import ModuleFinder
-from emloop._source.library import ClassSource, Library
+from emloop._source.library import ClassSource
 from emloop._support.problems import unknown_argument
 from emloop.errors import ConfigError, HookError, StateError
 from emloop.types import Batch, EpochData, StateTree, TimeProfile, TrainingTerminated
@@ -184,7 +182,9 @@ def declares_state(hook: object) -> bool:
 
 def _accepted_by(cls: type) -> Accepted:
     """What a class of hooks accepts: as its source says, which shows what it takes out of ``**kwargs`` itself."""
-    library = Library(ModuleFinder(), FileCache(None, "syntax"), {}, frozenset())
+    from emloop._config.check import new_library  # noqa: PLC0415 - for a mistake only
+
+    library = new_library()
     module = library.module(cls.__module__)
     found = None if module is None else library.lookup(module, cls.__qualname__)
     accepted = accepted_by_source(Ancestry(library, found)) if isinstance(found, ClassSource) else None

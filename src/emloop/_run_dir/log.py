@@ -1,4 +1,4 @@
-"""``train.log``: what every logger of the process says while a run is open.
+"""``train.log``: what every logger of the process says while a run is open, and what is printed and warned of.
 
 The handler sits on the root logger, so that the records of user code arrive too, and goes when the run ends.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +16,7 @@ from emloop._support.printable import printable
 from emloop.constants import EL_LOG_DATE_FORMAT, EL_LOG_FILE, EL_LOG_FORMAT
 
 from .append import AppendFile, open_append
+from .said import Overhearing
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,7 @@ class RunLog(logging.StreamHandler[AppendFile]):
 
     _attached: ClassVar[list[RunLog]] = []
     _level_before: ClassVar[int | None] = None
+    _overhearing: ClassVar[Overhearing | None] = None
 
     def __init__(self, directory: Path) -> None:
         super().__init__(open_append(directory / EL_LOG_FILE))
@@ -43,12 +47,18 @@ class RunLog(logging.StreamHandler[AppendFile]):
             RunLog._level_before = emloop.level
             emloop.setLevel(logging.INFO)
         RunLog._attached.append(self)
+        _Early.hand_over(self)
         logging.getLogger().addHandler(self)
+        if RunLog._overhearing is None:
+            RunLog._overhearing = Overhearing(_write_to_all)
 
     def detach(self) -> None:
         """Stop to write, and give loggers back as they were; a second call does nothing."""
         if self not in RunLog._attached:
             return
+        if RunLog._attached == [self] and RunLog._overhearing is not None:
+            RunLog._overhearing.stop()
+            RunLog._overhearing = None
         logging.getLogger().removeHandler(self)
         self.acquire()
         try:
@@ -66,12 +76,16 @@ class RunLog(logging.StreamHandler[AppendFile]):
         if self not in RunLog._attached:
             # Another thread was about to log when the run ended.
             return
+        self.write(record)
+        if RunLog._attached[:1] == [self]:
+            _show_unheard(record)
+
+    def write(self, record: logging.LogRecord) -> None:
+        """Write a record that nobody else need show."""
         missing = self._missing
         super().emit(record)
         if missing == self._missing:
             self._missing = 0
-        if RunLog._attached[:1] == [self]:
-            _show_unheard(record)
 
     def format(self, record: logging.LogRecord) -> str:
         """The record with control characters spelt out."""
@@ -89,6 +103,54 @@ class RunLog(logging.StreamHandler[AppendFile]):
             logger.error("%s cannot be written, records will be missing in it: %s", EL_LOG_FILE, error)
 
 
+class _Early(logging.Handler):
+    """Keeps what is said while a run is made."""
+
+    _current: ClassVar[_Early | None] = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+        self._overhearing = Overhearing(self.records.append)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+        _show_unheard(record)
+
+    def stop(self) -> None:
+        _Early._current = None
+        logging.getLogger().removeHandler(self)
+        self._overhearing.stop()
+
+    @staticmethod
+    def hand_over(log: RunLog) -> None:
+        if early := _Early._current:
+            early.stop()
+            for record in early.records:
+                log.write(record)
+
+
+@contextmanager
+def logged_later() -> Generator[None]:
+    """Around the making of a run: what is said before it has a log, as by modules at their import, is kept for it."""
+    if RunLog._attached or _Early._current is not None:
+        yield  # a run within another, which hears all this
+        return
+    early = _Early._current = _Early()
+    logging.getLogger().addHandler(early)
+    try:
+        yield
+    finally:
+        if _Early._current is early:
+            early.stop()
+
+
+def _write_to_all(record: logging.LogRecord) -> None:
+    for log in RunLog._attached:
+        with log.lock or nullcontext():
+            log.write(record)
+
+
 def _show_unheard(record: logging.LogRecord) -> None:
     """Show a warning that only logs of runs have heard on the terminal, as Python does where there is no handler."""
     fallback = logging.lastResort
@@ -96,7 +158,7 @@ def _show_unheard(record: logging.LogRecord) -> None:
         return
     hearer: logging.Logger | None = logging.getLogger(record.name)
     while hearer is not None:
-        if any(not isinstance(handler, RunLog) for handler in hearer.handlers):
+        if any(not isinstance(handler, (RunLog, _Early)) for handler in hearer.handlers):
             return
         hearer = hearer.parent
     fallback.handle(record)

@@ -49,7 +49,7 @@ class Trace:
         streams: Name of a stream → how exactly it can be resumed.
         host: Machine of the last process.
         pid: Its id there.
-        other_data: How the data differ from those of the run that is evaluated, or resumed; ``None`` if they do not.
+        nan: Where the loss was not a number first; ``None`` if it never was, as far as the run has noticed.
         problem: Why the file could not be read, :data:`MISSING` if there is none; not part of the file.
     """
 
@@ -64,7 +64,7 @@ class Trace:
     streams: Mapping[str, str] = field(default_factory=dict)
     host: str | None = None
     pid: int | None = None
-    other_data: str | None = None
+    nan: str | None = None
     problem: str | None = None
 
     @property
@@ -161,7 +161,7 @@ def _parse(content: Mapping[Any, Any]) -> Trace:
         streams={str(name): str(level) for name, level in streams.items()},
         host=typed("host", str),
         pid=typed("pid", int),
-        other_data=typed("other_data", str),
+        nan=typed("nan", str),
     )
 
 

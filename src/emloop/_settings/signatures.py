@@ -170,14 +170,21 @@ class _Reader:
         given.update(argument for argument, *_ in function["arguments"])
         passes = function.get("passes", [])
         handed_on = sum(entry[0] != "takes" for entry in passes)
-        return all(self._pass(entry, index, given, required and handed_on == 1, depth) for entry in passes)
+        # What has to be there is only looked for; where who knows what happens to the rest, somebody may put it there.
+        looks = required and not any(entry[0] == "open" for entry in passes)
+        return all(
+            self._pass(entry, index, given, looks if entry[0] == "takes" else required and handed_on == 1, depth)
+            for entry in passes
+        )
 
     def _pass(self, entry: Pass, index: int, bound: Collection[str], required: bool, depth: int) -> bool:
         what, target, name, positional, named = entry
         owner = self._ancestry.order[index]
         if what == "takes":
             if name not in bound:
-                self.parameters.setdefault(name, Parameter(owner.module, ["?"], None, required=False))
+                is_needed = required and bool(positional)
+                found = Parameter(owner.module, None if is_needed else ["?"], None, required=is_needed)
+                self.parameters.setdefault(name, found)
             return True
         if what == "open":
             refuses = owner.module.name.startswith("emloop") or index >= self._promising

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 from .expressions import annotation, expression
@@ -12,6 +12,8 @@ from .summaries import Argument, Function, Pass
 __all__ = ["FunctionNode", "function_summary"]
 
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def function_summary(node: FunctionNode) -> Function:
@@ -59,6 +61,7 @@ def _passes(function: FunctionNode, rest: str, own: str, star: str) -> Iterator[
     """
     explained: set[int] = set()
     uses = []
+    sure = {id(node) for node in _surely_run(function.body)}
     for node in ast.walk(function):
         if isinstance(node, ast.Name) and node.id == rest:
             uses.append(node)
@@ -71,9 +74,38 @@ def _passes(function: FunctionNode, rest: str, own: str, star: str) -> Iterator[
         if taken is not None:
             explained.add(id(taken[0]))
             if taken[1] is not None:
-                yield ("takes", None, taken[1], 0, [])
+                has_default = isinstance(node, ast.Call) and (len(node.args) > 1 or _is_get(node))
+                yield ("takes", None, taken[1], int(id(node) in sure and not has_default), [])
     if len(explained) < len(uses) or not uses:
         yield ("open", None, "", 0, [])
+
+
+def _surely_run(body: list[ast.stmt]) -> Iterator[ast.AST]:
+    """What runs whenever a function is called, as far as no branch, loop or early end stands before it."""
+    for statement in body:
+        if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.Return, ast.With)):
+            yield from _surely_evaluated([statement])
+        elif not isinstance(statement, (ast.Import, ast.ImportFrom, ast.Pass, *_DEFINITIONS)):
+            return
+
+
+def _surely_evaluated(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.BoolOp):
+            waiting.append(node.values[0])
+        elif isinstance(node, ast.IfExp):
+            waiting.append(node.test)
+        elif isinstance(node, ast.With):
+            waiting += node.items
+        elif not isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+            waiting += ast.iter_child_nodes(node)
+
+
+def _is_get(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Attribute) and call.func.attr == "get"
 
 
 def _is(node: ast.expr, name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -15,6 +16,7 @@ from emloop.errors import HookError
 from emloop.types import EpochData
 
 from ._checks.arguments import extra_module
+from ._statistics.confusion import asked
 from .accumulate_variables import AccumulateVariables
 
 __all__ = ["ClassificationMetrics"]
@@ -35,16 +37,19 @@ class ClassificationMetrics(AccumulateVariables):
 
     Leaves ``precision``, ``recall``, ``f1``, ``accuracy`` and, for ``f1_average: binary``, ``specificity`` in
     ``epoch_data[stream]``. A division by zero, as for the precision of a class that was never predicted, gives 0.
-    Everything is NaN for a stream that had no examples.
+    Everything is NaN for a stream that had no examples, and so are the figures of a class that does not occur in it.
 
     Args:
         predicted_variable: Name of the variable with the predicted classes, one per example.
         gt_variable: Name of the variable with the true classes.
         f1_average: How the classes' figures become one: ``binary`` (those of class 1 out of 0 and 1), ``micro``,
-            ``macro``, ``weighted``, or ``samples`` (for several labels per example). By default they stay arrays, a
-            figure per class that occurs.
+            ``macro``, ``weighted``, or ``samples`` (for several labels per example). By default, each is a mapping of
+            class to figure, such as ``{cat: 0.8, dog: 0.9}``.
         var_prefix: Prefix of the names in ``epoch_data``.
         streams: Names of the streams; all others are ignored. By default every stream must have the variables.
+        classes_names: Names of the classes that the variables hold the indices of; by default the dataset's
+            ``classes_names``, or its ``num_classes`` as numbers, or the values that occur.
+        dataset: The dataset.
 
     Raises:
         MissingExtraError: If scikit-learn is not installed.
@@ -66,6 +71,9 @@ class ClassificationMetrics(AccumulateVariables):
         f1_average: _Average | None = None,
         var_prefix: str = "",
         streams: Names | None = None,
+        *,
+        classes_names: Sequence[str] | None = None,
+        dataset: object = None,
     ) -> None:
         super().__init__([predicted_variable, gt_variable], streams)
         self._sklearn_metrics = extra_module("sklearn.metrics", extra="metrics", who="ClassificationMetrics")
@@ -73,6 +81,8 @@ class ClassificationMetrics(AccumulateVariables):
         self._expected = gt_variable
         self._average = None if f1_average is None else check_choice("f1_average", f1_average, get_args(_Average))
         self._prefix = var_prefix
+        self._classes_names = classes_names
+        self._dataset = dataset
 
     # The main loop calls events with keywords; who calls this one directly has always given the data first.
     def after_epoch(self, epoch_data: EpochData, epoch_id: int = 0) -> None:  # type: ignore[override]
@@ -118,13 +128,28 @@ class ClassificationMetrics(AccumulateVariables):
                 expected, predicted, average=self._average, zero_division=0.0
             )
             accuracy = float(metrics.accuracy_score(expected, predicted))
-        figures = {"precision": precision, "recall": recall, "f1": f1, "accuracy": accuracy}
+        figures = {"precision": precision, "recall": recall, "f1": f1}
+        if self._average is None:
+            has_several = expected.ndim > 1 and expected.shape[1] > 1
+            occurring = np.arange(expected.shape[1]) if has_several else np.union1d(expected, predicted)
+            figures = {name: self._by_class(occurring, per_class) for name, per_class in figures.items()}
+        figures["accuracy"] = accuracy
         if self._average == "binary":
             negatives = expected == 0
             figures["specificity"] = float((predicted[negatives] == 0).mean()) if negatives.any() else 0.0
         return figures
 
+    def _by_class(self, occurring: npt.NDArray[Any], figures: npt.NDArray[Any]) -> dict[str, float]:
+        """Figures of the classes that occur, by the names of all."""
+        found = dict(zip(occurring.tolist(), figures.tolist(), strict=True))
+        names: Any = self._classes_names or asked(self._dataset, "classes_names")
+        names = range(asked(self._dataset, "num_classes") or 0) if names is None else list(names)
+        if found.keys() <= set(range(len(names))):
+            return {str(name): found.get(index, math.nan) for index, name in enumerate(names)}
+        # The values are the names, or of classes that nobody has told.
+        return {str(name): found.get(name, math.nan) for name in dict.fromkeys([*names, *found])}
+
     def _unknown(self) -> dict[str, Any]:
-        per_class = np.empty(0) if self._average is None else math.nan
-        figures = {"precision": per_class, "recall": per_class, "f1": per_class, "accuracy": math.nan}
+        figure = self._by_class(np.empty(0), np.empty(0)) if self._average is None else math.nan
+        figures = {"precision": figure, "recall": figure, "f1": figure, "accuracy": math.nan}
         return {**figures, "specificity": math.nan} if self._average == "binary" else figures

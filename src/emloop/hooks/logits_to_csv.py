@@ -35,6 +35,8 @@ class LogitsToCsv(CsvRecords):
         output_file: The file; a relative path starts in the run directory.
         streams: Names of the streams that are written; all by default.
         output_dir: The run directory.
+        escape_formulas: Whether text that begins with ``=``, ``+``, ``-`` or ``@`` gets a leading ``'``, for opening
+            untrusted text in a spreadsheet; programs then read other texts than there were.
     """
 
     reads = (Variable("{id_variable}", stream="{streams}"), Variable("{variable}", stream="{streams}"))
@@ -49,13 +51,16 @@ class LogitsToCsv(CsvRecords):
         streams: Names | None = None,
         *,
         output_dir: str | None = None,
+        escape_formulas: bool = False,
     ) -> None:
         if isinstance(class_names, str) or not isinstance(class_names, Iterable):
             raise ConfigError.about("class_names", f"expected a list of names, got {class_names!r}")
         columns = [id_variable, *class_names]
         if len(columns) == 1:
             raise ConfigError.about("class_names", "expected at least one name, got none")
-        super().__init__([id_variable, variable], columns, output_file, output_dir, streams)
+        super().__init__(
+            [id_variable, variable], columns, output_file, output_dir, streams, escape_formulas=escape_formulas
+        )
 
     def _check(self, batch: Sequence[Any]) -> None:
         name, classes = self._gathered[1], len(self._columns) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class OnPlateau(ComputeStats, ABC):
 
     It is on one when its average over the last ``short_term`` epochs is worse than over the last ``long_term``, at the
     earliest after ``short_term + 1`` epochs. The zeroth epoch counts. The variable's mean is computed here, and left in
-    ``epoch_data`` as by ``ComputeStats``. NaN is no plateau.
+    ``epoch_data`` as by ``ComputeStats``. A mean of NaN is a plateau at once, and no part of later averages.
 
     Args:
         long_term: Number of epochs of the long average.
@@ -91,7 +92,7 @@ class OnPlateau(ComputeStats, ABC):
         self._means.append(float(read_scalar(epoch_data, self._stream, self._variable)))
         means = list(self._means)
         worse_by = self._sign * (_average(means[-self._short_term :]) - _average(means))
-        if worse_by > self._min_delta:
+        if math.isnan(means[-1]) or worse_by > self._min_delta:
             self._on_plateau_action(epoch_id=epoch_id, epoch_data=epoch_data)
 
     def state_dict(self) -> StateTree:
@@ -108,4 +109,5 @@ class OnPlateau(ComputeStats, ABC):
 
 def _average(numbers: Sequence[float]) -> float:
     # fsum and the like refuse infinities.
-    return sum(numbers) / len(numbers)
+    known = [number for number in numbers if not math.isnan(number)]
+    return sum(known) / len(known) if known else math.nan

@@ -34,6 +34,8 @@ class PredictionsToCsv(CsvRecords):
         output_file: The file; a relative path starts in the run directory.
         streams: Names of the streams that are written; all by default.
         output_dir: The run directory.
+        escape_formulas: Whether text that begins with ``=``, ``+``, ``-`` or ``@`` gets a leading ``'``, for opening
+            untrusted text in a spreadsheet; programs then read other texts than there were.
     """
 
     reads = (Variable("{id_variable}", stream="{streams}"), Variable("{variables}", stream="{streams}"))
@@ -47,9 +49,10 @@ class PredictionsToCsv(CsvRecords):
         streams: Names | None = None,
         *,
         output_dir: str | None = None,
+        escape_formulas: bool = False,
     ) -> None:
         columns = [id_variable, *name_list("variables", variables, may_be_empty=False)]
-        super().__init__(columns, columns, output_file, output_dir, streams)
+        super().__init__(columns, columns, output_file, output_dir, streams, escape_formulas=escape_formulas)
 
     def _check(self, batch: Sequence[Any]) -> None:
         for name, values in zip(self._gathered, batch, strict=True):

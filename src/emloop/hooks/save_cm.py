@@ -17,7 +17,7 @@ from emloop.types import EpochData
 from ._checks.arguments import at_least, extra_module
 from ._figures.figures import DEFAULT_SIZE, check_colormap, pixels_of, write_figure
 from ._figures.heat_map import draw_confusion_matrix
-from ._statistics.confusion import confusion_matrix
+from ._statistics.confusion import asked, confusion_matrix
 from .accumulate_variables import AccumulateVariables
 
 __all__ = ["SaveConfusionMatrix"]
@@ -158,9 +158,9 @@ class SaveConfusionMatrix(AccumulateVariables):
         needed = max((int(values.max()) + 1 for values in indices if values.size), default=0)
         source, names = "the argument classes_names", self._classes_names  # type: str, Any
         if names is None:
-            source, names = f"the dataset's {self._names_helper}", self._ask_dataset(self._names_helper)
+            source, names = f"the dataset's {self._names_helper}", asked(self._dataset, self._names_helper)
         if names is None:
-            source, count = f"the dataset's {self._count_helper}", self._ask_dataset(self._count_helper)
+            source, count = f"the dataset's {self._count_helper}", asked(self._dataset, self._count_helper)
             names = range(needed if count is None else count)
         if len(names) < needed:
             raise BatchError(
@@ -168,7 +168,3 @@ class SaveConfusionMatrix(AccumulateVariables):
                 f"but {source} knows {len(names)} classes"
             )
         return list(map(str, names))
-
-    def _ask_dataset(self, helper: str) -> Any:
-        value = getattr(self._dataset, helper, None)
-        return value() if callable(value) else value

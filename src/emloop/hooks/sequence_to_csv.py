@@ -39,6 +39,8 @@ class SequenceToCsv(CsvRecords):
         pad_mask_variable: Name of the variable that is false at positions to leave out.
         streams: Names of the streams that are written; all by default.
         output_dir: The run directory.
+        escape_formulas: Whether text that begins with ``=``, ``+``, ``-`` or ``@`` gets a leading ``'``, for opening
+            untrusted text in a spreadsheet; programs then read other texts than there were.
     """
 
     reads = (
@@ -57,11 +59,19 @@ class SequenceToCsv(CsvRecords):
         streams: Names | None = None,
         *,
         output_dir: str | None = None,
+        escape_formulas: bool = False,
     ) -> None:
         names = name_list("variables", variables, may_be_empty=False)
         self._masked = pad_mask_variable is not None
         mask = [] if pad_mask_variable is None else [pad_mask_variable]
-        super().__init__([id_variable, *names, *mask], [id_variable, "index", *names], output_file, output_dir, streams)
+        super().__init__(
+            [id_variable, *names, *mask],
+            [id_variable, "index", *names],
+            output_file,
+            output_dir,
+            streams,
+            escape_formulas=escape_formulas,
+        )
 
     def _check(self, batch: Sequence[Any]) -> None:
         names = self._gathered[1:]

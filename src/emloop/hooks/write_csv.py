@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -20,7 +20,7 @@ from emloop.types import EpochData, StateTree
 
 from ._checks.arguments import optional_name_list
 from ._checks.states import check_keys
-from ._text.cells import safe_cell
+from ._text.cells import cell
 from ._variables.epochs import as_scalar, read_value
 
 __all__ = ["WriteCSV"]
@@ -42,7 +42,8 @@ class WriteCSV(AbstractHook):
           - ComputeStats: {variables: [loss, accuracy]}
           - WriteCSV
 
-    Of a variable with several aggregations, the ``mean`` is written, or else the ``nanmean``.
+    Of a variable with several aggregations, the ``mean`` is written, or else the ``nanmean``. A mapping without either,
+    such as a figure for every class, has a column for every key: ``valid_f1_cat``.
 
     Args:
         output_dir: The run directory.
@@ -52,6 +53,8 @@ class WriteCSV(AbstractHook):
         variables: Names of the variables; by default those of the first epoch's first stream.
         on_unknown_type: What to do with a value that is neither number nor text: ``error``, ``warn`` or ``default``.
         on_missing_variable: What to do if a stream or variable is missing: ``error``, ``warn`` or ``default``.
+        escape_formulas: Whether text that begins with ``=``, ``+``, ``-`` or ``@`` gets a leading ``'``, for opening
+            untrusted text in a spreadsheet; programs then read other texts than there were.
     """
 
     reads = (Scalar("{variables}", when=("on_missing_variable", "error")),)
@@ -76,6 +79,8 @@ class WriteCSV(AbstractHook):
         variables: Names | None = None,
         on_unknown_type: _Action = "default",
         on_missing_variable: _Action = "error",
+        *,
+        escape_formulas: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(delimiter, str) or not delimiter or set(delimiter) & set('"\r\n'):
@@ -89,7 +94,9 @@ class WriteCSV(AbstractHook):
         self._takes_all = variables is None
         self._on_unknown_type = pick("on_unknown_type", on_unknown_type, _ACTIONS)
         self._on_missing_variable = pick("on_missing_variable", on_missing_variable, _ACTIONS)
+        self._escape_formulas = escape_formulas
         self._streams: list[str] | None = None
+        self._keys: dict[str, list[str]] = {}
         self._file: AppendFile | None = None
         self._has_header = False
         self._left_out: set[str] = set()
@@ -116,7 +123,7 @@ class WriteCSV(AbstractHook):
             self._file = None
 
     def _write_header(self, epoch_data: EpochData) -> None:
-        names = (self._quoted(f"{stream}_{variable}") for stream, variable in self._columns(epoch_data))
+        names = (self._quoted("_".join(column)) for column in self._columns(epoch_data))
         header = self._delimiter.join(['"epoch_id"', *names]) + "\n"
         file = self._opened()
         if file.position == 0:
@@ -132,7 +139,7 @@ class WriteCSV(AbstractHook):
 
     def _write_row(self, epoch_id: int, epoch_data: EpochData) -> None:
         columns = self._columns(epoch_data)
-        cells = [self._cell(epoch_data, stream, variable) for stream, variable in columns]
+        cells = [self._cell(epoch_data, *column) for column in columns]
         self._name_left_out(epoch_data)
         self._opened().write(self._delimiter.join([str(epoch_id), *map(self._quoted, cells)]) + "\n")
 
@@ -141,24 +148,36 @@ class WriteCSV(AbstractHook):
         self._file = self._file or open_append(self._path)
         return self._file
 
-    def _columns(self, epoch_data: EpochData) -> list[tuple[str, str]]:
-        """Stream and variable of every column; those of this epoch, if it is the first one."""
+    def _columns(self, epoch_data: EpochData) -> list[tuple[str, ...]]:
+        """Stream, variable and key, if any, of every column; those of this epoch, if it is the first one."""
         if self._streams is None:
             self._streams = list(epoch_data)
-        if self._variables is None:
-            self._variables = list(epoch_data[self._streams[0]])
-        return [(stream, variable) for stream in self._streams for variable in self._variables]
+            if self._variables is None:
+                self._variables = list(epoch_data[self._streams[0]])
+            self._keys = _keys_of(epoch_data, self._variables)
+        return [
+            (stream, variable, *key)
+            for stream in self._streams
+            for variable in self._variables or ()
+            for key in ([[key] for key in self._keys.get(variable, ())] or [[]])
+        ]
 
-    def _cell(self, epoch_data: EpochData, stream: str, variable: str) -> str:
+    def _cell(self, epoch_data: EpochData, stream: str, variable: str, key: str | None = None) -> str:
         try:
             value = read_value(epoch_data, stream, variable)
         except MissingVariableError as error:
             return self._default(self._on_missing_variable, error)
-        if isinstance(value, Mapping):
+        if key is not None:
+            # A class need not occur in every epoch.
+            values = {str(name): of_key for name, of_key in value.items()} if isinstance(value, Mapping) else {}
+            if key not in values:
+                return self._default_value
+            value = values[key]
+        elif isinstance(value, Mapping):
             value = value.get("mean", value.get("nanmean"))
         scalar = as_scalar(value)
         if scalar is not None:
-            return str(safe_cell(scalar))
+            return str(cell(scalar, escape_formulas=self._escape_formulas))
         message = f"stream {stream!r}: variable {variable!r}: expected a number or a text, got {type(value).__name__}"
         return self._default(self._on_unknown_type, VariableTypeError(message))
 
@@ -178,30 +197,43 @@ class WriteCSV(AbstractHook):
     def _name_left_out(self, epoch_data: EpochData) -> None:
         """Warn, once each, of what comes too late for a column of its own."""
         streams, variables = self._streams or (), self._variables or ()
-        late = [f"stream {stream!r}" for stream in epoch_data if stream not in streams]
+        late = dict.fromkeys([f"stream {stream!r}" for stream in epoch_data if stream not in streams], "")
+        for variable, keys in _keys_of(epoch_data, self._keys).items():
+            late |= {f"{key!r} of variable {variable!r}": "" for key in keys if key not in self._keys[variable]}
         if self._takes_all:
-            late += [
-                f"variable {variable!r} of stream {stream!r}"
-                for stream in streams
-                for variable in epoch_data.get(stream, ())
-                if variable not in variables
-            ]
-        for name in late:
-            if name not in self._left_out:
-                _LOGGER.warning("%s: %s is left out; the first epoch decided on the columns", self._path.name, name)
+            there = [(stream, variable) for stream in streams for variable in epoch_data.get(stream, ())]
+            every = ", ".join(dict.fromkeys([*variables, *(variable for _, variable in there)]))
+            cure = f"; for a column from the start: variables: [{every}], on_missing_variable: default"
+            late |= {f"variable {name!r} of stream {stream!r}": cure for stream, name in there if name not in variables}
+        for name in [name for name in late if name not in self._left_out]:
+            message = "%s: %s is left out; the first epoch decided on the columns%s"
+            _LOGGER.warning(message, self._path.name, name, late[name])
         self._left_out.update(late)
 
     def state_dict(self) -> StateTree:
         """The columns, ``None`` before the first epoch."""
-        return {"streams": self._streams, "variables": None if self._streams is None else self._variables}
+        variables = None if self._streams is None else self._variables
+        return {"streams": self._streams, "variables": variables, "keys": self._keys}
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on with another attempt's table; its columns stay, even if others are configured now."""
-        check_keys(self, state, ["streams", "variables"])
+        check_keys(self, state, ["streams", "variables", "keys"])
         self._has_header = False
-        self._streams = state["streams"]
+        self._streams, self._keys = state["streams"], state["keys"]
         if self._streams is None:
             return
         if not self._takes_all and self._variables != state["variables"]:
             _LOGGER.warning("%s keeps its columns: %s", self._path.name, ", ".join(state["variables"]))
         self._variables = state["variables"]
+
+
+def _keys_of(epoch_data: EpochData, variables: Iterable[str]) -> dict[str, list[str]]:
+    """Keys of the variables that are mappings to numbers or texts, other than of a mean."""
+    found: dict[str, list[str]] = {}
+    for variable in variables:
+        of_streams = [values[variable] for values in epoch_data.values() if isinstance(values.get(variable), Mapping)]
+        scalars = [value for value in of_streams if all(as_scalar(item) is not None for item in value.values())]
+        keys = dict.fromkeys(str(key) for value in scalars for key in value)
+        if keys and keys.keys().isdisjoint(("mean", "nanmean")):
+            found[variable] = list(keys)
+    return found

@@ -10,17 +10,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from emloop._support.suggest import check_choice, did_you_mean
 from emloop.errors import BatchError
 from emloop.types import Batch
-
-from .fingerprint import Watch
 
 __all__ = ["POLICIES", "Policy", "StreamChecks", "policy"]
 
 logger = logging.getLogger(__name__)
 
 Policy = Literal["ignore", "warn", "error"]
+_LOSS = "loss"
 POLICIES: tuple[str, ...] = get_args(Policy)
 
 
@@ -43,7 +44,7 @@ class StreamChecks:
         policies: Argument of the main loop, e.g. ``on_empty_batch`` → ``ignore``, ``warn`` or ``error``.
         fixed_batch_size: Size that a batch must have to be used, or ``None``.
         warned: Streams already warned about for unused sources; shared by all checks of a loop.
-        watch: What looks at the first batch that is run, if anything does.
+        looks_for_nan: Whether to look for a loss that is not a number, since the model does not.
         passed: Number of batches admitted so far.
     """
 
@@ -52,15 +53,14 @@ class StreamChecks:
     policies: Mapping[str, str]
     fixed_batch_size: int | None
     warned: set[str]
-    watch: Watch | None = None
+    looks_for_nan: bool = False
     passed: int = 0
 
     def __post_init__(self) -> None:
         self._known: frozenset[str] | None = None
         self._tolerates_unequal = self.policies["on_unequal_lengths"] == "ignore"
         self._empty = 0
-        if self.watch is not None:
-            self.merge = self._merge_first  # type: ignore[method-assign]  # no later batch pays for it
+        self.first_nan: Any = None
 
     def admit(self, batch: Batch) -> bool:
         """Whether to run the model on a batch.
@@ -85,8 +85,6 @@ class StreamChecks:
             message = f"Stream `{self.stream}` provides sources of different lengths: {lengths}."
             self._act("on_unequal_lengths", message)
         if self._known is None or batch.keys() != self._known:
-            if self._known is None and self.watch is not None:
-                self.watch.before(batch)
             self._check_sources(batch)
         self.passed += 1
         return True
@@ -109,13 +107,9 @@ class StreamChecks:
                 f"stream {self.stream!r}: the model's outputs {common} are named like sources of the batch; "
                 "rename one or the other"
             )
+        if self.looks_for_nan and self.first_nan is None and _has_nan(outputs.get(_LOSS)):
+            self.first_nan = self.passed
         return merged
-
-    def _merge_first(self, batch: Batch, outputs: Batch) -> dict[str, Any]:
-        del self.merge
-        if self.watch is not None:
-            self.watch.after(batch)
-        return self.merge(batch, outputs)
 
     def finish(self) -> None:
         """Check the epoch as a whole.
@@ -173,3 +167,10 @@ class StreamChecks:
         return BatchError(
             f"stream {self.stream!r}: source {odd!r} must be a sequence of examples, got {type(batch[odd]).__name__}"
         )
+
+
+def _has_nan(loss: Any) -> bool:
+    """Whether a loss on the host has a NaN; one on a device is not waited for."""
+    if isinstance(loss, (list, tuple)):
+        return any(isinstance(value, float) and value != value for value in loss)  # noqa: PLR0124 - NaN is unequal to itself
+    return isinstance(loss, np.ndarray) and loss.dtype.kind == "f" and bool(np.isnan(loss).any())

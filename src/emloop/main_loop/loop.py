@@ -22,6 +22,7 @@ from emloop._contracts import (
     AbstractHook,
     AbstractModel,
     EpochAware,
+    NaNAware,
     Prefetching,
     ResumeChanges,
     bind_run,
@@ -140,6 +141,8 @@ class MainLoop(CaughtInterrupts):
         self.events.register(self)
         self._run_model = bind_run(model)
         self._end_epoch = model.end_epoch if isinstance(model, EpochAware) else None
+        self._first_nan = model.first_nan if isinstance(model, NaNAware) else None
+        self._checked: dict[str, StreamChecks] = {}
         self.streams = Streams(
             dataset,
             buffer,
@@ -232,6 +235,7 @@ class MainLoop(CaughtInterrupts):
             self.training_epochs_done += 1
         epoch_id, names = self.training_epochs_done, [*train, *evaluate]
         epoch_data: EpochData = {name: {} for name in names}
+        self._report_nan(epoch_id)
         started, times = perf_counter(), self._times("after_epoch_hooks")
         terminated = self.events.after_epoch(epoch_id, epoch_data)
         if times is not None:
@@ -244,12 +248,18 @@ class MainLoop(CaughtInterrupts):
 
     def _run_stream(self, stream: StreamWrapper, *, train: bool) -> None:
         name = str(stream.name)
-        policies, watch = self._policies, self._record.watch(stream)
-        checks = StreamChecks(name, self.model.input_names, policies, self._fixed_batch_size, self._warned, watch)
+        checks = self._checked[name] = StreamChecks(
+            name,
+            self.model.input_names,
+            self._policies,
+            self._fixed_batch_size,
+            self._warned,
+            looks_for_nan=self._first_nan is None,
+        )
         run_model, after_batch = self._run_model, self.events.after_batch
         model_times, hook_times = self._times(f"eval_batch_{name}"), self._times(f"after_batch_hooks_{name}")
         self.is_training = train
-        with stream:
+        with stream, self._telling_nan(checks):
             for batch in stream:
                 self.raise_check_interrupt()
                 if not checks.admit(batch):
@@ -266,6 +276,30 @@ class MainLoop(CaughtInterrupts):
         self.is_training = False
         checks.finish()
 
+    @contextmanager
+    def _telling_nan(self, checks: StreamChecks) -> Generator[None]:
+        """Around a stream: let the model tell where a loss was not a number first, without waiting for it."""
+        if self._first_nan is None:
+            yield
+            return
+        self._first_nan()  # what was run outside of streams does not count
+        ended = True
+        try:
+            yield
+        except BaseException as error:
+            ended = isinstance(error, TrainingTerminated)  # a device that has failed cannot be asked
+            raise
+        finally:
+            if ended:
+                checks.first_nan = self._first_nan()
+
+    def _report_nan(self, epoch_id: int) -> None:
+        for name, checks in self._checked.items():
+            number = int(checks.first_nan or 0)
+            if number:
+                self._record.found_nan(name, number, epoch_id)
+        self._checked.clear()
+
     # -- context ------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
@@ -275,6 +309,7 @@ class MainLoop(CaughtInterrupts):
             entered.push(super().__exit__)
             entered.enter_context(use_seed(self.seed))
             entered.push(lambda _kind, error, _trace: self._record.finish(error))
+            entered.push(self._report_last_nan)
             entered.push(
                 lambda _kind, error, _trace: self.events.after_training(
                     error is None or isinstance(error, TrainingTerminated)
@@ -284,6 +319,11 @@ class MainLoop(CaughtInterrupts):
             self.events.before_training()
             self._exit = entered.pop_all()
         return self
+
+    def _report_last_nan(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        # A device that has failed cannot be asked.
+        if error is None or isinstance(error, TrainingTerminated):
+            self._report_nan(self.training_epochs_done + 1)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

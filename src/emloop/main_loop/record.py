@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from emloop._streams import StreamWrapper
 from emloop.types import EpochData
 
-from .fingerprint import Watch
-
 __all__ = ["Record"]
+
+logger = logging.getLogger(__name__)
 
 
 class Record:
-    """Keeps nothing: the record of a loop without a run directory."""
+    """Keeps nothing: the record of a loop without a run directory.
+
+    Attributes:
+        nan: Where the loss was not a number first; ``None`` if it never was.
+    """
+
+    nan: str | None = None
 
     def begin(self) -> None:
         """Called first thing in an attempt."""
@@ -25,10 +32,6 @@ class Record:
             streams: The streams to train on, by name.
         """
 
-    def watch(self, stream: StreamWrapper) -> Watch | None:  # noqa: ARG002 - for those who keep something
-        """Called before a stream is read; returns what looks at the first batch, if anything does."""
-        return None
-
     def epoch_done(self, epoch_data: EpochData, *, complete: bool) -> None:
         """Called when all hooks have seen an epoch.
 
@@ -36,6 +39,18 @@ class Record:
             epoch_data: What the hooks have left there.
             complete: Whether the training has ended with this epoch.
         """
+
+    def found_nan(self, stream: str, batch: int, epoch_id: int) -> None:
+        """Called at the end of an epoch for every stream with a loss that was not a number.
+
+        Args:
+            stream: Name of the stream.
+            batch: Number of its first such batch in the epoch, from 1.
+            epoch_id: Number of the epoch.
+        """
+        if self.nan is None:
+            self.nan = f"first in batch {batch} of stream {stream!r} in epoch {epoch_id}"
+            logger.warning("The loss is NaN, %s", self.nan)
 
     def finish(self, error: BaseException | None) -> None:
         """Called at the end of an attempt, with the exception that ended it, if any."""

@@ -49,6 +49,7 @@ class PlainAttributes:
         """Names of attributes that have changed and that no ``get_extra_state`` brings into the state."""
         now = self.values()
         kept = {path for path, part, _ in self._attributes if type(part).get_extra_state is not _NO_EXTRA_STATE}
+        kept |= {f"{name}.requires_grad" for name, _ in self._module.named_parameters()}
         return [name for name, value in before.items() if now.get(name) != value and name not in kept]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from .arrays import dtype_name, to_plain, to_tensor
 __all__ = [
     "copy_of",
     "freeze",
+    "frozen_statistics",
     "load_values",
     "matching",
     "storages",
@@ -127,7 +129,7 @@ def matching(keys: str | tuple[Any, ...], pattern: str, names: Iterable[str]) ->
 
 
 def freeze(module: nn.Module, patterns: Iterable[str]) -> list[str]:
-    """Exclude the matching parameters from training.
+    """Exclude the matching parameters from training, and the statistics of normalisations with no others.
 
     Returns:
         Names of those that would otherwise be trained.
@@ -142,7 +144,35 @@ def freeze(module: nn.Module, patterns: Iterable[str]) -> list[str]:
         parameters[name].requires_grad_(False)
     if parameters and not any(parameter.requires_grad for parameter in parameters.values()):
         raise ConfigError.about("frozen", "no parameter is left to train")
+    for name, owner in frozen_statistics(module, names).items():
+        part = module.get_submodule(name)
+        part.register_forward_pre_hook(partial(_hold_statistics, module.get_submodule(owner)))
+        part.eval()
     return frozen
+
+
+def frozen_statistics(module: nn.Module, names: Iterable[str]) -> dict[str, str]:
+    """Parts that keep running statistics, and what holds their parameters, all frozen: themselves, or what is around.
+
+    Args:
+        module: The module.
+        names: Names of the frozen parameters.
+    """
+    frozen, held = {id(module.get_parameter(name)) for name in names}, {}
+    for name, part in module.named_modules():
+        owner = name
+        while owner and not list(module.get_submodule(owner).parameters()):
+            owner = owner.rpartition(".")[0]
+        around = [id(parameter) for parameter in module.get_submodule(owner).parameters()]
+        if isinstance(getattr(part, "running_mean", None), torch.Tensor) and around and frozen.issuperset(around):
+            held[name] = owner
+    return held
+
+
+def _hold_statistics(owner: nn.Module, part: nn.Module, _inputs: Any) -> None:
+    # A hook, since whoever calls ``train`` on the module, or on a copy of it, reaches its parts, too.
+    if part.training and not any(parameter.requires_grad for parameter in owner.parameters()):
+        part.eval()
 
 
 def storages(module: nn.Module) -> frozenset[int]:

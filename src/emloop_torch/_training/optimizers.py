@@ -17,7 +17,7 @@ from source, and of one restored without.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -36,10 +36,10 @@ __all__ = [
     "Rates",
     "build_optimizer",
     "first_rates",
+    "learnable",
     "load_optimizer",
     "optimizer_state",
     "rebuild_optimizer",
-    "trainable",
 ]
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Optimizers(Family):
 
 
 def build_optimizer(description: Any, module: nn.Module) -> optim.Optimizer:
-    """The optimizer of a configuration, for the parameters of a module that are not frozen.
+    """The optimizer of a configuration. It has frozen parameters, too, and learns them once they no longer are.
 
     Args:
         description: The key ``optimizer``; ``None`` for AdamW with its own defaults.
@@ -79,41 +79,37 @@ def build_optimizer(description: Any, module: nn.Module) -> optim.Optimizer:
         ConfigError: If the description is wrong.
     """
     chosen = read_component(Optimizers, description or "AdamW", ("optimizer",))
-    named = trainable(module)
+    named = learnable(module)
     groups = _grouped(chosen.beside.get("groups", ()), named)
     optimizer: optim.Optimizer = construct(("optimizer",), chosen, groups)
     _check_steps(optimizer, named)
     return optimizer
 
 
-def rebuild_optimizer(
-    name: str, configured: Sequence[Mapping[str, Any]], module: nn.Module, thawed: Iterable[str]
-) -> optim.Optimizer:
+def rebuild_optimizer(name: str, configured: Sequence[Mapping[str, Any]], module: nn.Module) -> optim.Optimizer:
     """An optimizer as it was once configured, where nobody but the model's source could describe it.
 
     Args:
         name: Its class, as :func:`optimizer_state` tells it.
         configured: Its groups, likewise, as they were when it was fresh.
         module: The module.
-        thawed: Names of parameters that it did not have because they were frozen.
 
     Raises:
         StateError: If the class is none that PyTorch has, or the groups are not of the module's parameters.
     """
-    named = trainable(module)
+    named = learnable(module)
     try:
         cls = read_component(Optimizers, name, ("optimizer",)).cls
         groups = [{**_plain_to_group(g), "params": [named.pop(n) for n in g["names"]]} for g in configured]
-        groups[-1]["params"] += [named[name] for name in thawed if name in named]
         made = [{key: value for key, value in group.items() if key not in _FIRST_RATES} for group in groups]
         return construct(("optimizer",), Chosen(cls, {}, {}), made)
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise StateError(f"the optimizer {name} cannot be made again: {error}") from error
 
 
-def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Name → parameter, for those that are not frozen, in the order of the module."""
-    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+def learnable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Name → parameter, for those that can have a gradient, in the order of the module."""
+    return {name: p for name, p in module.named_parameters() if p.is_floating_point() or p.is_complex()}
 
 
 def optimizer_state(optimizer: optim.Optimizer, module: nn.Module) -> StateTree:
@@ -161,7 +157,7 @@ def load_optimizer(
         raise StateError(
             f"the state is of the optimizer {state['class']}, the configuration describes {found['class']}"
         )
-    named = trainable(module)
+    named = learnable(module)
     strange = sorted(set(state["state"]) - set(named))
     if strange:
         raise StateError(f"the optimizer's state has parameters that are not trained here: {', '.join(strange[:4])}")
@@ -262,7 +258,10 @@ def _grouped(descriptions: Sequence[Mapping[str, Any]], named: Mapping[str, nn.P
         if not names:
             raise ConfigError.about(keys, "the groups before it take all parameters that it matches")
         groups.append({"params": [left.pop(name) for name in names], **values})
-    return [*groups, {"params": list(left.values())}] if left else groups
+    if any(parameter.requires_grad for parameter in left.values()):
+        return [*groups, {"params": list(left.values())}]
+    # The last group's learning rate is the one that hooks see, so what is frozen stands first.
+    return [{"params": list(left.values())}, *groups] if left else groups
 
 
 def _plain_hyperparameters(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from emloop.errors import ConfigError, StateError
 from emloop.types import StateTree
 from emloop_torch._tensors.arrays import to_plain, to_tensor
 
-from .optimizers import Rates, first_rates, load_optimizer, optimizer_state, trainable
+from .optimizers import Rates, first_rates, learnable, load_optimizer, optimizer_state
 from .schedules import Schedule
 
 __all__ = ["Clip", "Limit", "Updates", "clipper"]
@@ -79,7 +79,7 @@ class Updates:
         configured: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         self._module = module
-        self._parameters = list(trainable(module).values())
+        self._parameters = list(learnable(module).values())
         self.optimizer = optimizer
         # Before the schedule, which may begin by changing the rates; what it notes about them is configured, too.
         configured = optimizer_state(optimizer, module)["groups"] if configured is None else configured
@@ -130,7 +130,7 @@ class Updates:
 
     def state_dict(self) -> StateTree:
         """Everything but the parameters themselves."""
-        named = trainable(self._module)
+        named = learnable(self._module)
         pending = {name: to_plain(p.grad) for name, p in named.items() if p.grad is not None} if self._pending else {}
         return {
             "optimizer": optimizer_state(self.optimizer, self._module),
@@ -147,7 +147,7 @@ class Updates:
         Raises:
             StateError: If the state is of another optimizer or model.
         """
-        named = trainable(self._module)
+        named = learnable(self._module)
         gradients = state["accumulated"]["gradients"]
         if not gradients.keys() <= named.keys():
             raise StateError("the state holds gradients of parameters that are not trained here")

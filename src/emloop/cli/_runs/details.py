@@ -12,7 +12,7 @@ from .. import render
 from .fields import RUN_FIELDS, Field
 
 _DATA = (
-    *("name", "path", "run_id", "kind", "status", "reason", "exit_status", "epochs_done", "attempts", "seed"),
+    *("name", "path", "run_id", "kind", "status", "reason", "nan", "exit_status", "epochs_done", "attempts", "seed"),
     *("begin", "end"),
 )
 

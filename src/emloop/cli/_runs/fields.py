@@ -56,6 +56,8 @@ class Field:
         value = self.read(run)
         if value is None:
             return EL_NA_STR
+        if self.name == "status" and run.trace.nan is not None:
+            return f"{value}, NaN"
         if self.name in SPANS:
             return render.duration(value) + (" ago" if self.name == "age" else "")
         if self.name in ("begin", "end"):
@@ -200,6 +202,7 @@ RUN_FIELDS: dict[str, Callable[[RunSummary], Any]] = {
     "attempts": lambda run: run.trace.attempts,
     "exit_status": lambda run: run.trace.exit_status,
     "reason": lambda run: run.trace.reason,
+    "nan": lambda run: run.trace.nan,
     "seed": lambda run: run.info.seed if run.info else None,
     "run_id": lambda run: run.info.run_id if run.info else None,
     "host": lambda run: run.trace.host,

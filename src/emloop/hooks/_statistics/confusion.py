@@ -1,4 +1,4 @@
-"""The confusion matrix of a classification."""
+"""The classes of a classification, and its confusion matrix."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from emloop.errors import BatchError, VariableTypeError
+
+
+def asked(dataset: object, helper: str) -> Any:
+    """What a dataset's method or attribute says, such as ``num_classes``; ``None`` if it has none."""
+    value = getattr(dataset, helper, None)
+    return value() if callable(value) else value
 
 
 def confusion_matrix(

@@ -29,8 +29,7 @@ class CsvRecords(AbstractHook, ABC):
     """Gather variables of an epoch's examples and write them as a CSV file; to be extended.
 
     Every epoch's file replaces the one before; an epoch without rows leaves it as it is. An evaluation of several
-    streams, which the main loop runs as an epoch each, fills one file. Text that a spreadsheet would run as a formula
-    gets a leading apostrophe.
+    streams, which the main loop runs as an epoch each, fills one file.
 
     Args:
         gathered: Names of the variables that rows are made of, the id variable first.
@@ -38,10 +37,18 @@ class CsvRecords(AbstractHook, ABC):
         output_file: The file; a relative path starts in ``output_dir``.
         output_dir: The run directory; without one, relative paths start in the working directory.
         streams: Names of the streams whose batches are gathered; all by default.
+        escape_formulas: Whether text that a spreadsheet would run as a formula gets a leading apostrophe.
     """
 
     def __init__(
-        self, gathered: list[str], columns: list[str], output_file: str, output_dir: str | None, streams: Any
+        self,
+        gathered: list[str],
+        columns: list[str],
+        output_file: str,
+        output_dir: str | None,
+        streams: Any,
+        *,
+        escape_formulas: bool,
     ) -> None:
         super().__init__()
         self._gathered = gathered
@@ -51,6 +58,7 @@ class CsvRecords(AbstractHook, ABC):
             raise ConfigError(f"{type(self).__name__}: more than one column is called {', '.join(map(repr, repeated))}")
         self._streams = optional_name_list("streams", streams)
         self._path = Path(output_dir or "", output_file)
+        self._escape_formulas = escape_formulas
         self._forget()
 
     @abstractmethod
@@ -122,7 +130,7 @@ class CsvRecords(AbstractHook, ABC):
         """Write the epoch's rows, if it had any."""
         if not self._epoch_is_over and next(self._all_rows(), None) is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            text = csv_text(chain([self._columns], self._all_rows()))
+            text = csv_text(chain([self._columns], self._all_rows()), escape_formulas=self._escape_formulas)
             atomic_write(self._path, text.encode("utf-8", "backslashreplace"))
         self._epoch_is_over = True
 
