@@ -93,7 +93,7 @@ def test_a_wrong_config_is_one_clear_message(emloop, project, text, expected):
     ("arguments", "code", "expected"),
     [
         ((), 2, "usage: emloop"),
-        (("trian", "config.yaml"), 2, "invalid choice: 'trian'"),
+        (("trian", "config.yaml"), 2, "unknown command 'trian'; did you mean 'train'?"),
         (("train",), 2, "the following arguments are required: CONFIG"),
         (("train", "nowhere.yaml"), 2, "nowhere.yaml"),
         (("train", "log"), 2, "log"),

@@ -124,6 +124,17 @@ def test_a_shipped_model_is_checked(shipped, tmp_path):
     assert "there is no module 'net'" in shipped("check", "shipped", expect=2)
 
 
+@pytest.mark.parametrize("spec", ["run", "@", "log/run", "log/run/model_latest", "log/run/config.yaml"])
+def test_the_config_of_a_run_or_a_model_is_checked_by_its_name(emloop, tmp_path, spec):
+    """As it is now, after the last resume; without the class, too."""
+    emloop("resume", "run", "main_loop.epochs_count=2")
+    (tmp_path / "net.py").unlink()
+    said = emloop("check", spec, "main_loop.wrong=1", expect=2)
+
+    assert "main_loop: unknown argument 'wrong'" in said
+    assert said.endswith("1 mistake\n")
+
+
 def test_a_shipped_model_is_trained_further_in_a_new_run(shipped, tmp_path):
     """Two more batches; the directory is left as it is."""
     before = sorted(tmp_path.glob("shipped/**/*"))

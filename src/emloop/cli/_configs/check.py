@@ -7,21 +7,22 @@ Examples:
     emloop check config.yaml --json
 """
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from emloop._config._composing.source import find_config
 from emloop._config.check import check_config
-from emloop.constants import EXIT_DONE, EXIT_USAGE
+from emloop.constants import EL_CONFIG_FILE, EL_RUN_FILE, EXIT_DONE, EXIT_USAGE
 from emloop.errors import ConfigError, Problem
 
-from ..args import CONFIG, add_json, add_overrides, overrides
+from ..args import CONFIG_OR_RUN, add_json, add_overrides, overrides
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("config_file", metavar="CONFIG", help=CONFIG)
+    parser.add_argument("config_file", metavar="CONFIG", help=CONFIG_OR_RUN)
     parser.set_defaults(logs=False)  # logging would be a tenth of the cost of a check
     add_overrides(parser)
     parser.add_argument(
@@ -32,7 +33,20 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
-    return check(arguments.config_file, overrides(arguments.words), arguments.eval, as_json=arguments.json)
+    file = _config_file(arguments.config_file, arguments.output_root)
+    return check(file, overrides(arguments.words), arguments.eval, as_json=arguments.json)
+
+
+def _config_file(spec: str, output_root: str) -> str:
+    if os.path.isfile(spec) or (_holds(spec, EL_CONFIG_FILE) and not _holds(spec, EL_RUN_FILE)):  # noqa: PTH113
+        return spec
+    from .named import named_config  # looking for runs takes as long as a check
+
+    return named_config(spec, output_root).file
+
+
+def _holds(directory: str, name: str) -> bool:
+    return os.path.isfile(os.path.join(directory, name))  # noqa: PTH113, PTH118 - pathlib costs more than it needs
 
 
 def check(config_path: str, cl_arguments: Sequence[str], target: str | None = None, *, as_json: bool = False) -> int:

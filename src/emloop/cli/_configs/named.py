@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from emloop._config import find_config
 from emloop._run_dir.layout import LATEST, current_config, find_restorable, find_run, is_run_dir
+from emloop._state.manifest import MANIFEST
 from emloop.errors import RunDirError, UsageError
 
 
@@ -20,8 +21,8 @@ def named_config(spec: str, output_root: str) -> Named:
     """Find a config.
 
     Args:
-        spec: A config file, a directory with one, a run directory, the beginning of a run's name, or ``@`` for the
-            latest training. Of a run, the config of its latest attempt is meant.
+        spec: A config file, a directory with one, a saved model, a run directory, the beginning of a run's name, or
+            ``@`` for the latest training. Of a run, the config of its latest attempt is meant.
         output_root: Where runs are looked for.
 
     Raises:
@@ -30,6 +31,8 @@ def named_config(spec: str, output_root: str) -> Named:
     """
     path = Path(spec)
     if spec != LATEST and path.exists():
+        if (path / MANIFEST).is_file() and (config := find_restorable(path).config) is not None:
+            return Named(str(config), config.parent if is_run_dir(config.parent) else None)
         if not is_run_dir(path):
             return Named(find_config(spec), path.parent if path.is_file() and is_run_dir(path.parent) else None)
     else:
