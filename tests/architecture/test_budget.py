@@ -27,7 +27,7 @@ ROOMS = {
     "emloop.abilities": 15,  # the protocols' public path
     "emloop.api": 230,
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 2165,  # `migrate`, and what unknown commands are told
+    "emloop.cli": 2180,  # `migrate`, what unknown commands are told, and checks of runs by their names
     "emloop.constants": 35,
     "emloop.datasets": 305,
     "emloop.declare": 75,
