@@ -35,9 +35,10 @@ from emloop._state.commit import Commit, newest_commit, write_commit
 from emloop._state.random import seed_everything, use_seed
 from emloop._state.retention import clean_leftovers
 from emloop._support.files import atomic_write
-from emloop.constants import EL_CHECKPOINTS_DIR, EL_CONFIG_FILE, EL_RUN_FILE, EXIT_FAILED
+from emloop.constants import EL_CHECKPOINTS_DIR, EL_CONFIG_FILE, EL_DATA_FILE, EL_RUN_FILE, EXIT_FAILED
 from emloop.errors import EmloopError, MissingStreamError
 from emloop.main_loop import MainLoop, RunRecord, log_failure
+from emloop.main_loop.fingerprint import Fingerprint
 from emloop.main_loop.model_files import restoring_from, saved_files, saved_path
 
 __all__ = [
@@ -156,6 +157,8 @@ def create_emloop_training(
     output_root: str | Path,
     restore_from: str | None = None,
     output_dir_name: str | None = None,
+    *,
+    accept_data: bool = False,
 ) -> EmloopTraining:
     """Create a run directory and everything that a training, or an evaluation, needs.
 
@@ -164,6 +167,7 @@ def create_emloop_training(
         output_root: Where run directories live.
         restore_from: What the model restores itself from; epochs are counted from 0 all the same.
         output_dir_name: Name of the run directory, instead of a generated one.
+        accept_data: Whether an evaluation may read other data than the run it restores, without a warning.
 
     Raises:
         ConfigError: With every mistake found; no directory is created then.
@@ -172,11 +176,12 @@ def create_emloop_training(
     _build.check(config, MainLoop, restore_from)
     evaluates = getattr(config, "evaluates", None)
     config = copy.deepcopy(config) if evaluates is None else _without_steering_hooks(config)
-    origin, parent = None, None
+    origin, parent, home = None, None, None
     if restore_from is not None:
         path = Path(restore_from)
         runs = (place for place in (path, path.parent, path.parent.parent) if (place / EL_RUN_FILE).is_file())
-        origin = next(map(read_info, runs), None)
+        home = next(runs, None)
+        origin = None if home is None else read_info(home)
         parent = {"run_id": origin.run_id if origin else None, "path": restore_from, "commit": None}
     seed = (config.get("main_loop") or {}).get("seed")
     if seed is None and evaluates is not None and origin is not None:
@@ -188,12 +193,12 @@ def create_emloop_training(
         parent=parent,
         **_written(config),
     )
-    return _assemble(config, run, restore_from)
+    return _assemble(config, run, restore_from, evaluated=home if evaluates else None, accept_data=accept_data)
 
 
 @logged_later()
 def resume_emloop_training(
-    config: Mapping[str, Any], run_dir: str | Path, *, only_finish: bool = False
+    config: Mapping[str, Any], run_dir: str | Path, *, only_finish: bool = False, accept_data: bool = False
 ) -> EmloopTraining:
     """Create everything needed to go on with a run, exactly where its last commit left it.
 
@@ -201,11 +206,13 @@ def resume_emloop_training(
         config: The run's configuration, possibly with overrides; not modified.
         run_dir: The run directory.
         only_finish: Whether the training ended with its last commit, so that only the end is missing.
+        accept_data: Whether to go on with other data, which are the run's own from then on.
 
     Raises:
         ConfigError: With every mistake found; nothing is written then.
         RunLockedError: If another process works on the run.
-        CannotResumeError: If something does not take its state back.
+        CannotResumeError: If something does not take its state back, or the data are others. Of the latter, the main
+            loop raises it when it runs.
     """
     config = copy.deepcopy(config)
     _build.check(config, MainLoop, str(run_dir))
@@ -221,7 +228,7 @@ def resume_emloop_training(
         return (commit.seq, commit.info["appended"]) if commit else (None, ())
 
     run = Run.reopen(run_dir, config_text=written(config), command=sys.argv, prepare=newest)
-    return _assemble(config, run, None, commit, only_finish=only_finish)
+    return _assemble(config, run, None, commit, only_finish=only_finish, accept_data=accept_data)
 
 
 @logged_later()
@@ -230,6 +237,8 @@ def fork_emloop_training(
     commit: Commit,
     output_root: str | Path,
     output_dir_name: str | None = None,
+    *,
+    accept_data: bool = False,
 ) -> EmloopTraining:
     """Create a new run that goes on from a commit of another, with its full state and its numbering.
 
@@ -241,6 +250,7 @@ def fork_emloop_training(
         commit: Where to go on from.
         output_root: Where run directories live.
         output_dir_name: Name of the run directory, instead of a generated one.
+        accept_data: Whether to go on with other data, which are the new run's own.
 
     Raises:
         ConfigError: With every mistake found; no directory is created then.
@@ -255,7 +265,8 @@ def fork_emloop_training(
 
     def copied() -> tuple[int, Iterable[Mapping[str, Any]]]:
         appended = commit.info["appended"]
-        copy_files(appended, origin, directory, saved_files(commit.load("model")))
+        data = [EL_DATA_FILE] if (origin / EL_DATA_FILE).is_file() else []
+        copy_files(appended, origin, directory, [*saved_files(commit.load("model")), *data])
         components = {component: commit.load(component) for component in commit.components}
         write_commit(directory / EL_CHECKPOINTS_DIR, commit.seq, components, commit.info)
         return commit.seq, appended
@@ -268,7 +279,7 @@ def fork_emloop_training(
         prepare=copied,
         **_written(config),
     )
-    return _assemble(config, run, None, commit)
+    return _assemble(config, run, None, commit, accept_data=accept_data)
 
 
 def create_main_loop(config: Mapping[str, Any], output_root: str | Path, restore_from: str | None = None) -> MainLoop:
@@ -296,6 +307,8 @@ def _assemble(
     commit: Commit | None = None,
     *,
     only_finish: bool = False,
+    evaluated: Path | None = None,
+    accept_data: bool = False,
 ) -> EmloopTraining:
     """Build all objects; a failure ends the attempt."""
     output_dir, seed = str(run.directory), run.info.seed
@@ -314,7 +327,10 @@ def _assemble(
         main_loop = MainLoop(model=model, dataset=dataset, hooks=hooks, **arguments)
         if run.info.kind == "training":
             _check_streams(main_loop, config)
-        main_loop.attach(RunRecord(run, main_loop, commit, only_finish=only_finish))
+        data = {"dataset": config["dataset"], "seed": seed}
+        fingerprint = Fingerprint(run.directory, dataset, data, str(Path.cwd()), evaluated)
+        record = RunRecord(run, main_loop, fingerprint, commit, only_finish=only_finish, accept_data=accept_data)
+        main_loop.attach(record)
     return EmloopTraining(output_dir, dataset, model, hooks, main_loop)
 
 

@@ -18,6 +18,7 @@ EL_ATTEMPTS_FILE = "attempts.jsonl"
 EL_METRICS_FILE = "metrics.jsonl"
 EL_ENVIRONMENT_FILE = "environment.txt"
 EL_PATCH_FILE = "code.patch"
+EL_DATA_FILE = "data.json"
 EL_CHECKPOINTS_DIR = "checkpoints"
 
 EL_DEFAULT_LOG_DIR = "./log"

@@ -17,24 +17,24 @@ ROOMS = {
     "emloop._config": 2120,  # configs of 0.2 are rewritten in place, comments and all
     "emloop._contracts": 190,
     "emloop._registry": 130,
-    "emloop._run_dir": 1515,  # prints and warnings in train.log; what a model can be restored from, for all commands
+    "emloop._run_dir": 1590,  # prints and warnings in train.log; where a run's code and data are
     "emloop._settings": 1080,  # what classes accept, read and write: it was spread over parsers in constructors
     "emloop._source": 935,  # what a class takes from its **kwargs without a default
     "emloop._state": 715,
-    "emloop._streams": 685,
+    "emloop._streams": 800,  # digests of batches and files, and reading one batch again
     "emloop._support": 910,  # the table of names that have moved
     "emloop._yaml": 795,
     "emloop.abilities": 15,  # the protocols' public path
-    "emloop.api": 230,
+    "emloop.api": 245,
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 2180,  # `migrate`, what unknown commands are told, and checks of runs by their names
+    "emloop.cli": 2235,  # `migrate`, what unknown commands are told, and checks of runs by their names
     "emloop.constants": 35,
-    "emloop.datasets": 305,
+    "emloop.datasets": 315,
     "emloop.declare": 75,
     "emloop.entry_point": 10,
     "emloop.errors": 115,
     "emloop.hooks": 2965,  # figures under the names of their classes, and columns for them
-    "emloop.main_loop": 955,  # the first NaN, said aloud
+    "emloop.main_loop": 1220,  # the first NaN, said aloud; the fingerprint of the data
     "emloop.models": 225,
     "emloop.saved_models": 265,
     "emloop.seeding": 5,

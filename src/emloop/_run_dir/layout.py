@@ -28,6 +28,7 @@ _LOCK_FILES = frozenset({".lock", "holder.json"})
 
 DESCRIPTIONS = _LOCK_FILES | {
     constants.EL_ATTEMPTS_FILE,
+    constants.EL_DATA_FILE,
     constants.EL_ENVIRONMENT_FILE,
     constants.EL_LOG_FILE,
     constants.EL_PATCH_FILE,

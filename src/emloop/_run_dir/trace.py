@@ -50,6 +50,7 @@ class Trace:
         host: Machine of the last process.
         pid: Its id there.
         nan: Where the loss was not a number first; ``None`` if it never was, as far as the run has noticed.
+        other_data: How the data differ from those of the run that is evaluated, or resumed; ``None`` if they do not.
         problem: Why the file could not be read, :data:`MISSING` if there is none; not part of the file.
     """
 
@@ -65,6 +66,7 @@ class Trace:
     host: str | None = None
     pid: int | None = None
     nan: str | None = None
+    other_data: str | None = None
     problem: str | None = None
 
     @property
@@ -162,6 +164,7 @@ def _parse(content: Mapping[Any, Any]) -> Trace:
         host=typed("host", str),
         pid=typed("pid", int),
         nan=typed("nan", str),
+        other_data=typed("other_data", str),
     )
 
 

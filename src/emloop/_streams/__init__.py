@@ -1,8 +1,18 @@
 """Streams: cut into epochs, read ahead, counted, and resumed where a run stopped."""
 
-from .digest import digest
+from .digest import describe_file, digest
 from .passes import Pass, current_pass, entered, keyed_rng
 from .source import Level
 from .wrapper import Cursor, StreamWrapper
 
-__all__ = ["Cursor", "Level", "Pass", "StreamWrapper", "current_pass", "digest", "entered", "keyed_rng"]
+__all__ = [
+    "Cursor",
+    "Level",
+    "Pass",
+    "StreamWrapper",
+    "current_pass",
+    "describe_file",
+    "digest",
+    "entered",
+    "keyed_rng",
+]

@@ -1,10 +1,12 @@
-"""A fingerprint of a batch, to recognise it when a stream is read again."""
+"""Digests of batches, and of files that datasets name, to recognise them when they are read again."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,11 +14,17 @@ import numpy.typing as npt
 
 from emloop.types import Batch
 
-__all__ = ["digest"]
+__all__ = ["describe_file", "digest"]
 
 _PLAIN_KINDS = frozenset("biufcmMSU")
 _PADDED = frozenset("gG")  # long double: its padding bytes are undefined
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+_WHOLE = 1 << 20  # bytes of an array that are all hashed
+_WHOLE_FILE = 64 << 20  # bytes
+_BLOCKS = 64
+_BLOCK = 1 << 14  # bytes
+_ENTRIES = 10_000
 
 
 class _Hash(Protocol):
@@ -26,12 +34,58 @@ class _Hash(Protocol):
 def digest(batch: Batch) -> str:
     """Hash everything a batch holds; equal batches give equal hashes, in every process.
 
-    Arrays count bit by bit, with dtype and shape; the order of the sources does not count. Anything that is neither an
-    array nor made of plain values counts by its ``repr``, without memory addresses.
+    Arrays count bit by bit, with dtype and shape; of one larger than 1 MiB, 64 blocks of 16 KiB count, spread evenly,
+    the first and the last among them. The order of the sources does not count. Anything that is neither an array nor
+    made of plain values counts by its ``repr``, without memory addresses. An array on a device is copied to the host.
     """
     sha = hashlib.sha256()
     _feed(sha, batch)
     return sha.hexdigest()
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """What tells whether a file has changed.
+
+    Returns:
+        ``bytes``, ``modified`` (in nanoseconds since 1970) and ``digest``: of the whole file up to 64 MiB, of 64 blocks
+        of 16 KiB beyond. Of a directory: the size of all its files, and the digest of the names and sizes of the first
+        10,000.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    sha, status = hashlib.sha256(), path.stat()
+    size = status.st_size
+    if path.is_dir():
+        size = 0
+        for number, file in enumerate(_files_below(path)):
+            length = file.stat().st_size
+            size += length
+            if number < _ENTRIES:
+                _tag(sha, file.relative_to(path).as_posix(), length)
+    else:
+        with path.open("rb") as file_object:
+            for start, end in _blocks(size, _WHOLE_FILE, 1):
+                file_object.seek(start)
+                sha.update(file_object.read(end - start))
+    return {"bytes": size, "modified": status.st_mtime_ns, "digest": sha.hexdigest()}
+
+
+def _files_below(directory: Path) -> Iterator[Path]:
+    for folder, inner, files in os.walk(directory):
+        inner.sort()
+        yield from (Path(folder, name) for name in sorted(files))
+
+
+def _blocks(size: int, whole: int, item: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of the parts that are hashed of ``size`` items of ``item`` bytes each."""
+    if size * item <= whole:
+        yield 0, size
+        return
+    block = max(_BLOCK // item, 1)
+    for number in range(_BLOCKS):
+        start = number * (size - block) // (_BLOCKS - 1)
+        yield start, start + block
 
 
 def _feed(sha: _Hash, value: Any) -> None:
@@ -45,8 +99,9 @@ def _feed(sha: _Hash, value: Any) -> None:
     elif isinstance(value, (set, frozenset)):
         _feed_items(sha, sorted(value, key=repr), len(value))
     elif (array := _as_array(value)) is not None:
-        _tag(sha, "array", array.dtype.str, array.shape)
-        sha.update(array.tobytes())
+        _tag(sha, "array", array.dtype.str if array.dtype.kind != "V" else array.dtype.name, array.shape)
+        for start, end in _blocks(array.size, _WHOLE, max(array.itemsize, 1)):
+            sha.update(array.flat[start:end].tobytes())
     elif isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
         _feed_items(sha, value, len(value))
     else:
@@ -70,8 +125,31 @@ def _as_array(value: Any) -> npt.NDArray[Any] | None:
     if value is None:
         return None
     try:
-        array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError):  # ragged, or on a device that NumPy cannot reach
+        array = np.asarray(_on_host(value))
+    except (TypeError, ValueError, RuntimeError):  # ragged, or of a kind that NumPy does not know
         return None
-    plain = array.dtype.kind in _PLAIN_KINDS and array.dtype.char not in _PADDED
-    return array if plain else None
+    if array.dtype.kind in "US" and isinstance(value, (list, tuple)) and not _is_text(value):
+        return None  # NumPy has made texts of numbers
+    kind = array.dtype.kind
+    # The backends' own numbers, such as bfloat16, are void to NumPy; fields may have gaps with anything in them.
+    plain = kind in _PLAIN_KINDS or (kind == "V" and array.dtype.names is None and not array.dtype.hasobject)
+    return array if plain and array.dtype.char not in _PADDED else None
+
+
+def _on_host(value: Any) -> Any:
+    """A tensor of PyTorch's as one that NumPy takes; anything else as it is."""
+    if not (hasattr(value, "detach") and hasattr(value, "cpu")):
+        return value
+    tensor = value.detach().cpu()
+    if getattr(tensor, "is_sparse", False):
+        tensor = tensor.to_dense()
+    try:
+        return tensor.numpy()
+    except TypeError:
+        return tensor.float().numpy()  # NumPy has no bfloat16; nothing is lost
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_text, value))
+    return isinstance(value, (str, bytes, np.ndarray))

@@ -24,7 +24,7 @@ from typing import Any
 from emloop.errors import ProducerError, UsageError
 from emloop.types import Batch
 
-from .reader import Reader, Snapshot
+from .reader import Consumed, Reader, Snapshot
 
 __all__ = ["Prefetch"]
 
@@ -49,6 +49,7 @@ class Prefetch:
         self.pass_index = 0
         self.batches = 0
         self.last: Batch | None = None
+        self.ended: Consumed | None = None
         self.prepared: Any = None
         self._snapshot: Snapshot | None = None
         self._reader = reader
@@ -170,7 +171,7 @@ class Prefetch:
         self._idle = True
         self._ended = False
         self.pass_index, self.batches = self._reader.pass_index, self._reader.batches
-        self.last = self._snapshot = self.prepared = None
+        self.last = self.ended = self._snapshot = self.prepared = None
 
     def _settle(self) -> None:
         """Go to a loaded position in the caller's thread, so that its errors arrive unwrapped."""
@@ -186,6 +187,8 @@ class Prefetch:
                     return self._take()
                 if self._ended:
                     self._ended = False
+                    if reader.training and self.last is not None:
+                        self.ended = Consumed(self.pass_index, self.batches - 1, self.last)
                     self.pass_index, self.batches = reader.pass_index, 0
                     self.last = self._snapshot = self.prepared = None
                     raise StopIteration

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from emloop._state.random import random_state, restore_random_state
 from emloop._state.tree import copy_tree, equal_trees
@@ -16,9 +16,9 @@ from emloop.errors import CannotResumeError, ProducerError
 from emloop.types import Batch, StateTree, Stream
 
 from .passes import CURRENT_PASS, Pass, entered
-from .source import Level, Source, open_source
+from .source import Level, Source, digest_at, open_source
 
-__all__ = ["Reader", "Snapshot"]
+__all__ = ["Consumed", "Reader", "Snapshot"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,14 @@ Snapshot = dict[str, Any]
 """What it takes to jump to a batch: the states of the iterable (``source``) and of the pass's ``generators``."""
 
 _END: Any = object()
+
+
+class Consumed(NamedTuple):
+    """A batch that was handed out: its pass, its number in the pass, itself."""
+
+    pass_index: int
+    number: int
+    batch: Batch
 
 
 class Reader:
@@ -49,6 +57,10 @@ class Reader:
         """Batches read in this pass."""
         self.last: Batch | None = None
         """The batch read last."""
+        self.ended: Consumed | None = None
+        """The last batch of the training pass that ended last."""
+        self.draws_globally = False
+        """Whether opening the first pass, or reading its first batch, drew from shared random states."""
         self.failure: BaseException | None = None
         """Why nothing can be read any more."""
         self.on_demand = False
@@ -78,6 +90,11 @@ class Reader:
         return "epoch" if self._draws_globally else source.level
 
     @property
+    def length(self) -> int | None:
+        """Batches in the pass opened last, where known."""
+        return None if self._source is None else self._source.length
+
+    @property
     def seeking(self) -> bool:
         """Whether a position was loaded that the stream has yet to be brought to."""
         return self._target is not None
@@ -101,6 +118,8 @@ class Reader:
         finally:
             CURRENT_PASS.reset(token)
         if batch is _END:
+            if self.training and self.last is not None:
+                self.ended = Consumed(self.pass_index, self.batches - 1, self.last)
             self.turned = self._endless and self.batches > 0
             self._begin(self.pass_index + 1)
             if self._ahead or not self.turned:
@@ -126,6 +145,15 @@ class Reader:
             restore_random_state(drawn_from)
             self._begin(self.pass_index)
 
+    def digest_again(self, pass_index: int, index: int) -> str | None:
+        """Digest of a batch, read by a further call of the stream method; see :func:`digest_at`."""
+        with entered(Pass(training=self.training, index=pass_index)) as reading:
+            iterable = self._stream_fn()
+            generators = reading.state()
+            found = digest_at(iterable, index)
+            # What was drawn for the batch depends on the batches that came before.
+            return None if index and reading.state() != generators else found
+
     def snapshot(self) -> Snapshot | None:
         """What it takes to jump to the batch after the one read last; ``None`` if that is impossible."""
         source = self._source
@@ -137,6 +165,7 @@ class Reader:
     def seek(self, target: Mapping[str, Any]) -> None:
         """Go on at a saved position, or at the start of its pass; forgets what was read."""
         self._begin(target["pass"])
+        self.ended = None
         self.batches = target["batches"]
         self._target = target
         self.failure = None
@@ -177,6 +206,7 @@ class Reader:
                 self._source = source = open_source(iterable, target if self.batches else None)
                 drew = before is not None and not equal_trees(before, random_state())
                 self.draws_at_start |= drew
+                self.draws_globally |= drew
                 # What it drew, such as an order, is lost to another process unless the iterable's state holds it.
                 if drew and source.capture is None:
                     self._lose_level()
@@ -210,6 +240,7 @@ class Reader:
     def _judge(self, *, drew: bool) -> None:
         """Learn from a batch whether reading draws from the global random state: at the start of a pass, or always."""
         again, self._probe = self.on_demand, False
+        self.draws_globally |= drew
         if drew and self.level != "exact":  # a jump skips nothing, and the global state is restored with the run
             self._lose_level()
         if again and drew:

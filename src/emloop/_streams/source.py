@@ -5,6 +5,7 @@ The kind of object returned decides how exactly a run can be resumed inside the 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import GeneratorType
@@ -15,7 +16,7 @@ from emloop.types import Batch, StateTree
 
 from .digest import digest
 
-__all__ = ["Level", "Source", "open_source"]
+__all__ = ["Level", "Source", "digest_at", "open_source"]
 
 Level = Literal["exact", "replay", "epoch"]
 """``exact``: can jump to any batch. ``replay``: a generator, read again up to the batch, which is then compared.
@@ -34,12 +35,14 @@ class Source:
         batches: The rest of the pass.
         capture: Returns the iterable's own state, if it keeps one.
         doubt: Why this may not be the requested place; ``None`` if it is.
+        length: Batches in the pass, where known.
     """
 
     level: Level
     batches: Iterator[Batch]
     capture: Callable[[], StateTree] | None = None
     doubt: str | None = None
+    length: int | None = None
 
 
 def open_source(iterable: Iterable[Batch], at: Mapping[str, Any] | None = None) -> Source:
@@ -54,9 +57,8 @@ def open_source(iterable: Iterable[Batch], at: Mapping[str, Any] | None = None) 
     """
     saved = None if at is None else at["source"]
     capture, restore = _state_methods(iterable)
-    # Batches of a sequence are read by number: it has a length and takes an index, and is no mapping.
     cls = type(iterable)
-    if capture is None and hasattr(cls, "__len__") and hasattr(cls, "__getitem__") and not issubclass(cls, Mapping):
+    if capture is None and _is_sequence(cls):
         return _open_sequence(iterable, at)  # type: ignore[arg-type]
     if restore is not None and saved is not None:
         restore(saved)
@@ -79,6 +81,34 @@ def open_source(iterable: Iterable[Batch], at: Mapping[str, Any] | None = None) 
     return Source(level, iterator, capture, _skip(iterator, at["batches"], at["digest"]))
 
 
+def digest_at(iterable: Iterable[Batch], index: int) -> str | None:
+    """Digest of a batch that can be read without those before it.
+
+    Returns:
+        ``None`` if it cannot, or if the iterable keeps its own position, which reading would move; an empty text if
+        there is no such batch.
+    """
+    cls = type(iterable)
+    if _state_methods(iterable)[0] is not None:
+        return None
+    if _is_sequence(cls):
+        return digest(iterable[index]) if index < len(iterable) else ""  # type: ignore[index,arg-type]
+    # Anything else may start processes as soon as it is iterated.
+    if index or not (
+        isinstance(iterable, GeneratorType) or inspect.isgeneratorfunction(getattr(cls, "__iter__", None))
+    ):
+        return None
+    iterator = iter(iterable)
+    batch = next(iterator, _END)
+    iterator.close()  # type: ignore[attr-defined]
+    return "" if batch is _END else digest(batch)
+
+
+def _is_sequence(cls: type) -> bool:
+    """Whether batches are read by number: there is a length, an index is taken, and it is no mapping."""
+    return hasattr(cls, "__len__") and hasattr(cls, "__getitem__") and not issubclass(cls, Mapping)
+
+
 def _state_methods(candidate: object) -> tuple[Callable[[], StateTree], Callable[[StateTree], Any]] | tuple[None, None]:
     """Methods by which an iterable or its iterator returns its position and takes it back, if it has them."""
     for names in _STATE_METHODS:
@@ -98,7 +128,7 @@ def _open_sequence(batches: Sequence[Batch], at: Mapping[str, Any] | None) -> So
             doubt = "kept a state when the position was saved, and returns a sequence now"
         elif at["digest"] is not None and digest(batches[start - 1]) != at["digest"]:
             doubt = _differs(start)
-    return Source("exact", (batches[index] for index in range(start, len(batches))), doubt=doubt)
+    return Source("exact", (batches[index] for index in range(start, len(batches))), None, doubt, len(batches))
 
 
 def _skip(iterator: Iterator[Batch], count: int, expected: str | None) -> str | None:

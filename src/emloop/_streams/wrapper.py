@@ -14,7 +14,7 @@ from emloop.types import Batch, StateTree, Stream
 
 from .digest import digest
 from .prefetch import Prefetch
-from .reader import Reader
+from .reader import Consumed, Reader
 from .source import Level
 
 __all__ = ["Cursor", "StreamWrapper"]
@@ -105,6 +105,30 @@ class StreamWrapper:
     def cursor(self) -> Cursor:
         """How much of the stream was handed out; what was only read ahead does not count."""
         return Cursor(self._position.pass_index, self._position.batches)
+
+    @property
+    def consumed(self) -> Consumed | None:
+        """The batch handed out last, also at the end of a training pass; ``None`` before the first."""
+        at = self._position
+        return at.ended if at.last is None else Consumed(at.pass_index, at.batches - 1, at.last)
+
+    @property
+    def length(self) -> int | None:
+        """Batches in a pass, where the stream method returned a sequence; ``None`` before the first pass."""
+        return self._reader.length
+
+    @property
+    def draws_globally(self) -> bool:
+        """Whether opening the stream, or reading its first batch, drew from shared random states."""
+        return self._reader.draws_globally
+
+    def digest_again(self, pass_index: int, index: int) -> str | None:
+        """Read a batch once more, apart from the position, and return its digest.
+
+        Returns:
+            ``None`` if the stream cannot go there without reading others; an empty text if there is no such batch.
+        """
+        return self._reader.digest_again(pass_index, index)
 
     @property
     def level(self) -> Level:

@@ -126,6 +126,12 @@ def add_run_options(parser: ArgumentParser) -> None:
     parser.add_argument("--rm", dest="delete_dir", action="store_true", help="delete the new run directory in the end")
 
 
+def add_accept_data(parser: ArgumentParser) -> None:
+    """Declare ``--accept-data``."""
+    help_text = "go on with other data than those of the run, and record it"
+    parser.add_argument("--accept-data", action="store_true", help=help_text)
+
+
 def add_json(parser: ArgumentParser, what: str) -> None:
     """Declare ``--json``."""
     parser.add_argument("--json", action="store_true", help=f"as JSON: {what}")

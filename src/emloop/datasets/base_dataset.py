@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +16,7 @@ from emloop._registry import LiveResolver
 from emloop._settings.fitting import argument_problems
 from emloop._settings.hints import Accepted
 from emloop._settings.live import accepted_by
-from emloop._streams import current_pass, keyed_rng
+from emloop._streams import current_pass, describe_file, keyed_rng
 from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError
 
@@ -91,6 +93,37 @@ class BaseDataset(AbstractDataset, ABC):
         calls: Counter[str] = vars(self).setdefault("_rng_calls", Counter())
         calls[stream] += 1
         return keyed_rng(stream, "outside", calls[stream] - 1)
+
+    @property
+    def named_files(self) -> Mapping[str, Mapping[str, Any]]:
+        """What :meth:`reads` was given: absolute path → size, time and digest."""
+        found: Mapping[str, Mapping[str, Any]] = vars(self).get("_named_files", {})
+        return found
+
+    def reads(self, path: str | os.PathLike[str]) -> Path:
+        """Name a file, or a directory of files, that the data come from, so that the run notices when it changes.
+
+        .. code-block:: python
+
+            self._images = np.load(self.reads("data/train.npy"))
+
+        It is looked at once: its size, its time and a digest, of the whole file up to 64 MiB, of 64 blocks spread over
+        it beyond. Of a directory, names and sizes count.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The same path.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        files: dict[str, Mapping[str, Any]] = vars(self).setdefault("_named_files", {})
+        name = os.path.abspath(path)  # noqa: PTH100 - links stay as they are named
+        if name not in files:
+            files[name] = describe_file(Path(name))
+        return Path(path)
 
     def stream_info(self) -> None:
         """Log names, dtypes, shapes and ranges in the first batch of every stream.

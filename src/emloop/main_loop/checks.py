@@ -16,6 +16,8 @@ from emloop._support.suggest import check_choice, did_you_mean
 from emloop.errors import BatchError
 from emloop.types import Batch
 
+from .fingerprint import Watch
+
 __all__ = ["POLICIES", "Policy", "StreamChecks", "policy"]
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class StreamChecks:
         fixed_batch_size: Size that a batch must have to be used, or ``None``.
         warned: Streams already warned about for unused sources; shared by all checks of a loop.
         looks_for_nan: Whether to look for a loss that is not a number, since the model does not.
+        watch: What looks at the first batch that is run, if anything does.
         passed: Number of batches admitted so far.
     """
 
@@ -54,6 +57,7 @@ class StreamChecks:
     fixed_batch_size: int | None
     warned: set[str]
     looks_for_nan: bool = False
+    watch: Watch | None = None
     passed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,6 +65,8 @@ class StreamChecks:
         self._tolerates_unequal = self.policies["on_unequal_lengths"] == "ignore"
         self._empty = 0
         self.first_nan: Any = None
+        if self.watch is not None:
+            self.merge = self._merge_first  # type: ignore[method-assign]  # no later batch pays for it
 
     def admit(self, batch: Batch) -> bool:
         """Whether to run the model on a batch.
@@ -85,6 +91,8 @@ class StreamChecks:
             message = f"Stream `{self.stream}` provides sources of different lengths: {lengths}."
             self._act("on_unequal_lengths", message)
         if self._known is None or batch.keys() != self._known:
+            if self._known is None and self.watch is not None:
+                self.watch.before(batch)
             self._check_sources(batch)
         self.passed += 1
         return True
@@ -110,6 +118,12 @@ class StreamChecks:
         if self.looks_for_nan and self.first_nan is None and _has_nan(outputs.get(_LOSS)):
             self.first_nan = self.passed
         return merged
+
+    def _merge_first(self, batch: Batch, outputs: Batch) -> dict[str, Any]:
+        del self.merge
+        if self.watch is not None:
+            self.watch.after(batch)
+        return self.merge(batch, outputs)
 
     def finish(self) -> None:
         """Check the epoch as a whole.

@@ -76,9 +76,17 @@ def restore(loop: MainLoop, commit: Commit) -> None:
         logger.warning("hook %s has left the configuration; what it remembered is dropped", component[6:])
 
 
-def restore_streams(loop: MainLoop, commit: Commit, streams: Mapping[str, StreamWrapper]) -> None:
+def restore_streams(
+    loop: MainLoop, commit: Commit, streams: Mapping[str, StreamWrapper], *, other_data: bool = False
+) -> None:
     """Put every training stream where the commit saw it, then restore the random state: the last step before the
     first batch.
+
+    Args:
+        loop: The loop.
+        commit: The commit.
+        streams: The training streams.
+        other_data: Whether they may give other batches than they did.
 
     Raises:
         CannotResumeError: If a stream cannot be put there and ``on_inexact_resume`` is ``error``.
@@ -86,7 +94,7 @@ def restore_streams(loop: MainLoop, commit: Commit, streams: Mapping[str, Stream
     for name, stream in streams.items():
         component = f"streams/{name}"
         if component in commit.components:
-            _give(loop, f"stream {name!r}", partial(_seek, stream), commit.load(component))
+            _give(loop, f"stream {name!r}", partial(_seek, stream), commit.load(component), tolerant=other_data)
         stream.open()
     _give(loop, "the random state", restore_random_state, commit.load("random"))
 
@@ -96,11 +104,13 @@ def _seek(stream: StreamWrapper, state: StateTree) -> None:
     stream.open()  # if the stream has to be read again, a difference shows only now
 
 
-def _give(loop: MainLoop, what: str, load: Callable[[StateTree], None], state: StateTree) -> None:
+def _give(
+    loop: MainLoop, what: str, load: Callable[[StateTree], None], state: StateTree, *, tolerant: bool = False
+) -> None:
     try:
         load(state)
     except (EmloopError, KeyError, TypeError, ValueError, AttributeError) as error:
         message = f"{what} does not take its state back: {error}"
-        if loop.on_inexact_resume == "error":
+        if loop.on_inexact_resume == "error" and not tolerant:
             raise CannotResumeError(f"{message}\n  to go on without it: main_loop.on_inexact_resume=warn") from error
         logger.warning("%s; going on, no longer exactly", message)

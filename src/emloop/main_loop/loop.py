@@ -255,6 +255,7 @@ class MainLoop(CaughtInterrupts):
             self._fixed_batch_size,
             self._warned,
             looks_for_nan=self._first_nan is None,
+            watch=self._record.watch(stream),
         )
         run_model, after_batch = self._run_model, self.events.after_batch
         model_times, hook_times = self._times(f"eval_batch_{name}"), self._times(f"after_batch_hooks_{name}")

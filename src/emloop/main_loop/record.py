@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from emloop._streams import StreamWrapper
 from emloop.types import EpochData
 
+from .fingerprint import Watch
+
 __all__ = ["Record"]
 
 logger = logging.getLogger(__name__)
@@ -31,6 +33,10 @@ class Record:
         Args:
             streams: The streams to train on, by name.
         """
+
+    def watch(self, stream: StreamWrapper) -> Watch | None:  # noqa: ARG002 - for those who keep something
+        """Called before a stream is read; returns what looks at the first batch, if anything does."""
+        return None
 
     def epoch_done(self, epoch_data: EpochData, *, complete: bool) -> None:
         """Called when all hooks have seen an epoch.

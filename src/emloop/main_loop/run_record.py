@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from time import monotonic
 from typing import Any
@@ -20,10 +20,11 @@ from emloop._state.retention import retain
 from emloop._streams import StreamWrapper
 from emloop._support.moved import explain
 from emloop.constants import EXIT_FAILED, EXIT_STOPPED
-from emloop.errors import EmloopError, ProducerError, SaveError
+from emloop.errors import CannotResumeError, EmloopError, ProducerError, SaveError
 from emloop.types import EpochData, TrainingTerminated
 
 from .commits import collect, restore, restore_streams
+from .fingerprint import Difference, Fingerprint, Watch
 from .interrupts import TrainingInterrupted
 from .loop import MainLoop
 from .record import Record
@@ -40,6 +41,10 @@ _LEVELS = {
     "replay": "exact by replay (assumed): a resume re-reads the batches of the pass in progress",
     "epoch": "between epochs: within one, a resume re-reads the batches, and stops if the last of them is another",
 }
+_WAYS_OUT = (
+    "if they are meant to be others: emloop resume RUN --accept-data, which makes them the run's; "
+    "if not: sort what comes from a set, and draw random numbers from self.rng"
+)
 _LOGGED = "_emloop_logged"
 _SKIPPED = object()
 
@@ -50,14 +55,29 @@ class RunRecord(Record):
     Args:
         run: The run.
         loop: The loop that does its work.
+        fingerprint: What is known of the run's data.
         commit: Where to resume from; ``None`` at the beginning of a run.
         only_finish: Whether the training ended with that commit, so that only its end is missing.
+        accept_data: Whether to go on with other data, which are the run's own from then on.
     """
 
-    def __init__(self, run: Run, loop: MainLoop, commit: Commit | None = None, *, only_finish: bool = False) -> None:
+    def __init__(
+        self,
+        run: Run,
+        loop: MainLoop,
+        fingerprint: Fingerprint,
+        commit: Commit | None = None,
+        *,
+        only_finish: bool = False,
+        accept_data: bool = False,
+    ) -> None:
         self._run = run
         self._only_finish = only_finish
         self._loop = loop
+        self._fingerprint = fingerprint
+        self._accepts_data = accept_data
+        self._other_data: list[str] = []
+        self._consumed: Mapping[str, Any] = commit.info.get("data", {}) if commit else {}
         self._commit = commit
         self._seq = commit.seq if commit else 0
         self._committed_epochs = 0
@@ -87,8 +107,13 @@ class RunRecord(Record):
             raise TrainingTerminated("it had already ended, only its end was missing")
         if self._commit is not None:
             logger.info("Going on after epoch %s, from commit %s", self._loop.training_epochs_done, self._commit.seq)
-            restore_streams(self._loop, self._commit, streams)
+            self._judge(self._fingerprint.compare(streams, self._consumed))
+            restore_streams(self._loop, self._commit, streams, other_data=bool(self._other_data))
             self._commit = None
+        else:
+            self._judge(self._fingerprint.compare_files())
+        for name in self._fingerprint.changed_source:
+            logger.warning("The source of the dataset has changed: %s; the run goes on with it", name)
         levels = {name: _LEVELS[stream.level] for name, stream in streams.items()}
         for name, level in levels.items():
             logger.info("Resume of stream %s: %s", name, level)
@@ -111,9 +136,14 @@ class RunRecord(Record):
         if self._run.trace.nan is None:
             self._run.update_trace(nan=self.nan)
 
+    def watch(self, stream: StreamWrapper) -> Watch | None:
+        """Look at the first batch of a stream while there is something to learn from it."""
+        return self._fingerprint.watch(stream, self._judge)
+
     def epoch_done(self, epoch_data: EpochData, *, complete: bool) -> None:
         """Write the epoch's line of metrics; commit if it is time."""
         loop = self._loop
+        self._judge(self._fingerprint.compare_files())
         metrics = {stream: _plain_items(variables) for stream, variables in epoch_data.items()}
         self._run.log_metrics({"epoch_id": loop.training_epochs_done, **metrics})
         # An evaluation requested by a program changes nothing that needs committing.
@@ -125,6 +155,7 @@ class RunRecord(Record):
             )
             if complete or due:
                 self._write(complete=complete)
+        self._fingerprint.write()
         self._run.trace = replace(self._run.trace, epochs_done=loop.training_epochs_done)
         if monotonic() - self._traced_at >= _TRACE_EVERY:
             self._run.update_trace()
@@ -143,11 +174,42 @@ class RunRecord(Record):
             )
         if status == "failed" and error is not None:
             log_failure(error)
+        elif self._other_data and not self._accepts_data:
+            logger.warning("All results above are of OTHER DATA than the run's: %s", "; ".join(self._other_data))
         self._run.end(status, reason, exit_status=code)
+
+    def _judge(self, found: Iterable[Difference]) -> None:
+        """Refuse to go on with other data, or say it aloud and keep it.
+
+        Raises:
+            CannotResumeError: If a training reads other data, and nobody has accepted them.
+        """
+        found = list(found)
+        if not found:
+            return
+        run = self._run
+        of = "this run" if run.info.kind == "training" else (run.info.parent or {}).get("path")
+        lines = [difference.what for difference in found]
+        lines += [f"its source has changed: {name}" for name in self._fingerprint.changed_source]
+        message = "\n  ".join([f"these are not the data of {of}", *lines])
+        refuses = run.info.kind == "training" and self._loop.on_inexact_resume == "error"
+        if refuses and not self._accepts_data and any(difference.certain for difference in found):
+            raise CannotResumeError(f"{message}\n  {_WAYS_OUT}")
+        # What was accepted need not be accepted again, and what an evaluation reads is no property of the run.
+        if self._accepts_data or run.info.kind == "training":
+            self._fingerprint.accept(found)
+        if self._accepts_data:
+            logger.info("Accepted: %s", message)
+        else:
+            logger.warning("%s", message)
+        self._other_data += [difference.what for difference in found]
+        run.update_trace(other_data="; ".join(self._other_data))
 
     def _write(self, *, complete: bool) -> None:
         started = monotonic()
         seq = self._seq + 1
+        self._fingerprint.write()
+        self._consumed = self._fingerprint.consumed(self._loop.streams.training(), self._consumed)
         components = collect(self._loop, self._run.directory, seq, complete=complete)
         info = {
             "run_id": self._run.info.run_id,
@@ -157,6 +219,7 @@ class RunRecord(Record):
             "nan": self.nan,
             "appended": self._run.appends.committed(),
             "environment": environment(),
+            "data": self._consumed,
         }
         write_commit(self._run.checkpoints, seq, components, info)
         self._seq = seq

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from emloop._config.check import checked_config
 
 from .._configs.named import config_of_model
-from ..args import SAVED_MODEL, add_config, add_overrides, add_run_options, overrides
+from ..args import SAVED_MODEL, add_accept_data, add_config, add_overrides, add_run_options, overrides
 from .running import run_loop
 
 
@@ -23,13 +23,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_overrides(parser)
     add_config(parser)
     add_run_options(parser)
+    add_accept_data(parser)
 
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
     changes = overrides(arguments.words)
     options = arguments.output_root, arguments.delete_dir, arguments.output_dir
-    return evaluate(arguments.model_path, arguments.eval_target, arguments.config, changes, *options)
+    accept = arguments.accept_data
+    return evaluate(
+        arguments.model_path, arguments.eval_target, arguments.config, changes, *options, accept_data=accept
+    )
 
 
 def evaluate(
@@ -40,6 +44,8 @@ def evaluate(
     output_root: str,
     delete_dir: bool = False,
     output_dir: str | None = None,
+    *,
+    accept_data: bool = False,
 ) -> int:
     """Evaluate a model.
 
@@ -51,6 +57,7 @@ def evaluate(
         output_root: Where run directories live.
         delete_dir: Whether to delete the evaluation's run directory in the end.
         output_dir: Name of the evaluation's run directory, instead of a generated one.
+        accept_data: Whether other data than those of the run are meant, and need no warning.
 
     Returns:
         The exit code.
@@ -61,7 +68,7 @@ def evaluate(
     from emloop.api import create_emloop_training
 
     return run_loop(
-        lambda: create_emloop_training(config, output_root, str(model), output_dir),
+        lambda: create_emloop_training(config, output_root, str(model), output_dir, accept_data=accept_data),
         lambda loop: loop.run_evaluation(*streams),
         delete=delete_dir,
     )

@@ -27,7 +27,7 @@ from emloop.constants import EL_CHECKPOINTS_DIR, EL_RUN_FILE, EXIT_DONE
 from emloop.errors import CannotResumeError, RunDirError, UsageError
 
 from .._configs.named import named_config
-from ..args import RUN, add_overrides, add_run_options, is_override, overrides
+from ..args import RUN, add_accept_data, add_overrides, add_run_options, is_override, overrides
 from .review import differences, review
 from .running import run_loop
 
@@ -45,6 +45,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("config_path", metavar="RUN", help=RUN)
     add_overrides(parser)
     add_run_options(parser)
+    add_accept_data(parser)
     parser.add_argument("--fork", action="store_true", help="go on in a new directory and leave the run alone")
 
 
@@ -53,7 +54,8 @@ def run(arguments: Namespace) -> int:
     words = overrides(arguments.words, after=1)
     restore_from = words.pop(0) if words and not is_override(words[0]) else ""
     options = arguments.output_root, arguments.delete_dir, arguments.output_dir
-    return resume(arguments.config_path, restore_from, words, *options, fork=arguments.fork)
+    accept = arguments.accept_data
+    return resume(arguments.config_path, restore_from, words, *options, fork=arguments.fork, accept_data=accept)
 
 
 def resume(
@@ -65,6 +67,7 @@ def resume(
     output_dir: str | None = None,
     *,
     fork: bool = False,
+    accept_data: bool = False,
 ) -> int:
     """Go on with a run.
 
@@ -77,6 +80,7 @@ def resume(
         delete_dir: Whether to delete a newly made run directory in the end.
         output_dir: Name of a newly made run directory, instead of a generated one.
         fork: Whether to go on in a new directory.
+        accept_data: Whether to go on with other data, which are the run's own from then on.
 
     Returns:
         The exit code.
@@ -108,23 +112,27 @@ def resume(
         origin = commit or newest_commit(run_dir / EL_CHECKPOINTS_DIR, set_aside=False)[0]
         if origin is None:
             raise CannotResumeError(f"{run_dir} has no commit to fork from; it ended before its first one")
-        return run_loop(lambda: fork_emloop_training(config, origin, output_root, output_dir), delete=delete_dir)
+        return run_loop(
+            lambda: fork_emloop_training(config, origin, output_root, output_dir, accept_data=accept_data),
+            delete=delete_dir,
+        )
     if commit is not None:
         raise UsageError(
             f"{config_path} is a commit; a run always goes on from its newest one. To go on from here: --fork"
         )
     if output_dir is not None or delete_dir:
         raise UsageError("a resumed run stays in its directory: --output_dir and --rm go with --fork")
-    return go_on(config, run_dir)
+    return go_on(config, run_dir, accept_data=accept_data)
 
 
-def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False) -> int:
+def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False, accept_data: bool = False) -> int:
     """Go on with a run in its own directory.
 
     Args:
         config: The config, possibly changed.
         run_dir: The run directory.
         guarded: Whether to refuse when the last attempts all died before they could commit.
+        accept_data: Whether to go on with other data, which are the run's own from then on.
 
     Returns:
         The exit code.
@@ -155,7 +163,7 @@ def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False) ->
         return EXIT_DONE
     if guarded:
         _refuse_crash_loop(run_dir, commit)
-    return run_loop(lambda: resume_emloop_training(config, run_dir, only_finish=only_finish))
+    return run_loop(lambda: resume_emloop_training(config, run_dir, only_finish=only_finish, accept_data=accept_data))
 
 
 def _has_ended(run_dir: Path, commit: Commit, run_id: str, config: Mapping[str, Any]) -> bool:

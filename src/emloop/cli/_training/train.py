@@ -21,7 +21,7 @@ from emloop.constants import EL_RUN_FILE
 from emloop.errors import UsageError
 from emloop.types import Batch
 
-from ..args import CONFIG, add_overrides, add_run_options, overrides
+from ..args import CONFIG, add_accept_data, add_overrides, add_run_options, overrides
 from .resume import go_on
 from .running import run_loop
 
@@ -33,6 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("config_file", metavar="CONFIG", help=CONFIG)
     add_overrides(parser)
     add_run_options(parser)
+    add_accept_data(parser)
     parser.add_argument(
         "--auto-resume", action="store_true", help="go on with the run in --output_dir, if there is one"
     )
@@ -45,7 +46,9 @@ def run(arguments: Namespace) -> int:
     if arguments.dry_run is not None:
         return dry_run(arguments.config_file, changes, arguments.dry_run)
     options = arguments.output_root, arguments.delete_dir, arguments.output_dir
-    return train(arguments.config_file, changes, *options, auto_resume=arguments.auto_resume)
+    return train(
+        arguments.config_file, changes, *options, auto_resume=arguments.auto_resume, accept_data=arguments.accept_data
+    )
 
 
 def train(
@@ -56,6 +59,7 @@ def train(
     output_dir: str | None = None,
     *,
     auto_resume: bool = False,
+    accept_data: bool = False,
 ) -> int:
     """Train a model.
 
@@ -66,6 +70,7 @@ def train(
         delete_dir: Whether to delete the run directory in the end.
         output_dir: Name of the run directory, instead of a generated one.
         auto_resume: Whether to go on with the run in ``output_dir``, if there is one.
+        accept_data: Whether it may go on with other data, which are its own from then on.
 
     Returns:
         The exit code.
@@ -75,7 +80,7 @@ def train(
     config = checked_config(find_config(config_path), cl_arguments)
     # Where there is no run.json yet, a process was killed that had just begun to create the run: nothing is lost.
     if auto_resume and Path(output_root, str(output_dir), EL_RUN_FILE).exists():
-        return go_on(config, Path(output_root, str(output_dir)), guarded=True)
+        return go_on(config, Path(output_root, str(output_dir)), guarded=True, accept_data=accept_data)
     from emloop.api import create_emloop_training
 
     return run_loop(lambda: create_emloop_training(config, output_root, None, output_dir), delete=delete_dir)
