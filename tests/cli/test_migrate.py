@@ -111,6 +111,10 @@ def test_a_config_is_rewritten_in_place(tmp_path, emloop_in):
         pytest.param("hooks:\n- CatchSigint\n", "hooks:\n", id="only-hook-of-a-block"),
         pytest.param("hooks:\n- CatchSigint\n- a.B", "hooks:\n- a.B", id="no-newline-at-the-end"),
         pytest.param("hooks:\r\n- CatchSigint\r\n- a.B\r\n", "hooks:\r\n- a.B\r\n", id="windows"),
+        pytest.param(
+            "hooks:\n- CatchSigint:\n    a: |\n      b\n\n# c\n- a.B\n", "hooks:\n\n# c\n- a.B\n", id="text-in-a-block"
+        ),
+        pytest.param("hooks:\n- CatchSigint: {a: 1}\n# {c}\n- a.B\n", "hooks:\n# {c}\n- a.B\n", id="comment"),
         pytest.param("predict:\n", "eval:\n  predict:\n", id="empty-section"),
         pytest.param("predict: {hooks: []} # x", "eval:\n  predict: {hooks: []} # x\n", id="flow-section"),
         pytest.param(

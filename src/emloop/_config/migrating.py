@@ -96,7 +96,7 @@ class _Finder:
                     self._rename(value)
                 self._argument(key, key_node, path)
                 self.visit(value, (*path, key))
-                if key == "hooks" and isinstance(value, SequenceNode) and not (value.items or self._is_flow(value)):
+                if key == "hooks" and isinstance(value, SequenceNode) and not (value.items or _is_flow(value)):
                     node.own[key] = key_node, ScalarNode(node.text, value.start, value.start, None)
 
     def _hook(self, hooks: list[Node], item: Node) -> bool:
@@ -139,17 +139,19 @@ class _Finder:
         line_end = text.find("\n", _end(item))
         return _Edit(line, len(text) if line_end < 0 else line_end + 1, "")
 
-    def _is_flow(self, node: Node) -> bool:
-        return self._text[: node.end].endswith("]")
-
 
 def _end(node: Node) -> int:
     """Where a node's own text ends: that of a block only with the token that follows it, past comments."""
-    if isinstance(node, MappingNode) and node.own and not node.text.text[: node.end].endswith("}"):
+    if isinstance(node, MappingNode) and node.own and not _is_flow(node):
         return max(_end(part) for entry in node.own.values() for part in entry)
-    if isinstance(node, SequenceNode) and node.items and not node.text.text[: node.end].endswith("]"):
+    if isinstance(node, SequenceNode) and node.items and not _is_flow(node):
         return max(map(_end, node.items))
-    return node.end
+    return node.start + len(node.text.text[node.start : node.end].rstrip())
+
+
+def _is_flow(node: Node) -> bool:
+    """Whether a list or mapping is written in brackets; an anchor or a tag may stand before them."""
+    return re.match(r"(?:[&!]\S*\s+)*[\[{]", node.text.text[node.start : node.end]) is not None
 
 
 def _edited(text: str, edits: Mapping[int, _Edit]) -> str:
