@@ -14,7 +14,7 @@ from emloop._config.check import check_config
 MODULE = """
     import emloop as el
     from emloop import AbstractHook
-    from emloop.hooks import EveryNEpoch
+    from emloop.hooks import AccumulateVariables, EveryNEpoch
 
 
     class Base(AbstractHook):
@@ -75,6 +75,32 @@ MODULE = """
             complete(kwargs)
             self.p = kwargs["p"]
             super().__init__()
+
+
+    class TakesInTurn(Base):
+        def __init__(self, **kwargs):
+            for name in ("p", "q"):
+                setattr(self, name, kwargs.pop(name, None))
+            super().__init__(**kwargs)
+
+
+    class NeedsInTurn(AccumulateVariables):
+        def __init__(self, **kwargs):
+            self.own = {name: kwargs[name] for name in ("p", "q")}
+            super().__init__(variables=[], **{k: v for k, v in kwargs.items() if k not in self.own})
+
+
+    class TakesInTwoTurns(Base):
+        def __init__(self, **kwargs):
+            self.p = [kwargs.get(name) for name in ("p",)]
+            self.q = [kwargs[name] for name in ("q",)]
+            super().__init__(**kwargs)
+
+
+    class NeedsSomeInTurn(Base):
+        def __init__(self, **kwargs):
+            self.own = [kwargs[name] for name in ["p", "q"] if name in kwargs]
+            super().__init__(**kwargs)
 
 
     class Copies(Base):
@@ -149,7 +175,8 @@ MODULE = """
 HOOKS = [
     line.split()[1].partition("(")[0]
     for line in MODULE.splitlines()
-    if line.strip().startswith("class ") and not line.strip().startswith(("class Base", "class Data", "class Model"))
+    if line.strip().startswith("class ")
+    and not line.strip().startswith(("class Base", "class Data", "class Model", "class TakesInTwo"))
 ]
 GOOD = {"dataset": "{class: owning.Data, batch_size: 3}", "model": "{class: owning.Model, rate: 1}", "hooks": "[]"}
 
@@ -197,3 +224,11 @@ def test_check_and_building_agree(config, name, arguments):
 def test_what_is_looked_up_without_a_default_has_to_be_given(config, sections, message):
     """It is found before anything is built, instead of as a ``KeyError`` from inside a constructor."""
     assert [problem.message for problem in check_config(config(**sections))[1]] == [message]
+
+
+def test_a_name_that_two_loops_use_makes_nothing_certain(config):
+    """What cannot be told apart is left to the class: nothing that it takes is refused."""
+    path = config(hooks="[owning.TakesInTwoTurns: {p: 1, q: 2}]")
+
+    assert check_config(path)[1] == []
+    assert build_hooks(load_config(path), object(), object(), "somewhere")[0].q == [2]

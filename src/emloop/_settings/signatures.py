@@ -170,8 +170,8 @@ class _Reader:
         given.update(argument for argument, *_ in function["arguments"])
         passes = function.get("passes", [])
         handed_on = sum(entry[0] != "takes" for entry in passes)
-        # What has to be there is only looked for; where who knows what happens to the rest, somebody may put it there.
-        looks = required and not any(entry[0] == "open" for entry in passes)
+        # Where somebody else is given the mapping itself, what has to be there may be put there.
+        looks = required and not any(entry[0] == "open" and entry[3] for entry in passes)
         return all(
             self._pass(entry, index, given, looks if entry[0] == "takes" else required and handed_on == 1, depth)
             for entry in passes

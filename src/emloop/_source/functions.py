@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from .expressions import annotation, expression
@@ -13,6 +13,7 @@ __all__ = ["FunctionNode", "function_summary"]
 
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
+_READERS = frozenset({"copy", "items", "keys", "values"})
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -60,24 +61,36 @@ def _passes(function: FunctionNode, rest: str, own: str, star: str) -> Iterator[
         star: What it calls further positional arguments; a configuration gives none.
     """
     explained: set[int] = set()
+    only_read: set[int] = set()
     uses = []
+    nodes = list(ast.walk(function))
+    bound = [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    loops = {
+        loop.target.id: names
+        for loop in nodes
+        if isinstance(loop, (ast.For, ast.comprehension)) and isinstance(loop.target, ast.Name)
+        if (names := _names_in_turn(loop)) and bound.count(loop.target.id) == 1
+    }
     sure = {id(node) for node in _surely_run(function.body)}
-    for node in ast.walk(function):
+    for node in nodes:
         if isinstance(node, ast.Name) and node.id == rest:
             uses.append(node)
+        elif isinstance(node, ast.Attribute) and node.attr in _READERS and _is(node.value, rest):
+            only_read.add(id(node.value))
         elif isinstance(node, ast.Call):
             handed = [keyword.value for keyword in node.keywords if keyword.arg is None and _is(keyword.value, rest)]
             if handed:
                 explained.update(map(id, handed))
                 yield _handed_on(node, own, star)
-        taken = _taken(node, rest)
+        taken = _taken(node, rest, loops)
         if taken is not None:
             explained.add(id(taken[0]))
-            if taken[1] is not None:
-                has_default = isinstance(node, ast.Call) and (len(node.args) > 1 or _is_get(node))
-                yield ("takes", None, taken[1], int(id(node) in sure and not has_default), [])
-    if len(explained) < len(uses) or not uses:
-        yield ("open", None, "", 0, [])
+            has_default = isinstance(node, ast.Call) and (len(node.args) > 1 or _is_get(node))
+            for name in taken[1]:
+                yield ("takes", None, name, int(id(node) in sure and not has_default), [])
+    unexplained = {id(use) for use in uses} - explained
+    if unexplained or not uses:
+        yield ("open", None, "", int(bool(unexplained - only_read)), [])
 
 
 def _surely_run(body: list[ast.stmt]) -> Iterator[ast.AST]:
@@ -85,6 +98,10 @@ def _surely_run(body: list[ast.stmt]) -> Iterator[ast.AST]:
     for statement in body:
         if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.Return, ast.With)):
             yield from _surely_evaluated([statement])
+        elif isinstance(statement, ast.For) and _names_in_turn(statement):
+            yield from _surely_run(statement.body)
+            if any(isinstance(node, (ast.Return, ast.Raise, ast.Break, ast.Continue)) for node in ast.walk(statement)):
+                return
         elif not isinstance(statement, (ast.Import, ast.ImportFrom, ast.Pass, *_DEFINITIONS)):
             return
 
@@ -100,8 +117,19 @@ def _surely_evaluated(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
             waiting.append(node.test)
         elif isinstance(node, ast.With):
             waiting += node.items
-        elif not isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+        elif isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp)):
+            if len(node.generators) == 1 and not node.generators[0].ifs and _names_in_turn(node.generators[0]):
+                waiting += ast.iter_child_nodes(node)
+        elif not isinstance(node, (ast.Lambda, ast.GeneratorExp)):
             waiting += ast.iter_child_nodes(node)
+
+
+def _names_in_turn(node: ast.AST) -> list[str]:
+    """What a loop over names that are written out visits; nothing for any other loop."""
+    if not isinstance(node, (ast.For, ast.comprehension)) or not isinstance(node.iter, (ast.Tuple, ast.List)):
+        return []
+    values = [item.value if isinstance(item, ast.Constant) else None for item in node.iter.elts]
+    return [value for value in values if isinstance(value, str)] if all(isinstance(v, str) for v in values) else []
 
 
 def _is_get(call: ast.Call) -> bool:
@@ -112,10 +140,10 @@ def _is(node: ast.expr, name: str) -> bool:
     return isinstance(node, ast.Name) and node.id == name
 
 
-def _taken(node: ast.AST, rest: str) -> tuple[ast.expr, str | None] | None:
-    """The use of ``rest`` and the name, for ``rest.pop("name", …)``, ``rest.get("name")`` and ``rest["name"]``.
+def _taken(node: ast.AST, rest: str, loops: Mapping[str, list[str]]) -> tuple[ast.expr, list[str]] | None:
+    """The use of ``rest`` and the names, for ``rest.pop("name", …)``, ``rest.get("name")`` and ``rest["name"]``.
 
-    The name is ``None`` for ``"name" in rest``, which only looks.
+    There are several names where a loop goes through them, and none for ``"name" in rest``, which only looks.
     """
     found: ast.expr | None = None
     key: ast.expr | None = None
@@ -125,9 +153,14 @@ def _taken(node: ast.AST, rest: str) -> tuple[ast.expr, str | None] | None:
         found, key = node.value, node.slice
     elif isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn)):
         found, key = node.comparators[0], node.left
-    if found is None or not _is(found, rest) or not isinstance(key, ast.Constant) or not isinstance(key.value, str):
+    if found is None or not _is(found, rest):
         return None
-    return found, None if isinstance(node, ast.Compare) else key.value
+    names = loops.get(key.id, []) if isinstance(key, ast.Name) else []
+    if isinstance(key, ast.Constant) and isinstance(key.value, str):
+        names = [key.value]
+    if not names:
+        return None
+    return found, [] if isinstance(node, ast.Compare) else names
 
 
 def _handed_on(call: ast.Call, own: str, star: str) -> Pass:

@@ -29,7 +29,7 @@ Pass: TypeAlias = tuple[str, Expression, str, int, list[str]]
 """What a function does with its ``**kwargs``: ``super``, ``self`` or ``class`` is called with them; on which class (for
 ``class``); which method; with how many positional arguments before; and with which others by name. ``takes``: one
 argument is taken out of them, whose name stands for the method's, and 1 for the number if it has to be there. ``open``:
-who knows."""
+who knows, and 1 for the number if something may be added to them."""
 
 
 class Function(TypedDict):
