@@ -19,7 +19,7 @@ ROOMS = {
     "emloop._registry": 130,
     "emloop._run_dir": 1590,  # prints and warnings in train.log; where a run's code and data are
     "emloop._settings": 1080,  # what classes accept, read and write: it was spread over parsers in constructors
-    "emloop._source": 935,  # what a class takes from its **kwargs without a default
+    "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 715,
     "emloop._streams": 800,  # digests of batches and files, and reading one batch again
     "emloop._support": 910,  # the table of names that have moved
