@@ -35,10 +35,14 @@ class Saving:
 
     Args:
         source_free: Whether saved models shall do without the source: as far as possible, always, or never.
+        shadow: Share of the time in which the program is compared with the training that it stands for; 0: never.
+        trust: Regular expressions: names, from the reason of a lower rung, of what does not matter.
     """
 
     # YAML 1.1 readers, and people used to it, take off for false.
     source_free: Literal["auto", "require", "off", False] = "auto"
+    shadow: Annotated[float, Limits(minimum=0, maximum=1)] = 0.01
+    trust: Names = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class Settings:
         monitor: Type or name of modules, e.g. ``Conv2d``: two more outputs, ``signal_mean`` and ``signal_variance``.
         profile: ``{keep: 5, every: 100}``: traces of single training batches in ``profile/``, the newest ones.
         saved_model: ``{source_free: auto}``; ``require``: a saved model that needs its source is an error; ``off``: no
-            program is made.
+            program is made. ``shadow: 0.01``: the share of the time in which the program is compared with the training
+            that goes on; ``trust: ['calls']``: names of what only seems to matter, see below.
         distributed: Not available yet: training on several devices.
     """
 

@@ -1,7 +1,8 @@
 """The program of a model, from the batches it is made with to the run directory it is kept in.
 
 A program does not depend on the weights: it is made once, at the first save, and copied into every saved model. It does
-depend on what a module keeps beside its weights; where that has changed since, the program is verified again.
+depend on what a module keeps beside its weights; where that has changed since, the program is verified again. On some
+batches of the training it is compared with what happens there; where they part, it falls, with all that carry it.
 """
 
 from __future__ import annotations
@@ -10,20 +11,24 @@ import logging
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import nn
 
-from emloop.errors import SavedModelError
-from emloop.saved_models import describe_variables
+from emloop.errors import EmloopError, SavedModelError
+from emloop.saved_models import describe_variables, find_saved, replace_program
 from emloop.types import Batch
-from emloop_torch._programs.ladder import Request, climb
 from emloop_torch._programs.plain_attributes import PlainAttributes
 from emloop_torch._programs.program import FOLDER, Program
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._programs.views import label_free_view
+from emloop_torch._proofs.ladder import Request, climb
+from emloop_torch._proofs.shadow import Comparison, Shadow
+from emloop_torch._proofs.surroundings import Surroundings
+from emloop_torch._proofs.verifying import Difference
 from emloop_torch._tensors.devices import Precision
 from emloop_torch._tensors.feeding import tensors_of
 
@@ -61,7 +66,7 @@ class SourceFree:
         self._name = name
         self._module = module
         self._settings = settings
-        self._source_free = Saving.source_free if settings.saved_model is None else settings.saved_model.source_free
+        self._saving = settings.saved_model or Saving()
         self._frozen = frozen
         self._device = device
         self._precision = precision
@@ -69,7 +74,10 @@ class SourceFree:
         self._said: tuple[str, str | None] | None = None
         self._attributes = PlainAttributes(module)
         self._attributes_at_first: dict[str, str] = {}
-        self._attributes_when_made = self._attributes.values()
+        self._surroundings: Mapping[str, str] | None = None
+        self._results: set[str] = set()
+        self._directory = Path()
+        self._shadow: Shadow | None = None
         self._examples: list[Batch] = []
         self._shapes: list[torch.Size] = []
         self._varying: set[tuple[int, int]] = set()
@@ -94,6 +102,8 @@ class SourceFree:
         sources = {name: batch[name] for name in self._settings.inputs}
         if not self._examples:
             self._attributes_at_first = self._attributes.values()
+            if not isinstance(self._module, ProgramModule) and self._saving.source_free not in ("off", False):
+                self._surroundings = Surroundings(self._module).values
             self.variables = {"inputs": describe_variables(sources), "outputs": describe_variables(outputs)}
             self._shapes = shapes
         self._examples.append(sources)
@@ -109,15 +119,57 @@ class SourceFree:
         Raises:
             SavedModelError: If the source is needed and the configuration says that it must not be.
         """
-        program, directory, attributes = self._program, log_dir / FOLDER, self._attributes.values()
-        has_changed = attributes != self._attributes_when_made and not isinstance(self._module, ProgramModule)
-        if program is None or (program.graphs and has_changed):
-            program = self._make(program or Program.read_if_sound(directory), training_needs_source, floating)
+        program = before = self._program
+        self._directory = log_dir
+        is_settled = program is not None and (isinstance(self._module, ProgramModule) or not program.graphs)
+        now = {} if is_settled else Surroundings(self._module).values
+        known = now if self._surroundings is None else self._surroundings
+        moved = {name for name in known.keys() | now.keys() if known.get(name) != now.get(name)} - self._results
+        if program is None or (not is_settled and (moved or self._surroundings is None)):
+            earlier = program or Program.read_if_sound(log_dir / FOLDER)
+            program = self._make(earlier, training_needs_source, floating, moved)
+            if before is not None and "train" in before.graphs and "train" not in program.graphs:
+                self._mark(before, "inference", program.reason or "")
             self._say(program)
             if self._examples:
-                self._program, self._attributes_when_made = program, attributes
-        program.write(directory)
+                self._program, self._surroundings = program, now
+            if program.graphs and self._saving.shadow:
+                self._shadow = Shadow(self._module, program, self._precision.forward, self._saving.shadow)
+        program.write(log_dir / FOLDER)
         return program
+
+    def comparison(self, inputs: Mapping[str, torch.Tensor]) -> Comparison | None:
+        """What compares the program with the forward pass that is about to begin; ``None`` for most batches."""
+        shadow = self._shadow
+        if shadow is None or not shadow.due(self._module.training):
+            return None
+        return shadow.begin(inputs, self._module.training)
+
+    def compare(self, comparison: Comparison) -> None:
+        """Compare the program with what has happened; where they part, it falls."""
+        try:
+            comparison.compare()
+        except Difference as difference:
+            self._fall(difference, comparison.train)
+
+    def _fall(self, difference: Difference, training: bool) -> None:
+        if self._program is None or self._shadow is None:
+            return
+        rung, kind = ("inference", "training") if training else ("weights", "evaluation")
+        reason = (
+            f"the program has parted from the {kind} that it stands for, {self._shadow.batches[training]} batches "
+            f"after it was made: {difference}"
+        )
+        before, self._program = self._program, self._program.fallen(rung, reason)
+        # What is left has to be verified again, since whatever has changed may matter to it, too.
+        self._shadow = self._surroundings = None
+        self._mark(before, rung, reason)
+        self._program.write(self._directory / FOLDER)
+        self._said = rung, reason
+        undone = "trained further" if training else "restored"
+        logger.warning(
+            "Saved models of %s, older ones too, cannot be %s without its source: %s", self._name, undone, reason
+        )
 
     def warn_of_what_is_lost(self) -> None:
         """Tell, once, what a module that changes while it is trained keeps where no state finds it."""
@@ -132,9 +184,30 @@ class SourceFree:
                 shown,
             )
 
-    def _make(self, known: Program | None, training_needs_source: str | None, floating: torch.dtype) -> Program:
+    def _mark(self, program: Program, rung: str, reason: str) -> None:
+        """Lower all saved models of the run that carry a program."""
+        view = "train" if rung == "inference" else "eval"
+        for path in sorted(self._directory.glob("model_*/manifest.json")):
+            try:
+                folder = find_saved(str(path.parent)).program()
+                carried = None if folder is None else Program.read(folder)
+                if carried is not None and carried.graphs.get(view) == program.graphs.get(view):
+                    with TemporaryDirectory() as scratch:
+                        fallen = carried.fallen(rung, reason)
+                        fallen.write(Path(scratch))
+                        replace_program(path.parent, Path(scratch), rung=rung, reason=reason, extra=fallen.summary)
+            except (EmloopError, OSError) as error:
+                logger.warning("%s may say too much of what works without source: %s", path.parent, error)
+
+    def _make(
+        self,
+        known: Program | None,
+        training_needs_source: str | None,
+        floating: torch.dtype,
+        moved: set[str],
+    ) -> Program:
         settings = self._settings
-        if self._source_free in ("off", False):
+        if self._saving.source_free in ("off", False):
             return Program.none("saved_model.source_free is off")
         if not self._examples:
             return Program.none("the model has not seen a batch yet")
@@ -146,8 +219,10 @@ class SourceFree:
             scaled=self._precision.scaler() is not None,
             needs_source=training_needs_source,
             frozen=[name for name in self._frozen if not self._module.get_parameter(name).requires_grad],
+            moved=moved,
+            trusted=self._saving.trust,
         )
-        program = climb(self._module, request, known)
+        program, self._results = climb(self._module, request, known)
         logger.info("The model's program is '%s', verified in %.1f s", program.rung, perf_counter() - started)
         return program
 
@@ -164,7 +239,7 @@ class SourceFree:
             if program.reason:
                 logger.info("It is not exported, since %s", program.reason)
             return
-        if self._source_free == "require":
+        if self._saving.source_free == "require":
             raise SavedModelError(
                 f"saved_model.source_free is 'require', but {self._name} cannot do without its source "
                 f"(it is '{program.rung}'): {program.reason}"

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,6 +27,7 @@ from emloop_torch._programs.program import FOLDER
 from emloop_torch._programs.program_module import LOSS, ProgramModule
 from emloop_torch._programs.values import Values
 from emloop_torch._programs.views import PREDICT, choose_view, loss_among, require_outputs
+from emloop_torch._proofs.shadow import Comparison
 from emloop_torch._tensors.devices import Precision, choose_device, compute_deterministically
 from emloop_torch._tensors.feeding import Feed
 from emloop_torch._tensors.generators import Generators
@@ -105,6 +107,8 @@ class BaseModel(AbstractModel):
         "optimizer": "counts from here on; a rate that was moved meanwhile moves by the same factor",
         "*": "counts from here on; the model's state must fit",
     }
+
+    _comparison: Comparison | None = None
 
     def __init__(
         self,
@@ -190,9 +194,16 @@ class BaseModel(AbstractModel):
 
     def compute(self, batch: Tensors) -> Tensors:
         """The module's outputs for a batch on the device, in the configured precision."""
+        comparison = self._source_free.comparison(batch)
         with self._precision.forward():
             outputs: Any = getattr(self.module, PREDICT)(**batch) if self._view == PREDICT else self._call(**batch)
-        return require_outputs(self._view, outputs)
+        outputs = require_outputs(self._view, outputs)
+        if comparison is not None:
+            comparison.take(outputs)
+            self._comparison = comparison if comparison.train else None
+            if not comparison.train:
+                self._source_free.compare(comparison)
+        return outputs
 
     def update(self, loss: torch.Tensor) -> None:
         """Learn from the losses of a batch: backward pass and, every ``accumulate`` batches, a step of the optimizer.
@@ -207,7 +218,13 @@ class BaseModel(AbstractModel):
             raise BatchError(f"loss: expected a number for every example, got {loss.dtype} {list(loss.shape)}")
         if self._updates is None:
             raise ConfigError(f"{type(self).__name__} has no parameters to train")
-        self._updates(self.module.mean_loss(loss) if isinstance(self.module, ProgramModule) else loss.mean())
+        mean = self.module.mean_loss(loss) if isinstance(self.module, ProgramModule) else loss.mean()
+        comparison, self._comparison = self._comparison, None
+        if comparison is None:
+            self._updates(mean)
+        else:
+            comparison.listen(mean)
+            self._updates(mean, partial(self._source_free.compare, comparison))
 
     @property
     def input_names(self) -> list[str]:

@@ -36,7 +36,7 @@ ROOMS = {
     "emloop.hooks": 2965,  # figures under the names of their classes, and columns for them
     "emloop.main_loop": 1220,  # the first NaN, said aloud; the fingerprint of the data
     "emloop.models": 225,
-    "emloop.saved_models": 265,
+    "emloop.saved_models": 280,  # a saved model takes another program in one step
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 760,  # every failure names the promise, what was seen, and the fix
@@ -44,8 +44,9 @@ ROOMS = {
     "emloop.utils": 200,
     "emloop_onnx": 275,
     "emloop_sklearn": 595,
-    "emloop_torch": 935,  # parts thawed later go on; weights in files that others publish
-    "emloop_torch._programs": 965,
+    "emloop_torch": 1020,  # parts thawed later go on; weights in files that others publish; what falls, and who carries it
+    "emloop_torch._programs": 775,
+    "emloop_torch._proofs": 1110,  # what Python code can reach, put back to the bit; alarms; the shadow check
     "emloop_torch._tensors": 530,  # statistics of frozen parts
     "emloop_torch._training": 590,  # the first NaN, on the device
 }

@@ -23,7 +23,7 @@ LAYERS = (
 )
 """The rooms of emloop, lowest first. A room may import from lower layers only, not from its neighbours."""
 
-TORCH_LAYERS = ("emloop_torch._classes", "emloop_torch._tensors", "emloop_torch._programs", "emloop_torch._training")
+TORCH_LAYERS = tuple(f"emloop_torch.{room}" for room in ("_classes", "_tensors", "_programs", "_proofs", "_training"))
 """The rooms of the PyTorch backend below its front, lowest first."""
 
 HEIGHT = {f"emloop.{room}": height for height, rooms in enumerate(LAYERS) for room in rooms}

@@ -276,8 +276,8 @@ class Weighed(Net):
         return {**outputs, "loss": outputs["loss"] + self.weight * outputs["logits"].square().sum(1)}
 
 
-def test_a_program_follows_what_changes_beside_the_weights(create, batches, caplog):
-    """A number that grows is a constant in a program; each save has its own, and a resume is said to lose it."""
+def test_a_program_follows_what_changes_beside_the_weights(create, batches, caplog, manifest):
+    """A number that grows is a constant in a program; each save evaluates by its own, and none is trained on by it."""
     model = create(Weighed)
     model.run(batches[0], train=True)
     paths = [model.save("0")]
@@ -290,10 +290,14 @@ def test_a_program_follows_what_changes_beside_the_weights(create, batches, capl
 
     assert equal_trees({"loss": expected}, create(restore_from=paths[1]).run(batches[2], train=False))
     assert not equal_trees({"loss": expected}, create(restore_from=paths[0]).run(batches[2], train=False))
-    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    said, lost = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert said.startswith(
+        "Saved models of Model, those of before as well, cannot be trained further without its source"
+    )
+    assert lost.startswith(
         "Model changes what is no part of its state, and what a resumed run begins anew with: weight."
     )
+    assert [manifest(path)["rung"] for path in paths] == ["inference", "inference"]
 
 
 def test_what_a_module_computes_and_keeps_is_no_loss(create, batches, caplog):

@@ -16,13 +16,14 @@ it and works wherever it is copied.
 
 from .finding import class_of_export, find_saved
 from .reading import Saved, require_format
-from .writing import describe_variables, saved_model_path, write_saved_model
+from .writing import describe_variables, replace_program, saved_model_path, write_saved_model
 
 __all__ = [
     "Saved",
     "class_of_export",
     "describe_variables",
     "find_saved",
+    "replace_program",
     "require_format",
     "saved_model_path",
     "write_saved_model",

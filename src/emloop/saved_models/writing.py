@@ -23,7 +23,7 @@ from emloop.types import Batch, StateTree
 
 from .reading import FORMAT, KIND, PROGRAM
 
-__all__ = ["describe_variables", "saved_model_path", "write_saved_model"]
+__all__ = ["describe_variables", "replace_program", "saved_model_path", "write_saved_model"]
 
 _OURS = re.compile(rf"model-[0-9a-f]{{8}}\.(json|safetensors)|{PROGRAM}(-[0-9a-f]{{8}})?|\.tmp-.*")
 """Entries of a saved model's directory that may be removed; anything else is not ours."""
@@ -122,6 +122,34 @@ def write_saved_model(
     read_manifest(directory)
     _remove_all_but(directory, {name.partition("/")[0] for name in contents})
     return str(directory)
+
+
+def replace_program(
+    directory: str | Path, program: Path, *, rung: str, reason: str | None, extra: Mapping[str, Any]
+) -> None:
+    """Give a saved model another program, in one step; its state stays.
+
+    Args:
+        directory: The saved model.
+        program: Directory with the program, to be copied.
+        rung: How much of the model works without its source now.
+        reason: Why it is not more.
+        extra: Entries of the manifest's ``extra`` to replace.
+
+    Raises:
+        CheckpointError: If it is damaged.
+        OSError: If it cannot be written. What was saved there before is untouched.
+    """
+    directory = Path(directory)
+    manifest = read_manifest(directory)
+    records = file_records(manifest)
+    kept = [record for name, record in records.items() if not name.startswith(f"{manifest['program']}/")]
+    folder, contents = _program_files(program, directory)
+    kept += [_put(directory, name, content) for name, content in contents.items()]
+    description = {key: value for key, value in manifest.items() if key not in ("files", "sha256")}
+    changed = {"rung": rung, "reason": reason, "program": folder, "extra": {**manifest["extra"], **extra}}
+    write_manifest(directory, {**description, **changed}, kept)
+    _remove_all_but(directory, {record.name.partition("/")[0] for record in kept})
 
 
 def _program_files(program: Path, directory: Path) -> tuple[str, dict[str, bytes]]:

@@ -57,7 +57,7 @@ def pack(program: ExportedProgram) -> bytes:
         program.state_dict[name] = _hollow(tensor)
     for name in program.graph_signature.non_persistent_buffers:
         program.constants[name] = _hollow(program.constants[name])
-    program._guards_code = []  # ProgramModule checks sizes without running code from a file
+    program._guards_code = []  # kept as data instead, see sizes
     for graph in program.graph_module.modules():
         if isinstance(graph, torch.fx.GraphModule):
             for node in graph.graph.nodes:

@@ -22,6 +22,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from .archive import pack
 from .program_module import LOSS, PREFIX
+from .sizes import conditions_of_export, conditions_of_trace
 
 __all__ = ["View", "dynamic_sizes", "export_view", "quiet", "trace_view"]
 
@@ -51,25 +52,39 @@ class View(nn.Module):
         outputs = getattr(net, self._method)(**dict(zip(self._inputs, tensors, strict=True)))
         return tuple(outputs[name] for name in self._outputs)
 
+    def switch(self, train: bool) -> None:
+        """Set the mode as a training does, which leaves parts alone that have been set otherwise since."""
+        if self._modules[PREFIX].training is not train:  # type: ignore[union-attr]
+            self.train(train)
+
     def loss_of(self, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
         """The loss among the outputs."""
         return outputs[self._outputs.index(LOSS)]
 
 
-def export_view(view: View, example: Tensors, varying: Mapping[str, Collection[int]], *, train: bool) -> bytes:
+def export_view(
+    view: View, example: Tensors, varying: Mapping[str, Collection[int]], *, train: bool
+) -> tuple[bytes, list[str]]:
     """Export a view.
 
     Args:
-        view: View of a copy of the module that nothing else uses.
+        view: View of the module, whose Python code runs once.
         example: Inputs to record it with; they do not end up in the graph.
         varying: Input → axes other than the first whose size differs between batches.
         train: Whether to export it in training mode.
+
+    Returns:
+        The graph, and the conditions on the sizes of inputs under which it holds.
     """
-    view.train(train)
+    view.switch(train)
     shapes = tuple(dynamic_sizes(varying.get(name, ())) for name in example)
     with _quietly(), torch.set_grad_enabled(train):
         exported = torch.export.export(view, tuple(example.values()), dynamic_shapes=(shapes,), strict=False)
-        return pack(exported)
+        if exported.graph_signature.parameters_to_mutate:
+            name = next(iter(exported.graph_signature.parameters_to_mutate.values()))
+            raise ValueError(f"the forward pass writes to the parameter {name.removeprefix(PREFIX + '.')!r}")
+        conditions = conditions_of_export(exported._guards_code, list(example))
+        return pack(exported), conditions
 
 
 def trace_view(
@@ -80,18 +95,21 @@ def trace_view(
     *,
     gradients: Sequence[str],
     train: bool,
-) -> bytes:
+) -> tuple[bytes, list[str]]:
     """Trace a view as a graph: parameters, buffers and inputs → outputs, gradients and new buffers.
 
     Args:
-        view: View of a copy of the module that nothing else uses.
+        view: As for :func:`export_view`.
         example: As for :func:`export_view`.
         varying: As for :func:`export_view`.
         precision: Entered around the forward pass.
         gradients: Names of the parameters whose gradients to return; each must have one.
         train: Whether to trace it in training mode.
+
+    Returns:
+        As :func:`export_view`.
     """
-    view.train(train)
+    view.switch(train)
     parameters, buffers = dict(view.named_parameters()), dict(view.named_buffers())
     trained = [f"{PREFIX}.{name}" for name in gradients]
     counts = (len(parameters), len(buffers))
@@ -117,7 +135,7 @@ def trace_view(
         fixed: tuple[Any, ...] = (None,) * sum(counts)
         shapes = (*fixed, *(dynamic_sizes(varying.get(name, ())) for name in example))
         exported = torch.export.export(_Traced(graph), tuple(flat), dynamic_shapes=(shapes,), strict=False)
-        return pack(exported)
+        return pack(exported), conditions_of_trace(graph, list(example))
 
 
 class _Traced(nn.Module):

@@ -19,6 +19,7 @@ from typing import Any
 from emloop.errors import SavedModelError, UntrustedError
 
 from .archive import check
+from .sizes import require_condition
 
 __all__ = ["FOLDER", "FORMAT", "Program"]
 
@@ -69,6 +70,13 @@ class Program:
     def none(cls, reason: str) -> Program:
         """An empty program that says why there is none."""
         return cls({"format": FORMAT, "rung": "weights", "reason": reason, "views": {}})
+
+    def fallen(self, rung: str, reason: str) -> Program:
+        """What is left of it on a lower rung; it will not rise again in its run."""
+        kept = {"inference": {"eval", "predict"}, "weights": set()}[rung]
+        views = {view: entry for view, entry in self.description["views"].items() if view in kept}
+        described = {**self.description, "rung": rung, "reason": reason, "fallen": reason, "views": views}
+        return Program(described, {view: self.graphs[view] for view in views})
 
     def write(self, directory: Path) -> None:
         """Write the files, each atomically and the description last, and remove those of another program.
@@ -128,6 +136,8 @@ class Program:
             if hashlib.sha256(graphs[view]).hexdigest() != digest:
                 raise SavedModelError(f"{file} is damaged: its content is not what {_DESCRIPTION} recorded")
             check(graphs[view], str(file))
+            for condition in description["views"][view].get("sizes", ()):
+                require_condition(condition, description["views"][view]["inputs"])
         return cls(description, graphs)
 
 

@@ -19,6 +19,7 @@ from emloop_torch._tensors.arrays import dtype_name
 
 from .archive import unpack
 from .program import Program
+from .sizes import violated
 
 __all__ = ["LOSS", "PREFIX", "ProgramModule"]
 
@@ -34,13 +35,14 @@ class ProgramModule(nn.Module):
 
     Args:
         program: The program.
+        beside: A live module whose parameters to use; buffers begin with copies of its own.
     """
 
     program: Program
     _graphs: dict[str, nn.Module]
     _mean: torch.Tensor | None
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, beside: nn.Module | None = None) -> None:
         super().__init__()
         self.__dict__["program"] = program
         self.__dict__["_graphs"] = {}
@@ -49,10 +51,11 @@ class ProgramModule(nn.Module):
         # Not by setattr, since a name may clash with an attribute of nn.Module.
         for entry in description["parameters"]:
             owner, leaf = _owner(self, entry["name"])
-            owner._parameters[leaf] = nn.Parameter(_zeros(entry), requires_grad=entry["trainable"])
+            own = None if beside is None else beside.get_parameter(entry["name"])
+            owner._parameters[leaf] = nn.Parameter(_zeros(entry), entry["trainable"]) if own is None else own
         for entry in description["buffers"]:
             owner, leaf = _owner(self, entry["name"])
-            owner._buffers[leaf] = _zeros(entry)
+            owner._buffers[leaf] = _zeros(entry) if beside is None else beside.get_buffer(entry["name"]).clone()
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Compute the outputs of a batch, in training or evaluation mode.
@@ -100,6 +103,12 @@ class ProgramModule(nn.Module):
     def _run(self, view: str, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         described = self._view(view)
         ordered = _ordered(view, described["inputs"], inputs)
+        # Few graphs have any.
+        if described.get("sizes"):
+            condition = violated(described["sizes"], {name: tensor.shape for name, tensor in inputs.items()})
+            if condition is not None:
+                shown = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in inputs.items())
+                raise BatchError(f"the saved program holds where {condition}; other batches need the source: {shown}")
         if described["kind"] == "exported":
             outputs = self.graph(view)(*ordered)
         else:

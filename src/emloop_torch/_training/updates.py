@@ -94,14 +94,17 @@ class Updates:
         self._pending = 0
         self._steps = 0
 
-    def __call__(self, loss: torch.Tensor) -> None:
+    def __call__(self, loss: torch.Tensor, between: Callable[[], None] | None = None) -> None:
         """Learn from one batch.
 
         Args:
             loss: The batch's mean loss.
+            between: Called between the backward pass and the step.
         """
         loss = loss / self._accumulate if self._accumulate > 1 else loss
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()
+        if between is not None:
+            between()
         self._pending += 1
         if self._pending == self._accumulate:
             self._step()

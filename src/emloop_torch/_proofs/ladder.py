@@ -7,14 +7,14 @@ inference      evaluates without the source; training needs it
 weights        nothing works without the source
 =============  =====================================================================================
 
-Each rung is made from a copy of the module, stored, loaded again, and compared with another copy. So the module itself,
-including plain Python attributes, stays as it was.
+Each rung is made from the live module, stored, loaded again, and compared with the live module; a copy would share with
+it what its Python code refers to. Everything that the module can reach is put back, so a save changes nothing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -22,21 +22,23 @@ from typing import Any
 import torch
 from torch import nn
 
+from emloop_torch._programs.exporting import View, export_view, trace_view
+from emloop_torch._programs.program import FORMAT, Program
+from emloop_torch._programs.program_module import LOSS, ProgramModule
+from emloop_torch._programs.sizes import violated
 from emloop_torch._tensors.arrays import dtype_name
-from emloop_torch._tensors.parameters import copy_of, load_values, tied_names, values_of, why_learning_differs
+from emloop_torch._tensors.parameters import tied_names, why_learning_differs
 
-from .exporting import View, export_view, trace_view
-from .program import FORMAT, Program
-from .program_module import LOSS, ProgramModule
-from .verifying import Difference, Run, compare, sizes_of, with_examples
+from .alarms import Alarms, look, unexported
+from .places import told
+from .surroundings import Snapshot
+from .verifying import Results, Run, compare, forked, results, sizes_of, with_examples
 
 __all__ = ["Request", "climb"]
 
 logger = logging.getLogger(__name__)
 
 _EXPORTED, _TRACED, _INFERENCE, _WEIGHTS = "exported", "traced", "inference", "weights"
-_REASON_LENGTH = 300
-_ADVICE = 'For more information, run with TORCH_LOGS="+dynamic".'
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Request:
         scaled: Whether losses are scaled before the backward pass.
         needs_source: Why training needs the source in any case, e.g. an overridden training step.
         frozen: Names of parameters that only the configuration excludes from training.
+        moved: Names of what has changed beside the state since the last program was made.
+        trusted: Regular expressions: names of what alarms may ignore.
     """
 
     examples: Sequence[Mapping[str, torch.Tensor]]
@@ -58,51 +62,86 @@ class Request:
     scaled: bool
     needs_source: str | None
     frozen: Sequence[str]
+    moved: Collection[str] = ()
+    trusted: Sequence[str] = ()
 
 
-def climb(module: nn.Module, request: Request, known: Program | None = None) -> Program:
+def climb(module: nn.Module, request: Request, known: Program | None = None) -> tuple[Program, set[str]]:
     """Make the best program of a module that is correct.
 
     Args:
         module: The live module; it is not changed.
         request: What the program has to do.
         known: A program made earlier, returned if it still does what the module does.
+
+    Returns:
+        The program, and the names of what the module leaves for others without ever reading it.
     """
     described: dict[str, Any] = {"format": FORMAT, "torch": torch.__version__, **_made_of(module, request.frozen)}
-    if known is not None and _Climber(module, request, described).confirms(known):
-        return known
-    climber = _Climber(module, request, described)
+    fallen = None
+    if known is not None and {key: known.description.get(key) for key in described} == described:
+        fallen = known.description.get("fallen")
+    snapshot = Snapshot(module)
     try:
+        if snapshot.surroundings.irreversible:
+            name = snapshot.surroundings.irreversible[0]
+            reason = f"the generator {name!r} cannot be put back, so nothing can be tried out; a list can be"
+            return Program({**described, "rung": _WEIGHTS, "reason": reason, "exact": None, "views": {}}), set()
+        return _climbed(snapshot, request, described, known, fallen)
+    finally:
+        snapshot.close()
+
+
+def _climbed(
+    snapshot: Snapshot, request: Request, described: dict[str, Any], known: Program | None, fallen: str | None
+) -> tuple[Program, set[str]]:
+    climber = _Climber(snapshot, request, described)
+    try:
+        alarms = climber.look()
+        if alarms.evaluating is not None:
+            return climber.program(_WEIGHTS, alarms.evaluating), set()
+        fallen = fallen or alarms.fallen
+        if fallen is not None:
+            described["fallen"] = fallen
+        needs_source = request.needs_source or why_learning_differs(snapshot.module) or fallen or alarms.training
+        if known is not None and climber.confirms(known, needs_source):
+            return known, alarms.results
         climber.evaluate()
     except Exception as error:  # noqa: BLE001 - exporting may raise anything; the reason is reported
-        return climber.program(_WEIGHTS, str(error) if isinstance(error, _Unreached) else _told("evaluation", error))
-    needs_source = request.needs_source or why_learning_differs(module)
+        return climber.program(_WEIGHTS, _reason("evaluation", error)), set()
     if needs_source is not None:
-        return climber.program(_INFERENCE, needs_source)
+        return climber.program(_INFERENCE, needs_source), alarms.results
     reasons: list[str] = []
     for rung in (_EXPORTED, _TRACED):
         try:
             climber.train(rung)
-            return climber.program(rung, "; ".join(reasons) or None)
+            return climber.program(rung, "; ".join(reasons) or None), alarms.results
         except Exception as error:  # noqa: BLE001 - as above
-            reasons.append(str(error) if isinstance(error, _Unreached) else _told(rung, error))
-    return climber.program(_INFERENCE, "; ".join(reasons))
+            reasons.append(_reason(rung, error))
+    return climber.program(_INFERENCE, "; ".join(reasons)), alarms.results
 
 
 class _Unreached(Exception):
     """A view cannot be made; the message says why."""
 
 
+def _reason(rung: str, error: Exception) -> str:
+    return str(error) if isinstance(error, _Unreached) else told(rung, error)
+
+
 class _Climber:
     """The views made so far."""
 
-    def __init__(self, module: nn.Module, request: Request, described: dict[str, Any]) -> None:
-        self._module = module
+    def __init__(self, snapshot: Snapshot, request: Request, described: dict[str, Any]) -> None:
+        self._snapshot = snapshot
+        self._module = snapshot.module
         self._request = request
         self._described = described
         self._views: dict[str, dict[str, Any]] = {}
         self._graphs: dict[str, bytes] = {}
         self._exact = True
+        self._noise = 0.0
+        self._of_forward: list[str] = []
         self._varying = {
             name: [
                 axis
@@ -118,11 +157,17 @@ class _Climber:
             for size in sizes_of(len(next(iter(example.values()))))
         ]
 
-    def confirms(self, known: Program) -> bool:
+    def look(self) -> Alarms:
+        """Look for what comparing does not show."""
+        self._of_forward = self._outputs("forward", self._batches[0])
+        alarms = look(self._snapshot, self._step, self._request.moved, self._request.trusted)
+        self._noise = alarms.noise
+        return alarms
+
+    def confirms(self, known: Program, needs_source: str | None) -> bool:
         """Whether a program belongs to this module and does all that is requested."""
         own = {key: known.description.get(key) for key in self._described}
         wanted = {"eval", "train"} | ({"predict"} if self._request.label_free else set())
-        needs_source = self._request.needs_source or why_learning_differs(self._module)
         if needs_source is not None:
             wanted.remove("train")
         if own != self._described or known.reason != (needs_source or known.reason):
@@ -135,7 +180,8 @@ class _Climber:
             for view in self._views:
                 self._verify(view, method if view == "predict" else "forward")
         except Exception as error:  # noqa: BLE001 - whatever it is, the program has to be remade
-            logger.info("The program in the run is made anew: %s", _told("verification", error))
+            logger.info("The program in the run is made anew: %s", told("verification", error))
+            self._views, self._graphs, self._exact = {}, {}, True
             return False
         return True
 
@@ -152,7 +198,8 @@ class _Climber:
     def program(self, rung: str, reason: str | None) -> Program:
         """The program of a rung, from the views made so far."""
         views = {} if rung == _WEIGHTS else {k: v for k, v in self._views.items() if k != "train" or rung != _INFERENCE}
-        description = {**self._described, "rung": rung, "reason": reason, "exact": self._exact, "views": views}
+        reached = {"rung": rung, "reason": reason, "exact": self._exact, "noise": self._noise, "views": views}
+        description = {**self._described, **reached}
         return Program(description, {view: self._graphs[view] for view in views})
 
     def _make_somehow(self, view: str, method: str, names: Sequence[str]) -> None:
@@ -162,20 +209,31 @@ class _Climber:
             try:
                 self._make(view, method, names, _TRACED)
             except Exception as error:
-                raise _Unreached(f"{_told(_EXPORTED, reason)}; {_told(_TRACED, error)}") from error
+                raise _Unreached(f"{_reason(_EXPORTED, reason)}; {_reason(_TRACED, error)}") from error
 
     def _make(self, view: str, method: str, names: Sequence[str], kind: str) -> None:
         example = {name: self._batches[0][name] for name in names}
-        outputs, train = self._outputs(method, example), view == "train"
-        maker = View(copy_of(self._module), method, names, outputs)
-        gradients = self._trained(example) if train else []
-        if kind == _EXPORTED:
-            self._graphs[view] = export_view(maker, example, self._varying, train=train)
-        elif train and self._request.scaled:
-            raise _Unreached("traced: gradients of 16 bits, which vanish unless the loss is scaled first")
-        else:
-            precision = self._request.precision()
-            self._graphs[view] = trace_view(maker, example, self._varying, precision, gradients=gradients, train=train)
+        train = view == "train"
+        try:
+            outputs = self._outputs(method, example)
+            if train and kind == _EXPORTED:
+                reason = unexported(self._module, lambda: self._loss(example), self._request.trusted)
+                if reason is not None:
+                    raise _Unreached(f"{kind}: {reason}")
+            gradients = self._trained(example) if train else []
+            self._snapshot.put_back()
+            maker = View(self._module, method, names, outputs)
+            if kind == _EXPORTED:
+                self._graphs[view], sizes = export_view(maker, example, self._varying, train=train)
+            elif train and self._request.scaled:
+                raise _Unreached("traced: gradients of 16 bits, which vanish unless the loss is scaled first")
+            else:
+                precision = self._request.precision()
+                self._graphs[view], sizes = trace_view(
+                    maker, example, self._varying, precision, gradients=gradients, train=train
+                )
+        finally:
+            self._snapshot.put_back()
         inputs = {
             name: {
                 "dtype": dtype_name(tensor.dtype),
@@ -185,36 +243,37 @@ class _Climber:
             }
             for name, tensor in example.items()
         }
-        self._views[view] = {"kind": kind, "inputs": inputs, "outputs": outputs, "gradients": gradients}
+        described = {"kind": kind, "inputs": inputs, "outputs": outputs, "gradients": gradients, "sizes": sizes}
+        self._views[view] = described
         self._verify(view, method)
 
     def _verify(self, view: str, method: str) -> None:
-        live = copy_of(self._module)
-        program = ProgramModule(self.program(_EXPORTED, None))
-        program.to(next(iter(self._batches[0].values())).device)
-        values: Any = values_of(live)
-        # Without what the module's class keeps of its own.
-        load_values(program, {kind: values[kind] for kind in ("parameters", "buffers")})
-        for name in self._request.frozen:
-            program.get_parameter(name).requires_grad_(False)
+        program = ProgramModule(self.program(_EXPORTED, None), self._module)
         own_method = view if view == "predict" else "forward"
-        described = self._views[view]
+        described, train = self._views[view], view == "train"
         precision = self._request.precision
-        runs = Run(live, method, precision), Run(program, own_method, precision)
-        for batch in self._batches:
-            inputs = {name: batch[name] for name in described["inputs"]}
-            exact = compare(*runs, inputs, described["outputs"], train=view == "train")
-            self._exact = self._exact and exact
-        single = with_examples({name: self._batches[0][name] for name in described["inputs"]}, 1)
+        runs = Run(self._module, method, precision), Run(program, own_method, precision)
+        batches = [(batch, False) for batch in self._batches]
         # Not every module takes a single example; batch normalisation, for one, refuses it in training.
-        exact = compare(*runs, single, described["outputs"], train=view == "train", optional=True)
-        self._exact = self._exact and exact
+        batches.append((with_examples(self._batches[0], 1), True))
+        try:
+            for batch, optional in batches:
+                inputs = {name: batch[name] for name in described["inputs"]}
+                shapes = {name: tensor.shape for name, tensor in inputs.items()}
+                # Other sizes are refused without source.
+                if violated(described["sizes"], shapes) is None:
+                    outputs = described["outputs"]
+                    exact = compare(*runs, inputs, outputs, train=train, optional=optional, slack=self._noise)
+                    self._exact = self._exact and exact
+        finally:
+            self._snapshot.put_back()
 
     def _outputs(self, method: str, batch: Mapping[str, torch.Tensor]) -> list[str]:
         """Names of the outputs with a value for every example."""
-        module = copy_of(self._module).eval()
-        with torch.random.fork_rng(), torch.no_grad():
-            outputs = getattr(module, method)(**batch)
+        self._module.eval()
+        with forked(batch), torch.no_grad():
+            outputs = getattr(self._module, method)(**_copied(batch))
+        self._snapshot.put_back()
         examples = len(next(iter(batch.values())))
         return [
             name
@@ -222,14 +281,26 @@ class _Climber:
             if isinstance(value, torch.Tensor) and value.shape[:1] == (examples,)
         ]
 
+    def _loss(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The mean loss of a batch in training mode, with its graph."""
+        if not self._module.training:
+            self._module.train()
+        with forked(batch), torch.enable_grad(), self._request.precision():
+            outputs = self._module(**_copied(batch))
+        return outputs[LOSS].mean()
+
     def _trained(self, batch: Mapping[str, torch.Tensor]) -> list[str]:
         """Names of the parameters that get a gradient."""
-        module = copy_of(self._module).train()
-        with torch.random.fork_rng():
-            with self._request.precision():
-                loss = module(**batch)[LOSS]
-            loss.mean().backward()
-        return [name for name, parameter in module.named_parameters() if parameter.grad is not None]
+        self._snapshot.put_back()
+        found = results(Run(self._module, "forward", self._request.precision), batch, (), train=True)
+        return [name for name, gradient in found["gradient"].items() if gradient is not None]
+
+    def _step(self, train: bool) -> Mapping[str, Results]:
+        """What the live module does with an example; nothing is put back."""
+        batch = self._batches[0]
+        with forked(batch):
+            method = Run(self._module, "forward", self._request.precision)
+            return results(method, batch, self._of_forward, train=train)
 
     def _has_a_single(self, example: Mapping[str, torch.Tensor]) -> bool:
         """Whether a varying axis has size 1 in this example."""
@@ -260,8 +331,6 @@ def _entry(name: str, tensor: torch.Tensor) -> dict[str, Any]:
     return {**entry, "strides": list(tensor.stride())} if unusual else entry
 
 
-def _told(rung: str, error: Exception) -> str:
-    """Why a rung was not reached, in one line."""
-    said = " ".join(str(error).replace(_ADVICE, "").split())
-    text = f"{rung}: {said}" if isinstance(error, Difference) else f"{rung}: {type(error).__name__}: {said}"
-    return text if len(text) <= _REASON_LENGTH else f"{text[: _REASON_LENGTH - 1]}…"
+def _copied(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Inputs that the module may change."""
+    return {name: tensor.clone() for name, tensor in batch.items()}

@@ -2,21 +2,34 @@
 
 Outputs, gradients and buffers must agree, for batches of several sizes, with the same random numbers; both get their
 own copies of the inputs, which they may change. Values that are not equal to the bit may differ by rounding only: in
-proportion to the largest number in the tensor plus a hundredth of the largest in all tensors.
+proportion to the largest number in the tensor plus a hundredth of the largest in all tensors, and by what the module
+differs from itself by when it is run twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from .program_module import LOSS, ProgramModule
+from emloop_torch._programs.program_module import LOSS, ProgramModule
 
-__all__ = ["Difference", "Run", "compare", "sizes_of", "with_examples"]
+__all__ = [
+    "Difference",
+    "Run",
+    "agree",
+    "compare",
+    "distance",
+    "forked",
+    "leaves_of",
+    "nodes_of",
+    "results",
+    "sizes_of",
+    "with_examples",
+]
 
 Tensors = Mapping[str, torch.Tensor]
 Results = Mapping[str, torch.Tensor | None]
@@ -61,17 +74,25 @@ class Run(NamedTuple):
 
 
 def compare(
-    live: Run, program: Run, batch: Tensors, outputs: Sequence[str], *, train: bool, optional: bool = False
+    live: Run,
+    program: Run,
+    batch: Tensors,
+    outputs: Sequence[str],
+    *,
+    train: bool,
+    optional: bool = False,
+    slack: float = 0.0,
 ) -> bool:
     """Run both on a batch and compare them.
 
     Args:
-        live: A copy of the live module.
+        live: The live module.
         program: The program, with the values of the module.
         batch: The inputs.
         outputs: Names of the outputs.
         train: Whether to run in training mode, with gradients.
         optional: Whether the module may refuse the batch; then neither of the two can be used any further.
+        slack: Difference to allow beside rounding, in the same proportion.
 
     Returns:
         Whether all numbers are equal to the bit.
@@ -79,45 +100,97 @@ def compare(
     Raises:
         Difference: If rounding cannot explain a difference.
     """
-    devices = _devices(batch)
-    with torch.random.fork_rng(devices=devices):
-        host, others = torch.get_rng_state(), [torch.cuda.get_rng_state(device) for device in devices]
-        try:
-            expected = _results(live, batch, outputs, train=train)
-        except Exception:
-            if optional:
-                return True
-            raise
-        torch.set_rng_state(host)
-        for device, state in zip(devices, others, strict=True):
-            torch.cuda.set_rng_state(state, device)
-        found = _results(program, batch, outputs, train=train)
-    # All of them, since each may raise.
-    agreements = [_agree(kind, expected[kind], found[kind]) for kind in expected]
-    return all(agreements)
+    try:
+        with forked(batch):
+            expected = results(live, batch, outputs, train=train)
+    except Exception:
+        if optional:
+            return True
+        raise
+    with forked(batch):
+        found = results(program, batch, outputs, train=train)
+    return agree(expected, found, slack)
 
 
-def _results(run: Run, batch: Tensors, outputs: Sequence[str], *, train: bool) -> dict[str, Results]:
-    module = run.module.train(train)
+@contextmanager
+def forked(batch: Tensors) -> Iterator[None]:
+    """Draw PyTorch's random numbers from where they stand, and put them back."""
+    with torch.random.fork_rng(devices={tensor.device for tensor in batch.values() if tensor.is_cuda}):
+        yield
+
+
+def results(run: Run, batch: Tensors, outputs: Sequence[str], *, train: bool) -> dict[str, Results]:
+    """Outputs, gradients and buffers of a module for a batch; gradients of whatever else takes part are left alone."""
+    module = run.module
+    if module.training is not train:
+        module.train(train)
     module.zero_grad(set_to_none=True)
     with torch.set_grad_enabled(train):
         inputs = {name: tensor.clone() for name, tensor in batch.items()}
         with run.precision():
             computed = module(**inputs) if run.method == "forward" else getattr(module, run.method)(**inputs)
-        results: dict[str, Results] = {"output": {name: computed[name] for name in outputs}}
+        found: dict[str, Results] = {"output": {name: computed[name] for name in outputs}}
         if train:
             mean = module.mean_loss if isinstance(module, ProgramModule) else torch.mean
-            mean(computed[LOSS]).backward()
-            results["gradient"] = {name: parameter.grad for name, parameter in module.named_parameters()}
-            module.zero_grad(set_to_none=True)
-    results["buffer"] = {name: buffer.clone() for name, buffer in module.named_buffers()}
+            loss = mean(computed[LOSS])
+            leaves = [(leaf, leaf.grad) for leaf in leaves_of(loss)]
+            for leaf, _ in leaves:
+                leaf.grad = None
+            loss.backward()
+            found["gradient"] = {name: parameter.grad for name, parameter in module.named_parameters()}
+            for leaf, gradient in leaves:
+                leaf.grad = gradient
+    found["buffer"] = {name: buffer.clone() for name, buffer in module.named_buffers()}
     return {
         kind: {name: None if value is None else value.detach() for name, value in tensors.items()}
-        for kind, tensors in results.items()
+        for kind, tensors in found.items()
     }
 
 
-def _agree(kind: str, expected: Results, found: Results) -> bool:
+def nodes_of(tensor: torch.Tensor) -> Iterator[Any]:
+    """The nodes of the graph that a tensor was computed by."""
+    seen, waiting = set(), [tensor.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            waiting += [following for following, _ in node.next_functions]
+
+
+def leaves_of(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors that back-propagation from a tensor would give gradients to."""
+    return [node.variable for node in nodes_of(tensor) if hasattr(node, "variable")]
+
+
+def agree(expected: Mapping[str, Results], found: Mapping[str, Results], slack: float = 0.0) -> bool:
+    """Compare what :func:`results` returned.
+
+    Returns:
+        Whether all numbers are equal to the bit.
+
+    Raises:
+        Difference: If rounding cannot explain a difference.
+    """
+    # All of them, since each may raise.
+    agreements = [_agree(kind, expected[kind], found[kind], slack) for kind in expected]
+    return all(agreements)
+
+
+def distance(expected: Mapping[str, Results], found: Mapping[str, Results]) -> float:
+    """By how much one run differs from another, in the proportion that ``slack`` is given in."""
+    largest = 0.0
+    for kind, tensors in expected.items():
+        most = max((_largest(tensor) for tensor in tensors.values() if tensor is not None), default=0.0)
+        for name, tensor in tensors.items():
+            other = found[kind].get(name)
+            if tensor is not None and other is not None and not torch.equal(tensor.to_dense(), other.to_dense()):
+                off = _off(tensor.to_dense(), other.to_dense())
+                largest = max(largest, off / (_largest(tensor) + most / 100 or 1.0))
+    return largest
+
+
+def _agree(kind: str, expected: Results, found: Results, slack: float) -> bool:
     largest: float | None = None
     exact = True
     for name, wanted in expected.items():
@@ -133,7 +206,7 @@ def _agree(kind: str, expected: Results, found: Results) -> bool:
             continue
         if largest is None:
             largest = max(_largest(tensor) for tensor in expected.values() if tensor is not None)
-        allowed = _TOLERANCE.get(tensor.dtype, 0.0) * (_largest(tensor) + largest / 100)
+        allowed = (_TOLERANCE.get(tensor.dtype, 0.0) + slack) * (_largest(tensor) + largest / 100)
         off = _off(tensor, other)
         if not off <= allowed:
             raise Difference(f"the {kind} of {name!r} is off by {off:.2g}, where it is at most {_largest(tensor):.2g}")
@@ -166,7 +239,3 @@ def _shown(tensor: torch.Tensor | None) -> str:
 
 def _plain(kind: torch.dtype | torch.layout) -> str:
     return str(kind).removeprefix("torch.")
-
-
-def _devices(batch: Tensors) -> list[torch.device]:
-    return sorted({tensor.device for tensor in batch.values() if tensor.is_cuda}, key=str)

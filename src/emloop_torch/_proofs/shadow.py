@@ -1,0 +1,180 @@
+"""Run a program beside the training that it stands for, on some batches, and compare.
+
+Before the forward pass of such a batch, inputs, buffers and PyTorch's random numbers are noted; between its backward
+pass and the step of the optimizer the program computes the same from the live parameters. It changes none of what the
+training uses: it has buffers of its own, its gradients are taken by ``torch.autograd.grad``, and the random generators
+are put back.
+
+Batches 1, 2, 4, 8 … after the first save are chosen, until they are so far apart that their share of the time, which is
+measured once, is small enough; from there on at that distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from math import ceil
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import nn
+
+from emloop.errors import BatchError
+from emloop_torch._programs.program import Program
+from emloop_torch._programs.program_module import ProgramModule
+
+from .verifying import Difference, Results, agree
+
+__all__ = ["Shadow"]
+
+_MEASURED = 8
+"""The chosen batch after which the costs are known: kernels have been loaded by then."""
+_INEXACT = 1e-4
+"""What a program that rounds differently from the start may differ by while the weights move on."""
+
+
+class Shadow:
+    """The program of a module, in the shadow of its training.
+
+    Args:
+        module: The live module.
+        program: Its program.
+        precision: Makes the context of a forward pass.
+        share: How much of the time the comparison may take.
+    """
+
+    def __init__(
+        self, module: nn.Module, program: Program, precision: Callable[[], AbstractContextManager[Any]], share: float
+    ) -> None:
+        self._module = module
+        self._beside = ProgramModule(program, module)
+        self._precision = precision
+        self._share = share
+        self._slack = program.description.get("noise", 0.0) + (0.0 if program.description["exact"] else _INEXACT)
+        self._views = {
+            train: program.description["views"][view]
+            for train, view in ((True, "train"), (False, "eval"))
+            if view in program.description["views"]
+        }
+        self._trainable = {
+            entry["name"]: entry["trainable"] and not entry["frozen"] for entry in program.description["parameters"]
+        }
+        self.batches = {True: 0, False: 0}
+        """In training and in evaluation, since the program was made."""
+        self._next = {True: 1, False: 1}
+        self._farthest: int | None = None
+        self._cost = self._since = 0.0
+
+    def due(self, train: bool) -> bool:
+        """Count a batch, and tell whether to compare it."""
+        if train not in self._views:
+            return False
+        self.batches[train] += 1
+        return self.batches[train] == self._next[train]
+
+    def begin(self, inputs: Mapping[str, torch.Tensor], train: bool) -> Comparison:
+        """Note what the forward pass of a batch begins with."""
+        return Comparison(self, inputs, train)
+
+    def _passed(self, train: bool, cost: float, began: float) -> None:
+        """Choose the next batch."""
+        now, batches = perf_counter(), self.batches[train]
+        if train and batches == _MEASURED:
+            usual = max((began - self._since) / (_MEASURED // 2), 1e-9)
+            self._farthest = max(ceil(self._cost / self._share / usual), 1)
+        self._cost, self._since = (cost, now) if train else (self._cost, self._since)
+        self._next[train] += batches if self._farthest is None else min(batches, self._farthest)
+
+
+class Comparison:
+    """One batch, by the training and by the program."""
+
+    def __init__(self, shadow: Shadow, inputs: Mapping[str, torch.Tensor], train: bool) -> None:
+        self._began = perf_counter()
+        self._shadow = shadow
+        self.train = train
+        self._outputs: Mapping[str, Any] | None = None
+        self._inputs = {name: tensor.clone() for name, tensor in inputs.items()}
+        self._devices = sorted({tensor.device for tensor in inputs.values() if tensor.is_cuda}, key=str)
+        self._host = torch.get_rng_state()
+        self._others = [torch.cuda.get_rng_state(device) for device in self._devices]
+        self._buffers = {name: buffer.clone() for name, buffer in shadow._module.named_buffers()}
+        self._gradients: dict[str, torch.Tensor] = {}
+        self._parameters = {n: p for n, p in shadow._module.named_parameters() if p.requires_grad} if train else {}
+        self._scale: torch.Tensor | None = None
+        self._listening = [
+            parameter.register_hook(lambda gradient, name=name: self._gradients.__setitem__(name, gradient.detach()))
+            for name, parameter in self._parameters.items()
+        ]
+        self._cost = perf_counter() - self._began
+
+    def listen(self, mean: torch.Tensor) -> None:
+        """Note, in its backward pass, by what the mean loss of the training is scaled."""
+        self._listening.append(mean.register_hook(lambda scale: setattr(self, "_scale", scale.detach().clone())))
+
+    def take(self, outputs: Mapping[str, Any]) -> None:
+        """Note the outputs of the live module."""
+        self._outputs = outputs
+
+    def compare(self) -> None:
+        """Compute the same by the program.
+
+        Raises:
+            Difference: If it is not the same; says how.
+        """
+        started = perf_counter()
+        for handle in self._listening:
+            handle.remove()
+        if self._outputs is not None:
+            self._compare(self._outputs)
+        self._shadow._passed(self.train, self._cost + perf_counter() - started, self._began)
+
+    def _compare(self, outputs: Mapping[str, Any]) -> None:
+        shadow, train = self._shadow, self.train
+        for name, trainable in shadow._trainable.items():
+            if train and trainable is not (name in self._parameters):
+                verb = "is trained since" if name in self._parameters else "is not trained any more"
+                raise Difference(f"the parameter {name!r} {verb}, which no state holds")
+        buffers = dict(shadow._module.named_buffers())
+        expected: dict[str, Results] = {
+            "output": {name: outputs[name].detach() for name in shadow._views[train]["outputs"]},
+            "buffer": buffers,
+        }
+        if train:
+            expected["gradient"] = {name: self._gradients.get(name) for name in self._parameters}
+        with torch.random.fork_rng(self._devices):
+            torch.set_rng_state(self._host)
+            for device, state in zip(self._devices, self._others, strict=True):
+                torch.cuda.set_rng_state(state, device)
+            try:
+                found = self._of_program()
+            except BatchError:
+                return  # refused without source, and told why
+            except Exception as error:
+                raise Difference(f"it fails: {type(error).__name__}: {error}") from error
+        agree(expected, found, shadow._slack)
+
+    def _of_program(self) -> Mapping[str, Results]:
+        beside, train = self._shadow._beside, self.train
+        own = dict(beside.named_buffers())
+        if {name: buffer.shape for name, buffer in own.items()} != {n: b.shape for n, b in self._buffers.items()}:
+            raise Difference("buffers have come, gone or grown")
+        with torch.no_grad():
+            for name, buffer in own.items():
+                buffer.copy_(self._buffers[name])
+        beside.train(train)
+        with torch.set_grad_enabled(train):
+            with self._precision():
+                computed = beside(**self._inputs)
+            found: dict[str, Results] = {"output": {name: value.detach() for name, value in computed.items()}}
+            if train:
+                mean = beside.mean_loss(computed["loss"])
+                gradients = torch.autograd.grad(mean, list(self._parameters.values()), self._scale, allow_unused=True)
+                found["gradient"] = dict(zip(self._parameters, gradients, strict=True))
+        found["buffer"] = own
+        return found
+
+    @property
+    def _precision(self) -> Callable[[], AbstractContextManager[Any]]:
+        return self._shadow._precision
