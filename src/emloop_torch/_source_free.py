@@ -134,7 +134,10 @@ class SourceFree:
             if self._examples:
                 self._program, self._surroundings = program, now
             if program.graphs and self._saving.shadow:
-                self._shadow = Shadow(self._module, program, self._precision.forward, self._saving.shadow)
+                compiled = self._settings.compile not in (None, False)
+                self._shadow = Shadow(
+                    self._module, program, self._precision.forward, self._saving.shadow, compiled=compiled
+                )
         program.write(log_dir / FOLDER)
         return program
 
@@ -157,8 +160,8 @@ class SourceFree:
             return
         rung, kind = ("inference", "training") if training else ("weights", "evaluation")
         reason = (
-            f"the program has parted from the {kind} that it stands for, {self._shadow.batches[training]} batches "
-            f"after it was made: {difference}"
+            f"the program has parted from the {kind} that it stands for, "
+            f"in batch {self._shadow.batches[training]} after it was made: {difference}"
         )
         before, self._program = self._program, self._program.fallen(rung, reason)
         # What is left has to be verified again, since whatever has changed may matter to it, too.

@@ -343,17 +343,6 @@ def cool_globally(_model, number):
         CONFIG.temperature *= 0.5
 
 
-class Frozen(Base):
-    def __init__(self):
-        super().__init__()
-        self.one.requires_grad_(False)
-
-
-def unfreeze(model, number):
-    if number == 40:
-        model.module.one.requires_grad_(True)
-
-
 def inject(model, number):
     if number == 40:
         layer, old = model.module.one, model.module.one.forward
@@ -579,11 +568,3 @@ def test_what_somebody_else_changes_is_noticed(judge, make, change, shadow):
     described, equal = judge(make, change, shadow=shadow)
 
     assert (described["rung"], equal) == (("inference", None) if shadow else ("exported", False))
-
-
-def test_a_part_that_is_unfrozen_later_is_noticed(judge):
-    """No state holds which parameters are trained, and an optimizer may have had all of them from the start."""
-    described, _ = judge(Frozen, unfreeze)
-
-    assert described["rung"] == "inference"
-    assert "the parameter 'one.weight' is trained since, which no state holds" in described["reason"]

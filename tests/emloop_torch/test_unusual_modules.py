@@ -291,9 +291,7 @@ def test_a_program_follows_what_changes_beside_the_weights(create, batches, capl
     assert equal_trees({"loss": expected}, create(restore_from=paths[1]).run(batches[2], train=False))
     assert not equal_trees({"loss": expected}, create(restore_from=paths[0]).run(batches[2], train=False))
     said, lost = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert said.startswith(
-        "Saved models of Model, those of before as well, cannot be trained further without its source"
-    )
+    assert said.startswith("Saved models of Model, older ones too, cannot be trained further without its source")
     assert lost.startswith(
         "Model changes what is no part of its state, and what a resumed run begins anew with: weight."
     )

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from emloop_torch._tensors.parameters import storages
 
 from .places import line_naming, line_of_code, line_of_frame, told
-from .surroundings import FLAG, STATE, Place, Snapshot, Surroundings, is_library
+from .surroundings import Place, Snapshot, Surroundings, is_library
 from .verifying import Results, agree, distance, nodes_of
 
 __all__ = ["Alarms", "Step", "look", "unexported"]
@@ -69,7 +69,6 @@ def look(snapshot: Snapshot, step: Step, moved: Collection[str], trusted: Sequen
         raise evaluation.error
     known = {name: place for name, place in snapshot.surroundings.places.items() if not is_trusted(name, trusted)}
     outside = {name: known[name] for name in moved if name in known}
-    flags = [(name, None) for name in moved if name.endswith(FLAG) and not is_trusted(name, trusted)]
     aliases = _aliases(snapshot, known)
     found = Alarms(noise=evaluation.noise if training.error else training.noise)
     found.evaluating = (
@@ -82,8 +81,6 @@ def look(snapshot: Snapshot, step: Step, moved: Collection[str], trusted: Sequen
         or training.reads(aliases, _SHARED)
     )
     found.fallen = training.reads(outside, _LOST) or evaluation.reads(outside, _LOST)
-    if flags:
-        found.fallen = found.fallen or _worded(flags[0], _LOST)
     if found.training is None:
         found.results = {*training.changed, *evaluation.changed}
     return found
@@ -233,8 +230,10 @@ _Untouchable.__torch_function__ = classmethod(_compute_with)  # type: ignore[att
 
 def _aliases(snapshot: Snapshot, places: Mapping[str, Place]) -> dict[str, Place]:
     """Tensors that are no part of the state, but of its memory."""
-    own, values = storages(snapshot.module), snapshot.surroundings.values
-    return {name: place for name, place in places.items() if values.get(name) != STATE and _lies_in(place.get(), own)}
+    module = snapshot.module
+    own, state = storages(module), {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    values = ((name, place, place.get()) for name, place in places.items())
+    return {name: place for name, place, value in values if id(value) not in state and _lies_in(value, own)}
 
 
 def _lies_in(value: Any, memory: Collection[int]) -> bool:

@@ -30,6 +30,7 @@ __all__ = ["Shadow"]
 
 _MEASURED = 8
 """The chosen batch after which the costs are known: kernels have been loaded by then."""
+_COMPILED = 1e-2
 _INEXACT = 1e-4
 """What a program that rounds differently from the start may differ by while the weights move on."""
 
@@ -42,24 +43,30 @@ class Shadow:
         program: Its program.
         precision: Makes the context of a forward pass.
         share: How much of the time the comparison may take.
+        compiled: Whether the training runs a compiled module, which rounds, and draws random numbers, in its own way.
     """
 
     def __init__(
-        self, module: nn.Module, program: Program, precision: Callable[[], AbstractContextManager[Any]], share: float
+        self,
+        module: nn.Module,
+        program: Program,
+        precision: Callable[[], AbstractContextManager[Any]],
+        share: float,
+        *,
+        compiled: bool,
     ) -> None:
         self._module = module
         self._beside = ProgramModule(program, module)
         self._precision = precision
         self._share = share
-        self._slack = program.description.get("noise", 0.0) + (0.0 if program.description["exact"] else _INEXACT)
+        inexact = _COMPILED if compiled else 0.0 if program.description["exact"] else _INEXACT
+        self._slack = program.description.get("noise", 0.0) + inexact
         self._views = {
             train: program.description["views"][view]
             for train, view in ((True, "train"), (False, "eval"))
-            if view in program.description["views"]
+            if view in program.description["views"] and not (compiled and _draws(self._beside.graph(view)))
         }
-        self._trainable = {
-            entry["name"]: entry["trainable"] and not entry["frozen"] for entry in program.description["parameters"]
-        }
+        self._trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
         self.batches = {True: 0, False: 0}
         """In training and in evaluation, since the program was made."""
         self._next = {True: 1, False: 1}
@@ -132,10 +139,8 @@ class Comparison:
 
     def _compare(self, outputs: Mapping[str, Any]) -> None:
         shadow, train = self._shadow, self.train
-        for name, trainable in shadow._trainable.items():
-            if train and trainable is not (name in self._parameters):
-                verb = "is trained since" if name in self._parameters else "is not trained any more"
-                raise Difference(f"the parameter {name!r} {verb}, which no state holds")
+        if train and shadow._trained != self._parameters.keys():
+            return  # thawed or frozen since: the state says so, and the next save makes another program
         buffers = dict(shadow._module.named_buffers())
         expected: dict[str, Results] = {
             "output": {name: outputs[name].detach() for name in shadow._views[train]["outputs"]},
@@ -178,3 +183,9 @@ class Comparison:
     @property
     def _precision(self) -> Callable[[], AbstractContextManager[Any]]:
         return self._shadow._precision
+
+
+def _draws(graph: nn.Module) -> bool:
+    """Whether a graph draws random numbers."""
+    nodes = (node for part in graph.modules() if isinstance(part, torch.fx.GraphModule) for node in part.graph.nodes)
+    return any(torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) for node in nodes)

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["FLAG", "Place", "Snapshot", "Surroundings", "is_library"]
+__all__ = ["Place", "Snapshot", "Surroundings", "is_library"]
 
 _LIBRARIES = {"emloop", "emloop_torch", "numpy", "torch", *sys.stdlib_module_names} - {"__main__"}
 _ATOMS = (bool, int, float, complex, str, bytes, type(None), Enum, torch.dtype, torch.device, torch.Size, slice, range)
@@ -38,10 +38,6 @@ _OF_EVERY_MODULE = vars(nn.Module()).keys()
 _CACHED = type(functools.lru_cache(lambda: None))
 _MOST = 200_000
 _ABSENT = object()
-STATE = "state"
-"""What stands for a parameter or buffer among the values."""
-FLAG = ".requires_grad"
-"""Ending of the name of what says whether a parameter is trained; it has no place."""
 
 
 class Place(NamedTuple):
@@ -105,7 +101,7 @@ class Surroundings:
         while waiting and len(self._seen) < _MOST:
             waiting += reversed(list(self._enter(*waiting.pop())))
         for name, parameter in module.named_parameters():
-            self.values[f"{name}{FLAG}"] = repr(parameter.requires_grad)
+            self.values[f"{name}.requires_grad"] = repr(parameter.requires_grad)
 
     def _enter(self, name: str, place: Place, value: Any) -> Iterator[_Found]:
         """Note a value, and yield what it leads to."""
@@ -124,7 +120,7 @@ class Surroundings:
 
     def _leaf(self, name: str, _: Place, value: Any) -> None:
         if id(value) in self._state:
-            self.values[name] = STATE
+            self.values[name] = "state"
         else:
             self.values[name] = _identified(value)
             self.leaves.append(value)
@@ -252,6 +248,7 @@ class Snapshot:
         ]
         self._cached = [(place, place.get()) for place in found.cached]
         self._random = random.getstate(), np.random.get_state()
+        self._torch = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
         self._begin_anew()
 
     def put_back(self) -> None:
@@ -269,6 +266,9 @@ class Snapshot:
             random.setstate(self._random[0])
         if not _equal(np.random.get_state(), self._random[1]):
             np.random.set_state(self._random[1])
+        torch.set_rng_state(self._torch[0])
+        if self._torch[1]:
+            torch.cuda.set_rng_state_all(self._torch[1])
         self._begin_anew()
 
     def _put_back_places(self) -> None:
