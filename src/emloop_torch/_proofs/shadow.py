@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from math import ceil
 from time import perf_counter
 from typing import Any
@@ -110,15 +111,14 @@ class Comparison:
         self._gradients: dict[str, torch.Tensor] = {}
         self._parameters = {n: p for n, p in shadow._module.named_parameters() if p.requires_grad} if train else {}
         self._scale: torch.Tensor | None = None
-        self._listening = [
-            parameter.register_hook(lambda gradient, name=name: self._gradients.__setitem__(name, gradient.detach()))
-            for name, parameter in self._parameters.items()
-        ]
+        self._listening: list[Any] = []
         self._cost = perf_counter() - self._began
 
     def listen(self, mean: torch.Tensor) -> None:
-        """Note, in its backward pass, by what the mean loss of the training is scaled."""
-        self._listening.append(mean.register_hook(lambda scale: setattr(self, "_scale", scale.detach().clone())))
+        """Note, in its backward pass, by what the mean loss of the training is scaled, and the batch's gradients."""
+        self._listening = [mean.register_hook(lambda scale: setattr(self, "_scale", scale.detach().clone()))]
+        for name, parameter in self._parameters.items():
+            self._listening.append(parameter.register_hook(partial(self._gradients.__setitem__, name)))
 
     def take(self, outputs: Mapping[str, Any]) -> None:
         """Note the outputs of the live module."""

@@ -36,7 +36,8 @@ _ITERATORS: tuple[Any, ...] = (count, cycle, type(iter([])), type(iter(())), typ
 _STATE = ("_parameters", "_buffers", "_modules")
 _OF_EVERY_MODULE = vars(nn.Module()).keys()
 _CACHED = type(functools.lru_cache(lambda: None))
-_MOST = 200_000
+_MOST, _LARGEST = 200_000, 1 << 24
+"""Values to look at, and bytes of an array to compare; larger ones are data, which no step writes to."""
 _ABSENT = object()
 
 
@@ -121,6 +122,8 @@ class Surroundings:
     def _leaf(self, name: str, _: Place, value: Any) -> None:
         if id(value) in self._state:
             self.values[name] = "state"
+        elif isinstance(value, np.ndarray) and value.nbytes > _LARGEST:
+            self.values[name] += f" {id(value)}"
         else:
             self.values[name] = _identified(value)
             self.leaves.append(value)
