@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from emloop._config._composing.source import find_config
 from emloop._config.check import check_config
 from emloop.constants import EL_CONFIG_FILE, EL_RUN_FILE, EXIT_DONE, EXIT_USAGE
-from emloop.errors import ConfigError, Problem
+from emloop.errors import ConfigError, Problem, RunDirError
 
 from ..args import CONFIG_OR_RUN, add_json, add_overrides, overrides
 
@@ -42,7 +42,10 @@ def _config_file(spec: str, output_root: str) -> str:
         return spec
     from .named import named_config  # looking for runs takes as long as a check
 
-    return named_config(spec, output_root).file
+    try:
+        return named_config(spec, output_root).file
+    except (ConfigError, RunDirError):
+        return spec  # the check says that there is no such file
 
 
 def _holds(directory: str, name: str) -> bool:
