@@ -95,7 +95,8 @@ class Processes:
         self._control, other = socket.socketpair()
         env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         command = [sys.executable, Path(__file__).with_name("fork_server.py"), str(other.fileno())]
-        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        # Hashes of texts as `emloop train` has them, so that no child begins anew for their sake.
+        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         self._server = subprocess.Popen(
             command, pass_fds=[other.fileno()], env={**env, **threads}, stdin=subprocess.DEVNULL
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import secrets
 import shutil
 import sys
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 from emloop import _build
 from emloop._config import written
 from emloop._config.entries import hook_entries
+from emloop._config.home import home_of, shadows, use_home
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
 from emloop._registry import find_class
 from emloop._run_dir.beginnings import copy_files
@@ -35,7 +37,14 @@ from emloop._state.commit import Commit, newest_commit, write_commit
 from emloop._state.random import seed_everything, use_seed
 from emloop._state.retention import clean_leftovers
 from emloop._support.files import atomic_write
-from emloop.constants import EL_CHECKPOINTS_DIR, EL_CONFIG_FILE, EL_DATA_FILE, EL_RUN_FILE, EXIT_FAILED
+from emloop.constants import (
+    EL_CHECKPOINTS_DIR,
+    EL_CONFIG_FILE,
+    EL_DATA_FILE,
+    EL_HOME_VARIABLE,
+    EL_RUN_FILE,
+    EXIT_FAILED,
+)
 from emloop.errors import EmloopError, MissingStreamError
 from emloop.main_loop import MainLoop, RunRecord, log_failure
 from emloop.main_loop.fingerprint import Fingerprint
@@ -173,6 +182,7 @@ def create_emloop_training(
         ConfigError: With every mistake found; no directory is created then.
         RunDirError: If the directory cannot be created.
     """
+    where = use_home(getattr(config, "origin", None))
     _build.check(config, MainLoop, restore_from)
     evaluates = getattr(config, "evaluates", None)
     config = copy.deepcopy(config) if evaluates is None else _without_steering_hooks(config)
@@ -191,6 +201,7 @@ def create_emloop_training(
         kind="training" if evaluates is None else "evaluation",
         seed=secrets.randbits(32) if seed is None else seed,
         parent=parent,
+        home=where._asdict(),
         **_written(config),
     )
     return _assemble(config, run, restore_from, evaluated=home if evaluates else None, accept_data=accept_data)
@@ -215,6 +226,7 @@ def resume_emloop_training(
             loop raises it when it runs.
     """
     config = copy.deepcopy(config)
+    where = use_home(str(Path(run_dir) / EL_CONFIG_FILE))
     _build.check(config, MainLoop, str(run_dir))
     checkpoints = Path(run_dir) / EL_CHECKPOINTS_DIR
     commit: Commit | None = None
@@ -227,7 +239,8 @@ def resume_emloop_training(
             logger.warning("Commit %s cannot be used and is set aside: %s", name, reason)
         return (commit.seq, commit.info["appended"]) if commit else (None, ())
 
-    run = Run.reopen(run_dir, config_text=written(config), command=sys.argv, prepare=newest)
+    moved = where._asdict() if os.environ.get(EL_HOME_VARIABLE) else None
+    run = Run.reopen(run_dir, config_text=written(config), command=sys.argv, home=moved, prepare=newest)
     return _assemble(config, run, None, commit, only_finish=only_finish, accept_data=accept_data)
 
 
@@ -259,6 +272,7 @@ def fork_emloop_training(
     """
     config = copy.deepcopy(config)
     origin = commit.path.parent.parent
+    where = use_home(str(origin / EL_CONFIG_FILE))
     _build.check(config, MainLoop, str(commit.path))
     info = read_info(origin)
     directory = _make_directory(config, output_root, output_dir_name)
@@ -276,6 +290,7 @@ def fork_emloop_training(
         kind="training",
         seed=info.seed,
         parent={"run_id": info.run_id, "path": str(origin), "commit": commit.seq},
+        home=where._asdict(),
         prepare=copied,
         **_written(config),
     )
@@ -325,10 +340,13 @@ def _assemble(
         hooks = create_hooks(config, model, dataset, output_dir)
         arguments = {**(config.get("main_loop") or {}), "seed": seed}
         main_loop = MainLoop(model=model, dataset=dataset, hooks=hooks, **arguments)
+        for first, file, hidden in shadows(type(part).__module__ for part in (dataset, model, *hooks)):
+            logger.warning("Module %s is read from %s, which hides %s", first, file, ", ".join(hidden))
         if run.info.kind == "training":
             _check_streams(main_loop, config)
         data = {"dataset": config["dataset"], "seed": seed}
-        fingerprint = Fingerprint(run.directory, dataset, data, str(Path.cwd()), evaluated)
+        root = home_of(str(run.directory / EL_CONFIG_FILE)).directory
+        fingerprint = Fingerprint(run.directory, dataset, data, root, evaluated)
         record = RunRecord(run, main_loop, fingerprint, commit, only_finish=only_finish, accept_data=accept_data)
         main_loop.attach(record)
     return EmloopTraining(output_dir, dataset, model, hooks, main_loop)
@@ -360,6 +378,9 @@ def _failing(run: Run) -> Generator[None]:
     try:
         yield
     except BaseException as error:
+        home = (run.info.home or {}).get("directory")
+        if isinstance(error, FileNotFoundError) and home not in (None, str(Path.cwd())):
+            error.add_note(f"A relative path starts at the working directory; this run was begun in {home}")
         log_failure(error)
         code = error.exit_code if isinstance(error, EmloopError) else EXIT_FAILED
         run.end("failed", f"{type(error).__name__}: {error}", exit_status=code)

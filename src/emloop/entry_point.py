@@ -1,12 +1,69 @@
 """Target of the console script ``emloop``."""
 
+import os
 import sys
-
-from emloop.cli.app import main
+from collections.abc import Mapping, Sequence
 
 __all__ = ["entry_point"]
+
+_REPEATABLE = {"train", "resume", "eval"}
+_TAKE_A_VALUE = {"-o", "--output_root", "--home"}
+_SHOWN = {"-h", "--help", "--version"}
 
 
 def entry_point() -> None:
     """Run the command line and end the process with its exit code."""
+    again = _repeatable(sys.argv, sys.orig_argv, os.environ)
+    if again is not None:
+        os.execve(sys.executable, again, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606 - it is this process
+    # Not earlier: a process that begins anew has no use for it.
+    from emloop.cli.app import main  # noqa: PLC0415
+
     sys.exit(main(sys.argv[1:]))
+
+
+def _repeatable(argv: Sequence[str], original: Sequence[str], environ: Mapping[str, str]) -> list[str] | None:
+    """The command line that begins this process anew, with texts hashed as in every other run.
+
+    Otherwise, the order of a set of texts, such as a vocabulary, would be another one in every process.
+
+    Returns:
+        ``None`` if the command reads no data, if texts are hashed so already, if the variable would have no effect, or
+        if something else has started this process: a debugger, a profiler, a fork of a server.
+    """
+    words, options = list(argv[1:]), list(original[1 : len(original) - len(argv) + 1])
+    is_fixed = environ.get("PYTHONHASHSEED") or not sys.flags.hash_randomization
+    if is_fixed or sys.flags.ignore_environment or not sys.executable or _is_watched():
+        return None
+    if (
+        _command(words) not in _REPEATABLE
+        or _SHOWN & set(words)
+        or list(original[len(original) - len(words) :]) != words
+    ):
+        return None
+    if options[-2:] == ["-m", "emloop"]:
+        del options[-2:]
+    elif options and options[-1] == argv[0]:
+        del options[-1:]
+    else:
+        return None
+    takes_value = False
+    for option in options:  # whatever is no option of the interpreter would run something else
+        if not takes_value and (not option.startswith("-") or option in {"-c", "-m", "-R"}):
+            return None
+        takes_value = not takes_value and option in {"-X", "-W"}
+    return [sys.executable, *original[1:]]
+
+
+def _command(words: Sequence[str]) -> str | None:
+    for before, word in zip(["", *words], words, strict=False):
+        if not word.startswith("-") and before not in _TAKE_A_VALUE:
+            return word
+    return None
+
+
+def _is_watched() -> bool:
+    """Whether a debugger, a profiler or a measurement of coverage follows this process."""
+    monitoring = getattr(sys, "monitoring", None)
+    tools = () if monitoring is None else map(monitoring.get_tool, range(6))
+    return sys.gettrace() is not None or sys.getprofile() is not None or any(tools)

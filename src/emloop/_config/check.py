@@ -29,8 +29,9 @@ from emloop.errors import ConfigError, Problem
 
 from ._composing.compose import compose
 from ._composing.extends import EXTENDS, is_in_run
-from ._composing.source import Config
+from ._composing.source import Config, find_config
 from .entries import Entry, by_position, dataset_entry, hook_entry, main_loop_entry, model_entry, placed, policy
+from .home import home_of, import_path
 from .hook_order import Observer, Variables, collisions, order_problems
 from .sections import SECTIONS, is_near_miss, section_problems, validate_config
 from .stream_names import Epoch, epoch_of, stream_problems, streams_of, unknown_streams
@@ -64,7 +65,8 @@ def checked_config(
     """
     if only_dataset:
         config, found = compose(config_file, additional_args)
-        found += _Checker(new_library(), config, None, restoring=False, is_whole=not found).check_dataset()
+        library = new_library(import_path(find_config(config_file)))
+        found += _Checker(library, config, None, restoring=False, is_whole=not found).check_dataset()
     else:
         config, found = check_config(config_file, additional_args, override_stream, restoring=restoring)
     if found:
@@ -90,7 +92,7 @@ def check_config(
         ConfigFileError: If the file cannot be read.
         ConfigError: If there is no configuration to go on with.
     """
-    library = new_library()
+    library = new_library(import_path(find_config(config_file)))
     config, found = compose(config_file, additional_args, target)
     found = _with_checks(found, _Checker(library, config, target, restoring=restoring, is_whole=not found))
     if target is None:
@@ -108,12 +110,12 @@ def check_config(
     return config, sorted(found, key=by_position)
 
 
-def new_library(more: Sequence[str] = ()) -> Library:
-    """What reads modules along ``sys.path``, and then in ``more`` directories."""
+def new_library(path: Sequence[str] | None = None) -> Library:
+    """What reads modules along a path; by default ``sys.path``."""
     with open(_BUILT_IN, "rb") as file:
         table = json.load(file)
     cache = FileCache(cache_directory(), "syntax")
-    return Library(ModuleFinder([*sys.path, *more]), cache, table["modules"], frozenset(table["packages"]))
+    return Library(ModuleFinder(path), cache, table["modules"], frozenset(table["packages"]))
 
 
 class _Checker:
@@ -247,13 +249,19 @@ class _Checker:
             yield from argument_problems(accepted, entry.given, self._resolver, entry.keys)
 
     def _with_hidden_file(self, problem: Problem, name: str) -> Problem:
-        """The problem, and the user's own file that the standard library hides."""
-        first = name.partition(".")[0]
-        own = next((file for file in (f"{first}.py", f"{first}/__init__.py") if os.path.isfile(file)), None)
-        if first not in sys.stdlib_module_names or own is None:
-            return problem
-        hint = f"{first} is a module of the standard library, which hides {own}: rename the file"
-        return problem._replace(hints=(*problem.hints, hint))
+        """The problem, and where else code is, or was: a file of the user's that is hidden, a home that has moved."""
+        first, home = name.partition(".")[0], home_of(self._config.origin)
+        hints, location = list(problem.hints), self._library.finder.find(first)
+        taken = None if location is None else location.file
+        owns = (os.path.join(place, file) for place in home.places for file in (f"{first}.py", f"{first}/__init__.py"))
+        own = next(filter(os.path.isfile, owns), None)
+        if own is not None and own != taken:
+            standard = "a module of the standard library"
+            source = standard if first in sys.stdlib_module_names else f"read from {taken}"
+            hints.append(f"{first} is {source}, which hides {os.path.relpath(own)}: rename the file")
+        elif own is None and location is None and not os.path.isdir(home.directory):
+            hints.append(f"the code was in {home.directory}, which is gone; where it is now: --home DIR")
+        return problem._replace(hints=tuple(hints))
 
     def _stray_keys(self) -> Iterator[Problem]:
         """Keys that stand outside of all sections, where nothing reads them."""

@@ -6,6 +6,7 @@ their source does not tell is left open. A file that extends others need not be 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -74,7 +75,7 @@ def config_schema(config: Mapping[str, Any], more: Sequence[str] = ()) -> Schema
     Returns:
         A schema of draft 2020-12, as plain data.
     """
-    return _Writer(new_library(more), config).whole()
+    return _Writer(new_library([*sys.path, *more]), config).whole()
 
 
 class _Writer:

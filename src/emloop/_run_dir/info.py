@@ -47,6 +47,8 @@ class RunInfo:
             The path is a hint for people: runs may be moved.
         config: Name of the file with the configuration as resolved.
         config_source: Name of the file with the configuration as written, if there was a file.
+        home: Where its code is: ``directory`` and ``config``; see ``emloop._config.home``.
+        hash_seed: What texts were hashed with; ``random``: the order of a set repeats in no other process.
         run_id: Tells this run from all others, wherever it is copied.
         created: Moment of creation, in UTC.
         format: Version of the directory's layout.
@@ -59,6 +61,8 @@ class RunInfo:
     parent: Mapping[str, Any] | None = None
     config: str = EL_CONFIG_FILE
     config_source: str | None = None
+    home: Mapping[str, Any] | None = None
+    hash_seed: str | None = None
     run_id: str = field(default_factory=lambda: uuid4().hex)
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     format: int = FORMAT
@@ -107,6 +111,7 @@ def _parse(description: Any) -> RunInfo:
         # A copied directory must not make its reader open a file outside of it.
         if name is not None and not _FILE_NAME.fullmatch(str(name)):
             raise ValueError(f"{name!r:.100} is no name of a file in it")
+    home, hash_seed = description.get("home"), description.get("hash_seed")
     created = datetime.fromisoformat(typed("created", str))
     return RunInfo(
         kind=kind,  # type: ignore[arg-type]  # one of the words, as was checked above
@@ -115,6 +120,8 @@ def _parse(description: Any) -> RunInfo:
         parent=parent if isinstance(parent, dict) else None,
         config=config,
         config_source=None if source is None else str(source),
+        home=home if isinstance(home, dict) else None,
+        hash_seed=None if hash_seed is None else str(hash_seed),
         run_id=typed("run_id", str),
         created=created if created.tzinfo else created.replace(tzinfo=UTC),
         format=version,

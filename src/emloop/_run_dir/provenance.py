@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions, entry_points
@@ -62,6 +63,13 @@ def environment() -> dict[str, Any]:
         "versions": dict(_versions()),
         "threads": {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
     }
+
+
+def hash_seed() -> str:
+    """What texts are hashed with in this process: ``random``, or a number."""
+    if not sys.flags.hash_randomization:
+        return "0"
+    return (not sys.flags.ignore_environment and os.environ.get("PYTHONHASHSEED")) or "random"
 
 
 def installed_distributions() -> str:

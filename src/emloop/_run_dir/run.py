@@ -28,7 +28,7 @@ from .config import write_config
 from .info import Kind, RunInfo, append_attempt, read_attempts, read_info, to_line, write_info
 from .layout import TEMPORARY, current_config, made_here, only_locked
 from .log import RunLog
-from .provenance import code_patch, environment, installed_distributions
+from .provenance import code_patch, environment, hash_seed, installed_distributions
 from .trace import EndStatus, Trace, local_now, local_timezone, read_trace, write_trace
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ class Run:
         seed: int,
         command: Sequence[str],
         parent: Mapping[str, Any] | None = None,
+        home: Mapping[str, Any] | None = None,
         prepare: Prepare | None = None,
     ) -> Self:
         """Turn an empty directory into a run and begin its first attempt.
@@ -88,6 +89,7 @@ class Run:
             seed: The run's only seed.
             command: The command line.
             parent: Origin of the state; see :class:`RunInfo`.
+            home: Where the code is; see :class:`RunInfo`.
             prepare: As for :meth:`reopen`; may put files into the directory.
 
         Raises:
@@ -99,7 +101,9 @@ class Run:
             if not only_locked(directory):
                 raise RunDirError(f"{directory}: cannot create a run in a directory that is not empty")
             source_name = None if source is None else constants.EL_CONFIG_SOURCE_FILE
-            info = RunInfo(kind, seed, tuple(command), parent, config_source=source_name)
+            info = RunInfo(
+                kind, seed, tuple(command), parent, config_source=source_name, home=home, hash_seed=hash_seed()
+            )
             write_info(directory, info)
             write_config(directory / constants.EL_CONFIG_FILE, config_text)
             if source is not None:
@@ -126,6 +130,7 @@ class Run:
         *,
         config_text: str | None,
         command: Sequence[str],
+        home: Mapping[str, Any] | None = None,
         prepare: Prepare | None = None,
     ) -> Self:
         """Begin a further attempt on a run.
@@ -135,6 +140,7 @@ class Run:
             config_text: The configuration of this attempt, in YAML, kept as ``config.attempt-N.yaml`` if it is not the
                 newest one already; ``None``: as before.
             command: The command line.
+            home: Where the code is now, if it has moved.
             prepare: Called with the lock held, before anything is appended. Append-only files are cut back to what it
                 returns, and what is cut off is kept under ``discarded/``. ``None``: they stay as they are.
 
@@ -167,7 +173,7 @@ class Run:
                 elif config_text.encode() != read_small(current):
                     write_config(directory / f"config.attempt-{attempt}.yaml", config_text)
             run = cls(directory, info, trace, lock, created=False)
-            run._begin(command, prepare)
+            run._begin(command, prepare, home)
         return run
 
     def log_metrics(self, line: Mapping[str, Any]) -> None:
@@ -207,7 +213,7 @@ class Run:
             train_end = local_now(self.trace.timezone)
             self.update_trace(status=status, reason=reason, exit_status=exit_status, train_end=train_end)
 
-    def _begin(self, command: Sequence[str], prepare: Prepare | None) -> None:
+    def _begin(self, command: Sequence[str], prepare: Prepare | None, home: Mapping[str, Any] | None = None) -> None:
         commit = None
         with ExitStack() as undo:
             self.appends = AppendFiles(self.directory)
@@ -218,7 +224,9 @@ class Run:
             host, pid = platform.node(), os.getpid()
             self.trace = replace(self.trace, status="running", host=host, pid=pid, problem=None)
             write_trace(self.directory, self.trace)
-            self._record("start", host=host, pid=pid, commit=commit, command=list(command), environment=environment())
+            details = {"host": host, "pid": pid, "commit": commit, "command": list(command)}
+            details |= {} if home is None else {"home": dict(home)}
+            self._record("start", **details, hash_seed=hash_seed(), environment=environment())
             self._log = RunLog(self.directory)
             self._log.attach()
             undo.pop_all()

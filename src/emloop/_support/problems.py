@@ -120,7 +120,7 @@ def no_module(name: str, module: str, there: Iterable[str] = ()) -> Problem:
     known = moved.hints("class", name) or did_you_mean(last, there)
     if parent:
         return _class(f"{name} leads nowhere: {parent} has no module or attribute {last!r}", *known)
-    hint = "modules are looked for in the working directory and among the installed packages"
+    hint = "modules are looked for among the installed packages, beside the config and in the working directory"
     return _class(f"{name} leads nowhere: there is no module {module!r}", *known, hint)
 
 

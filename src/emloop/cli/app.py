@@ -5,7 +5,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from emloop.constants import EL_LOG_DATE_FORMAT, EL_LOG_FORMAT, EXIT_USAGE
+from emloop.constants import EL_HOME_VARIABLE, EL_LOG_DATE_FORMAT, EL_LOG_FORMAT, EXIT_USAGE
 
 from .args import get_emloop_arg_parser
 
@@ -35,6 +35,8 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_USAGE
     if getattr(arguments, "logs", True):
         _log_to_stderr(verbose=arguments.verbose)
+    if arguments.home is not None:
+        os.environ[EL_HOME_VARIABLE] = arguments.home
     working_directory = os.getcwd()  # noqa: PTH109 - pathlib would be the slowest part of a short command
     if working_directory not in sys.path:
         # Last, so that a file there cannot take the place of a module of the standard library.

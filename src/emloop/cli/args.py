@@ -59,7 +59,7 @@ def get_emloop_arg_parser(
         formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"emloop {__version__}")
-    add_common(parser, output_root=EL_DEFAULT_LOG_DIR, verbose=False)
+    add_common(parser, output_root=EL_DEFAULT_LOG_DIR, verbose=False, home=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Command)
     words = set(words)
     for name, (module, summary) in COMMANDS.items():
@@ -112,11 +112,24 @@ class _Help(RawDescriptionHelpFormatter):
         super().__init__(prog, width=columns - 2)
 
 
-def add_common(parser: ArgumentParser, *, output_root: str = SUPPRESS, verbose: bool | str = SUPPRESS) -> None:
-    """Declare ``-o`` and ``-v``; the defaults are those given before the command, unless others are named."""
+def add_home(parser: ArgumentParser, default: str | None = SUPPRESS) -> None:
+    """Declare ``--home``."""
+    help_text = "directory of the project, where it has moved; otherwise, that from which the run was started"
+    parser.add_argument("--home", metavar="DIR", default=default, help=help_text)
+
+
+def add_common(
+    parser: ArgumentParser,
+    *,
+    output_root: str = SUPPRESS,
+    verbose: bool | str = SUPPRESS,
+    home: str | None = SUPPRESS,
+) -> None:
+    """Declare ``-o``, ``-v`` and ``--home``; the defaults are those given before the command, unless named."""
     help_text = f"directory of the run directories (default: {EL_DEFAULT_LOG_DIR})"
     parser.add_argument("-o", "--output_root", metavar="DIR", default=output_root, help=help_text)
     parser.add_argument("-v", "--verbose", action="store_true", default=verbose, help="log debug messages, too")
+    add_home(parser, home)
 
 
 def add_run_options(parser: ArgumentParser) -> None:

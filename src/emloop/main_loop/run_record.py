@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from emloop._contracts import Stateful, declares_state
-from emloop._run_dir.provenance import environment
+from emloop._run_dir.provenance import environment, hash_seed
 from emloop._run_dir.run import Run
 from emloop._run_dir.trace import EndStatus
 from emloop._state.commit import Commit, write_commit
@@ -190,6 +190,8 @@ class RunRecord(Record):
         run = self._run
         of = "this run" if run.info.kind == "training" else (run.info.parent or {}).get("path")
         lines = [difference.what for difference in found]
+        if run.info.hash_seed != hash_seed() or hash_seed() == "random":
+            lines.append("texts are hashed with another seed (PYTHONHASHSEED), so a set of them has another order")
         lines += [f"its source has changed: {name}" for name in self._fingerprint.changed_source]
         message = "\n  ".join([f"these are not the data of {of}", *lines])
         refuses = run.info.kind == "training" and self._loop.on_inexact_resume == "error"

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from emloop import saved_models
 from emloop._build import build_model
 from emloop._config import load_config
+from emloop._config.home import use_home
 from emloop._contracts import AbstractModel, bind_run
 from emloop._registry import find_class
 from emloop._run_dir.layout import find_restorable, is_run_dir
@@ -112,6 +113,8 @@ class MadeOfMembers(AbstractModel):
         # An exported model always tells itself, since the configuration beside it is that of the training.
         origin = find_restorable(path)
         own = None if saved_models.class_of_export(path) else origin.config
+        if own is not None:
+            use_home(str(own))
         config: Mapping[str, Any] = _own_config(path) if own is None else load_config(own)
         section = config.get("model")
         if not isinstance(section, Mapping):

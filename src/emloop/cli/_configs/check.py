@@ -17,7 +17,7 @@ from emloop._config.check import check_config
 from emloop.constants import EL_CONFIG_FILE, EL_RUN_FILE, EXIT_DONE, EXIT_USAGE
 from emloop.errors import ConfigError, Problem, RunDirError
 
-from ..args import CONFIG_OR_RUN, add_json, add_overrides, overrides
+from ..args import CONFIG_OR_RUN, add_home, add_json, add_overrides, overrides
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -28,6 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--eval", metavar="NAME", help="check only what this evaluation uses, e.g. of a config that trains nothing"
     )
+    add_home(parser)
     add_json(parser, "a list with one object for each mistake")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emloop._config import find_config
+from emloop._config.home import use_home
 from emloop._run_dir.layout import LATEST, current_config, find_restorable, find_run, is_run_dir
 from emloop._state.manifest import MANIFEST
 from emloop.errors import RunDirError, UsageError
@@ -32,9 +33,9 @@ def named_config(spec: str, output_root: str) -> Named:
     path = Path(spec)
     if spec != LATEST and path.exists():
         if (path / MANIFEST).is_file() and (config := find_restorable(path).config) is not None:
-            return Named(str(config), config.parent if is_run_dir(config.parent) else None)
+            return _at_home(str(config), config.parent if is_run_dir(config.parent) else None)
         if not is_run_dir(path):
-            return Named(find_config(spec), path.parent if path.is_file() and is_run_dir(path.parent) else None)
+            return _at_home(find_config(spec), path.parent if path.is_file() and is_run_dir(path.parent) else None)
     else:
         try:
             path = find_run(spec, output_root)
@@ -42,7 +43,12 @@ def named_config(spec: str, output_root: str) -> Named:
             if spec.endswith((".yaml", ".yml", ".json")) or os.sep in spec:
                 find_config(spec)  # says what is there instead
             raise
-    return Named(str(current_config(path)), path)
+    return _at_home(str(current_config(path)), path)
+
+
+def _at_home(file: str, run: Path | None) -> Named:
+    use_home(file)
+    return Named(file, run)
 
 
 def config_of_model(spec: str, config_path: str | None, output_root: str) -> tuple[Path, str]:
@@ -60,7 +66,7 @@ def config_of_model(spec: str, config_path: str | None, output_root: str) -> tup
     """
     model, config = find_restorable(spec, output_root)
     if config_path:
-        return model, find_config(config_path)
+        return model, _at_home(find_config(config_path), None).file
     if config is None:
         raise UsageError(f"there is no config.yaml in {model}, beside it or in a run around it; name one with --config")
-    return model, str(config)
+    return model, _at_home(str(config), None).file

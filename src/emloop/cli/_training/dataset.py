@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from emloop._config import find_config
 from emloop._config.check import checked_config
+from emloop._config.home import use_home
 from emloop._support.suggest import did_you_mean
 from emloop.constants import EXIT_DONE, EXIT_FAILED
 from emloop.errors import EmloopError, UsageError
@@ -55,6 +56,7 @@ def invoke_dataset_method(
     from emloop._state.random import seed_everything, use_seed
 
     config = checked_config(find_config(config_path), cl_arguments, only_dataset=True)
+    use_home(config.origin)
     seed = (config.get("main_loop") or {}).get("seed") or 0
     seed_everything(seed)
     with use_seed(seed):

@@ -17,6 +17,7 @@ from typing import Any
 
 from emloop._config import find_config
 from emloop._config.check import checked_config
+from emloop._config.home import use_home
 from emloop.constants import EL_RUN_FILE
 from emloop.errors import UsageError
 from emloop.types import Batch
@@ -102,6 +103,7 @@ def dry_run(config_path: str, cl_arguments: Sequence[str], batches: int) -> int:
     from emloop.main_loop import MainLoop
 
     config = checked_config(find_config(config_path), cl_arguments)
+    use_home(config.origin)
     _build.check(config, MainLoop)
     arguments: dict[str, Any] = {"seed": 0, **(config.get("main_loop") or {}), "epochs_count": 1}
     arguments["seed"] = arguments["seed"] or 0

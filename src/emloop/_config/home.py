@@ -1,0 +1,127 @@
+"""Where the code of a configuration is: its directory, then the working directory of the start.
+
+A run records both as its *home*, so that it can be resumed and evaluated from anywhere. ``EMLOOP_HOME`` (on the command
+line: ``--home``) stands for the working directory of a project that has moved since.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from emloop.constants import EL_ATTEMPTS_FILE, EL_HOME_VARIABLE, EL_RUN_FILE
+
+from ._composing.extends import is_in_run
+
+__all__ = ["Home", "home_of", "import_path", "shadows", "use_home"]
+
+
+class Home(NamedTuple):
+    """Where code is.
+
+    Args:
+        directory: The working directory, absolute.
+        config: The directory of the configuration, relative to it; ``None`` if there is no code beside the file.
+    """
+
+    directory: str
+    config: str | None = None
+
+    @property
+    def places(self) -> list[str]:
+        """Where modules are looked for, in this order."""
+        inner = () if self.config is None else (os.path.normpath(os.path.join(self.directory, self.config)),)
+        return [*inner, self.directory]
+
+
+def home_of(config_file: str | None) -> Home:
+    """The home of a configuration: of a run, where its code was, also as a later attempt was told.
+
+    What lies beside a saved model is no code, since models are shipped so.
+    """
+    given = os.environ.get(EL_HOME_VARIABLE)
+    directory = os.path.abspath(given or "")
+    if config_file is None:
+        return Home(directory)
+    folder = os.path.dirname(os.path.abspath(config_file))
+    if is_in_run(config_file):
+        known = _recorded(folder) or Home(directory)
+        return known._replace(directory=directory) if given else known
+    if _holds_model(folder):
+        return Home(directory)
+    return Home(directory, os.path.relpath(folder, directory))
+
+
+def import_path(config_file: str | None) -> list[str]:
+    """``sys.path`` with the home of a configuration: after all others, before the present working directory.
+
+    A directory that is in a run is left out: what came with a run is data.
+    """
+    path = list(sys.path)
+    at = len(path) - (path[-1:] == [os.getcwd()])
+    for place in home_of(config_file).places:
+        if place not in path and os.path.isdir(place) and not _is_below_run(place):
+            path.insert(at, place)
+            at += 1
+    return path
+
+
+def use_home(config_file: str | None) -> Home:
+    """Let modules be imported from the home of a configuration."""
+    sys.path[:] = import_path(config_file)
+    return home_of(config_file)
+
+
+def shadows(modules: Iterable[str]) -> Iterator[tuple[str, str, list[str]]]:
+    """Of the packages that some modules belong to, those that hide others of the same name further on in ``sys.path``.
+
+    Yields:
+        The name, the file that it was read from, and those that are hidden.
+    """
+    for first in sorted({module.partition(".")[0] for module in modules} - {"emloop", "builtins"}):
+        file = getattr(sys.modules.get(first), "__file__", None)
+        places = dict.fromkeys(os.path.abspath(place) for place in sys.path)
+        names = (os.path.join(place, name) for place in places for name in (f"{first}.py", f"{first}/__init__.py"))
+        hidden = [name for name in names if os.path.isfile(name) and file and not os.path.samefile(name, file)]
+        if file and hidden:
+            yield first, file, hidden
+
+
+def _recorded(run: str) -> Home | None:
+    """What a run says, the newest attempt first."""
+    with suppress(OSError, ValueError, RecursionError):
+        with open(os.path.join(run, EL_ATTEMPTS_FILE), encoding="utf-8") as file:
+            lines = [line for line in file if '"home"' in line]
+        for line in reversed(lines):
+            if (found := _parsed(json.loads(line))) is not None:
+                return found
+    with suppress(OSError, ValueError, RecursionError), open(os.path.join(run, EL_RUN_FILE), encoding="utf-8") as file:
+        return _parsed(json.load(file))
+    return None
+
+
+def _parsed(record: Any) -> Home | None:
+    home = record.get("home") if isinstance(record, dict) else None
+    if not isinstance(home, Mapping) or not os.path.isabs(str(home.get("directory"))):
+        return None
+    config = home.get("config")
+    return Home(str(home["directory"]), config if isinstance(config, str) else None)
+
+
+def _holds_model(folder: str) -> bool:
+    with suppress(OSError), os.scandir(folder) as entries:
+        return any(os.path.isfile(os.path.join(entry.path, "manifest.json")) for entry in entries if entry.is_dir())
+    return False
+
+
+def _is_below_run(place: str) -> bool:
+    place, above = os.path.realpath(place), ""
+    while place != above:
+        if os.path.lexists(os.path.join(place, EL_RUN_FILE)):
+            return True
+        place, above = os.path.dirname(place), place
+    return False
