@@ -88,11 +88,13 @@ class OnPlateau(ComputeStats, ABC):
         Raises:
             MissingVariableError: If the stream is not in the epoch's data.
         """
+        # Without a batch, the mean is NaN as well, which says nothing about the training.
+        had_batches = self._variable in self._columns.gathered.get(self._stream, ())
         super().after_epoch(epoch_data=epoch_data, epoch_id=epoch_id)
         self._means.append(float(read_scalar(epoch_data, self._stream, self._variable)))
         means = list(self._means)
         worse_by = self._sign * (_average(means[-self._short_term :]) - _average(means))
-        if math.isnan(means[-1]) or worse_by > self._min_delta:
+        if (had_batches and math.isnan(means[-1])) or worse_by > self._min_delta:
             self._on_plateau_action(epoch_id=epoch_id, epoch_data=epoch_data)
 
     def state_dict(self) -> StateTree:
