@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -45,6 +46,19 @@ class Tensor:
         return self._values
 
 
+@dataclass
+class Detached:
+    """Something of the user's with a tensor's names."""
+
+    value: int
+
+    def detach(self):
+        return self.value
+
+    def cpu(self):
+        return self
+
+
 class Opaque:
     """Something whose ``repr`` holds its address."""
 
@@ -77,6 +91,7 @@ def test_any_batch_has_a_digest_that_ignores_the_order_of_its_sources(batch):
         pytest.param({"x": np.zeros(2**18)}, {"x": np.r_[1, np.zeros(2**18 - 1)]}, id="begin-of-a-large-array"),
         pytest.param({"x": np.zeros(2**18)}, {"x": np.zeros(2**18 + 1)}, id="length-of-a-large-array"),
         pytest.param({"x": Tensor([1.0, 2.0])}, {"x": Tensor([1.0, 3.0])}, id="tensor"),
+        pytest.param({"x": Detached(1)}, {"x": Detached(2)}, id="only-named-like-a-tensor"),
         pytest.param({"x": [Tensor([1.0])]}, {"x": [Tensor([2.0])]}, id="list-of-tensors"),
         pytest.param({"x": Tensor([1.0], "brain")}, {"x": Tensor([2.0], "brain")}, id="numbers-unknown-to-numpy"),
     ],

@@ -126,7 +126,7 @@ def _as_array(value: Any) -> npt.NDArray[Any] | None:
         return None
     try:
         array = np.asarray(_on_host(value))
-    except (TypeError, ValueError, RuntimeError):  # ragged, or of a kind that NumPy does not know
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # ragged, or of a kind that NumPy does not know
         return None
     if array.dtype.kind in "US" and isinstance(value, (list, tuple)) and not _is_text(value):
         return None  # NumPy has made texts of numbers
