@@ -76,7 +76,7 @@ class OnnxModel(AbstractModel):
         threads: int | None = None,
     ) -> None:
         del dataset, log_dir
-        content, name = _file(path, restore_from)
+        content, name, self.weights = _file(path, restore_from)
         self._session = Session(content, name, providers, threads)
         names = Names(self._session.inputs, self._session.outputs, rename)
         self._inputs, self._outputs = names.chosen(inputs, outputs)
@@ -129,8 +129,8 @@ class OnnxModel(AbstractModel):
         raise NotImplementedError("an OnnxModel is not saved; it is a file that can be copied")
 
 
-def _file(path: str | None, restore_from: str | None) -> tuple[str | bytes, str]:
-    """Path or content of the ONNX file, and its name in messages."""
+def _file(path: str | None, restore_from: str | None) -> tuple[str | bytes, str, Mapping[str, str]]:
+    """Path or content of the ONNX file, its name in messages, and what weighs its outputs."""
     if path is not None and restore_from is not None:
         logger.info("The file is %s, as configured; %s is left aside", path, restore_from)
     chosen = path if path is not None else restore_from
@@ -139,11 +139,11 @@ def _file(path: str | None, restore_from: str | None) -> tuple[str | bytes, str]
     if path is not None or Path(chosen).suffix == _SUFFIX:
         if not Path(chosen).is_file():
             raise SavedModelError(f"there is no file {chosen}")
-        return str(chosen), str(chosen)
+        return str(chosen), str(chosen), {}
     saved = find_saved(chosen)
     saved.require_backend(_BACKEND)
     saved.tree()
     names = [name for name in saved.manifest.get("exported", ()) if name.endswith(_SUFFIX)]
     if len(names) != 1:
         raise SavedModelError(f"{saved.path}: expected one {_SUFFIX} file, got {', '.join(names) or 'none'}")
-    return saved.exported(names[0]), str(saved.path / names[0])
+    return saved.exported(names[0]), str(saved.path / names[0]), saved.manifest.get("weights", {})

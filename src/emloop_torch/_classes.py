@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 from emloop.arguments import Chosen
 from emloop.errors import ConfigError
@@ -11,7 +16,7 @@ __all__ = ["construct"]
 
 
 def construct(keys: tuple[Any, ...], chosen: Chosen, *first: Any) -> Any:
-    """An object of a chosen class.
+    """An object of a chosen class; lists become tensors where its annotations want these, such as class weights.
 
     Args:
         keys: Where the configuration describes it.
@@ -24,6 +29,22 @@ def construct(keys: tuple[Any, ...], chosen: Chosen, *first: Any) -> Any:
     if chosen.cls is None:
         raise ConfigError.about(keys, "there is no 'class'")
     try:
-        return chosen.cls(*first, **chosen.arguments)
+        return chosen.cls(*first, **_with_tensors(chosen.cls, chosen.arguments))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError.about(keys, f"{chosen.cls.__name__}: {error}") from error
+
+
+def _with_tensors(cls: type[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    lists = [name for name, value in arguments.items() if isinstance(value, (list, tuple))]
+    if not lists:
+        return dict(arguments)
+    parameters = inspect.signature(cls).parameters
+    wanted = [
+        name
+        for name in lists
+        if name in parameters
+        and re.search(r"\bTensor\b", annotation := str(parameters[name].annotation))
+        and not re.search(r"\b(list|List|Sequence|Iterable|tuple|Tuple)\b", annotation)
+    ]
+    floating = torch.get_default_dtype()
+    return {**arguments, **{name: torch.tensor(arguments[name], dtype=floating) for name in wanted}}

@@ -19,7 +19,7 @@ from emloop.saved_models import write_saved_model
 from emloop.types import Batch
 from emloop_torch._programs.onnx_file import file_of, plain
 from emloop_torch._programs.program_module import ProgramModule
-from emloop_torch._programs.views import label_free_view
+from emloop_torch._programs.views import label_free_view, weights_in
 from emloop_torch._tensors.arrays import dtype_name
 from emloop_torch._tensors.devices import Precision
 from emloop_torch._tensors.feeding import tensors_of
@@ -57,7 +57,12 @@ class _Source(NamedTuple):
 
 
 def export(
-    module: nn.Module, directory: str, batches: Sequence[Batch], settings: Settings, floating: torch.dtype
+    module: nn.Module,
+    directory: str,
+    batches: Sequence[Batch],
+    settings: Settings,
+    weights: Mapping[str, str],
+    floating: torch.dtype,
 ) -> Sequence[Batch]:
     """Write a module as an exported model; see :class:`emloop.abilities.Exportable`.
 
@@ -66,6 +71,7 @@ def export(
         directory: Where.
         batches: Batches of several sizes. An axis whose size differs between them may have any size in the file.
         settings: The model's settings.
+        weights: Variable → what weighs it.
         floating: What 64-bit floats become.
 
     Returns:
@@ -95,6 +101,8 @@ def export(
         reason="an exported model is not trained",
         extra={"versions": {"torch": torch.__version__}},
         exported={_FILE: content},
+        # The rest cannot be told without labels.
+        weights={n: w for n, w in weights.items() if n in results[0] and w not in weights_in(module)[1]},
     )
     return results
 

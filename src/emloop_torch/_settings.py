@@ -54,11 +54,13 @@ class Settings:
         outputs: Outputs of the module to return; only these leave the device.
         inference_inputs: Sources that are enough for ``forward`` where there are no labels; instead of a method
             ``predict``.
+        weights: ``{loss: mask}``: output → the source, or output, that weighs it, in gradients and for all hooks; see
+            [means and weights](../explanation/means-and-weights.md).
         optimizer: ``{class: AdamW, learning_rate: 1e-3, …, groups: […]}``, see below; ``null``: AdamW with PyTorch's
             values.
         lr_schedule: ``{class: CosineAnnealingLR, T_max: 100, interval: epoch, warmup_steps: 500}``, see below.
         clip_gradient: ``{norm: 1.0}``, or ``{value: 0.5}``, or a bare number: by value.
-        accumulate: Batches whose gradients make one step: their losses are divided by it; what is left at the end of an
+        accumulate: Batches that make one step, which follows the mean over all of them; what is left at the end of an
             epoch makes a step, too.
         precision: ``fp32``; ``tf32``: matrix products on CUDA with 19 bits; ``bf16``, ``fp16``: forward pass under
             autocast, ``fp16`` with a gradient scaler.
@@ -82,6 +84,7 @@ class Settings:
     inputs: Names
     outputs: Names
     inference_inputs: Names | None = None
+    weights: Mapping[str, str] | None = None
     optimizer: Component[Optimizers] | None = None
     lr_schedule: Component[Schedules] | None = None
     clip_gradient: Limit | Clip | None = None

@@ -50,6 +50,8 @@ class SourceFree:
         module: The module; one that is a program already stays it.
         settings: The model's settings.
         frozen: Names of the parameters that only the configuration keeps from being trained.
+        weights: Output → the output or source that weighs it.
+        withheld: Inputs that are not for the module, only weigh its outputs.
         device: Where the module is.
         precision: With how many bits it computes.
     """
@@ -60,6 +62,8 @@ class SourceFree:
         module: nn.Module,
         settings: Settings,
         frozen: Sequence[str],
+        weights: Mapping[str, str],
+        withheld: frozenset[str],
         device: torch.device,
         precision: Precision,
     ) -> None:
@@ -68,6 +72,8 @@ class SourceFree:
         self._settings = settings
         self._saving = settings.saved_model or Saving()
         self._frozen = frozen
+        self._weights = weights
+        self._withheld = withheld
         self._device = device
         self._precision = precision
         self._program = module.program if isinstance(module, ProgramModule) else None
@@ -99,7 +105,7 @@ class SourceFree:
             if varying <= self._varying:
                 return
             self._varying |= varying
-        sources = {name: batch[name] for name in self._settings.inputs}
+        sources = {name: batch[name] for name in inputs}
         if not self._examples:
             self._attributes_at_first = self._attributes.values()
             if not isinstance(self._module, ProgramModule) and self._saving.source_free not in ("off", False):
@@ -216,7 +222,7 @@ class SourceFree:
             return Program.none("the model has not seen a batch yet")
         started = perf_counter()
         request = Request(
-            examples=[tensors_of(batch, settings.inputs, self._device, floating) for batch in self._examples],
+            examples=[tensors_of(batch, batch, self._device, floating) for batch in self._examples],
             label_free=label_free_view(self._module, settings.inputs, settings.inference_inputs),
             precision=self._precision.forward,
             scaled=self._precision.scaler() is not None,
@@ -224,6 +230,8 @@ class SourceFree:
             frozen=[name for name in self._frozen if not self._module.get_parameter(name).requires_grad],
             moved=moved,
             trusted=self._saving.trust,
+            weights=self._weights,
+            withheld=self._withheld,
         )
         program, self._results = climb(self._module, request, known)
         logger.info("The model's program is '%s', verified in %.1f s", program.rung, perf_counter() - started)

@@ -17,7 +17,7 @@ import torch
 from torch import nn, optim
 
 from emloop.arguments import take_settings
-from emloop.errors import BatchError, ConfigError, MissingVariableError, Problem, SavedModelError, StateError
+from emloop.errors import ConfigError, MissingVariableError, Problem, SavedModelError, StateError
 from emloop.models.abstract_model import AbstractModel
 from emloop.saved_models import find_saved, require_format, saved_model_path, write_saved_model
 from emloop.seeding import current_seed
@@ -26,11 +26,12 @@ from emloop.types import Batch, StateTree
 from emloop_torch._programs.program import FOLDER
 from emloop_torch._programs.program_module import LOSS, ProgramModule
 from emloop_torch._programs.values import Values
-from emloop_torch._programs.views import PREDICT, choose_view, loss_among, require_outputs
+from emloop_torch._programs.views import PREDICT, choose_view, loss_among, require_outputs, weights_in
 from emloop_torch._proofs.shadow import Comparison
 from emloop_torch._tensors.devices import Precision, choose_device, compute_deterministically
 from emloop_torch._tensors.feeding import Feed
 from emloop_torch._tensors.generators import Generators
+from emloop_torch._tensors.means import check_loss, check_weight, counted, total_weight, weighted_mean
 from emloop_torch._tensors.parameters import freeze, storages
 from emloop_torch._training.companions import Companions
 from emloop_torch._training.first_nan import FirstNaN
@@ -97,6 +98,9 @@ class BaseModel(AbstractModel):
         SavedModelError: If there is nothing to restore from, or the source is needed for it.
     """
 
+    _weight: torch.Tensor | None = None
+    _examples = 0
+
     exports_to: ClassVar[tuple[str, ...]] = FORMATS
     settings_class: ClassVar[type[Settings]] = Settings
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
@@ -148,16 +152,18 @@ class BaseModel(AbstractModel):
             transfer(made, settings.init_from)
         self._frozen = freeze(made.to(self._device), settings.frozen)
         self._values = Values(made)
-        self._view = choose_view(made, settings.inputs, settings.inference_inputs)
-        self._source_free = SourceFree(type(self).__name__, made, settings, self._frozen, self._device, self._precision)
+        self._weigh(made)
+        withheld = frozenset(self._inputs).difference(self._taken)
+        self._source_free = SourceFree(
+            type(self).__name__, made, settings, self._frozen, self.weights, withheld, self._device, self._precision
+        )
         compiled = settings.compile not in (None, False)
         self._monitor = listen_to(made, settings.monitor, compiled=compiled)
         self._floating = next((p.dtype for p in made.parameters() if p.is_floating_point()), torch.get_default_dtype())
-        self._feed = Feed(settings.inputs, self._device, self._floating, storages(made))
+        self._feed = Feed(self._inputs, self._device, self._floating, storages(made))
         self._updates = build_updates(self, settings, self._precision.scaler(), state)
         self._companions = Companions(self, made, self._optimizer)
-        options = asdict(settings.compile) if isinstance(settings.compile, Compile) else {}
-        self._call = torch.compile(made, **options) if compiled else made
+        self._call = torch.compile(made, **_options(settings.compile)) if compiled else made
         self._profiling = None
         if settings.profile and log_dir is not None:
             profile = settings.profile if isinstance(settings.profile, Profile) else Profile()
@@ -195,9 +201,12 @@ class BaseModel(AbstractModel):
     def compute(self, batch: Tensors) -> Tensors:
         """The module's outputs for a batch on the device, in the configured precision."""
         comparison = self._source_free.comparison(batch)
+        given = {name: batch[name] for name in self._taken if name in batch} if self._withholds else batch
         with self._precision.forward():
-            outputs: Any = getattr(self.module, PREDICT)(**batch) if self._view == PREDICT else self._call(**batch)
+            outputs: Any = getattr(self.module, PREDICT)(**given) if self._view == PREDICT else self._call(**given)
         outputs = require_outputs(self._view, outputs)
+        if self._loss_weight is not None:
+            self._weight = outputs.get(self._loss_weight, batch.get(self._loss_weight))
         if comparison is not None:
             comparison.take(outputs)
             self._comparison = comparison if comparison.train else None
@@ -205,36 +214,47 @@ class BaseModel(AbstractModel):
                 self._source_free.compare(comparison)
         return outputs
 
-    def update(self, loss: torch.Tensor) -> None:
+    def update(self, loss: torch.Tensor, weight: torch.Tensor | None = None) -> None:
         """Learn from the losses of a batch: backward pass and, every ``accumulate`` batches, a step of the optimizer.
 
         Args:
-            loss: One value for every example, ``[B]``.
+            loss: One value for every example, ``[B]``, or their mean; with a weight of the same shape, any shape.
+            weight: How much each counts; by default what the model's ``weights`` name, of the batch computed last.
 
         Raises:
-            BatchError: If it is something else.
+            BatchError: If they are something else.
+            MissingVariableError: If neither module nor batch has the weight.
         """
-        if loss.ndim != 1 or not loss.is_floating_point():
-            raise BatchError(f"loss: expected a number for every example, got {loss.dtype} {list(loss.shape)}")
+        name = self._loss_weight
+        if weight is None and name is not None:
+            weight = self._weight
+            if weight is None:
+                raise MissingVariableError(f"neither module nor batch has {name!r}, which weighs the loss")
+        check_loss(loss, weight, name)
         if self._updates is None:
             raise ConfigError(f"{type(self).__name__} has no parameters to train")
-        mean = self.module.mean_loss(loss) if isinstance(self.module, ProgramModule) else loss.mean()
+        if weight is not None:
+            check_weight(weight, name or "weight")
+        module = self.module
+        mean = module.mean_loss(loss, weight) if isinstance(module, ProgramModule) else weighted_mean(loss, weight)
+        alone = self._settings.accumulate == 1
+        total = 1.0 if alone else total_weight(loss, weight, self._examples)
         comparison, self._comparison = self._comparison, None
         if comparison is None:
-            self._updates(mean)
+            self._updates(mean, total)
         else:
             comparison.listen(mean)
-            self._updates(mean, partial(self._source_free.compare, comparison))
+            self._updates(mean, total, partial(self._source_free.compare, comparison))
 
     @property
     def input_names(self) -> list[str]:
         """Names of the sources that a batch must hold."""
-        return list(self._settings.inputs)
+        return list(self._inputs)
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the variables that ``run`` returns."""
-        return [*self._settings.outputs, *(SIGNALS if self._monitor is not None else ())]
+        """Names of the variables that ``run`` returns; what the module itself weighs them by is among them."""
+        return [*self._outputs, *(SIGNALS if self._monitor is not None else ())]
 
     @property
     def restore_fallback(self) -> str:
@@ -250,13 +270,17 @@ class BaseModel(AbstractModel):
             stream: Source of the batch, which may be read ahead meanwhile.
 
         Returns:
-            An array for every name in ``output_names``, first axis ``B``, maybe still on its way from the device.
+            An array for every name in ``output_names``, first axis ``B``, maybe still on its way from the device. Of
+            a loss that is the mean of the batch, every example has that.
 
         Raises:
-            BatchError: If the inputs are no numbers, or an output has not ``B`` values.
+            BatchError: If the inputs are no numbers, an output has not ``B`` values, or the loss is none.
             MissingVariableError: If the module gives no such output.
         """
+        for name in self._weight_sources:
+            check_weight(torch.as_tensor(batch[name]), name)
         inputs = self._feed.inputs(batch, stream, train=train)
+        self._examples = examples = len(next(iter(inputs.values())))
         if self.module.training is not train:
             self.module.train(train)
         others_may_work = None if stream is None else stream.allow_buffering
@@ -270,9 +294,14 @@ class BaseModel(AbstractModel):
             else:
                 with torch.no_grad():
                     outputs = self.compute(inputs)
-            self._nan.look(outputs.get(LOSS))
+            loss = outputs.get(LOSS)
+            if isinstance(loss, torch.Tensor):
+                if not train:
+                    check_loss(loss, self._weight, self._loss_weight)
+                self._nan.look(counted(loss, self._weight))
+                if not loss.ndim:
+                    outputs = {**outputs, LOSS: loss.expand(examples)}
             self._feed.examine(inputs, train=train)
-            examples = len(next(iter(inputs.values())))
             if self._monitor is not None:
                 outputs = {**outputs, **self._monitor.signals(examples)}
             arrays = self._feed.outputs(outputs, self.output_names, examples, others_may_work)
@@ -336,13 +365,14 @@ class BaseModel(AbstractModel):
             program=Path(self._log_dir, FOLDER),
             rung=program.rung,
             reason=program.reason,
+            weights=self.weights,
             extra={"versions": {"torch": torch.__version__}, **program.summary},
         )
 
     def export(self, to: str, directory: str, batches: Sequence[Batch]) -> Sequence[Batch]:
         """Write what the model does without labels for another runtime; ``emloop export`` calls this, and compares."""
         check_choice("to", to, FORMATS)
-        return export(self.module, directory, batches, self._settings, self._floating)
+        return export(self.module, directory, batches, self._settings, self.weights, self._floating)
 
     def state_dict(self) -> StateTree:
         """All that the training depends on; optimizer and gradients by the names of the parameters."""
@@ -379,6 +409,36 @@ class BaseModel(AbstractModel):
         self._generators.load_state_dict(state["generators"])
         self._batches = state["batches"]
 
+    def _weigh(self, module: nn.Module) -> None:
+        """Decide which method runs, what it takes, and what weighs its outputs.
+
+        Raises:
+            ConfigError: If no method takes the inputs, or a program's loss has another weight than the configured one.
+        """
+        settings = self._settings
+        own, given = weights_in(module)
+        configured = {**self.weights, **(settings.weights or {})}
+        is_other = configured.get(LOSS, own.get(LOSS)) != own.get(LOSS)
+        if isinstance(module, ProgramModule) and is_other and (LOSS in own or module.is_traced):
+            told = f"its loss is weighed by {own[LOSS]!r}" if LOSS in own else "its loss has no weight"
+            raise ConfigError.about("weights", f"the model goes on without its source, where {told}")
+        weights, known = {**configured, **own}, {*settings.outputs, *given}
+        sources = [weight for weight in (*weights.values(), *configured.values()) if weight not in known]
+        self._view, self._taken = choose_view(module, settings.inputs, settings.inference_inputs, sources)
+        if self._view == PREDICT or set(settings.inputs) == set(settings.inference_inputs or ()):
+            # Without labels there is no loss, and nothing that only the labels tell.
+            weights = {n: weight for n, weight in weights.items() if n in settings.outputs and weight not in given}
+        used = {*settings.outputs, LOSS}
+        sources = [weight for name, weight in weights.items() if name in used and weight not in known]
+        self._inputs = list(dict.fromkeys((*settings.inputs, *sources, *self._taken)))
+        beside = [weights[name] for name in settings.outputs if weights.get(name) in given]
+        self._outputs = list(dict.fromkeys((*settings.outputs, *beside)))
+        self._withholds = set(self._inputs) != set(self._taken)
+        self._loss_weight = weights.get(LOSS)
+        self._weight_sources = [name for name in self._inputs if name in configured.values()]
+        # A class may have it as a property, which then counts.
+        self.__dict__["weights"] = weights
+
     def _train(self, inputs: Tensors, around: ExitStack) -> Tensors:
         if self._view == PREDICT:
             raise ConfigError.about("inputs", f"{self.input_names} are enough to predict, not to train; add the labels")
@@ -401,3 +461,7 @@ class BaseModel(AbstractModel):
         if self._updates is None:
             raise MissingVariableError(f"there is no variable {name!r}: the model has no parameters to train")
         return self._updates
+
+
+def _options(compile_: bool | Compile | None) -> dict[str, Any]:
+    return asdict(compile_) if isinstance(compile_, Compile) else {}

@@ -29,7 +29,8 @@ from torch import nn
 
 from emloop.arguments import read_component
 from emloop.declare import Component, Family, Limits
-from emloop.errors import ConfigError, Problem
+from emloop.errors import BatchError, ConfigError, Problem
+from emloop.suggest import did_you_mean
 
 from ._classes import construct
 from ._settings import Settings
@@ -100,47 +101,121 @@ class Supervised(BaseModel):
         metrics: Sequence[MetricName] = (),
     ) -> nn.Module:
         """The network with its loss."""
-        if not 1 <= len(self.input_names) <= 2:
-            raise ConfigError.about("inputs", f"expected features, or features and a target, got {self.input_names}")
+        masks = self._settings.weights or {}
+        names = [name for name in self._settings.inputs if name not in masks.values()]
+        if not 1 <= len(names) <= 2:
+            raise ConfigError.about("inputs", f"expected features, or features and a target, got {names}")
         chosen = read_component(Losses, loss, ("loss",))
         measure: nn.Module = construct(("loss",), chosen._replace(arguments={**chosen.arguments, "reduction": "none"}))
-        outputs = [*_BASE_OUTPUTS, *_METRICS] if len(self.input_names) == 2 else _BASE_OUTPUTS[:3]
+        class_weight = getattr(measure, "weight", None)
+        if getattr(measure, "label_smoothing", 0) and class_weight is not None and not class_weight.all():
+            hint = "give it a small weight, or leave out label_smoothing"
+            raise ConfigError.about(("loss", "weight"), "a class of weight 0 cannot be smoothed", hint)
+        outputs = [*_BASE_OUTPUTS, *_METRICS] if len(names) == 2 else _BASE_OUTPUTS[:3]
         known = [name for name in outputs if name in _BASE_OUTPUTS or name in metrics]
         _check_outputs(self._settings.outputs, known)
+        weighed = (*_WEIGHED, *metrics)
+        for name in masks:
+            if name not in weighed:
+                hints = (*did_you_mean(name, weighed), f"these can have weights: {', '.join(weighed)}")
+                raise ConfigError(Problem(f"there is no {name!r} to weigh", keys=("weights", name), hints=hints))
         measures: dict[str, _Metric] = {name: _METRICS[name] for name in metrics}
-        return _Network(_build(net, ("net",)), measure, measures, self.input_names)
+        return _Network(_build(net, ("net",)), measure, measures, names, masks)
 
 
 class _Network(nn.Module):
-    """A network, its loss and its metrics, whose inputs are named by the configuration."""
+    """A network, its loss and its metrics, whose inputs are named by the configuration.
 
-    def __init__(self, net: nn.Module, loss: nn.Module, metrics: Mapping[str, _Metric], names: Sequence[str]) -> None:
+    What counts, by its label or a mask, is the weight of an output: ``loss_weight`` and the like, one number for every
+    example; of the predictions, one for every label.
+
+    Args:
+        net: The network.
+        loss: The loss of every element, times its class's weight if it has one.
+        metrics: The metrics of every element.
+        names: Names of the features, and of the target if there is one.
+        masks: Output → the input that weighs its elements, or examples.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: nn.Module,
+        metrics: Mapping[str, _Metric],
+        names: Sequence[str],
+        masks: Mapping[str, str],
+    ) -> None:
         super().__init__()
         self.net = net
         self.loss = loss
         self._metrics = dict(metrics)
         self._names = list(names)
+        self._masks = dict(masks)
+        # Classes can be ignored, and by default -100 is.
+        weighed = (*_WEIGHED, *metrics) if isinstance(loss, _IGNORING) else masks
+        self.weights = {name: f"{name}_weight" for name in weighed} if len(names) == 2 else {}
 
     def inputs_of(self, method: str) -> list[str] | None:
         """Names of what a method takes; ``None`` if it cannot be called."""
         if method == "predict":
             return self._names[:1]
-        return self._names if len(self._names) == 2 else None
+        return list(dict.fromkeys((*self._names, *self._masks.values()))) if len(self._names) == 2 else None
 
     def predict(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Scores, and what follows from them."""
         return self._follow(self.net(inputs[self._names[0]]))
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The same, with loss and metrics."""
+        """The same, with loss and metrics, and what weighs them."""
         features, target = (inputs[name] for name in self._names)
         outputs = self._follow(self.net(features))
         loss = self.loss(outputs["scores"], self._like_scores(target, outputs["scores"]))
-        outputs["loss"] = loss.reshape(loss.shape[0], -1).mean(dim=1)
-        for name, metric in self._metrics.items():
-            value = metric(outputs["predictions"], target)
-            outputs[name] = value.reshape(value.shape[0], -1).mean(dim=1)
+        counts = class_weight = None
+        if isinstance(self.loss, _IGNORING) and not target.is_floating_point():
+            counts = target != self.loss.ignore_index
+            if self.loss.weight is not None:
+                class_weight = self.loss.weight[target.masked_fill(~counts, 0).long()] * counts
+                # The loss itself, of a class as of any other.
+                loss = loss / torch.where(class_weight > 0, class_weight, 1.0)
+        elements = {"loss": loss, **{n: metric(outputs["predictions"], target) for n, metric in self._metrics.items()}}
+        for name, values in elements.items():
+            weight = counts if name != "loss" or class_weight is None else class_weight
+            outputs.update(self._per_example(name, values, self._masked(name, values, weight, inputs)))
+        if "predictions" in self.weights:
+            weight = self._masked("predictions", outputs["predictions"], counts, inputs)
+            given = outputs["predictions"]
+            outputs["predictions_weight"] = torch.ones_like(given, dtype=torch.bool) if weight is None else weight
         return outputs
+
+    def _masked(
+        self, name: str, values: torch.Tensor, weight: torch.Tensor | None, inputs: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor | None:
+        """The weight of an output's elements: that of their labels, times the mask."""
+        if name not in self._masks:
+            return weight
+        mask = inputs[self._masks[name]]
+        if mask.shape != values.shape[: mask.ndim]:
+            raise BatchError(
+                f"weight {self._masks[name]!r} of {name!r} has the shape {list(mask.shape)}, "
+                f"which is no leading part of {list(values.shape)}"
+            )
+        mask = mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)).expand(values.shape)
+        return mask if weight is None else mask * weight
+
+    def _per_example(self, name: str, values: torch.Tensor, weight: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """An output, the weighted mean of each example's elements, and its weight, their sum."""
+        values = values.reshape(values.shape[0], -1)
+        if name not in self.weights:
+            return {name: values.mean(dim=1)}
+        if weight is None:
+            return {name: values.mean(dim=1), f"{name}_weight": values.new_ones(values.shape[0])}
+        weight = weight.reshape(values.shape)
+        if values.shape[1] == 1:
+            return {name: values[:, 0], f"{name}_weight": weight[:, 0]}
+        weight = weight.to(values.dtype if values.dtype is torch.float64 else torch.float32)
+        total = weight.sum(dim=1)
+        weighted = (values.masked_fill(weight == 0, 0.0) * weight).sum(dim=1)
+        return {name: weighted / torch.where(total > 0, total, 1.0), f"{name}_weight": total}
 
     def _follow(self, scores: torch.Tensor) -> dict[str, torch.Tensor]:
         if isinstance(self.loss, _CLASSIFYING):
@@ -160,6 +235,8 @@ class _Network(nn.Module):
 
 
 _CLASSIFYING = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
+_IGNORING = (nn.CrossEntropyLoss, nn.NLLLoss)
+_WEIGHED = ("loss", "predictions")
 _BASE_OUTPUTS = ("scores", "predictions", "probabilities", "loss")
 
 

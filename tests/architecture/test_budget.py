@@ -14,8 +14,8 @@ ROOMS = {
     "emloop": 60,
     "emloop.__main__": 5,
     "emloop._build": 195,  # whatever fails to be imported is replaced, by the fallback of what is restored
-    "emloop._config": 2205,  # configs of 0.2 are rewritten in place, comments and all; where the code of a config is
-    "emloop._contracts": 190,
+    "emloop._config": 2225,  # configs of 0.2 are rewritten in place, comments and all; where the code of a config is
+    "emloop._contracts": 200,  # what weighs what
     "emloop._registry": 130,
     "emloop._run_dir": 1590,  # prints and warnings in train.log; where a run's code and data are
     "emloop._settings": 1080,  # what classes accept, read and write: it was spread over parsers in constructors
@@ -33,9 +33,9 @@ ROOMS = {
     "emloop.declare": 75,
     "emloop.entry_point": 45,  # begins anew with fixed hashes of texts, unless something watches
     "emloop.errors": 115,
-    "emloop.hooks": 2965,  # figures under the names of their classes, and columns for them
-    "emloop.main_loop": 1220,  # the first NaN, said aloud; the fingerprint of the data
-    "emloop.models": 225,
+    "emloop.hooks": 3160,  # figures under the names of their classes, and columns for them; weighted statistics
+    "emloop.main_loop": 1225,  # the first NaN, said aloud; the fingerprint of the data; what weighs what
+    "emloop.models": 230,  # what weighs what
     "emloop.saved_models": 280,  # a saved model takes another program in one step
     "emloop.seeding": 5,
     "emloop.suggest": 5,
@@ -44,11 +44,11 @@ ROOMS = {
     "emloop.utils": 200,
     "emloop_onnx": 275,
     "emloop_sklearn": 595,
-    "emloop_torch": 1020,  # parts thawed later go on; weights in others' files; what falls, and who carries it
-    "emloop_torch._programs": 775,
-    "emloop_torch._proofs": 1130,  # what Python code can reach, put back to the bit; alarms; the shadow check
-    "emloop_torch._tensors": 530,  # statistics of frozen parts
-    "emloop_torch._training": 590,  # the first NaN, on the device
+    "emloop_torch": 1170,  # parts thawed later go on; weights in others' files; what falls, and who carries it; weights
+    "emloop_torch._programs": 820,  # programs take weights
+    "emloop_torch._proofs": 1150,  # what Python code can reach, put back to the bit; alarms; the shadow check
+    "emloop_torch._tensors": 570,  # statistics of frozen parts; the weighted mean
+    "emloop_torch._training": 625,  # the first NaN, on the device; accumulated batches count by their weights
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 

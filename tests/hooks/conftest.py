@@ -28,6 +28,7 @@ class Loop:
     fixed_epoch_size = None
     extra_streams = ("valid",)
     train_stream_name = "train"
+    weights: dict = {}  # noqa: RUF012
 
     def __init__(self):
         self.is_training = True

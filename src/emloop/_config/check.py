@@ -169,6 +169,9 @@ class _Checker:
         variables = self._variables(model)
         if variables is not None:
             yield from _named_alike(variables, self._config)
+            for problem in _weights_without_variables(variables, self._config):
+                if problem.on_key or not self._mentions(dataset, problem):
+                    yield problem
         there = None if dataset is None else streams_of(Ancestry(self._library, dataset))
         hooks = [hook for hook in hooks if not (self._leaves_out and self._steps_aside(hook))]
         if dataset is not None and there is not None:
@@ -351,6 +354,20 @@ def _named_alike(variables: Variables, config: Config) -> Iterator[Problem]:
         if name in variables.others:
             message = f"{name!r} is an input as well; an output needs a name of its own"
             yield Problem(message, kind="collision", keys=("model", "outputs", index))
+
+
+def _weights_without_variables(variables: Variables, config: Config) -> Iterator[Problem]:
+    """Names in ``model.weights`` that look like those of outputs or sources, but are none."""
+    weights = config["model"].get("weights")
+    known = [*variables.outputs, "loss", *sorted(variables.others)]
+    for name, weight in weights.items() if isinstance(weights, Mapping) else ():
+        for word, on_key in ((name, True), (weight, False)):
+            hints = did_you_mean(str(word), known)
+            if word not in known and hints:
+                message = f"no output of the model and no source is called {word!r}"
+                yield Problem(
+                    message, hints=hints, kind="unknown-variable", keys=("model", "weights", name), on_key=on_key
+                )
 
 
 def _is_name_list(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from .abilities import EpochAware, Exportable, Inspectable, NaNAware, Prefetching, Restorable, Stateful, Steerable
 from .dataset import AbstractDataset
 from .hook import AbstractHook, Loop, declares_state
-from .model import AbstractModel, bind_run
+from .model import AbstractModel, bind_run, weights_of
 from .resume_changes import REFUSED, SAFE, ResumeChanges
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "Steerable",
     "bind_run",
     "declares_state",
+    "weights_of",
 ]

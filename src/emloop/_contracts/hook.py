@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from emloop._settings.hints import Accepted
@@ -37,6 +37,10 @@ class Loop(Protocol):
     @property
     def train_stream_name(self) -> str:
         """Name of the stream the model is trained on."""
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """Variable → the variable of the batch that weighs it, as the model says."""
 
     @property
     def is_training(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from emloop.types import Batch
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from .dataset import AbstractDataset
 
-__all__ = ["AbstractModel", "bind_run"]
+__all__ = ["AbstractModel", "bind_run", "weights_of"]
 
 
 class AbstractModel(ABC):
@@ -42,6 +43,13 @@ class AbstractModel(ABC):
     only_when_fresh: ClassVar[Sequence[str]] = ()
     """Arguments, all with defaults, that only say how a fresh model begins. A resumed run builds the model without
     them, so what they name may be gone by then."""
+
+    weights: Mapping[str, str] = MappingProxyType({})
+    """Variable → the output or source that weighs it: a mask, the number of labels, how much an example counts.
+
+    A mean of the variable is then ``Σ w·v / Σ w``, in training and for all hooks. A weight is in every batch that has
+    the variable, holds numbers from 0 on or booleans, and has the variable's shape or a leading part of it, ``[B]`` for
+    ``[B, T]``. May be a property."""
 
     def __init__(  # noqa: B027 - not abstract: a model may have no constructor of its own
         self,
@@ -92,6 +100,14 @@ class AbstractModel(ABC):
         ``None``: the source is needed.
         """
         return None
+
+
+def weights_of(model: object) -> dict[str, str]:
+    """Which variable of a model is weighed by which; an attribute of that name but of another kind says nothing."""
+    weights: Any = getattr(model, "weights", None)
+    if not isinstance(weights, Mapping) or not all(isinstance(name, str) for pair in weights.items() for name in pair):
+        return {}
+    return dict(weights)
 
 
 def bind_run(model: AbstractModel) -> Callable[..., Batch]:

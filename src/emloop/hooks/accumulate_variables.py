@@ -13,6 +13,7 @@ from emloop.types import Batch, EpochData, StateTree
 from ._checks.arguments import name_list, optional_name_list
 from ._checks.states import check_keys
 from ._statistics.reductions import Values
+from ._statistics.weights import as_weights
 from ._variables.batches import as_numbers, located
 from ._variables.examples import Examples
 from ._variables.gathering import Gathering
@@ -25,7 +26,8 @@ class AccumulateVariables(AbstractHook):
 
     ``self._accumulator[stream][variable]`` is the sequence of all examples' values since the last epoch's end. It
     behaves as a list; ``numpy.asarray`` makes one array of it at once. A subclass reads it in ``after_epoch`` and then
-    calls ``super().after_epoch(...)``, which forgets everything.
+    calls ``super().after_epoch(...)``, which forgets everything. What weighs a variable, as the model's ``weights``
+    say, is gathered as well, under its own name.
 
     Args:
         variables: Names of the variables.
@@ -39,7 +41,7 @@ class AccumulateVariables(AbstractHook):
         super().__init__(**kwargs)
         self._variables = name_list("variables", variables)
         self._streams = optional_name_list("streams", streams)
-        self._examples = Gathering(self._variables, lambda _: Examples())
+        self._examples = Gathering(self._variables, lambda _: Examples(), weights=self._weights)
         self._gatherings: list[Gathering[Any]] = [self._examples]
 
     @property
@@ -55,6 +57,19 @@ class AccumulateVariables(AbstractHook):
             return as_numbers(self._accumulator[stream_name][name])
         except VariableTypeError as error:
             raise located(error, stream_name, name) from error
+
+    def _weights(self) -> Mapping[str, str]:
+        return {} if self._main_loop is None else self._main_loop.weights
+
+    def _weight_of(self, stream_name: str, name: str, shape: tuple[int, ...]) -> Values | None:
+        """The weight of a gathered variable, ``float64``, spread to the variable's shape; ``None`` without one."""
+        weight = self._weights().get(name)
+        if weight is None:
+            return None
+        try:
+            return as_weights(self._accumulator[stream_name][weight], shape)
+        except VariableTypeError as error:
+            raise located(error, stream_name, weight) from error
 
     def after_batch(self, stream_name: str, batch_data: Batch) -> None:
         """Take the batch's values.
@@ -84,7 +99,7 @@ class AccumulateVariables(AbstractHook):
         """
         accumulated = check_keys(self, state, ["accumulated"])["accumulated"]
         for stream, variables in accumulated.items():
-            if not self._observes(stream) or set(variables) != set(self._variables):
+            if not self._observes(stream) or set(variables) != set(self._accumulator[stream]):
                 raise StateError(
                     f"{type(self).__name__}: the state has {', '.join(map(repr, variables))} of stream {stream!r}; "
                     f"the hook gathers {', '.join(map(repr, self._variables)) or 'nothing'}"

@@ -38,6 +38,8 @@ class ClassificationMetrics(AccumulateVariables):
     Leaves ``precision``, ``recall``, ``f1``, ``accuracy`` and, for ``f1_average: binary``, ``specificity`` in
     ``epoch_data[stream]``. A division by zero, as for the precision of a class that was never predicted, gives 0.
     Everything is NaN for a stream that had no examples, and so are the figures of a class that does not occur in it.
+    Where the model says what weighs one of the variables, its values count by that weight, those of weight 0 not at
+    all; a weight for every position of a sequence makes each position an example.
 
     Args:
         predicted_variable: Name of the variable with the predicted classes, one per example.
@@ -109,13 +111,27 @@ class ClassificationMetrics(AccumulateVariables):
         try:
             expected = np.asarray(gathered[self._expected])
             predicted = np.asarray(gathered[self._predicted])
-            return self._compare(expected, predicted) if len(expected) or len(predicted) else self._unknown()
+            weights = None
+            name = next((name for name in (self._predicted, self._expected) if name in self._weights()), None)
+            if name is not None:
+                axes = np.ndim(gathered[self._weights()[name]])
+                weights = self._weight_of(stream_name, name, predicted.shape[:axes])
+            if weights is not None:
+                counts = weights > 0
+                if weights.ndim > 1:
+                    expected = expected.reshape(predicted.shape)
+                expected, predicted, weights = expected[counts], predicted[counts], weights[counts]
+                weights = None if (weights == 1).all() else weights
+            has_examples = len(expected) or len(predicted)
+            return self._compare(expected, predicted, weights) if has_examples else self._unknown()
         except (TypeError, ValueError) as error:
             raise HookError(
                 f"stream {stream_name!r}: {self._predicted!r} cannot be compared with {self._expected!r}: {error}"
             ) from error
 
-    def _compare(self, expected: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> dict[str, Any]:
+    def _compare(
+        self, expected: npt.NDArray[Any], predicted: npt.NDArray[Any], weights: npt.NDArray[Any] | None
+    ) -> dict[str, Any]:
         metrics = self._sklearn_metrics
         if self._average == "binary":
             strange = np.setdiff1d(np.union1d(expected, predicted), (0, 1))
@@ -125,9 +141,9 @@ class ClassificationMetrics(AccumulateVariables):
             # A small stream may well have as many classes as examples.
             warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
             precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-                expected, predicted, average=self._average, zero_division=0.0
+                expected, predicted, average=self._average, zero_division=0.0, sample_weight=weights
             )
-            accuracy = float(metrics.accuracy_score(expected, predicted))
+            accuracy = float(metrics.accuracy_score(expected, predicted, sample_weight=weights))
         figures = {"precision": precision, "recall": recall, "f1": f1}
         if self._average is None:
             has_several = expected.ndim > 1 and expected.shape[1] > 1
@@ -136,7 +152,9 @@ class ClassificationMetrics(AccumulateVariables):
         figures["accuracy"] = accuracy
         if self._average == "binary":
             negatives = expected == 0
-            figures["specificity"] = float((predicted[negatives] == 0).mean()) if negatives.any() else 0.0
+            found = predicted[negatives] == 0
+            of_negatives = None if weights is None else weights[negatives]
+            figures["specificity"] = float(np.average(found, weights=of_negatives)) if negatives.any() else 0.0
         return figures
 
     def _by_class(self, occurring: npt.NDArray[Any], figures: npt.NDArray[Any]) -> dict[str, float]:

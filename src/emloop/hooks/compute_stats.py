@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from emloop._support.suggest import did_you_mean
 from emloop.declare import Names, Statistics
-from emloop.errors import ConfigError, StateError
+from emloop.errors import ConfigError, StateError, VariableTypeError
 from emloop.types import EpochData, StateTree
 
 from ._checks.arguments import name_list
 from ._checks.states import check_keys
 from ._statistics.columns import Column
 from ._statistics.reductions import GATHERING, STREAMING, gathered
+from ._statistics.weights import WeightedColumn
+from ._variables.batches import located
 from ._variables.gathering import Gathering
 from .accumulate_variables import AccumulateVariables
 
 __all__ = ["ComputeStats"]
+
+_LOGGER = logging.getLogger(__name__)
 
 # fmt: off
 Aggregation: TypeAlias = Literal[
@@ -40,7 +45,9 @@ class ComputeStats(AccumulateVariables):
               variables: [loss, accuracy, {error: [median, max], depth: [mean, nanfraction]}]
 
     Leaves ``epoch_data[stream][variable] = {aggregation: number}``. Means, extremes, variances and their like take no
-    memory that grows with the epoch; ``median``, ``argmax`` and ``argmin`` keep the values.
+    memory that grows with the epoch; ``median``, ``argmax`` and ``argmin`` keep the values. Where the model says what
+    weighs a variable, its mean is ``Σ w·v / Σ w``, and values of weight 0 are left out of everything; it is NaN where
+    all are.
 
     Args:
         variables: Names, which stand for their ``mean``, and mappings of names to lists of aggregations.
@@ -63,16 +70,33 @@ class ComputeStats(AccumulateVariables):
         super().__init__(gathering, streams, **kwargs)
         streaming = {name: [word for word in wanted if word in STREAMING] for name, wanted in aggregations.items()}
         names = [name for name, words in streaming.items() if words]
-        self._columns = Gathering(names, lambda name: Column(streaming[name]))
+        self._columns: Gathering[Column | WeightedColumn] = Gathering(
+            names,
+            lambda name: Column(streaming[name]),
+            weights=self._weights,
+            make_weighted=lambda name: WeightedColumn(streaming[name]),
+        )
+        self._told: set[tuple[str, str]] = set()
         self._gatherings.append(self._columns)
 
     def _statistics(self, stream_name: str) -> Iterable[tuple[str, OrderedDict[str, Any]]]:
         columns = self._columns.gathered[stream_name]
         for name, wanted in self._aggregations.items():
-            results = columns[name].results() if name in columns else {}
+            results: dict[str, Any] = {}
+            try:
+                results |= columns[name].results() if name in columns else {}
+            except VariableTypeError as error:
+                raise located(error, stream_name, name) from error
             if name in self._variables:
                 values = self._numbers(stream_name, name)
-                results |= {word: gathered(word, values) for word in wanted if word in GATHERING}
+                weights = self._weight_of(stream_name, name, values.shape)
+                results |= {word: gathered(word, values, weights) for word in wanted if word in GATHERING}
+            column = columns.get(name)
+            if isinstance(column, WeightedColumn) and column.weighs_nothing and (stream_name, name) not in self._told:
+                self._told.add((stream_name, name))
+                _LOGGER.warning(
+                    "stream %r: all weights of %r were 0 in this epoch, so it has no mean (NaN)", stream_name, name
+                )
             yield name, OrderedDict((word, results[word]) for word in wanted)
 
     # The main loop calls events with keywords; who calls this one directly has always given the data first.

@@ -18,6 +18,7 @@ from ._checks.arguments import at_least, extra_module
 from ._figures.figures import DEFAULT_SIZE, check_colormap, pixels_of, write_figure
 from ._figures.heat_map import draw_confusion_matrix
 from ._statistics.confusion import asked, confusion_matrix
+from ._statistics.reductions import Values
 from .accumulate_variables import AccumulateVariables
 
 __all__ = ["SaveConfusionMatrix"]
@@ -51,7 +52,8 @@ class SaveConfusionMatrix(AccumulateVariables):
             ``epoch_data[stream]["confusion_heatmap"]``: ``uint8 [height, width, 3]``.
         num_classes_method_name: Method or attribute of the dataset with the number of classes.
         classes_names_method_name: Method or attribute of the dataset with the names of the classes.
-        mask_name: Name of the variable that is false for examples to leave out.
+        mask_name: Name of the variable that is false for examples to leave out; by default those are left out to which
+            the model's ``weights`` give the weight 0.
         normalize: Whether colours show shares of the row; otherwise they show counts.
         cmap: Name of one of Matplotlib's colour maps.
         streams: Names of the streams; all others are ignored. By default every stream must have the variables.
@@ -129,24 +131,31 @@ class SaveConfusionMatrix(AccumulateVariables):
         super().after_epoch(epoch_id, epoch_data)
 
     def _valid_indices(self, stream_name: str) -> tuple[Indices, Indices]:
-        expected, predicted = (self._indices(stream_name, name) for name in (self._labels, self._predictions))
+        expected, predicted = (self._numbers(stream_name, name) for name in (self._labels, self._predictions))
         if expected.shape != predicted.shape:
             raise BatchError(
                 f"stream {stream_name!r}: variables {self._labels!r} and {self._predictions!r} must have the same "
                 f"shape, but have {expected.shape} and {predicted.shape} in this epoch"
             )
-        if self._mask is None:
-            return expected, predicted
-        mask = self._numbers(stream_name, self._mask).astype(bool)
-        if mask.shape != expected.shape[: mask.ndim]:
-            raise BatchError(
-                f"stream {stream_name!r}: the mask {self._mask!r} has shape {mask.shape} in this epoch, "
-                f"which does not fit {expected.shape} of {self._labels!r}"
-            )
-        return expected[mask], predicted[mask]
+        mask: Values | None = None
+        if self._mask is not None:
+            mask = self._numbers(stream_name, self._mask).astype(bool)
+            if mask.shape != expected.shape[: mask.ndim]:
+                raise BatchError(
+                    f"stream {stream_name!r}: the mask {self._mask!r} has shape {mask.shape} in this epoch, "
+                    f"which does not fit {expected.shape} of {self._labels!r}"
+                )
+        weighed = next((name for name in (self._predictions, self._labels) if name in self._weights()), None)
+        if mask is None and weighed is not None:
+            weights = self._weight_of(stream_name, weighed, expected.shape)
+            mask = None if weights is None else weights > 0
+        if mask is not None:
+            expected, predicted = expected[mask], predicted[mask]
+        return self._indices(stream_name, self._labels, expected), self._indices(
+            stream_name, self._predictions, predicted
+        )
 
-    def _indices(self, stream_name: str, name: str) -> Indices:
-        values = self._numbers(stream_name, name)
+    def _indices(self, stream_name: str, name: str, values: Values) -> Indices:
         where = f"stream {stream_name!r}: variable {name!r}:"
         if values.dtype.kind not in "biu":
             raise VariableTypeError(f"{where} expected indices of classes, got {values.dtype} values")

@@ -26,6 +26,7 @@ from emloop._contracts import (
     Prefetching,
     ResumeChanges,
     bind_run,
+    weights_of,
 )
 from emloop._settings.kinds import MAIN_LOOP
 from emloop._state.random import use_seed
@@ -345,6 +346,11 @@ class MainLoop(CaughtInterrupts):
     def attach(self, record: Record) -> None:
         """Let a record follow the loop: it writes metrics, commits, and ends the attempt."""
         self._record = record
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """Variable → the variable of the batch that weighs it, as the model says."""
+        return weights_of(self.model)
 
     def get_stream(self, stream_name: str) -> StreamWrapper:
         """The wrapper of a stream: for training if that is the training stream, else for evaluation.

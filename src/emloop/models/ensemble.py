@@ -107,7 +107,9 @@ class Ensemble(MadeOfMembers):
 
     def _combine(self, batch: Batch, stream: StreamWrapper | None) -> Batch:
         answers = [self._run_member(index, batch, stream) for index in range(len(self._paths))]
-        return {name: self._aggregations[name](self._collect(name, answers)) for name in self._outputs}
+        # Weights that members give beside their outputs follow from the data, so all give the same ones.
+        beside = {name: answers[0][name] for name in self.weights.values() if name in answers[0]}
+        return beside | {name: self._aggregations[name](self._collect(name, answers)) for name in self._outputs}
 
     def _collect(self, name: str, answers: Sequence[Batch]) -> list[NDArray[Any]]:
         values = []

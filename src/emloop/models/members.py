@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,7 +12,7 @@ from emloop import saved_models
 from emloop._build import build_model
 from emloop._config import load_config
 from emloop._config.home import use_home
-from emloop._contracts import AbstractModel, bind_run
+from emloop._contracts import AbstractModel, bind_run, weights_of
 from emloop._registry import find_class
 from emloop._run_dir.layout import find_restorable, is_run_dir
 from emloop._settings.kinds import MODEL
@@ -91,6 +92,12 @@ class MadeOfMembers(AbstractModel):
             NotImplementedError: Always.
         """
         raise NotImplementedError(f"{type(self).__name__} is not saved; its members are")
+
+    @cached_property
+    def weights(self) -> Mapping[str, str]:  # type: ignore[override]  # known once the members are loaded
+        """What the members say of their outputs; of different words, those of the last one count."""
+        found = {name: weight for model in self._load() for name, weight in weights_of(model).items()}
+        return {name: weight for name, weight in found.items() if name in self.output_names}
 
     @abstractmethod
     def _combine(self, batch: Batch, stream: StreamWrapper | None) -> Batch:

@@ -60,6 +60,7 @@ def write_saved_model(
     reason: str | None = None,
     extra: Mapping[str, Any] | None = None,
     exported: Mapping[str, bytes] | None = None,
+    weights: Mapping[str, str] | None = None,
 ) -> str:
     """Save a model durably; one that was saved there before stays valid until the very last moment.
 
@@ -76,6 +77,7 @@ def write_saved_model(
         extra: Whatever else the backend needs to restore the model, as JSON values.
         exported: Name → content of the files that another runtime reads. The names do not depend on the content, so
             this needs a directory without a saved model. Only ``restore_fallback`` restores it then, no other class.
+        weights: Variable → the output or source that weighs it.
 
     Returns:
         The directory.
@@ -113,6 +115,7 @@ def write_saved_model(
         "reason": reason,
         "inputs": inputs,
         "outputs": outputs,
+        "weights": dict(weights or {}),
         "state": [f"{stem}.json", f"{stem}.safetensors" if arrays is not None else None],
         "program": folder,
         "exported": sorted(exported or ()),

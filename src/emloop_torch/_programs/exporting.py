@@ -20,6 +20,8 @@ from torch import nn
 from torch.export import Dim
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from emloop_torch._tensors.means import weighted_mean
+
 from .archive import pack
 from .program_module import LOSS, PREFIX
 from .sizes import conditions_of_export, conditions_of_trace
@@ -37,19 +39,32 @@ class View(nn.Module):
         method: ``forward`` or ``predict``.
         inputs: Names of its inputs.
         outputs: Names of the outputs to return.
+        withheld: Inputs that are not for the module, such as what only weighs its loss.
+        weight: Name of the output or input that weighs the loss.
     """
 
-    def __init__(self, net: nn.Module, method: str, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        method: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        withheld: Collection[str] = (),
+        weight: str | None = None,
+    ) -> None:
         super().__init__()
         setattr(self, PREFIX, net)
         self._method = method
         self._inputs = tuple(inputs)
         self._outputs = tuple(outputs)
+        self._withheld = frozenset(withheld)
+        self._weight = weight
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Compute the outputs."""
         net = getattr(self, PREFIX)
-        outputs = getattr(net, self._method)(**dict(zip(self._inputs, tensors, strict=True)))
+        given = zip(self._inputs, tensors, strict=True)
+        outputs = getattr(net, self._method)(**{name: t for name, t in given if name not in self._withheld})
         return tuple(outputs[name] for name in self._outputs)
 
     def switch(self, train: bool) -> None:
@@ -57,9 +72,10 @@ class View(nn.Module):
         if self._modules[PREFIX].training is not train:  # type: ignore[union-attr]
             self.train(train)
 
-    def loss_of(self, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The loss among the outputs."""
-        return outputs[self._outputs.index(LOSS)]
+    def mean_loss(self, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The weighted mean of the losses among the outputs."""
+        named = {**dict(zip(self._inputs, inputs, strict=True)), **dict(zip(self._outputs, outputs, strict=True))}
+        return weighted_mean(named[LOSS], None if self._weight is None else named[self._weight])
 
 
 def export_view(
@@ -125,7 +141,9 @@ def trace_view(
         with precision:
             found = torch.func.functional_call(view, {**leaves, **held}, tuple(rest[counts[1] :]))
         found_gradients = (
-            torch.autograd.grad(view.loss_of(found).mean(), [leaves[name] for name in trained]) if trained else ()
+            torch.autograd.grad(view.mean_loss(rest[counts[1] :], found), [leaves[name] for name in trained])
+            if trained
+            else ()
         )
         return (*(output.detach() for output in found), *found_gradients, *held.values())
 

@@ -16,6 +16,7 @@ from torch.export.passes import move_to_device_pass
 
 from emloop.errors import BatchError, SavedModelError
 from emloop_torch._tensors.arrays import dtype_name
+from emloop_torch._tensors.means import weighted_mean
 
 from .archive import unpack
 from .program import Program
@@ -74,9 +75,25 @@ class ProgramModule(nn.Module):
         """
         return self._run("predict", inputs)
 
-    def mean_loss(self, loss: torch.Tensor) -> torch.Tensor:
-        """The differentiable mean of the losses that :meth:`forward` returned last."""
-        return loss.mean() if self._mean is None else self._mean
+    def mean_loss(self, loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+        """The differentiable mean of the losses that :meth:`forward` returned last, with their weights."""
+        return weighted_mean(loss, weight) if self._mean is None else self._mean
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs of ``forward``."""
+        return list(self._view("eval")["outputs"])
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether the mean loss is a part of the program."""
+        return bool(self.program.description["views"].get("train", {}).get("kind") == "traced")
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """Output → what weighs it, in the training that the program comes from."""
+        weights: Mapping[str, str] = self.program.description.get("weights", {})
+        return weights
 
     def inputs_of(self, method: str) -> list[str] | None:
         """Inputs of ``forward`` or ``predict``; ``None`` if there is no such view."""
@@ -121,7 +138,7 @@ class ProgramModule(nn.Module):
         if view != "train":
             return _run_graph(self.graph(view), described, *held, ordered)[0]
         trained = [named[name] for name in described["gradients"]]
-        mean, *outputs = _Traced.apply(self.graph(view), described, *held, ordered, *trained)
+        mean, *outputs = _Traced.apply(self.graph(view), described, self.weights.get(LOSS), *held, ordered, *trained)
         self.__dict__["_mean"] = mean
         return outputs
 
@@ -164,14 +181,18 @@ class _Traced(torch.autograd.Function):
     """A graph that computes gradients, as a node of autograd; only the mean loss is differentiable."""
 
     @staticmethod
-    def forward(ctx: Any, graph: _Graph, described: Mapping[str, Any], *rest: Any) -> Any:
+    def forward(ctx: Any, graph: _Graph, described: Mapping[str, Any], weight: str | None, *rest: Any) -> Any:
         outputs, ctx.gradients = _run_graph(graph, described, *rest[:3])
         ctx.mark_non_differentiable(*outputs)
-        return outputs[described["outputs"].index(LOSS)].mean(), *outputs
+        named = {
+            **dict(zip(described["inputs"], rest[2], strict=True)),
+            **dict(zip(described["outputs"], outputs, strict=True)),
+        }
+        return weighted_mean(named[LOSS], None if weight is None else named[weight]), *outputs
 
     @staticmethod
     def backward(ctx: Any, scale: torch.Tensor, *_: Any) -> Any:
-        return None, None, None, None, None, *(gradient * scale for gradient in ctx.gradients)
+        return None, None, None, None, None, None, *(gradient * scale for gradient in ctx.gradients)
 
 
 def _run_graph(

@@ -11,30 +11,35 @@ from emloop.arguments import arguments_of
 from emloop.errors import BatchError, ConfigError, MissingVariableError, Problem
 from emloop.suggest import did_you_mean
 
-from .program_module import LOSS
+from .program_module import LOSS, ProgramModule
 
-__all__ = ["FORWARD", "PREDICT", "choose_view", "label_free_view", "loss_among", "require_outputs"]
+__all__ = ["FORWARD", "PREDICT", "choose_view", "label_free_view", "loss_among", "require_outputs", "weights_in"]
 
 FORWARD, PREDICT = "forward", "predict"
 
 
-def choose_view(module: nn.Module, inputs: Sequence[str], inference_inputs: Sequence[str] | None) -> str:
-    """The method that takes the configured inputs.
+def choose_view(
+    module: nn.Module, inputs: Sequence[str], inference_inputs: Sequence[str] | None, weights: Sequence[str] = ()
+) -> tuple[str, list[str]]:
+    """The method that takes the configured inputs, and which of them, and of the weights, it takes.
 
     Args:
         module: The module.
         inputs: The key ``inputs``.
         inference_inputs: The key ``inference_inputs``: what ``forward`` needs at least, if there is no ``predict``.
+        weights: Sources that weigh outputs. They need not be for the module.
 
     Raises:
         ConfigError: If neither takes them; says what they take.
     """
     taken = {method: _inputs_of(module, method, inputs) for method in (FORWARD, PREDICT)}
     if inference_inputs is not None and taken[PREDICT] is None and set(inputs) == set(inference_inputs):
-        return FORWARD
+        return FORWARD, list(inputs)
     for method, accepted in taken.items():
-        if accepted is not None and _fits(accepted, inputs):
-            return method
+        if accepted is not None:
+            offered = [n for n in dict.fromkeys((*inputs, *weights)) if n in accepted or n not in weights]
+            if _fits(accepted, offered):
+                return method, offered
     forward = taken[FORWARD] or {}
     unknown = [name for name in inputs if name not in forward]
     missing = [name for name, required in forward.items() if required and name not in inputs]
@@ -56,6 +61,15 @@ def label_free_view(
         return None
     names = [name for name in inputs if name in accepted]
     return (PREDICT, names) if _fits(accepted, names) else None
+
+
+def weights_in(module: nn.Module) -> tuple[dict[str, str], set[str]]:
+    """What weighs which output of ``forward``, as far as the module itself says so, and which of these are outputs."""
+    weights = getattr(module, "weights", None)
+    if not isinstance(weights, Mapping):
+        return {}, set()
+    given = set(weights.values())
+    return dict(weights), given.intersection(module.outputs) if isinstance(module, ProgramModule) else given
 
 
 def require_outputs(view: str, outputs: Any) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -54,6 +54,8 @@ class Request:
         frozen: Names of parameters that only the configuration excludes from training.
         moved: Names of what has changed beside the state since the last program was made.
         trusted: Regular expressions: names of what alarms may ignore.
+        weights: Output → the output or input that weighs it.
+        withheld: Inputs that are not for the module, only weigh its outputs.
     """
 
     examples: Sequence[Mapping[str, torch.Tensor]]
@@ -62,6 +64,8 @@ class Request:
     scaled: bool
     needs_source: str | None
     frozen: Sequence[str]
+    weights: Mapping[str, str] = field(default_factory=dict)
+    withheld: frozenset[str] = frozenset()
     moved: Collection[str] = ()
     trusted: Sequence[str] = ()
 
@@ -78,6 +82,8 @@ def climb(module: nn.Module, request: Request, known: Program | None = None) -> 
         The program, and the names of what the module leaves for others without ever reading it.
     """
     described: dict[str, Any] = {"format": FORMAT, "torch": torch.__version__, **_made_of(module, request.frozen)}
+    if request.weights:
+        described["weights"] = dict(request.weights)
     fallen = None
     if known is not None and {key: known.description.get(key) for key in described} == described:
         fallen = known.description.get("fallen")
@@ -222,7 +228,7 @@ class _Climber:
                     raise _Unreached(f"{kind}: {reason}")
             gradients = self._trained(example) if train else []
             self._snapshot.put_back()
-            maker = View(self._module, method, names, outputs)
+            maker = View(self._module, method, names, outputs, self._request.withheld, self._request.weights.get(LOSS))
             if kind == _EXPORTED:
                 self._graphs[view], sizes = export_view(maker, example, self._varying, train=train)
             elif train and self._request.scaled:
@@ -252,7 +258,7 @@ class _Climber:
         own_method = view if view == "predict" else "forward"
         described, train = self._views[view], view == "train"
         precision = self._request.precision
-        runs = Run(self._module, method, precision), Run(program, own_method, precision)
+        runs = self._live(method), Run(program, own_method, precision, (), self._request.weights.get(LOSS))
         batches = [(batch, False) for batch in self._batches]
         # Not every module takes a single example; batch normalisation, for one, refuses it in training.
         batches.append((with_examples(self._batches[0], 1), True))
@@ -269,16 +275,16 @@ class _Climber:
             self._snapshot.put_back()
 
     def _outputs(self, method: str, batch: Mapping[str, torch.Tensor]) -> list[str]:
-        """Names of the outputs with a value for every example."""
+        """Names of the outputs with a value for every example, and of the loss."""
         self._module.eval()
         with forked(batch), torch.no_grad():
-            outputs = getattr(self._module, method)(**_copied(batch))
+            outputs = getattr(self._module, method)(**self._given(batch))
         self._snapshot.put_back()
         examples = len(next(iter(batch.values())))
         return [
             name
             for name, value in outputs.items()
-            if isinstance(value, torch.Tensor) and value.shape[:1] == (examples,)
+            if isinstance(value, torch.Tensor) and (value.shape[:1] == (examples,) or (name == LOSS and not value.ndim))
         ]
 
     def _loss(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -286,21 +292,29 @@ class _Climber:
         if not self._module.training:
             self._module.train()
         with forked(batch), torch.enable_grad(), self._request.precision():
-            outputs = self._module(**_copied(batch))
+            outputs = self._module(**self._given(batch))
         return outputs[LOSS].mean()
 
     def _trained(self, batch: Mapping[str, torch.Tensor]) -> list[str]:
         """Names of the parameters that get a gradient."""
         self._snapshot.put_back()
-        found = results(Run(self._module, "forward", self._request.precision), batch, (), train=True)
+        found = results(self._live("forward"), batch, (), train=True)
         return [name for name, gradient in found["gradient"].items() if gradient is not None]
 
     def _step(self, train: bool) -> Mapping[str, Results]:
         """What the live module does with an example; nothing is put back."""
         batch = self._batches[0]
         with forked(batch):
-            method = Run(self._module, "forward", self._request.precision)
+            method = self._live("forward")
             return results(method, batch, self._of_forward, train=train)
+
+    def _live(self, method: str) -> Run:
+        request = self._request
+        return Run(self._module, method, request.precision, request.withheld, request.weights.get(LOSS))
+
+    def _given(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What of a batch is for the module, copied."""
+        return {name: tensor for name, tensor in _copied(batch).items() if name not in self._request.withheld}
 
     def _has_a_single(self, example: Mapping[str, torch.Tensor]) -> bool:
         """Whether a varying axis has size 1 in this example."""

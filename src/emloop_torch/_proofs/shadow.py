@@ -174,7 +174,10 @@ class Comparison:
                 computed = beside(**self._inputs)
             found: dict[str, Results] = {"output": {name: value.detach() for name, value in computed.items()}}
             if train:
-                mean = beside.mean_loss(computed["loss"])
+                weight = beside.weights.get("loss")
+                mean = beside.mean_loss(
+                    computed["loss"], None if weight is None else {**self._inputs, **computed}[weight]
+                )
                 gradients = torch.autograd.grad(mean, list(self._parameters.values()), self._scale, allow_unused=True)
                 found["gradient"] = dict(zip(self._parameters, gradients, strict=True))
         found["buffer"] = own

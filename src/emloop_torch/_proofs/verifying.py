@@ -8,7 +8,7 @@ differs from itself by when it is run twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from emloop_torch._programs.program_module import LOSS, ProgramModule
+from emloop_torch._tensors.means import weighted_mean
 
 __all__ = [
     "Difference",
@@ -66,11 +67,15 @@ class Run(NamedTuple):
         module: The module; running changes it.
         method: ``forward`` or ``predict``.
         precision: Makes the context of a forward pass.
+        withheld: Inputs that are not for the module.
+        weight: Name of the output or input that weighs the loss.
     """
 
     module: nn.Module
     method: str
     precision: Callable[[], AbstractContextManager[Any]]
+    withheld: Collection[str] = ()
+    weight: str | None = None
 
 
 def compare(
@@ -128,11 +133,12 @@ def results(run: Run, batch: Tensors, outputs: Sequence[str], *, train: bool) ->
     with torch.set_grad_enabled(train):
         inputs = {name: tensor.clone() for name, tensor in batch.items()}
         with run.precision():
-            computed = module(**inputs) if run.method == "forward" else getattr(module, run.method)(**inputs)
+            given = {name: tensor for name, tensor in inputs.items() if name not in run.withheld}
+            computed = module(**given) if run.method == "forward" else getattr(module, run.method)(**given)
         found: dict[str, Results] = {"output": {name: computed[name] for name in outputs}}
         if train:
-            mean = module.mean_loss if isinstance(module, ProgramModule) else torch.mean
-            loss = mean(computed[LOSS])
+            mean = module.mean_loss if isinstance(module, ProgramModule) else weighted_mean
+            loss = mean(computed[LOSS], None if run.weight is None else {**inputs, **computed}[run.weight])
             leaves = [(leaf, leaf.grad) for leaf in leaves_of(loss)]
             for leaf, _ in leaves:
                 leaf.grad = None

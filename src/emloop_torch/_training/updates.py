@@ -21,6 +21,7 @@ from .schedules import Schedule
 __all__ = ["Clip", "Limit", "Updates", "clipper"]
 
 Limit: TypeAlias = Annotated[float, Limits(above=0)]
+_Weight: TypeAlias = float | torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,27 @@ class Updates:
         self._scaler = scaler
         self._pending = 0
         self._steps = 0
+        self._largest: _Weight = 0.0
+        self._total: _Weight = 0.0
 
-    def __call__(self, loss: torch.Tensor, between: Callable[[], None] | None = None) -> None:
+    def __call__(self, loss: torch.Tensor, weight: _Weight, between: Callable[[], None] | None = None) -> None:
         """Learn from one batch.
+
+        A step follows the mean over all batches since the last one, ``Σ W·loss / Σ W``. As ``Σ W`` is known at its end
+        only, gradients are summed up as ``W / (n · largest W so far) · gradient``, which no sum exceeds, and brought to
+        scale then. So batches of one weight are divided by ``n``, the number of batches in a step, and by nothing else.
 
         Args:
             loss: The batch's mean loss.
+            weight: ``W``, what the batch counts among others.
             between: Called between the backward pass and the step.
         """
-        loss = loss / self._accumulate if self._accumulate > 1 else loss
+        if self._accumulate > 1:
+            largest = _larger(weight, self._largest)
+            if self._pending:
+                self._scale_gradients(_ratio(self._largest, largest))
+            loss = loss * (_ratio(weight, largest) / self._accumulate)
+            self._largest, self._total = largest, self._total + weight
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()
         if between is not None:
             between()
@@ -141,7 +154,11 @@ class Updates:
             "schedule": self.schedule.state_dict(),
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
             "steps": self._steps,
-            "accumulated": {"batches": self._pending, "gradients": pending},
+            "accumulated": {
+                "batches": self._pending,
+                "gradients": pending,
+                "weights": [w if isinstance(w, float) else to_plain(w) for w in (self._total, self._largest)],
+            },
         }
 
     def load_state_dict(self, state: StateTree) -> None:
@@ -160,10 +177,17 @@ class Updates:
             self._scaler.load_state_dict(state["scaler"])
         self._steps = state["steps"]
         self._pending = state["accumulated"]["batches"]
+        device = self._parameters[0].device
+        self._total, self._largest = (
+            w if isinstance(w, float) else to_tensor(w).to(device) for w in state["accumulated"]["weights"]
+        )
         for name, parameter in named.items():
             parameter.grad = to_tensor(gradients[name]).to(parameter.device) if name in gradients else None
 
     def _step(self) -> None:
+        if self._accumulate > 1:
+            self._scale_gradients(_ratio(self._accumulate * self._largest, self._total))
+            self._largest = self._total = 0.0
         with self.schedule.warmed_up():
             if self._scaler is None:
                 if self._clip is not None:
@@ -179,3 +203,23 @@ class Updates:
         self.schedule.after_step()
         self._pending = 0
         self._steps += 1
+
+    def _scale_gradients(self, factor: _Weight) -> None:
+        # A tensor's value is left to the device.
+        if isinstance(factor, torch.Tensor) or factor != 1.0:
+            for parameter in self._parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
+
+
+def _larger(one: _Weight, other: _Weight) -> _Weight:
+    if isinstance(one, torch.Tensor):
+        return torch.maximum(one, torch.as_tensor(other, dtype=one.dtype, device=one.device))
+    return max(one, float(other))
+
+
+def _ratio(part: _Weight, whole: _Weight) -> _Weight:
+    """A part of a whole; of nothing, all of it."""
+    if isinstance(whole, torch.Tensor):
+        return torch.where(whole > 0, part / whole, 1.0)
+    return part / whole if whole else 1.0

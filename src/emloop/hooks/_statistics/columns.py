@@ -18,8 +18,8 @@ from emloop.types import StateTree
 from .._variables.batches import MOST_WAITING, as_numbers, lives_on_device
 from .reductions import STREAMING, Partial, Scalar, Values
 
-_MOST_ROWS = 64
-_MOST_BYTES = 1 << 18
+MOST_ROWS = 64
+MOST_BYTES = 1 << 18
 
 
 class Column:
@@ -79,7 +79,7 @@ class Column:
             self._reduce_chunk()
 
     def _start_chunk(self, row: Values) -> None:
-        self._capacity = max(1, min(_MOST_ROWS, _MOST_BYTES // max(1, row.nbytes)))
+        self._capacity = max(1, min(MOST_ROWS, MOST_BYTES // max(1, row.nbytes)))
         if self._capacity > 1:
             self._chunk: Values = np.empty((self._capacity, *row.shape), row.dtype)
             self._shape = row.shape

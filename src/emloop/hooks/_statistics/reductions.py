@@ -29,6 +29,7 @@ class Streaming:
 
     Args:
         of_piece: A piece → its partial.
+        of_weighted: A piece and its weights, ``float64`` and not 0 → its partial; ``None`` if weights do not matter.
         join: Two partials → the partial of both pieces together.
         finish: A partial → the result.
         of_nothing: The result if no piece came.
@@ -40,23 +41,22 @@ class Streaming:
     finish: Callable[[Partial], Scalar] = operator.itemgetter(0)
     of_nothing: Scalar = math.nan
     skips_nan: bool = False
+    of_weighted: Callable[[Values, Values], Partial] | None = None
 
-    def extend(self, partial: Partial | None, values: Values) -> Partial | None:
-        """The partial of all pieces so far and one more."""
-        if self.skips_nan:
-            values = _without_nan(values)
+    def extend(self, partial: Partial | None, values: Values, weights: Values | None = None) -> Partial | None:
+        """The partial of all pieces so far and one more, with weights other than 1 if it has any."""
+        if self.skips_nan and values.dtype.kind == "f":
+            there = ~np.isnan(values)
+            values, weights = values[there], None if weights is None else weights[there]
         if not values.size:
             return partial
-        added = self.of_piece(values)
+        weigh = self.of_weighted
+        added = self.of_piece(values) if weigh is None or weights is None else weigh(values, weights)
         return added if partial is None else self.join(partial, added)
 
     def result(self, partial: Partial | None) -> Scalar:
         """The aggregation of all pieces so far."""
         return self.of_nothing if partial is None else self.finish(partial)
-
-
-def _without_nan(values: Values) -> Values:
-    return values[~np.isnan(values)] if values.dtype.kind == "f" else values
 
 
 def _add(left: Partial, right: Partial) -> Partial:
@@ -69,6 +69,17 @@ def _nans(values: Values) -> Any:
 
 def _share(partial: Partial) -> Any:
     return partial[0] / partial[1]
+
+
+def _weighted_sum(values: Values, weights: Values) -> Any:
+    return np.multiply(values, weights, dtype=np.float64).sum().item()
+
+
+def _weighted_moments(values: Values, weights: Values) -> Partial:
+    total = weights.sum().item()
+    mean = _weighted_sum(values, weights) / total
+    distances = np.subtract(values, mean, dtype=np.float64)
+    return total, mean, _weighted_sum(np.square(distances, out=distances), weights)
 
 
 def _moments(values: Values) -> Partial:
@@ -96,13 +107,19 @@ def _larger(left: Scalar, right: Scalar) -> Scalar:
     return left if left >= right or math.isnan(left) else right
 
 
-_VARIANCE = Streaming(_moments, _join_moments, lambda partial: partial[2] / partial[0])
+_VARIANCE = Streaming(_moments, _join_moments, lambda partial: partial[2] / partial[0], of_weighted=_weighted_moments)
 _WITH_NAN = {
-    "mean": Streaming(lambda values: (values.sum(dtype=np.float64).item(), values.size), _add, _share),
+    "mean": Streaming(
+        lambda values: (values.sum(dtype=np.float64).item(), values.size),
+        _add,
+        _share,
+        of_weighted=lambda values, weights: (_weighted_sum(values, weights), weights.sum().item()),
+    ),
     "sum": Streaming(
         lambda values: (values.sum(dtype=np.float64 if values.dtype.kind == "f" else None).item(),),
         _add,
         of_nothing=0.0,
+        of_weighted=lambda values, weights: (_weighted_sum(values, weights),),
     ),
     "prod": Streaming(
         lambda values: (values.prod(dtype=np.float64).item(),), lambda a, b: (a[0] * b[0],), of_nothing=1.0
@@ -129,7 +146,12 @@ STREAMING = {
     "size": Streaming(lambda values: (values.size,), _add, of_nothing=0),
     "count_nonzero": Streaming(lambda values: (int(np.count_nonzero(values)),), _add, of_nothing=0),
     "nancount": Streaming(lambda values: (_nans(values),), _add, of_nothing=0),
-    "nanfraction": Streaming(lambda values: (_nans(values), values.size), _add, _share),
+    "nanfraction": Streaming(
+        lambda values: (_nans(values), values.size),
+        _add,
+        _share,
+        of_weighted=lambda values, weights: (weights[np.isnan(values)].sum().item(), weights.sum().item()),
+    ),
 }
 """Aggregations whose memory does not grow, by name."""
 
@@ -142,9 +164,30 @@ GATHERING: dict[str, Callable[[Values], Any]] = {
 """Aggregations that need all values of the epoch at its end, by name; see :func:`gathered`."""
 
 
-def gathered(name: str, values: Values) -> Scalar:
-    """An aggregation of ``GATHERING``, of all values of an epoch, of any shape."""
-    flat = values.reshape(-1)
+def gathered(name: str, values: Values, weights: Values | None = None) -> Scalar:
+    """An aggregation of ``GATHERING``, of all values of an epoch, of any shape, and their weights, if any."""
+    flat, places = values.reshape(-1), None
+    if weights is not None:
+        weights = weights.reshape(-1)
+        places = np.flatnonzero(weights)
+        flat, weights = flat[places], weights[places]
     if name.startswith("nan"):
-        flat = _without_nan(flat)
-    return GATHERING[name](flat).item() if flat.size else math.nan
+        there = ~np.isnan(flat)
+        flat, weights = flat[there], None if weights is None else weights[there]
+    if not flat.size:
+        return math.nan
+    if weights is not None and name in ("median", "nanmedian"):
+        return _weighted_median(flat, weights)
+    found = GATHERING[name](flat).item()
+    return places[found].item() if places is not None else found  # type: ignore[no-any-return]
+
+
+def _weighted_median(values: Values, weights: Values) -> float:
+    """The smallest value up to which half of the weight lies; with exactly half, the middle to the next one."""
+    if np.isnan(values).any():
+        return math.nan
+    order = np.argsort(values, kind="stable")
+    values, sums = values[order], np.cumsum(weights[order])
+    first = np.searchsorted(sums, sums[-1] / 2)
+    following = np.searchsorted(sums, sums[-1] / 2, side="right")
+    return float(np.mean(values[[first, following]]))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from emloop.errors import MissingVariableError, VariableTypeError
 from emloop.types import Batch, StateTree
 
-from .batches import located, missing_from_batch
+from .batches import located, missing_from_batch, read_variable
 
 _ABSENT = object()
 
 
 class Gatherer(Protocol):
-    """Takes a variable's values, batch by batch."""
+    """Takes a variable's values, and their weights where it was made for these, batch by batch."""
 
-    def add(self, value: Any) -> None: ...
+    @property
+    def add(self) -> Callable[..., None]: ...
 
     def state(self) -> StateTree: ...
 
@@ -38,20 +39,41 @@ class Gathering(Generic[G]):
         problem: Called with stream, variable and error; by default errors are raised. If it does not raise, the
             variable is left out of this epoch, since a part of it would be worth nothing.
         required: Whether every batch must have the variables; otherwise one without them is passed over.
+        weights: Variable → the one that weighs it; asked with a stream's first batch in an epoch.
+        make_weighted: Makes what gathers a variable together with its weight. Without it, weights are gathered as
+            variables of their own.
     """
 
     def __init__(
-        self, names: Iterable[str], make: Callable[[str], G], problem: Problem | None = None, *, required: bool = True
+        self,
+        names: Iterable[str],
+        make: Callable[[str], G],
+        problem: Problem | None = None,
+        *,
+        required: bool = True,
+        weights: Callable[[], Mapping[str, str]] = dict,
+        make_weighted: Callable[[str], G] | None = None,
     ) -> None:
         self._names = list(names)
         self._make = make
         self._problem = problem
         self._required = required
+        self._weights = weights
+        self._make_weighted = make_weighted
+        self._weighed: Mapping[str, str] = {}
         self.forget()
 
     def forget(self) -> None:
         """Begin a new epoch."""
-        self.gathered: dict[str, dict[str, G]] = defaultdict(lambda: {name: self._make(name) for name in self._names})
+        self.gathered: dict[str, dict[str, G]] = defaultdict(self._begin)
+
+    def _begin(self) -> dict[str, G]:
+        weights = self._weights()
+        weights = {name: weights[name] for name in self._names if name in weights}
+        if self._make_weighted is None:
+            return {name: self._make(name) for name in (*self._names, *weights.values())}
+        self._weighed = weights
+        return {name: (self._make_weighted if name in weights else self._make)(name) for name in self._names}
 
     def add(self, stream_name: str, batch_data: Batch) -> None:
         """Take a batch's values.
@@ -64,8 +86,11 @@ class Gathering(Generic[G]):
             return
         for name, gatherer in self.gathered[stream_name].items():
             value = batch_data.get(name, _ABSENT)
+            weight = self._weighed.get(name)
             try:
-                if value is not _ABSENT:
+                if value is not _ABSENT and weight is not None:
+                    gatherer.add(value, read_variable(batch_data, stream_name, weight))
+                elif value is not _ABSENT:
                     gatherer.add(value)
                 elif self._required:
                     raise missing_from_batch(batch_data, stream_name, name)

@@ -1,0 +1,136 @@
+"""Statistics of values that have weights: a mean is ``Σ w·v / Σ w``, and what weighs nothing is left out of all.
+
+``var`` and ``std`` are those around that mean, ``Σ w·(v - mean)² / Σ w``; ``sum`` is ``Σ w·v``, ``nanfraction`` the
+share of the weight. Others, such as ``max``, are of the values whose weight is not 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from emloop.errors import StateError, VariableTypeError
+from emloop.types import StateTree
+
+from .._variables.batches import MOST_WAITING, as_numbers, lives_on_device
+from .columns import MOST_BYTES, MOST_ROWS
+from .reductions import STREAMING, Partial, Scalar, Values
+
+__all__ = ["WeightedColumn", "as_weights"]
+
+
+def as_weights(value: Any, shape: tuple[int, ...]) -> Values:
+    """Weights as ``float64``, spread to the shape of what they weigh; of further axes, a value has the sum over them.
+
+    Raises:
+        VariableTypeError: If they are below 0, infinite or NaN, or their shape is no leading part of the other.
+    """
+    given = as_numbers(value)
+    if given.shape[: len(shape)] != shape[: given.ndim]:
+        raise VariableTypeError(
+            f"its weight has the shape {list(given.shape)}, which is no leading part of {list(shape)}"
+        )
+    weights = given.astype(np.float64)
+    wrong = weights[~((weights >= 0) & (weights < np.inf))]
+    if wrong.size:
+        raise VariableTypeError(f"a weight must be a number from 0 on, got {wrong[0]:g}")
+    weights = weights.sum(axis=tuple(range(len(shape), weights.ndim)))
+    return np.broadcast_to(weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)), shape)
+
+
+class WeightedColumn:
+    """Aggregations of all batches that were added, with their weights.
+
+    Rows are cut into the same chunks as those of a :class:`Column`, so that weights of 1 change no bit.
+
+    Args:
+        aggregations: Names out of ``STREAMING``.
+    """
+
+    def __init__(self, aggregations: Iterable[str]) -> None:
+        self._partials: dict[str, Partial | None] = dict.fromkeys(aggregations)
+        self._waiting: list[tuple[Any, Any]] = []
+        self._rows: list[tuple[Values, Values]] = []
+        self._has_rows = self._has_weight = False
+
+    @property
+    def weighs_nothing(self) -> bool:
+        """Whether there were values, but all of weight 0."""
+        return self._has_rows and not self._has_weight
+
+    def add(self, value: Any, weight: Any) -> None:
+        """Take a batch's values and weights, copied, or kept for a while if they live on a device.
+
+        Raises:
+            VariableTypeError: If they are not numbers, one or more for every example, or no weights.
+        """
+        if lives_on_device(value) or lives_on_device(weight):
+            self._waiting.append((value, weight))
+            if len(self._waiting) == MOST_WAITING:
+                self._fetch()
+        else:
+            self._fetch()
+            self._add_row(value, weight)
+
+    def _fetch(self) -> None:
+        for value, weight in self._waiting:
+            self._add_row(value, weight)
+        self._waiting.clear()
+
+    def _add_row(self, value: Any, weight: Any) -> None:
+        row = as_numbers(value)
+        weights = as_weights(weight, row.shape)
+        if self._rows and (row.shape, row.dtype) != (self._rows[0][0].shape, self._rows[0][0].dtype):
+            self._reduce_chunk()
+        self._rows.append((row.copy(), weights.copy()))
+        if len(self._rows) >= min(MOST_ROWS, MOST_BYTES // max(1, row.nbytes)):
+            self._reduce_chunk()
+
+    def _reduce_chunk(self) -> None:
+        if not self._rows:
+            return
+        values, weights = (np.stack(part).reshape(-1) for part in zip(*self._rows, strict=True))
+        self._rows.clear()
+        self._has_rows = True
+        counts = weights > 0
+        if not counts.all():
+            values, weights = values[counts], weights[counts]
+        self._has_weight = self._has_weight or bool(weights.size)
+        of_ones = bool((weights == 1).all())
+        # Infinities and NaN are results here.
+        with np.errstate(all="ignore"):
+            for name, partial in self._partials.items():
+                self._partials[name] = STREAMING[name].extend(partial, values, None if of_ones else weights)
+
+    def results(self) -> dict[str, Scalar]:
+        """Every aggregation of all that was added; nothing can be added afterwards.
+
+        Raises:
+            VariableTypeError: If arrays that were still on a device are no numbers, or no weights.
+        """
+        self._fetch()
+        self._reduce_chunk()
+        return {name: STREAMING[name].result(partial) for name, partial in self._partials.items()}
+
+    def state(self) -> StateTree:
+        """The unfinished statistics, including the unfinished chunk as it is."""
+        self._fetch()
+        return {
+            "rows": [list(row) for row in self._rows],
+            "seen": [self._has_rows, self._has_weight],
+            "partials": {name: None if partial is None else list(partial) for name, partial in self._partials.items()},
+        }
+
+    def load(self, state: StateTree) -> None:
+        """Take up what :meth:`state` of an equal column returned.
+
+        Raises:
+            StateError: If it has other aggregations, or is of a variable without weights.
+        """
+        if "rows" not in state or set(state["partials"]) != set(self._partials):
+            raise StateError(f"is no state of weighted {', '.join(self._partials)}")
+        self._rows = [(row, weights) for row, weights in state["rows"]]
+        self._has_rows, self._has_weight = state["seen"]
+        self._partials = {name: None if p is None else tuple(p) for name, p in state["partials"].items()}

@@ -1,0 +1,98 @@
+"""The mean that training follows: a sum of weighted losses over the sum of the weights.
+
+``B`` is the number of examples in a batch.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from emloop.errors import BatchError
+
+from .arrays import dtype_name
+
+__all__ = ["check_loss", "check_weight", "counted", "total_weight", "weighted_mean"]
+
+
+def weighted_mean(loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+    """``Σ w·l / Σ w``, differentiable in the loss; 0 where all weights are 0.
+
+    Weights are divided by their sum first, and 16-bit losses widened, so nothing overflows. What has no weight counts
+    nothing, not even where it is NaN; a gradient that an operation before makes NaN of 0 stays NaN.
+
+    Args:
+        loss: Any shape; a scalar is a mean already.
+        weight: The same shape, any dtype; with further axes, a loss counts for the sum over them. ``None``: all equal.
+    """
+    if weight is None or not loss.ndim:
+        return loss.mean()
+    values = loss if loss.dtype is torch.float64 else loss.float()
+    weight = _of_losses(weight, loss).to(values.dtype)
+    share = weight / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    return (counted(values, weight) * share).sum()
+
+
+def counted(loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+    """The losses, but 0 for those of no weight."""
+    return loss if weight is None or not loss.ndim else loss.masked_fill(_of_losses(weight, loss) == 0, 0.0)
+
+
+def _of_losses(weight: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:
+    weight = weight.detach()
+    return weight if weight.ndim == loss.ndim else weight.float().flatten(loss.ndim).sum(-1)
+
+
+def total_weight(loss: torch.Tensor, weight: torch.Tensor | None, examples: int) -> float | torch.Tensor:
+    """How much a batch counts among others: the sum of its weights, or its number of losses, or of examples.
+
+    On the host it is a number; elsewhere it stays a tensor, so that nobody waits for it.
+
+    Args:
+        loss: The losses, or their mean.
+        weight: Their weights, if any.
+        examples: ``B``.
+    """
+    if weight is None:
+        return float(loss.numel() if loss.ndim else examples)
+    total = weight.detach().float().sum()
+    return total.item() if total.device.type == "cpu" else total
+
+
+def check_loss(loss: torch.Tensor, weight: torch.Tensor | None, name: str | None) -> None:
+    """Refuse what is no loss.
+
+    Args:
+        loss: A scalar, or a value for every example; of more axes only if the weight has them, too, since ``[B, B]``
+            is mostly a slip.
+        weight: Its weight, if any.
+        name: What the weight is called.
+
+    Raises:
+        BatchError: If shape or dtype are others; says how they come about.
+    """
+    found = f"got {dtype_name(loss.dtype)} {list(loss.shape)}"
+    if not loss.is_floating_point():
+        raise BatchError(f"loss: expected a number for every example, {found}")
+    if weight is not None and loss.ndim and weight.shape[: loss.ndim] != loss.shape:
+        raise BatchError(f"loss: its weight {name!r} has the shape {list(weight.shape)}, not {list(loss.shape)}")
+    if loss.ndim < 2 or weight is not None:
+        return
+    hint = "take the mean of the other axes, or give every element its weight: model.weights={loss: …}"
+    if loss.shape[1:] == (1,):
+        hint = "loss.squeeze(1) has no such axis"
+    elif loss.shape[:1] == loss.shape[1:]:
+        hint = "[B, 1] and [B] broadcast to [B, B]: give prediction and target one shape, e.g. by squeeze(1)"
+    raise BatchError(f"loss: expected a number for every example, or their mean, {found}; {hint}")
+
+
+def check_weight(weight: torch.Tensor, name: str) -> None:
+    """Refuse weights below 0, infinite or NaN, as far as they are on the host; hooks see the others.
+
+    Raises:
+        BatchError: If there is one.
+    """
+    if weight.device.type == "cpu" and weight.dtype is not torch.bool:
+        weight = weight.detach().double()
+        wrong = weight[~((weight >= 0) & (weight < torch.inf))]
+        if wrong.numel():
+            raise BatchError(f"weight {name!r}: expected numbers from 0 on, got {wrong[0].item():g}")
