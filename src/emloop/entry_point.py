@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 __all__ = ["entry_point"]
 
@@ -15,7 +16,8 @@ def entry_point() -> None:
     """Run the command line and end the process with its exit code."""
     again = _repeatable(sys.argv, sys.orig_argv, os.environ)
     if again is not None:
-        os.execve(sys.executable, again, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606 - it is this process
+        with suppress(OSError):  # it goes on as it is, and the run records that
+            os.execve(sys.executable, again, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606 - it is this process
     # Not earlier: a process that begins anew has no use for it.
     from emloop.cli.app import main  # noqa: PLC0415
 
