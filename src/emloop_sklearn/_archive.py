@@ -5,7 +5,8 @@ object identities, which also name the files, and times. :func:`dump` removes th
 bytes and a resumed run can be compared with one that was never stopped.
 
 :func:`load` only creates objects of types that cannot do harm by themselves: those that skops trusts, and classes (not
-functions) defined by an imported scikit-learn, NumPy or SciPy. Every other type must be agreed to by name.
+functions, but for a few that only compute) defined by an imported scikit-learn, NumPy or SciPy; of trees, those that
+``_trees`` has looked through. Every other type must be agreed to by name.
 """
 
 from __future__ import annotations
@@ -24,15 +25,27 @@ import skops.io
 
 from emloop.errors import ConfigError, Problem, StateError, UntrustedError
 
+from ._trees import INDEXING, unsound_trees
+
 __all__ = ["dump", "load", "require_trusted", "untrusted_types"]
 
 _SCHEMA = "schema.json"
 _LIBRARIES = ("numpy", "scipy", "sklearn")
 
-_NEVER_TRUSTED = frozenset(
-    {"sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"}
+_FUNCTIONS = frozenset(
+    {
+        "numpy.mean",
+        "scipy._lib.array_api_compat.numpy._aliases.asarray",
+        "sklearn.cluster._kmeans._kmeans_single_elkan",
+        "sklearn.cluster._kmeans._kmeans_single_lloyd",
+        "sklearn.feature_selection._univariate_selection.chi2",
+        "sklearn.feature_selection._univariate_selection.f_classif",
+        "sklearn.feature_selection._univariate_selection.f_regression",
+        "sklearn.feature_selection._univariate_selection.r_regression",
+        "sklearn.metrics._classification.balanced_accuracy_score",
+    }
 )
-"""Classes that index memory with unchecked numbers from the file (scikit-learn #34558)."""
+"""Functions that estimators hold by default; all they do is compute."""
 
 _UNCHANGING = frozenset({"FunctionNode", "JsonNode", "TupleNode", "TypeNode"})
 """Loaders of immutable objects, for which sharing makes no difference."""
@@ -65,7 +78,7 @@ def untrusted_types(archive: bytes, trusted: Collection[str] = ()) -> list[str]:
     Raises:
         StateError: If the archive cannot be read.
     """
-    return _foreign(_unknown_to_skops(archive), trusted)
+    return _foreign(archive, _unknown_to_skops(archive), trusted)
 
 
 def require_trusted(estimator: Any, trusted: Collection[str] = ()) -> None:
@@ -94,7 +107,7 @@ def load(archive: bytes, trusted: Collection[str] = ()) -> Any:
         StateError: If the archive cannot be read.
     """
     unknown = _unknown_to_skops(archive)
-    foreign = _foreign(unknown, trusted)
+    foreign = _foreign(archive, unknown, trusted)
     if foreign:
         raise UntrustedError(
             f"the estimator contains types that are not trusted by default: {', '.join(foreign)}\n"
@@ -115,8 +128,10 @@ def _unknown_to_skops(archive: bytes) -> list[str]:
         raise _unreadable(error) from error
 
 
-def _foreign(names: Iterable[str], trusted: Collection[str]) -> list[str]:
-    return [name for name in names if name not in trusted and not _is_library_class(name)]
+def _foreign(archive: bytes, names: Iterable[str], trusted: Collection[str]) -> list[str]:
+    untrusted = [name for name in names if name not in trusted]
+    refused = unsound_trees(archive) if INDEXING.intersection(untrusted) else ()
+    return [name for name in untrusted if name in refused or not (name in _FUNCTIONS or _is_library_class(name))]
 
 
 def _check_sizes(file: ZipFile, size: int) -> None:
@@ -130,7 +145,7 @@ def _is_library_class(name: str) -> bool:
     # skops has imported every module that holds an estimator; importing others would run their code.
     module, _, attribute = name.rpartition(".")
     found = getattr(sys.modules.get(module), attribute, None)
-    return module.partition(".")[0] in _LIBRARIES and isinstance(found, type) and name not in _NEVER_TRUSTED
+    return module.partition(".")[0] in _LIBRARIES and isinstance(found, type)
 
 
 def _unreadable(error: Exception) -> StateError:

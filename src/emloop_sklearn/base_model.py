@@ -140,7 +140,7 @@ class BaseModel(AbstractModel):
         self._batches = 0
         self._examples = 0
         self._variables: dict[str, Any] = {}
-        self._has_said_why = False
+        self._has_said_why = self._has_been_loaded = False
         self._guess: FirstGuess | None = None
         configured = self._configured_estimator(settings.estimator, arguments, state)
         self._configured_type = None if configured is None else type(configured)
@@ -288,6 +288,7 @@ class BaseModel(AbstractModel):
             StateError: If a part of the estimator cannot be stored.
         """
         archive = dump(self._estimator)
+        self._require_restorable(archive)
         return {
             "format": _FORMAT,
             "estimator": archive,
@@ -299,6 +300,23 @@ class BaseModel(AbstractModel):
             "overrides": overridden_methods(type(self), BaseModel),
             "needs_source": why_source_is_needed(type(self), BaseModel, untrusted_types(archive)),
         }
+
+    def _require_restorable(self, archive: bytes) -> None:
+        """Refuse to store what nobody could restore; the first one is really loaded.
+
+        Raises:
+            StateError: If it has types that are not trusted, or cannot be loaded.
+        """
+        name = type(self._estimator).__name__
+        if foreign := untrusted_types(archive, self._trusted):
+            listed = ", ".join(foreign)
+            raise StateError(
+                f"{name} could be saved but not restored, since {listed} is not trusted by default; if you trust what "
+                f"it holds: trusted_types: [{listed}] in the section model"
+            )
+        if not self._has_been_loaded:
+            load(archive, self._trusted)
+            self._has_been_loaded = True
 
     def load_state_dict(self, state: StateTree) -> None:
         """Restore what :meth:`state_dict` of an equal model returned.

@@ -41,6 +41,7 @@ from emloop_torch._training.profiling import Profile, Profiling
 from emloop_torch._training.updates import Updates
 
 from ._building import adopt_arguments, build_module, build_updates, warn_of_statistics
+from ._cures import cures
 from ._onnx import FORMATS, export
 from ._saved import BACKEND, FORMAT, overridden_methods, why_training_needs_source
 from ._settings import Compile, Settings
@@ -289,11 +290,16 @@ class BaseModel(AbstractModel):
             around.enter_context(self._generators.use("training" if train else "evaluation"))
             if self._monitor is not None:
                 around.enter_context(self._monitor.listening())
-            if train:
-                outputs = self._train(inputs, around)
-            else:
-                with torch.no_grad():
-                    outputs = self.compute(inputs)
+            try:
+                if train:
+                    outputs = self._train(inputs, around)
+                else:
+                    with torch.no_grad():
+                        outputs = self.compute(inputs)
+            except Exception as error:
+                for cure in cures(error, inputs):
+                    error.add_note(cure)
+                raise
             loss = outputs.get(LOSS)
             if isinstance(loss, torch.Tensor):
                 if not train:

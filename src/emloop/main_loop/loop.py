@@ -35,7 +35,7 @@ from emloop._support.problems import unknown_argument
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EXIT_STOPPED
 from emloop.declare import Count, Limits, Positive
 from emloop.errors import ConfigError
-from emloop.types import EpochData, TrainingTerminated
+from emloop.types import Batch, EpochData, TrainingTerminated
 
 from .checks import POLICIES, Policy, StreamChecks, policy
 from .commit_policy import Commit, CommitPolicy
@@ -43,6 +43,7 @@ from .events import HookEvents
 from .interrupts import CaughtInterrupts, TrainingInterrupted
 from .record import Record
 from .streams import StreamLike, Streams
+from .telling import place_of
 
 __all__ = ["MainLoop"]
 
@@ -144,6 +145,7 @@ class MainLoop(CaughtInterrupts):
         self._end_epoch = model.end_epoch if isinstance(model, EpochAware) else None
         self._first_nan = model.first_nan if isinstance(model, NaNAware) else None
         self._checked: dict[str, StreamChecks] = {}
+        self._epoch_id = 0
         self.streams = Streams(
             dataset,
             buffer,
@@ -224,6 +226,7 @@ class MainLoop(CaughtInterrupts):
 
     def _run_epoch(self, train: Mapping[str, StreamWrapper], evaluate: Mapping[str, StreamWrapper]) -> None:
         self._epoch_profile.clear()
+        self._epoch_id = self.training_epochs_done + bool(train)
         for stream in train.values():
             self._run_stream(stream, train=True)
         if train and self._end_epoch is not None:
@@ -236,7 +239,7 @@ class MainLoop(CaughtInterrupts):
             self.training_epochs_done += 1
         epoch_id, names = self.training_epochs_done, [*train, *evaluate]
         epoch_data: EpochData = {name: {} for name in names}
-        self._report_nan(epoch_id)
+        self._report_nan()
         started, times = perf_counter(), self._times("after_epoch_hooks")
         terminated = self.events.after_epoch(epoch_id, epoch_data)
         if times is not None:
@@ -261,20 +264,28 @@ class MainLoop(CaughtInterrupts):
         run_model, after_batch = self._run_model, self.events.after_batch
         model_times, hook_times = self._times(f"eval_batch_{name}"), self._times(f"after_batch_hooks_{name}")
         self.is_training = train
-        with stream, self._telling_nan(checks):
-            for batch in stream:
-                self.raise_check_interrupt()
-                if not checks.admit(batch):
-                    continue
-                started = perf_counter()
-                outputs = run_model(batch=batch, train=train, stream=stream)
-                self.batches_since_commit += train
-                batch_data = checks.merge(batch, outputs)
-                ran = perf_counter()
-                after_batch(name, batch_data)
-                if model_times is not None and hook_times is not None:
-                    model_times.append(ran - started)
-                    hook_times.append(perf_counter() - ran)
+        running: Batch | None = None
+        try:
+            with stream, self._telling_nan(checks):
+                for batch in stream:
+                    self.raise_check_interrupt()
+                    if not checks.admit(batch):
+                        continue
+                    running, started = batch, perf_counter()
+                    outputs = run_model(batch=batch, train=train, stream=stream)
+                    self.batches_since_commit += train
+                    batch_data = checks.merge(batch, outputs)
+                    ran = perf_counter()
+                    after_batch(name, batch_data)
+                    running = None
+                    if model_times is not None and hook_times is not None:
+                        model_times.append(ran - started)
+                        hook_times.append(perf_counter() - ran)
+        except TrainingTerminated:
+            raise
+        except Exception as error:
+            error.add_note(place_of(running, name, checks.passed, self._epoch_id, train=train))
+            raise
         self.is_training = False
         checks.finish()
 
@@ -295,11 +306,11 @@ class MainLoop(CaughtInterrupts):
             if ended:
                 checks.first_nan = self._first_nan()
 
-    def _report_nan(self, epoch_id: int) -> None:
+    def _report_nan(self) -> None:
         for name, checks in self._checked.items():
             number = int(checks.first_nan or 0)
             if number:
-                self._record.found_nan(name, number, epoch_id)
+                self._record.found_nan(name, number, self._epoch_id)
         self._checked.clear()
 
     # -- context ------------------------------------------------------------------------------------------------------
@@ -325,7 +336,7 @@ class MainLoop(CaughtInterrupts):
     def _report_last_nan(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         # A device that has failed cannot be asked.
         if error is None or isinstance(error, TrainingTerminated):
-            self._report_nan(self.training_epochs_done + 1)
+            self._report_nan()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

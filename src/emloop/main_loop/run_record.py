@@ -28,6 +28,7 @@ from .fingerprint import Difference, Fingerprint, Watch
 from .interrupts import TrainingInterrupted
 from .loop import MainLoop
 from .record import Record
+from .telling import told
 
 __all__ = ["RunRecord", "log_failure", "was_logged"]
 
@@ -86,6 +87,7 @@ class RunRecord(Record):
         self._stall = 0.0
         self._ended = False
         self._trains = False
+        self._has_read_back = False
         if commit is not None:
             _warn_of_changes(commit.info.get("environment", {}))
             restore(loop, commit)
@@ -223,13 +225,18 @@ class RunRecord(Record):
             "environment": environment(),
             "data": self._consumed,
         }
-        write_commit(self._run.checkpoints, seq, components, info)
+        commit = write_commit(self._run.checkpoints, seq, components, info)
         self._seq = seq
         self._committed_epochs = self._loop.training_epochs_done
         self._loop.batches_since_commit = 0
         retain(self._run.checkpoints, self._loop.commit_policy.keep)
         self._committed_at = monotonic()
         self._stall = self._committed_at - started
+        if not self._has_read_back:
+            # What could not be restored is told by the first commit, not by the resume that needs one.
+            for component in commit.components:
+                commit.load(component)
+            self._has_read_back = True
         logger.debug("Commit %s, after epoch %s, is durable", seq, self._committed_epochs)
 
 
@@ -245,7 +252,7 @@ def log_failure(error: BaseException) -> None:
         logger.error("%s%s", error, notes, exc_info=cause)
     elif isinstance(error, Exception):
         explain(error)
-        logger.error("The run failed", exc_info=error)
+        logger.error("The run failed: %s", told(error, in_full=logger.isEnabledFor(logging.DEBUG)))
 
 
 def was_logged(error: BaseException) -> bool:

@@ -21,12 +21,15 @@ from emloop._support.files import atomic_write, fsync_dir, sha256_of
 from emloop.errors import CheckpointError, ConfigError, SavedModelError
 from emloop.types import Batch, StateTree
 
-from .reading import FORMAT, KIND, PROGRAM
+from .reading import FORMAT, KIND, PROGRAM, open_saved
 
 __all__ = ["describe_variables", "replace_program", "saved_model_path", "write_saved_model"]
 
 _OURS = re.compile(rf"model-[0-9a-f]{{8}}\.(json|safetensors)|{PROGRAM}(-[0-9a-f]{{8}})?|\.tmp-.*")
 """Entries of a saved model's directory that may be removed; anything else is not ours."""
+
+_read_back: set[Path] = set()
+"""Where this process has saved a model, and read all of it again: what cannot be restored fails at the first save."""
 
 
 def saved_model_path(log_dir: str | Path, name_suffix: str) -> Path:
@@ -83,7 +86,8 @@ def write_saved_model(
         The directory.
 
     Raises:
-        SavedModelError: If an exported model would be written over a saved one. Nothing was written.
+        SavedModelError: If an exported model would be written over a saved one, and nothing was written; or if what
+            this process saves there first cannot be read again.
         StateError: If the tree cannot be stored. Nothing was written.
         OSError: If it cannot be written. What was saved there before is untouched.
     """
@@ -122,7 +126,13 @@ def write_saved_model(
         "extra": extra or {},
     }
     write_manifest(directory, description, records)
-    read_manifest(directory)
+    if directory.resolve() in _read_back:
+        read_manifest(directory)
+    else:
+        saved = open_saved(directory)
+        saved.tree()
+        saved.program()
+        _read_back.add(directory.resolve())
     _remove_all_but(directory, {name.partition("/")[0] for name in contents})
     return str(directory)
 

@@ -128,7 +128,19 @@ class Schedule:
             self._scheduler.step()
 
     def before_batch(self) -> None:
-        """Called before every training batch. Only here an epoch moves the rates: until then, they are those it had."""
+        """Called before every training batch. Only here an epoch moves the rates: until then, they are those it had.
+
+        Raises:
+            ConfigError: If a schedule that knows its end is at its end.
+        """
+        if self.interval == "batch" or self._epoch_ended:
+            for part in self._parts:
+                total = getattr(part, "total_steps", None)
+                if total is not None and part.last_epoch >= total:
+                    unit = "epochs" if self.interval == "epoch" else "steps"
+                    message = f"{type(part).__name__} ends after {total} {unit}, and the training goes on"
+                    hint = f"make it as long as the training, e.g. model.lr_schedule.total_steps={2 * total}"
+                    raise ConfigError.about(("model", "lr_schedule", "total_steps"), message, hint)
         if self._epoch_ended and self._scheduler is not None and self.interval == "epoch":
             self._scheduler.step()
         self._epoch_ended = False
