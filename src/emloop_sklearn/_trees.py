@@ -123,7 +123,7 @@ def _array(file: ZipFile, node: _Node) -> _Array:
 def _integer(node: _Node) -> int:
     number = json.loads(node["content"]) if node["__loader__"] == "JsonNode" else None
     _require(type(number) is int)
-    return int(number)
+    return int(number or 0)
 
 
 def _name(node: _Node) -> str:

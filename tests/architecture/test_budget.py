@@ -34,21 +34,21 @@ ROOMS = {
     "emloop.entry_point": 50,  # begins anew with fixed hashes of texts, unless something watches
     "emloop.errors": 115,
     "emloop.hooks": 3160,  # figures under the names of their classes, and columns for them; weighted statistics
-    "emloop.main_loop": 1225,  # the first NaN, said aloud; the fingerprint of the data; what weighs what
+    "emloop.main_loop": 1290,  # where an error came up; the first NaN, said aloud; the fingerprint of the data; what weighs what
     "emloop.models": 230,  # what weighs what
-    "emloop.saved_models": 280,  # a saved model takes another program in one step
+    "emloop.saved_models": 285,  # read back at first; a saved model takes another program in one step
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 760,  # every failure names the promise, what was seen, and the fix
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_onnx": 275,
-    "emloop_sklearn": 595,
-    "emloop_torch": 1170,  # parts thawed later go on; weights in others' files; what falls, and who carries it; weights
+    "emloop_sklearn": 705,  # trees whose numbers are sound
+    "emloop_torch": 1265,  # cures; parts thawed later go on; weights in others' files; what falls, and who carries it; weights
     "emloop_torch._programs": 820,  # programs take weights
     "emloop_torch._proofs": 1150,  # what Python code can reach, put back to the bit; alarms; the shadow check
     "emloop_torch._tensors": 570,  # statistics of frozen parts; the weighted mean
-    "emloop_torch._training": 625,  # the first NaN, on the device; accumulated batches count by their weights
+    "emloop_torch._training": 630,  # a schedule's end; the first NaN, on the device; accumulated batches count by their weights
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 
@@ -58,6 +58,7 @@ LARGE_FOLDERS = {
     "emloop/hooks": 30,  # one file a hook
     "emloop/_run_dir": 13,  # one file for each of a run directory's
     "emloop/_source": 14,
+    "emloop/main_loop": 13,  # what is told of an error, beside what the loop does
     "emloop/_support": 14,
 }
 """Folders that may hold more, and why."""

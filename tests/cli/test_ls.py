@@ -178,6 +178,7 @@ def test_a_listing_for_programs_has_everything_a_person_sees(log, ls):
         "name": "one",
         "path": str(directory),
         "kind": "training",
+        "nan": None,
         "status": "done",
         "reason": "target reached",
         "exit_status": 0,
