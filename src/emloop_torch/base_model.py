@@ -290,16 +290,7 @@ class BaseModel(AbstractModel):
             around.enter_context(self._generators.use("training" if train else "evaluation"))
             if self._monitor is not None:
                 around.enter_context(self._monitor.listening())
-            try:
-                if train:
-                    outputs = self._train(inputs, around)
-                else:
-                    with torch.no_grad():
-                        outputs = self.compute(inputs)
-            except Exception as error:
-                for cure in cures(error, inputs):
-                    error.add_note(cure)
-                raise
+            outputs = self._computed(inputs, around, train=train)
             loss = outputs.get(LOSS)
             if isinstance(loss, torch.Tensor):
                 if not train:
@@ -444,6 +435,17 @@ class BaseModel(AbstractModel):
         self._weight_sources = [name for name in self._inputs if name in configured.values()]
         # A class may have it as a property, which then counts.
         self.__dict__["weights"] = weights
+
+    def _computed(self, inputs: Tensors, around: ExitStack, *, train: bool) -> Tensors:
+        try:
+            if train:
+                return self._train(inputs, around)
+            with torch.no_grad():
+                return self.compute(inputs)
+        except Exception as error:
+            for cure in cures(error, inputs):
+                error.add_note(cure)
+            raise
 
     def _train(self, inputs: Tensors, around: ExitStack) -> Tensors:
         if self._view == PREDICT:

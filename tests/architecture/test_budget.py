@@ -34,7 +34,7 @@ ROOMS = {
     "emloop.entry_point": 50,  # begins anew with fixed hashes of texts, unless something watches
     "emloop.errors": 115,
     "emloop.hooks": 3160,  # figures under the names of their classes, and columns for them; weighted statistics
-    "emloop.main_loop": 1290,  # where an error came up; the first NaN, said aloud; the fingerprint of the data; what weighs what
+    "emloop.main_loop": 1290,  # where an error came up; the first NaN, said aloud; the fingerprint of the data
     "emloop.models": 230,  # what weighs what
     "emloop.saved_models": 285,  # read back at first; a saved model takes another program in one step
     "emloop.seeding": 5,
@@ -44,11 +44,11 @@ ROOMS = {
     "emloop.utils": 200,
     "emloop_onnx": 275,
     "emloop_sklearn": 705,  # trees whose numbers are sound
-    "emloop_torch": 1265,  # cures; parts thawed later go on; weights in others' files; what falls, and who carries it; weights
+    "emloop_torch": 1265,  # cures; parts thawed later go on; weights in others' files; what falls, and who carries it
     "emloop_torch._programs": 820,  # programs take weights
     "emloop_torch._proofs": 1150,  # what Python code can reach, put back to the bit; alarms; the shadow check
     "emloop_torch._tensors": 570,  # statistics of frozen parts; the weighted mean
-    "emloop_torch._training": 630,  # a schedule's end; the first NaN, on the device; accumulated batches count by their weights
+    "emloop_torch._training": 630,  # a schedule's end; the first NaN, on the device
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 
