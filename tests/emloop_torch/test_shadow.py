@@ -166,6 +166,9 @@ def test_what_falls_takes_all_saved_models_with_it(create, batches, manifest, ca
     resumed = create(Tempered)
     resumed.run(batches[0], train=True)
     assert manifest(resumed.save("resumed"))["rung"] == "inference"
+    mended = create(Tempered, saved_model={"trust": ["shadow"]})
+    mended.run(batches[0], train=True)
+    assert manifest(mended.save("mended"))["rung"] == "exported"
 
 
 def test_an_evaluation_that_parts_from_its_program_is_noticed(create, batches, manifest):

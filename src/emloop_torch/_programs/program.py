@@ -72,10 +72,10 @@ class Program:
         return cls({"format": FORMAT, "rung": "weights", "reason": reason, "views": {}})
 
     def fallen(self, rung: str, reason: str) -> Program:
-        """What is left of it on a lower rung; it will not rise again in its run."""
+        """What is left of it on a lower rung; it will not rise again in its run unless ``shadow`` is trusted."""
         kept = {"inference": {"eval", "predict"}, "weights": set()}[rung]
         views = {view: entry for view, entry in self.description["views"].items() if view in kept}
-        described = {**self.description, "rung": rung, "reason": reason, "fallen": reason, "views": views}
+        described = {**self.description, "rung": rung, "reason": reason, "fallen": ["shadow", reason], "views": views}
         return Program(described, {view: self.graphs[view] for view in views})
 
     def write(self, directory: Path) -> None:

@@ -25,7 +25,7 @@ from .places import line_naming, line_of_code, line_of_frame, told
 from .surroundings import Place, Snapshot, Surroundings, is_library
 from .verifying import Results, agree, distance, nodes_of
 
-__all__ = ["Alarms", "Step", "look", "unexported"]
+__all__ = ["Alarms", "Step", "is_trusted", "look", "unexported"]
 
 Step = Callable[[bool], Mapping[str, Results]]
 """Runs the live module for a batch, in training mode or not."""
@@ -43,14 +43,14 @@ class Alarms:
     Args:
         evaluating: Why evaluation needs the source.
         training: Why training does.
-        fallen: Why training does from now on, since something else than the module has changed what it reads.
+        fallen: Name of what the module reads and something else has changed, and why training needs the source since.
         noise: By how much a step differs from itself when it is repeated.
         results: Names of what is written anew by each step, and never read before.
     """
 
     evaluating: str | None = None
     training: str | None = None
-    fallen: str | None = None
+    fallen: tuple[str, str] | None = None
     noise: float = 0.0
     results: set[str] = field(default_factory=set)
 
@@ -80,7 +80,9 @@ def look(snapshot: Snapshot, step: Step, moved: Collection[str], trusted: Sequen
         or evaluation.reads(training.changed, _LOST)
         or training.reads(aliases, _SHARED)
     )
-    found.fallen = training.reads(outside, _LOST) or evaluation.reads(outside, _LOST)
+    changed = training.reading(outside) or evaluation.reading(outside)
+    if changed is not None:
+        found.fallen = changed[0], _worded(changed, _LOST)
     if found.training is None:
         found.results = {*training.changed, *evaluation.changed}
     return found
@@ -126,7 +128,12 @@ class _Trial:
             self.alarm = _worded((flags[0], None), _LOST)
 
     def reads(self, places: Mapping[str, Place], what: str) -> str | None:
-        """What is to be said, and where, if the step reads one of these before it writes it."""
+        """What is to be said if the step reads one of these before it writes it."""
+        found = self.reading(places)
+        return None if found is None else _worded(found, what)
+
+    def reading(self, places: Mapping[str, Place]) -> tuple[str, str | None] | None:
+        """Name and line of the first of these that the step reads before it writes it."""
         if not places or self.error is not None:
             return None
         values = {name: _Untouchable(name) for name in places}
@@ -136,7 +143,7 @@ class _Trial:
             agree(self._expected, self._step(self._train), self.noise)
         except (_Read, Exception):  # noqa: BLE001 - whatever a missing value leads to
             found = [object.__getattribute__(value, "_found") for value in values.values()]
-            return _worded(next(((name, w[0]) for name, w in found if w), (next(iter(places)), None)), what)
+            return next(((name, where[0]) for name, where in found if where), (next(iter(places)), None))
         finally:
             self._snapshot.put_back()
         return None

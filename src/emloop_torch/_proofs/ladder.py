@@ -29,7 +29,7 @@ from emloop_torch._programs.sizes import violated
 from emloop_torch._tensors.arrays import dtype_name
 from emloop_torch._tensors.parameters import tied_names, why_learning_differs
 
-from .alarms import Alarms, look, unexported
+from .alarms import Alarms, is_trusted, look, unexported
 from .places import told
 from .surroundings import Snapshot
 from .verifying import Results, Run, compare, forked, results, sizes_of, with_examples
@@ -87,6 +87,8 @@ def climb(module: nn.Module, request: Request, known: Program | None = None) -> 
     fallen = None
     if known is not None and {key: known.description.get(key) for key in described} == described:
         fallen = known.description.get("fallen")
+    if fallen is not None and is_trusted(fallen[0], request.trusted):
+        fallen = None
     snapshot = Snapshot(module)
     try:
         if snapshot.surroundings.irreversible:
@@ -99,7 +101,7 @@ def climb(module: nn.Module, request: Request, known: Program | None = None) -> 
 
 
 def _climbed(
-    snapshot: Snapshot, request: Request, described: dict[str, Any], known: Program | None, fallen: str | None
+    snapshot: Snapshot, request: Request, described: dict[str, Any], known: Program | None, fallen: Sequence[str] | None
 ) -> tuple[Program, set[str]]:
     climber = _Climber(snapshot, request, described)
     try:
@@ -108,8 +110,13 @@ def _climbed(
             return climber.program(_WEIGHTS, alarms.evaluating), set()
         fallen = fallen or alarms.fallen
         if fallen is not None:
-            described["fallen"] = fallen
-        needs_source = request.needs_source or why_learning_differs(snapshot.module) or fallen or alarms.training
+            described["fallen"] = list(fallen)
+        needs_source = (
+            request.needs_source
+            or why_learning_differs(snapshot.module)
+            or (None if fallen is None else fallen[1])
+            or alarms.training
+        )
         if known is not None and climber.confirms(known, needs_source):
             return known, alarms.results
         climber.evaluate()
