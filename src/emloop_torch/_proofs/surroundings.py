@@ -11,6 +11,7 @@ globals that functions name. PyTorch, NumPy and the standard library are taken n
 from __future__ import annotations
 
 import copy
+import dis
 import functools
 import hashlib
 import random
@@ -211,12 +212,14 @@ class Surroundings:
         if vars(function):
             self.containers.append(vars(function))
             yield from ((f"{name}.{key}", Place(vars(function), key), v) for key, v in vars(function).items())
-        named = _names_in(code)
+        named, attributes = _names_in(code)
         for key in sorted(named & known.keys()):
             value = known[key]
             if isinstance(value, types.ModuleType) and not is_library(value.__name__):
                 inner = vars(value)
-                yield from ((f"{value.__name__}.{k}", Place(inner, k), inner[k]) for k in sorted(named & inner.keys()))
+                yield from (
+                    (f"{value.__name__}.{k}", Place(inner, k), inner[k]) for k in sorted(attributes & inner.keys())
+                )
             else:
                 yield f"{function.__module__}.{key}", Place(known, key), value
 
@@ -419,9 +422,12 @@ def _tensors(leaves: list[Any]) -> Iterator[torch.Tensor]:
     return (leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
 
 
-def _names_in(code: types.CodeType) -> set[str]:
-    inner = (const for const in code.co_consts if isinstance(const, types.CodeType))
-    return {*code.co_names, *(name for const in inner for name in _names_in(const))}
+@functools.lru_cache(10_000)
+def _names_in(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of globals that some code uses, and all of its names, attributes as well."""
+    inner = [_names_in(const) for const in code.co_consts if isinstance(const, types.CodeType)]
+    named = frozenset(str(step.argval) for step in dis.get_instructions(code) if "GLOBAL" in step.opname)
+    return named.union(*(names for names, _ in inner)), frozenset(code.co_names).union(*(every for _, every in inner))
 
 
 def _slots(cls: type) -> Iterator[str]:
