@@ -135,6 +135,21 @@ def test_the_shadow_check_agrees_however_gradients_are_used(trained, config, cap
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.parametrize("source", ["weight", "labels"], ids=["withheld", "of-the-module"])
+def test_the_shadow_check_weighs_the_loss_as_the_training_does(create, batches, caplog, source):
+    """By a source that only weighs, and by one that the module takes, too; with steps of two batches."""
+    caplog.set_level(logging.WARNING)
+    config = {"weights": {"loss": source}, "accumulate": 2, "saved_model": {"shadow": 1.0, "source_free": "require"}}
+    model = create(deep, **config)
+    rng = np.random.default_rng(0)
+    for batch in batches[:6]:
+        weight = rng.uniform(0.5, 3.0, len(batch["labels"])).astype(np.float32)
+        model.run({**batch, "weight": weight}, train=True)
+        model.save("latest")
+
+    assert caplog.text == ""
+
+
 def test_what_falls_takes_all_saved_models_with_it(create, batches, manifest, caplog):
     """Loudly, once; they still evaluate as they did, a resumed run does not rise again, and others stay as they are."""
     model, other = create(Tempered), create(Net)
@@ -258,4 +273,4 @@ def test_the_reason_for_a_lower_rung_names_line_and_cure(create, batches, manife
     reason = manifest(model.save("best"))["reason"]
 
     assert "test_shadow.py:" in reason
-    assert "if logits.mean() > 0:: a branch on values, of which a graph holds one side; torch.where in place" in reason
+    assert "if logits.mean() > 0: a branch on values, of which a graph holds one side; torch.where in place" in reason

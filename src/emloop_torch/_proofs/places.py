@@ -88,6 +88,6 @@ def _where(error: BaseException | None) -> str | None:
 
 
 def _shown(code: types.CodeType, line: int) -> str:
-    text = linecache.getline(code.co_filename, line).strip()
+    text = linecache.getline(code.co_filename, line).strip().rstrip(":")
     text = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
     return f"{line_of_code(code, line)}: {text}" if text else line_of_code(code, line)
