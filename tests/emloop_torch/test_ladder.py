@@ -103,6 +103,56 @@ class Tracking(nn.Module):
         return self.linear((values - self.mean) * self.scale + self.offset)
 
 
+class Recomputing(nn.Module):
+    """Statistics that are taken twice, since what surrounds them is computed again in the backward pass."""
+
+    def __init__(self, *, use_reentrant):
+        super().__init__()
+        self.into = nn.Linear(3, 4)
+        self.normed = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.2))
+        self.out = nn.Linear(4, 2)
+        self.use_reentrant = use_reentrant
+
+    def forward(self, values):
+        reentrant = self.use_reentrant and self.training
+        found = torch.utils.checkpoint.checkpoint(self.normed, self.into(values), use_reentrant=reentrant)
+        return self.out(found.relu())
+
+
+class Following(nn.Module):
+    """Averages of its weights, taken without gradients, by ``data`` as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        self.register_buffer("average", torch.zeros(2, 3))
+        self.register_buffer("other", torch.zeros(2, 3))
+
+    @torch.no_grad()
+    def follow(self):
+        self.average.mul_(0.9).add_(self.linear.weight, alpha=0.1)
+
+    def forward(self, values):
+        if self.training:
+            self.follow()
+            self.other.data = self.other.data * 0.5 + self.linear.weight.data
+        return self.linear(values) + values @ (self.average + self.other).t()
+
+
+class Replacing(nn.Module):
+    """A buffer that is made anew for every batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(3))
+        self.linear = nn.Linear(3, 2)
+
+    def forward(self, values):
+        if self.training:
+            self.centre = self.centre * 0.9 + values.mean(0) * 0.1
+        return self.linear(values - self.centre)
+
+
 def normed():
     return nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
 
@@ -113,7 +163,7 @@ ZOO = {
     "moody": (lambda: layer(lambda _, v: Moody.apply(v)), "inference"),
     "counter": (lambda: layer(counting), "weights"),
     "loop-over-batch": (lambda: layer(looping), "weights"),
-    "numpy": (lambda: layer(packed), "weights"),
+    "numpy": (lambda: layer(packed), "exported"),
     "branch": (lambda: layer(lambda _, v: v if v.mean() > 0 else -v), "weights"),
     "noise": (lambda: layer(lambda self, v: v + torch.randn_like(v) * self.training), "exported"),
     "no-grad-part": (lambda: layer(lambda _, v: v + v.detach().sign()), "exported"),
@@ -122,6 +172,13 @@ ZOO = {
         lambda: layer(lambda _, v: torch.utils.checkpoint.checkpoint(torch.tanh, v, use_reentrant=False)),
         "exported",
     ),
+    "checkpointed-statistics": (lambda: Net(Recomputing(use_reentrant=False)), "exported"),
+    "checkpointed-reentrant": (lambda: Net(Recomputing(use_reentrant=True)), "exported"),
+    "without-gradients": (lambda: Net(Following()), "exported"),
+    "replaced-buffer": (lambda: Net(Replacing()), "exported"),
+    "joined-masks": (lambda: layer(lambda _, v: v * ((v > 0) & (v < 1) | (v < -1))), "exported"),
+    "length": (lambda: layer(lambda _, v: v + v[torch.arange(len(v))] / len(v)), "exported"),
+    "size-as-number": (lambda: layer(lambda _, v: v / int(v.shape[0])), "exported"),
     "buffers": (lambda: Net(Tracking()), "exported"),
     "weight-norm": (lambda: Net(nn.Sequential(normed(), nn.Linear(4, 2))), "exported"),
     "group-norm": (lambda: Net(nn.Sequential(nn.Linear(3, 4), nn.GroupNorm(2, 4), nn.Linear(4, 2))), "exported"),
@@ -146,6 +203,25 @@ def test_a_module_ends_on_the_highest_rung_that_is_correct(create, batches, mani
             assert equal_trees(model.run(batch, train=True), restored.run(batch, train=True))
             assert equal_trees(model.run(batch, train=False), restored.run(batch, train=False))
         assert equal_trees(model.state_dict(), restored.state_dict())
+
+
+def test_a_cumulative_average_is_trained_further_nearly_to_the_bit(create, batches, manifest):
+    """Its share is a tensor in a program, so that its statistics are rounded otherwise: the manifest says so."""
+    model = create(lambda: Net(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, momentum=None), nn.Linear(4, 2))))
+    for batch in batches[:3]:
+        model.run(batch, train=True)
+    path = model.save("best")
+    restored = create(restore_from=path)
+    for batch in batches[3:]:
+        model.run(batch, train=True)
+        restored.run(batch, train=True)
+
+    assert manifest(path)["rung"] == "exported"
+    assert manifest(path)["extra"]["exact"] is False
+    buffers = [one.state_dict()["buffers"] for one in (model, restored)]
+    assert buffers[0]["body.1.num_batches_tracked"] == buffers[1]["body.1.num_batches_tracked"] == len(batches)
+    for name in ("body.1.running_mean", "body.1.running_var"):
+        np.testing.assert_allclose(buffers[0][name], buffers[1][name], rtol=1e-5)
 
 
 def test_what_cannot_be_done_is_said_once_and_loudly_with_the_cause(create, batches, caplog):

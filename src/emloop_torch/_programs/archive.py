@@ -20,7 +20,10 @@ from torch.export import ExportedProgram
 
 from emloop.errors import SavedModelError, UntrustedError
 
-__all__ = ["check", "pack", "unpack"]
+__all__ = ["RECOMPUTED", "check", "pack", "unpack"]
+
+RECOMPUTED = "recomputed_"
+"""Marks nodes of activation checkpointing, together with the number of the checkpoint."""
 
 _SAMPLES = "data/sample_inputs/model.pt"
 _MEMBER = re.compile(
@@ -30,7 +33,8 @@ _MEMBER = re.compile(
     r"|\.storage_alignment|version)"
 )
 _OPERATOR = re.compile(
-    r"torch\.ops\.(aten|prims|higher_order)\.(?!from_file|__)[a-z_]\w*(\.\w+)?|torch\.sym_\w+"
+    r"torch\.ops\.(aten|prims|higher_order)\.(__(and|or|xor|lshift|rshift)__|(?!from_file|__)[a-z_]\w*)(\.\w+)?"
+    r"|torch\.sym_\w+"
     r"|_operator\.(add|sub|mul|truediv|floordiv|mod|pow|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|xor|not_|getitem)"
     r"|math\.[a-z]\w*"
 )
@@ -40,7 +44,7 @@ _FUNCTIONS = (
     "|Unequality"
 )
 _SYMBOLIC = re.compile(
-    rf"(Symbol\('[a-z]+\d+'(, [a-z]+=(True|False))*\)|({_FUNCTIONS})\("
+    rf"(Symbol\('[a-z]+\d+'(, [a-z]+=(True|False))*\)|Float\('-?[\d.e+-]+', precision=\d+\)|({_FUNCTIONS})\("
     r"|[a-z]+\d+|-?\d+|True|False|int_oo|[-+*/%(),<>=\s])*"
 )
 _SPECS = re.compile(r'"type": ("builtins\.(tuple|list|dict)"|null)')
@@ -60,6 +64,8 @@ def pack(program: ExportedProgram) -> bytes:
     program._guards_code = []  # kept as data instead, see sizes
     for graph in program.graph_module.modules():
         if isinstance(graph, torch.fx.GraphModule):
+            _inline_silent_blocks(graph)
+            _name_recomputed(graph)
             for node in graph.graph.nodes:
                 for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node", "custom"):
                     node.meta.pop(key, None)
@@ -67,6 +73,42 @@ def pack(program: ExportedProgram) -> bytes:
     torch.export.save(program, buffer)
     check(buffer.getvalue(), "the exported program")
     return buffer.getvalue()
+
+
+def _inline_silent_blocks(graph: torch.fx.GraphModule) -> None:
+    """Inline blocks without gradients that give no result: PyTorch writes them, but cannot read them.
+
+    What such a block changes in place, it changes through detached tensors, so still without gradients.
+    """
+    for node in graph.graph.nodes:
+        if node.target is not torch.ops.higher_order.wrap_with_set_grad_enabled or node.meta.get("val"):
+            continue
+        enabled, block, *arguments = node.args
+        body: Any = graph.get_submodule(block.target).graph
+        if enabled or any(part.op == "get_attr" for part in body.nodes):
+            continue
+        with graph.graph.inserting_before(node):
+            known = {}
+            for place, given in zip(body.find_nodes(op="placeholder"), arguments, strict=True):
+                known[place] = given
+                if isinstance(given.meta["val"], torch.Tensor):
+                    known[place] = graph.graph.call_function(torch.ops.aten.detach.default, (given,))
+                    known[place].meta["val"] = place.meta["val"]
+            for part in body.nodes:
+                if part.op == "call_function":
+                    known[part] = graph.graph.node_copy(part, known.__getitem__)
+        graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code(lambda node: node.op != "get_attr")
+    graph.recompile()
+
+
+def _name_recomputed(graph: torch.fx.GraphModule) -> None:
+    """Keep in the names of nodes which of them a backward pass computes again; nothing else of them is written."""
+    for node in graph.graph.nodes:
+        region = node.meta.get("custom", {}).get(RECOMPUTED)
+        # Results of the whole graph are listed elsewhere by name.
+        if region is not None and not any(user.op == "output" for user in node.users):
+            node._rename(f"{RECOMPUTED}{region}_{node.name}")
 
 
 def unpack(content: bytes, name: str) -> ExportedProgram:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, suppress
 from io import StringIO
 from typing import Any
 
 import torch
 from torch import nn
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from emloop_torch._tensors.means import weighted_mean
@@ -25,6 +25,7 @@ from emloop_torch._tensors.means import weighted_mean
 from .archive import pack
 from .program_module import LOSS, PREFIX
 from .sizes import conditions_of_export, conditions_of_trace
+from .traceable import recorded_whole, traceable, traced_as_it_runs
 
 __all__ = ["View", "dynamic_sizes", "export_view", "quiet", "trace_view"]
 
@@ -94,13 +95,24 @@ def export_view(
     """
     view.switch(train)
     shapes = tuple(dynamic_sizes(varying.get(name, ())) for name in example)
-    with _quietly(), torch.set_grad_enabled(train):
-        exported = torch.export.export(view, tuple(example.values()), dynamic_shapes=(shapes,), strict=False)
-        if exported.graph_signature.parameters_to_mutate:
-            name = next(iter(exported.graph_signature.parameters_to_mutate.values()))
-            raise ValueError(f"the forward pass writes to the parameter {name.removeprefix(PREFIX + '.')!r}")
-        conditions = conditions_of_export(exported._guards_code, list(example))
-        return pack(exported), conditions
+    arguments: dict[str, Any] = {"args": tuple(example.values()), "dynamic_shapes": (shapes,)}
+    with _quietly(), torch.set_grad_enabled(train), traceable(view):
+        try:
+            with traced_as_it_runs(), recorded_whole(view):
+                return _with_conditions(torch.export.export(view, **arguments, strict=False), example)
+        except Exception:
+            # Slower, but it reads the code itself: it keeps ``int`` of a size, and more of what data decide, open.
+            with suppress(Exception):
+                return _with_conditions(torch.export.export(view, **arguments, strict=True), example)
+            raise
+
+
+def _with_conditions(exported: ExportedProgram, example: Tensors) -> tuple[bytes, list[str]]:
+    if exported.graph_signature.parameters_to_mutate:
+        name = next(iter(exported.graph_signature.parameters_to_mutate.values()))
+        raise ValueError(f"the forward pass writes to the parameter {name.removeprefix(PREFIX + '.')!r}")
+    conditions = conditions_of_export(exported._guards_code, list(example))
+    return pack(exported), conditions
 
 
 def trace_view(
@@ -148,8 +160,9 @@ def trace_view(
         return (*(output.detach() for output in found), *found_gradients, *held.values())
 
     flat = [value.detach() for value in (*parameters.values(), *buffers.values(), *example.values())]
-    with _quietly(), torch.set_grad_enabled(train):
-        graph = make_fx(step, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat)
+    with _quietly(), torch.set_grad_enabled(train), traceable(view):
+        with traced_as_it_runs():
+            graph = make_fx(step, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat)
         fixed: tuple[Any, ...] = (None,) * sum(counts)
         shapes = (*fixed, *(dynamic_sizes(varying.get(name, ())) for name in example))
         exported = torch.export.export(_Traced(graph), tuple(flat), dynamic_shapes=(shapes,), strict=False)

@@ -7,18 +7,21 @@ only the mean loss of the batch, from ``mean_loss``, can then be back-propagated
 
 from __future__ import annotations
 
+import operator
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.export.passes import move_to_device_pass
+from torch.utils.checkpoint import checkpoint
 
 from emloop.errors import BatchError, SavedModelError
 from emloop_torch._tensors.arrays import dtype_name
 from emloop_torch._tensors.means import weighted_mean
 
-from .archive import unpack
+from .archive import RECOMPUTED, unpack
 from .program import Program
 from .sizes import violated
 
@@ -29,6 +32,7 @@ PREFIX = "net"
 """Name of the original inside an exported graph."""
 
 _Graph = Callable[..., Any]
+_REGION = re.compile(rf"({RECOMPUTED}\d+)_")
 
 
 class ProgramModule(nn.Module):
@@ -161,6 +165,7 @@ class ProgramModule(nn.Module):
         graph = exported.module(check_guards=False)
         if described["kind"] == "exported":
             self._share(graph)
+            _recompute(graph)
         return graph
 
     def _share(self, graph: nn.Module) -> None:
@@ -175,6 +180,53 @@ class ProgramModule(nn.Module):
                 name = _original(own_name, leaf)
                 # What is not a buffer here is a constant of the graph.
                 part._buffers[leaf] = buffers.get(alias.get(name, name), part._buffers[leaf])
+
+
+def _recompute(graph: Any) -> None:
+    """Put each checkpoint of the original into a module that computes again in the backward pass, as it did."""
+    regions: dict[str, dict[torch.fx.Node, None]] = {}
+    nodes = list(graph.graph.nodes)
+    for node in nodes:
+        found = _REGION.match(node.name)
+        if found:
+            regions.setdefault(found[1], {})[node] = None
+    for name, region in regions.items():
+        first, last = nodes.index(next(iter(region))), nodes.index(next(reversed(region)))
+        if any(node not in region for node in nodes[first : last + 1]):
+            continue
+        part, known = torch.fx.Graph(), {}
+        for given in dict.fromkeys(given for node in region for given in node.all_input_nodes if given not in region):
+            known[given] = part.placeholder(given.name)
+        arguments = tuple(known)
+        for node in region:
+            known[node] = part.node_copy(node, known.__getitem__)
+        results = [node for node in region if any(user not in region for user in node.users)]
+        part.output(tuple(known[node] for node in results))
+        graph.add_submodule(name, _Recomputed(torch.fx.GraphModule(nn.Module(), part)))
+        with graph.graph.inserting_after(nodes[last]):
+            call = graph.graph.call_module(name, arguments)
+        for index, node in enumerate(results):
+            with graph.graph.inserting_after(call):
+                result = graph.graph.call_function(operator.getitem, (call, index))
+            node.replace_all_uses_with(result)
+        for node in reversed(region):
+            graph.graph.erase_node(node)
+    graph.recompile()
+
+
+class _Recomputed(nn.Module):
+    """A part of a graph whose activations are not kept for the backward pass."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, *values: Any) -> Any:
+        """Run it; with gradients, twice."""
+        if not torch.is_grad_enabled():
+            return self.part(*values)
+        # By closure, since arguments must not be changed in place, as statistics are.
+        return checkpoint(lambda: self.part(*values), use_reentrant=False)
 
 
 class _Traced(torch.autograd.Function):

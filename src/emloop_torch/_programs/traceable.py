@@ -1,0 +1,298 @@
+"""What PyTorch's exporter cannot see through although it is no obstacle, smoothed while a graph is made.
+
+Nothing here changes what a module computes: lengths stay symbols, a buffer that is replaced is changed in place, the
+arguments of distributions are not checked, a cumulative average takes its share from a tensor, and operators over
+sequences are recorded as they are.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.distributions import Distribution
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+from torch.fx.traceback import annotate, preserve_node_meta
+from torch.nn import functional
+from torch.nn.modules import transformer
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils import checkpoint
+
+from .archive import RECOMPUTED
+
+__all__ = ["recorded_whole", "traceable", "traced_as_it_runs"]
+
+_VF: Any = torch._VF
+_TRACED = (FakeTensor, FunctionalTensor)
+_aten: Any = torch.ops.aten
+
+
+@contextmanager
+def traceable(module: nn.Module) -> Iterator[None]:
+    """Do without checks of distributions, and let every submodule compute by tensors only, inside the block."""
+    with ExitStack() as restored:
+        _set(restored, Distribution, "_validate_args", False)
+        for part in module.modules():
+            if isinstance(part, _BatchNorm) and part.momentum is None and type(part).forward is _BatchNorm.forward:
+                _set(restored, part, "forward", _Cumulative(part))
+        yield
+
+
+@contextmanager
+def traced_as_it_runs() -> Iterator[None]:
+    """Let Python's own operations leave a trace inside the block, for tracers that run code instead of reading it."""
+    # It keeps a table of builtin functions, which has to hold the real ones.
+    importlib.import_module("torch._dynamo")
+    with ExitStack() as restored:
+        _set(restored, builtins, "len", _length)
+        _set(restored, nn.Module, "__setattr__", _assign)
+        _set(restored, transformer, "_generate_square_subsequent_mask", _causal_mask)
+        _set(restored, transformer, "_detect_is_causal_mask", _is_causal)
+        yield
+
+
+@contextmanager
+def recorded_whole(module: nn.Module) -> Iterator[None]:
+    """Record some operators whole, what is changed through ``data``, and which part is a checkpoint, inside the block.
+
+    For graphs that leave the backward pass to PyTorch; where gradients are in the graph, these operators have to be
+    taken apart.
+    """
+    # Not all of it is public; where a version of PyTorch has moved it, packed sequences need the source, as before.
+    fast: dict[Any, Any] = getattr(torch._subclasses.fake_impls, "FAST_OP_IMPLEMENTATIONS", {})
+    regions = _Regions()
+    with ExitStack() as restored:
+        restored.enter_context(preserve_node_meta())
+        _set(restored, checkpoint, "_checkpoint_without_reentrant_generator", regions.generator)
+        _set(restored, checkpoint, "CheckpointFunction", regions)
+        _set(restored, torch.Tensor, "data", property(_data, _set_data))
+        _set(restored, _VF, "_pack_padded_sequence", _pack)
+        _set(restored, _VF, "_pad_packed_sequence", _pad)
+        _update(restored, fast, {_aten._pack_padded_sequence.default: _packed})
+        for operator, outcome in _OUTCOMES.items():
+            keys = (torch._C.DispatchKey.CompositeImplicitAutograd, torch._C.DispatchKey.Autograd)
+            restored.callback(operator._dispatch_cache.clear)
+            _update(restored, operator.py_kernels, dict.fromkeys(keys, outcome))
+            operator._dispatch_cache.clear()
+        for part in module.modules():
+            if isinstance(part, nn.RNNBase):
+                # They compare the number of examples with what only the data tell.
+                _set(restored, part, "check_forward_args", lambda *_: None)
+                _set(restored, part, "forward", _Begun(part))
+        yield
+
+
+class _Cumulative:
+    """``forward`` of a normalisation whose statistics are the mean of all batches so far (``momentum: None``)."""
+
+    def __init__(self, part: _BatchNorm) -> None:
+        self._part = part
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        part = self._part
+        part._check_input_dim(values)
+        mean, var, count = part.running_mean, part.running_var, part.num_batches_tracked
+        if not part.training or mean is None or var is None or count is None:
+            batch = part.training or mean is None
+            statistics = (None, None) if part.training else (mean, var)
+            return functional.batch_norm(values, *statistics, part.weight, part.bias, batch, 0.0, part.eps)
+        count.add_(1)
+        # With a share of 1, what PyTorch leaves there is this batch's own.
+        own_mean, own_var = torch.zeros_like(mean), torch.zeros_like(var)
+        normed = functional.batch_norm(values, own_mean, own_var, part.weight, part.bias, True, 1.0, part.eps)
+        share = 1.0 / count.double()
+        for running, own in ((mean, own_mean), (var, own_var)):
+            running.copy_(share * own.double() + (1.0 - share) * running.double())
+        return normed
+
+
+class _Regions:
+    """Stands in for activation checkpointing, and marks what is computed there; the outermost counts."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._is_inside = False
+
+    def apply(self, function: Callable[..., Any], _preserve: bool, *args: Any) -> Any:
+        """In the place of a reentrant checkpoint."""
+        with self._marked():
+            return function(*args)
+
+    def generator(self, *_: Any, **__: Any) -> Iterator[None]:
+        """In the place of what surrounds any other."""
+        with self._marked():
+            yield
+
+    @contextmanager
+    def _marked(self) -> Iterator[None]:
+        if self._is_inside:
+            yield
+            return
+        self._count += 1
+        self._is_inside = True
+        try:
+            with annotate({RECOMPUTED: self._count}):
+                yield
+        finally:
+            self._is_inside = False
+
+
+class _Begun:
+    """``forward`` of a recurrent network that gets its zero state for as many examples as were packed."""
+
+    def __init__(self, part: nn.RNNBase) -> None:
+        self._part = part
+        self._forward = part.forward
+
+    def __call__(self, values: Any, hx: Any = None) -> Any:
+        part = self._part
+        examples = getattr(values.batch_sizes, "examples", None) if isinstance(values, PackedSequence) else None
+        if hx is None and examples is not None:
+            layers = part.num_layers * (2 if part.bidirectional else 1)
+            hx = values.data.new_zeros(layers, examples, part.proj_size or part.hidden_size)
+            if isinstance(part, nn.LSTM):
+                hx = (hx, values.data.new_zeros(layers, examples, part.hidden_size))
+        return self._forward(values, hx)
+
+
+def _pack(values: torch.Tensor, lengths: torch.Tensor, batch_first: bool) -> Any:
+    batch_sizes: Any
+    data, batch_sizes = torch._C._VariableFunctions._pack_padded_sequence(values, lengths, batch_first)
+    batch_sizes.examples = values.shape[0 if batch_first else 1]
+    return data, batch_sizes
+
+
+def _pad(data: torch.Tensor, batch_sizes: torch.Tensor, batch_first: bool, value: float, length: Any) -> Any:
+    operator = torch._C._VariableFunctions._pad_packed_sequence
+    if not isinstance(length, torch.SymInt):
+        return operator(data, batch_sizes, batch_first, value, length)
+    # The operator takes no symbol; by itself it pads to the longest.
+    padded, lengths = operator(data, batch_sizes, batch_first, value, -1)
+    examples = getattr(batch_sizes, "examples", None)
+    if examples is not None:
+        # As many as were packed, which the shape of the operator's result cannot tell.
+        padded = padded.index_select(0 if batch_first else 1, torch.arange(examples, device=padded.device))
+    if not statically_known_true(length == batch_sizes.shape[0]):
+        missing: Any = length - batch_sizes.shape[0]
+        after = (0, 0) * (padded.ndim - (2 if batch_first else 1))
+        padded = functional.pad(padded, (*after, 0, missing), value=value)
+    return padded, lengths
+
+
+def _packed(mode: Any, values: torch.Tensor, lengths: torch.Tensor, _batch_first: bool) -> Any:
+    with mode:
+        return values.new_empty((_some(mode), *values.shape[2:])), lengths.new_empty((_some(mode),))
+
+
+def _padded(data: Any, batch_sizes: torch.Tensor, batch_first: bool, _value: float, length: int) -> Any:
+    examples, longest = _some(data.fake_mode), length if length > 0 else batch_sizes.shape[0]
+    shape = (examples, longest) if batch_first else (longest, examples)
+    return data.new_empty((*shape, *data.shape[1:])), batch_sizes.new_empty((examples,))
+
+
+def _some(mode: Any) -> Any:
+    """A size that only the data tell."""
+    size = mode.shape_env.create_unbacked_symint()
+    torch._check(size >= 0)
+    return size
+
+
+def _recurrent(states_at: int, values: torch.Tensor, *arguments: Any) -> Any:
+    states, bidirectional = arguments[states_at], arguments[states_at + 6]
+    states = [states] if isinstance(states, torch.Tensor) else states
+    width = states[0].shape[2] * (2 if bidirectional else 1)
+    return values.new_empty((*values.shape[:-1], width)), *map(torch.empty_like, states)
+
+
+def _ctc(scores: torch.Tensor, *arguments: Any) -> Any:
+    _targets, _lengths, _target_lengths, _blank, reduction, *_ = (*arguments, 0, 1)
+    return scores.new_empty(scores.shape[1:-1] if reduction == 0 else ())
+
+
+def _like(values: torch.Tensor, *_: Any) -> Any:
+    return torch.empty_like(values)
+
+
+_RECURRENT = (_aten.lstm, _aten.gru, _aten.rnn_tanh, _aten.rnn_relu)
+_OUTCOMES: Mapping[Any, Callable[..., Any]] = {
+    **{kind.data: partial(_recurrent, 1) for kind in _RECURRENT},
+    **{kind.input: partial(_recurrent, 0) for kind in _RECURRENT},
+    _aten._pad_packed_sequence.default: _padded,
+    _aten.ctc_loss.Tensor: _ctc,
+    _aten.fake_quantize_per_tensor_affine.tensor_qparams: _like,
+}
+"""Operators that are recorded whole, and tensors of the shapes that they give.
+
+PyTorch takes them apart while it traces, and then needs to know sizes that are data, or the number of time steps.
+"""
+
+_real_length, _real_mask = len, transformer._generate_square_subsequent_mask
+_real_data: Any = torch.Tensor.data
+_real_assign = nn.Module.__setattr__
+
+
+def _assign(module: nn.Module, name: str, value: Any) -> None:
+    # A buffer that is replaced is lost to a tracer; one that is changed in place is not.
+    held = module.__dict__.get("_buffers", {}).get(name)
+    if isinstance(value, _TRACED) and held is not None and held.shape == value.shape and held.dtype == value.dtype:
+        held.copy_(value.detach())
+    else:
+        _real_assign(module, name, value)
+
+
+def _data(tensor: torch.Tensor) -> torch.Tensor:
+    # The exporter loses sight of what is changed through ``data``, but not of what is detached.
+    return tensor.detach() if isinstance(tensor, _TRACED) else _real_data.__get__(tensor)
+
+
+def _set_data(tensor: torch.Tensor, value: torch.Tensor) -> None:
+    if isinstance(tensor, _TRACED) and tensor.shape == value.shape and tensor.dtype == value.dtype:
+        tensor.detach().copy_(value)
+    else:
+        _real_data.__set__(tensor, value)
+
+
+def _causal_mask(*args: Any, **kwargs: Any) -> torch.Tensor:
+    mask: Any = _real_mask(*args, **kwargs)
+    mask.is_causal = True
+    return mask
+
+
+def _is_causal(mask: torch.Tensor | None, is_causal: bool | None = None, _size: int | None = None) -> bool:
+    # Whether a mask is causal cannot be read from it; a wrong answer costs rounding at most.
+    return getattr(mask, "is_causal", False) if is_causal is None else is_causal
+
+
+def _length(value: Any) -> Any:
+    return value.shape[0] if isinstance(value, torch.Tensor) and value.ndim else _real_length(value)
+
+
+def _set(restored: ExitStack, owner: Any, name: str, value: Any) -> None:
+    """Set an attribute until the end of a block."""
+    held = vars(owner)
+    if name in held:
+        restored.callback(setattr, owner, name, held[name])
+    else:
+        restored.callback(delattr, owner, name)
+    setattr(owner, name, value)
+
+
+def _update(restored: ExitStack, entries: dict[Any, Any], new: Mapping[Any, Any]) -> None:
+    """Change entries of a dictionary until the end of a block."""
+    before = dict(entries)
+
+    def restore() -> None:
+        entries.clear()
+        entries.update(before)
+
+    restored.callback(restore)
+    entries.update(new)
