@@ -20,7 +20,7 @@ from emloop.errors import SavedModelError
 
 __all__ = ["conditions_of_export", "conditions_of_trace", "require_condition", "violated"]
 
-_SIZE = re.compile(r"L\['tensors'\]\[(\d+)\]\.size\(\)\[(\d+)\]")
+_SIZE = re.compile(r"L\['(?:tensors|flat_args)'\]\[(\d+)\]\.size\(\)\[(\d+)\]")
 _SYMBOL = re.compile(r"\b[a-z]+\d+\b")
 _LONGEST = 2000
 _TORCH = str(Path(torch.__file__).parent)

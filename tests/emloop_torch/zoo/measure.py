@@ -38,7 +38,8 @@ class Finding(NamedTuple):
 
     Args:
         rung: The rung that the manifest tells.
-        agreement: ``to the bit``, how far outputs and weights part, ``WRONG: …``, or nothing where nothing is promised.
+        agreement: ``to the bit``, how far outputs and weights part, ``fell`` where the shadow check took a rung back,
+            ``WRONG: …``, or nothing where nothing is promised.
         reason: Why not a higher rung.
     """
 
@@ -95,6 +96,9 @@ def measure(architecture: Architecture, directory: Path) -> Finding:
         elif restored is not None:
             restored.load_state_dict(copy_tree(model.state_dict()))
         parted = max([parted, *(_parted(*pair) for pair in pairs)])
+    fallen = json.loads((path / "manifest.json").read_text())
+    if fallen["rung"] != rung:
+        return Finding(fallen["rung"], "fell", fallen["reason"])
     if restored is None:
         return Finding(rung, "", reason)
     if parted > (0.0 if manifest["extra"]["exact"] else _ROUNDING):
