@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,17 @@ from sklearn.utils.validation import check_is_fitted
 from emloop.errors import BatchError, ConfigError, Problem
 from emloop.types import Batch
 
-__all__ = ["FirstGuess", "array_of", "fit", "fitting_problems", "is_fitted", "last_step", "to_classes"]
+__all__ = [
+    "Balance",
+    "FirstGuess",
+    "array_of",
+    "fit",
+    "fitting_problems",
+    "is_fitted",
+    "last_step",
+    "to_classes",
+    "weight_of",
+]
 
 _Array = npt.NDArray[Any]
 
@@ -34,13 +46,16 @@ def is_fitted(estimator: Any) -> bool:
     return True
 
 
-def fitting_problems(estimator: Any) -> list[Problem]:
-    """Find the parts of an estimator that can only be fitted to all data at once."""
+def fitting_problems(estimator: Any, *, is_weighed: bool = False) -> list[Problem]:
+    """Find the parts of an estimator that can only be fitted to all data at once, or that cannot weigh examples."""
     *transformers, last = _steps(estimator)
     stuck = [step for step in transformers if not hasattr(step, "partial_fit") and not is_fitted(step)]
     if not hasattr(last, "partial_fit"):
         stuck.append(last)
     hint = "take an estimator that has partial_fit, or override fit_batch"
+    if is_weighed and not stuck and "sample_weight" not in signature(last.partial_fit).parameters:
+        message = f"{type(last).__name__} cannot weigh examples: its partial_fit takes no sample_weight"
+        return [Problem(message, keys=("weights", "loss"), hints=("take another estimator, or override fit_batch",))]
     return [
         Problem(f"{step} has no partial_fit, so it cannot learn by batches", keys=("estimator",), hints=(hint,))
         for step in stuck
@@ -59,7 +74,69 @@ def array_of(batch: Batch, name: str) -> npt.NDArray[Any]:
         raise BatchError(f"{name}: the examples of a batch must have one shape: {error}") from error
 
 
-def fit(estimator: Any, features: _Array, labels: _Array | None, classes: _Array | None) -> None:
+def weight_of(batch: Batch, name: str, examples: int) -> npt.NDArray[np.float64]:
+    """What the examples of a batch count, ``[B]``.
+
+    Raises:
+        BatchError: If it has another shape, or holds anything but finite numbers from 0 on.
+    """
+    weight = array_of(batch, name)
+    if weight.shape != (examples,) or weight.dtype.kind not in "buif":
+        found = f"got {weight.dtype} {list(weight.shape)}"
+        raise BatchError(f"weight {name!r}: expected a number for every example, [{examples}], {found}")
+    wrong = weight[~(np.isfinite(weight) & (weight >= 0))]
+    if wrong.size:
+        raise BatchError(f"weight {name!r}: expected numbers from 0 on, got {wrong[0]}")
+    return weight.astype(np.float64)
+
+
+class Balance:
+    """Keeps ``class_weight: balanced`` for an estimator that learns by batches, which scikit-learn itself refuses.
+
+    Args:
+        counts: How often each class has been seen: its labels, and their counts.
+    """
+
+    def __init__(self, counts: list[list[Any]] | None) -> None:
+        self._counts = None if counts is None else dict(zip(*counts, strict=True))
+
+    @classmethod
+    def of(cls, estimator: Any, counts: Any = None) -> Balance:
+        """For an estimator, from the counts of a state; one that balances nothing counts nothing."""
+        balances = getattr(last_step(estimator), "class_weight", None) == "balanced"
+        return cls((counts or [[], []]) if balances else None)
+
+    @property
+    def counts(self) -> list[list[Any]] | None:
+        """Labels and how often each has been seen; ``None`` where nothing is counted."""
+        return None if self._counts is None else [list(self._counts), list(self._counts.values())]
+
+    @contextmanager
+    def applied(self, estimator: Any, labels: _Array | None) -> Iterator[None]:
+        """Count a batch's labels, ``[B]``, and weigh its classes by ``n / (C * n_c)`` meanwhile.
+
+        The formula is that of ``sklearn.utils.class_weight.compute_class_weight``, over all batches so far.
+        """
+        if self._counts is None or labels is None:
+            yield
+            return
+        for label, count in zip(*(values.tolist() for values in np.unique(labels, return_counts=True)), strict=True):
+            self._counts[label] = self._counts.get(label, 0) + count
+        last, total = last_step(estimator), sum(self._counts.values())
+        last.class_weight = {label: total / (len(self._counts) * count) for label, count in self._counts.items()}
+        try:
+            yield
+        finally:
+            last.class_weight = "balanced"
+
+
+def fit(
+    estimator: Any,
+    features: _Array,
+    labels: _Array | None,
+    classes: _Array | None,
+    weight: npt.NDArray[np.float64] | None = None,
+) -> None:
     """Fit an estimator to one more batch; in a pipeline, every step to the output of the steps before it.
 
     Args:
@@ -67,6 +144,7 @@ def fit(estimator: Any, features: _Array, labels: _Array | None, classes: _Array
         features: ``[B, F]``.
         labels: ``[B]`` (or ``[B, T]``) if the estimator learns from them.
         classes: All classes ``[C]``, for a classifier's first batch.
+        weight: What each example counts for the last step, ``[B]``; by default all alike.
 
     Raises:
         ConfigError: If there are no labels to learn from.
@@ -80,12 +158,13 @@ def fit(estimator: Any, features: _Array, labels: _Array | None, classes: _Array
     if is_supervised and labels is None:
         hint = "name them after the features: inputs: [features, labels]"
         raise ConfigError(Problem(f"{type(last).__name__} learns from labels", keys=("inputs",), hints=(hint,)))
+    options = {} if weight is None else {"sample_weight": weight}
     if is_classifier(last) and not hasattr(last, "classes_"):
-        last.partial_fit(features, labels, classes=classes)
+        last.partial_fit(features, labels, classes=classes, **options)
     elif is_supervised:
-        last.partial_fit(features, labels)
+        last.partial_fit(features, labels, **options)
     else:
-        last.partial_fit(features)
+        last.partial_fit(features, **options)
 
 
 def to_classes(classes: Any, dataset: Any) -> _Array | None:

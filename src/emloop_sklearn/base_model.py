@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import sklearn
 import skops
-from sklearn.base import is_classifier
+from sklearn.base import is_classifier, is_regressor
 
 from emloop.arguments import take_settings
 from emloop.declare import Component, Limits, Names
@@ -27,7 +27,7 @@ from emloop.types import Batch, StateTree
 
 from ._archive import dump, load, require_trusted, untrusted_types
 from ._estimators import Estimators, build_estimator
-from ._fitting import FirstGuess, array_of, fit, fitting_problems, is_fitted, to_classes
+from ._fitting import Balance, FirstGuess, array_of, fit, fitting_problems, is_fitted, to_classes, weight_of
 from ._outputs import checked_output, compute, output_problems
 from ._parameters import follow, get_variable, parameters_of, set_variable
 from ._source import overridden_methods, why_source_is_needed
@@ -54,6 +54,7 @@ class Settings:
     outputs: Names
     estimator: Component[Estimators] | None = None
     classes: Annotated[int | Sequence[Any] | None, Limits(words="their number or a list of them")] = None
+    weights: Mapping[str, str] | None = None
     trusted_types: Names = ()
 
 
@@ -84,6 +85,9 @@ class BaseModel(AbstractModel):
     computed before the estimator learns from the batch. Before its very first batch an estimator knows nothing: all
     classes are equally likely, and predictions are the first class, or zero.
 
+    ``class_weight: balanced`` of an estimator is by the counts of the classes in all batches it has learned from, the
+    current one included: ``n / (C * n_c)``. It has no effect on the outputs.
+
     A saved model can be restored, and trained further, without the source of your class as long as it overrides only
     :meth:`create_model`. A restored estimator keeps its sizes and choices; rates and penalties follow the configuration
     if it has changed.
@@ -97,6 +101,8 @@ class BaseModel(AbstractModel):
         estimator: The estimator as ``{class: full.name, argument: value}``, unless :meth:`create_model` is overridden.
             Every ``random_state`` left out becomes the run's seed.
         classes: Number or list of the classes; by default the dataset's ``num_classes``.
+        weights: Output → the source that weighs it, for all hooks: ``{loss: w, accuracy: w}``. That of ``loss``,
+            ``[B]``, weighs the examples in training, too, as the ``sample_weight`` of ``partial_fit``.
         trusted_types: Full names of types that may be restored, beside those of scikit-learn, NumPy and SciPy.
         **kwargs: The arguments of :meth:`create_model`.
 
@@ -133,6 +139,9 @@ class BaseModel(AbstractModel):
         self._log_dir = log_dir
         self._inputs, self._outputs = tuple(settings.inputs), tuple(settings.outputs)
         self._trusted = tuple(settings.trusted_types)
+        self.weights = dict(settings.weights or {})
+        self.batch_weight: _Array | None = None
+        """What each example of the batch that is learned from counts, ``float64 [B]``; ``None``: all alike."""
         if not 1 <= len(self._inputs) <= 2:
             message = f"expected one name, of the features, or two, also of the labels, got {settings.inputs!r}"
             raise ConfigError.about("inputs", message)
@@ -154,7 +163,11 @@ class BaseModel(AbstractModel):
             except StateError as error:
                 raise SavedModelError(f"{saved.path}: {error}") from error
         overridden = overridden_methods(type(self), BaseModel)
-        problems = [] if "fit_batch" in overridden else fitting_problems(self._estimator)
+        learns = len(self._inputs) == 2 or not (is_classifier(self._estimator) or is_regressor(self._estimator))
+        self._weight = self.weights.get("loss") if learns else None
+        self._balance = Balance.of(self._estimator, None if state is None else state.get("class_counts"))
+        is_weighed = self._weight is not None
+        problems = [] if "fit_batch" in overridden else fitting_problems(self._estimator, is_weighed=is_weighed)
         if "compute_outputs" not in overridden:
             problems += output_problems(self._estimator, self._outputs, has_labels=len(self._inputs) == 2)
         if problems:
@@ -176,7 +189,8 @@ class BaseModel(AbstractModel):
             features: ``[B, F]``.
             labels: ``[B]``, or ``[B, T]``; ``None`` if the model has only one input.
         """
-        fit(estimator, features, labels, self.classes)
+        with self._balance.applied(estimator, labels):
+            fit(estimator, features, labels, self.classes, self.batch_weight)
 
     def compute_outputs(self, estimator: Any, features: _Array, labels: _Array | None) -> Mapping[str, Any]:
         """Compute the outputs for one batch; may be overridden, for outputs of your own.
@@ -195,7 +209,7 @@ class BaseModel(AbstractModel):
     @property
     def input_names(self) -> list[str]:
         """Names of the sources that a batch must hold."""
-        return list(self._inputs)
+        return [*self._inputs, *([] if self._weight in (None, *self._inputs) else [self._weight])]
 
     @property
     def output_names(self) -> list[str]:
@@ -219,7 +233,8 @@ class BaseModel(AbstractModel):
             An array for every name in ``output_names``, first axis ``B``.
 
         Raises:
-            BatchError: If examples differ in shape, a label is none of the classes, or an output lacks ``B`` values.
+            BatchError: If examples differ in shape, a label is none of the classes, an output lacks ``B`` values, or a
+                weight is no number from 0 on.
             ConfigError: If the classes, or the labels to learn from, are not named.
         """
         features = array_of(batch, self._inputs[0])
@@ -230,8 +245,11 @@ class BaseModel(AbstractModel):
         with nullcontext() if stream is None else stream.allow_buffering:
             computed = self.compute_outputs(self._answering(), features, labels)
             if train:
-                self.fit_batch(self._estimator, features, labels)
-                self._guess = None
+                self.batch_weight = None if self._weight is None else weight_of(batch, self._weight, len(features))
+                # Of a batch without any weight there is nothing to learn, and some estimators would divide by its sum.
+                if self.batch_weight is None or self.batch_weight.any():
+                    self.fit_batch(self._estimator, features, labels)
+                    self._guess = None
                 self._batches += 1
                 self._examples += len(features)
         outputs = {name: checked_output(computed, name, len(features)) for name in self._outputs}
@@ -276,6 +294,7 @@ class BaseModel(AbstractModel):
             inputs=self._variables.get("inputs", dict.fromkeys(self._inputs)),
             outputs=self._variables.get("outputs", dict.fromkeys(self._outputs)),
             tree=state,
+            weights=self.weights,
             rung="weights" if why else "estimator",
             reason=why,
             extra={"versions": {"scikit-learn": sklearn.__version__, "skops": skops.__version__}},
@@ -297,6 +316,7 @@ class BaseModel(AbstractModel):
             "examples": self._examples,
             "arguments": self._arguments,
             "parameters": self._parameters,
+            "class_counts": self._balance.counts,
             "overrides": overridden_methods(type(self), BaseModel),
             "needs_source": why_source_is_needed(type(self), BaseModel, untrusted_types(archive)),
         }
@@ -347,6 +367,7 @@ class BaseModel(AbstractModel):
             raise StateError(f"the state knows {len(known)} classes, the configuration or dataset {len(self.classes)}")
         self.classes = known if self.classes is None else self.classes
         self._batches, self._examples = state["batches"], state["examples"]
+        self._balance = Balance.of(restored, state.get("class_counts"))
         self._adopt(restored)
 
     def _adopt(self, estimator: Any) -> None:

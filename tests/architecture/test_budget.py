@@ -43,7 +43,7 @@ ROOMS = {
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_onnx": 275,
-    "emloop_sklearn": 705,  # trees whose numbers are sound
+    "emloop_sklearn": 775,  # trees whose numbers are sound; weights
     "emloop_torch": 1265,  # cures; parts thawed later go on; weights in others' files; what falls, and who carries it
     "emloop_torch._programs": 1115,  # programs take weights; what PyTorch cannot trace; checkpoints kept
     "emloop_torch._proofs": 1150,  # what Python code can reach, put back to the bit; alarms; the shadow check
