@@ -209,7 +209,8 @@ class BaseModel(AbstractModel):
     @property
     def input_names(self) -> list[str]:
         """Names of the sources that a batch must hold."""
-        return [*self._inputs, *([] if self._weight in (None, *self._inputs) else [self._weight])]
+        beside = self._weight is not None and self._weight not in self._inputs
+        return [*self._inputs, *([str(self._weight)] if beside else [])]
 
     @property
     def output_names(self) -> list[str]:
