@@ -242,7 +242,7 @@ def test_a_lost_state_is_an_error_unless_told_otherwise(project):
     """Exit code 3 names what does not take its state back, and how to go on without."""
     project.emloop("train", "config.yaml", "--output_dir", "a")
     source = (project.path / "toy.py").read_text()
-    (project.path / "toy.py").write_text(source.replace('state["steps"]', 'state["count"]'))
+    (project.path / "toy.py").write_text(source.replace('state["steps"]', 'state["number"]'))
 
     said = project.emloop("resume", "a", "main_loop.epochs_count=5", expect=3)
 

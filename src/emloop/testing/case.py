@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from emloop._contracts import Stateful
+from emloop._contracts import Stateful, weights_of
 from emloop._state.random import seed_everything, use_seed
 from emloop._streams import StreamWrapper
 from emloop.api import create_dataset, create_model
@@ -208,6 +208,12 @@ class World:
         for batch in self.batches[: len(self.batches) // 2]:
             model.run(batch, train=True)
         return model
+
+    def outputs_of(self, model: Any) -> list[str]:
+        """The outputs that the configuration lists, and behind them what weighs these and is no source."""
+        listed, weights = list(self.config["model"]["outputs"]), weights_of(model)
+        beside = (weights[name] for name in listed if name in weights)
+        return list(dict.fromkeys([*listed, *(name for name in beside if name not in model.input_names)]))
 
     def evaluate(self, model: Any, loss: str) -> float:
         """The mean loss over all batches."""

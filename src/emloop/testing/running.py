@@ -40,12 +40,12 @@ class Running:
                     counts = len(values), len(list(values))
                     assert counts == (size, size), f"output {name!r}: len and iteration give {counts} for {size} values"
 
-    @promise("run-a-batch", "keep `inputs` and `outputs` of the configuration, in that order")
+    @promise("run-a-batch", "keep `inputs` and `outputs` of the configuration, in that order, and put weights behind")
     def test_names_are_those_of_the_configuration(self, world: World) -> None:
-        """`input_names` and `output_names` are what the configuration lists."""
-        model, section = world.create(), world.config["model"]
-        same(list(section["inputs"]), list(model.input_names), "input_names")
-        same(list(section["outputs"]), list(model.output_names), "output_names")
+        """`input_names` and `output_names` are what the configuration lists; behind them, what weighs the outputs."""
+        model = world.create()
+        same(list(world.config["model"]["inputs"]), list(model.input_names), "input_names")
+        same(world.outputs_of(model), list(model.output_names), "output_names")
 
     @promise("run-a-batch", "with train=True take one optimisation step on the batch")
     def test_training_lowers_the_loss(self, world: World, case: Case) -> None:

@@ -96,10 +96,11 @@ class Saving:
         """A manifest has backend, fallback, rung, and inputs and outputs with dtypes and shapes."""
         manifest = find_saved(kept.path).manifest
         assert manifest["backend"], "no backend"
-        same(claims(world.create(), Restorable).restore_fallback, manifest["restore_fallback"], "restore_fallback")
+        model = world.create()
+        same(claims(model, Restorable).restore_fallback, manifest["restore_fallback"], "restore_fallback")
         assert case.rung in (None, manifest["rung"]), f"rung {manifest['rung']!r}, since {manifest['reason']}"
-        for kind in ("inputs", "outputs"):
-            same(list(world.config["model"][kind]), list(manifest[kind]), kind)
+        for kind, names in (("inputs", list(model.input_names)), ("outputs", world.outputs_of(model))):
+            same(names, list(manifest[kind]), kind)
             for name, described in manifest[kind].items():
                 assert described, f"{kind}: nothing is known of {name!r}"
                 dtype, shape = np.dtype(described["dtype"]), described["shape"]
