@@ -124,6 +124,22 @@ def test_an_equal_batch_has_an_equal_digest(one, other):
     assert digest(one) == digest(other)
 
 
+def test_what_cannot_be_told_apart_ends_no_training():
+    """Something that holds itself, a ``repr`` that fails: a digest is only on the side."""
+
+    class Closed:
+        def __repr__(self):
+            raise ValueError("closed")
+
+    circle, loop = [1], {}
+    circle.append(circle)
+    loop["parent"] = {"child": loop}
+
+    for value in (circle, loop, Closed()):
+        assert digest({"x": [value] * 2}) == digest({"x": [value] * 2})
+    assert digest({"x": [Closed(), 1]}) != digest({"x": [Closed(), 2]})
+
+
 def test_a_file_is_known_by_size_and_content_and_told_by_its_time(tmp_path):
     """Also beyond 64 MiB, where blocks are compared; a directory by the names and sizes of all that it holds."""
     small, large, inner = tmp_path / "small", tmp_path / "large", tmp_path / "inner"
@@ -152,7 +168,8 @@ def test_another_process_computes_the_same_digest():
         "import numpy as np; from emloop._streams import digest\n"
         "class Opaque: pass\n"
         "Opaque.__module__ = 'somewhere'\n"
-        "print(digest({'x': np.arange(3.0), 'y': ['a', {'b', 'c', 'd'}], 'z': [Opaque(), None]}))"
+        "sets = [{'b', 'c', 'd'}, {frozenset('bcd'): {frozenset('efg')}}]\n"
+        "print(digest({'x': np.arange(3.0), 'y': ['a', *sets], 'z': [Opaque(), None]}))"
     )
     first, second = (
         subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60).stdout for _ in "12"

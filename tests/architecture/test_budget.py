@@ -21,7 +21,7 @@ ROOMS = {
     "emloop._settings": 1080,  # what classes accept, read and write: it was spread over parsers in constructors
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 715,
-    "emloop._streams": 800,  # digests of batches and files, and reading one batch again
+    "emloop._streams": 810,  # digests of batches and files, and reading one batch again
     "emloop._support": 910,  # the table of names that have moved
     "emloop._yaml": 795,
     "emloop.abilities": 15,  # the protocols' public path

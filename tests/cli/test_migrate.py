@@ -61,6 +61,7 @@ model:
 hooks:
   # first
   - emloop.hooks.ComputeStats: {variables: [loss]}   # keep
+  # gone
   - WriteTensorBoard:
       flush_secs: 10
 
@@ -114,6 +115,7 @@ def test_a_config_is_rewritten_in_place(tmp_path, emloop_in):
         pytest.param(
             "hooks:\n- CatchSigint:\n    a: |\n      b\n\n# c\n- a.B\n", "hooks:\n\n# c\n- a.B\n", id="text-in-a-block"
         ),
+        pytest.param("hooks:\n  - CatchSigint  # c\n  - a.B\n", "hooks:\n  # c\n  - a.B\n", id="comment-on-its-line"),
         pytest.param("hooks:\n- CatchSigint: {a: 1}\n# {c}\n- a.B\n", "hooks:\n# {c}\n- a.B\n", id="comment"),
         pytest.param("predict:\n", "eval:\n  predict:\n", id="empty-section"),
         pytest.param("predict: {hooks: []} # x", "eval:\n  predict: {hooks: []} # x\n", id="flow-section"),

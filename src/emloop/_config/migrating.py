@@ -137,7 +137,10 @@ class _Finder:
                 return _Edit(item.start, items[index + 1].start, "")
             return _Edit(_end(items[index - 1]) if index else item.start, _end(item), "")
         line_end = text.find("\n", _end(item))
-        return _Edit(line, len(text) if line_end < 0 else line_end + 1, "")
+        line_end = len(text) if line_end < 0 else line_end + 1
+        comment = text[_end(item) : line_end].strip()
+        indent = text[line : item.start].partition("-")[0]
+        return _Edit(line, line_end, f"{indent}{comment}\n" if comment.startswith("#") else "")
 
 
 def _end(node: Node) -> int:

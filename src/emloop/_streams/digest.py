@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,8 @@ _WHOLE_FILE = 64 << 20  # bytes
 _BLOCKS = 64
 _BLOCK = 1 << 14  # bytes
 _ENTRIES = 10_000
+_DEEPEST = 40
+"""Containers within containers beyond which nothing is told apart, as in one that holds itself."""
 
 
 class _Hash(Protocol):
@@ -36,7 +39,8 @@ def digest(batch: Batch) -> str:
 
     Arrays count bit by bit, with dtype and shape; of one larger than 1 MiB, 64 blocks of 16 KiB count, spread evenly,
     the first and the last among them. The order of the sources does not count. Anything that is neither an array nor
-    made of plain values counts by its ``repr``, without memory addresses. An array on a device is copied to the host.
+    made of plain values counts by its ``repr``, without memory addresses; what has none, or lies more than 40
+    containers deep, is not told apart. An array on a device is copied to the host.
     """
     sha = hashlib.sha256()
     _feed(sha, batch)
@@ -88,30 +92,42 @@ def _blocks(size: int, whole: int, item: int) -> Iterator[tuple[int, int]]:
         yield start, start + block
 
 
-def _feed(sha: _Hash, value: Any) -> None:
-    if isinstance(value, Mapping):
+def _feed(sha: _Hash, value: Any, depth: int = 0) -> None:
+    if depth > _DEEPEST:
+        _tag(sha, "deeper")
+    elif isinstance(value, Mapping):
         _tag(sha, "mapping", len(value))
-        for key, item in sorted(value.items(), key=lambda pair: str(pair[0])):
+        for key, item in sorted(((_own(key, depth), item) for key, item in value.items()), key=itemgetter(0)):
             _tag(sha, "key", key)
-            _feed(sha, item)
+            _feed(sha, item, depth + 1)
     elif isinstance(value, (str, bytes)):
         _tag(sha, type(value).__name__, value)
     elif isinstance(value, (set, frozenset)):
-        _feed_items(sha, sorted(value, key=repr), len(value))
+        _tag(sha, "set", *sorted(_own(item, depth) for item in value))
     elif (array := _as_array(value)) is not None:
         _tag(sha, "array", array.dtype.str if array.dtype.kind != "V" else array.dtype.name, array.shape)
         for start, end in _blocks(array.size, _WHOLE, max(array.itemsize, 1)):
             sha.update(array.flat[start:end].tobytes())
     elif isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
-        _feed_items(sha, value, len(value))
+        _tag(sha, "list", len(value))
+        for item in value:
+            _feed(sha, item, depth + 1)
     else:
-        _tag(sha, type(value).__qualname__, _ADDRESS.sub("", repr(value)))
+        _tag(sha, type(value).__qualname__, _written(value))
 
 
-def _feed_items(sha: _Hash, items: Iterable[Any], count: int) -> None:
-    _tag(sha, "list", count)
-    for item in items:
-        _feed(sha, item)
+def _own(value: Any, depth: int) -> str:
+    """The digest of one of several values, whose order is that of their digests: a set may be in any."""
+    sha = hashlib.sha256()
+    _feed(sha, value, depth + 1)
+    return sha.hexdigest()
+
+
+def _written(value: object) -> str:
+    try:
+        return _ADDRESS.sub("", repr(value))
+    except Exception:  # noqa: BLE001 - somebody's own: a proxy, or what is closed
+        return "unknown"
 
 
 def _tag(sha: _Hash, *parts: object) -> None:
