@@ -142,6 +142,7 @@ def test_the_environment_names_what_may_change_numbers(monkeypatch):
     assert found["cpus"] >= 1
 
 
+@pytest.mark.slow
 def test_backends_are_recorded_with_what_they_compute_with():
     """An installed backend's library is recorded although nothing imports it."""
     pytest.importorskip("sklearn")

@@ -73,6 +73,7 @@ def test_an_interpreter_that_ignores_its_environment_goes_on(monkeypatch):
     assert _repeatable([SCRIPT, "train"], ["python", "-E", SCRIPT, "train"], {}) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "start", [["-m", "emloop"], ["-P", "-m", "emloop"], ["SCRIPT"]], ids=["module", "safe", "script"]
 )

@@ -330,6 +330,7 @@ def test_constants_and_modules_of_old_code_are_told():
         assert not hasattr(error, "__notes__")
 
 
+@pytest.mark.slow
 def test_a_method_that_is_called_no_more_is_found(check, tmp_path):
     """It would never be called, and the reason would come late."""
     pytest.importorskip("torch")

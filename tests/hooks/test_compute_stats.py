@@ -184,6 +184,7 @@ def test_a_device_is_asked_for_many_batches_at_a_time(device_array):
     assert statistics(hook) == {"mean": 64.5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "more_batches"), [(1, 4000), (32, 4000), (5000, 400), (100_000, 40)])
 def test_memory_does_not_grow_with_the_number_of_batches(size, more_batches):
     """A long epoch takes as much memory as a short one; all its values would take half a megabyte or more."""
