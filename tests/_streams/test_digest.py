@@ -135,7 +135,11 @@ def test_what_cannot_be_told_apart_ends_no_training():
     circle.append(circle)
     loop["parent"] = {"child": loop}
 
-    for value in (circle, loop, Closed()):
+    nodes = [{"number": number} for number in range(30)]
+    for node in nodes:
+        node["neighbours"] = nodes
+
+    for value in (circle, loop, nodes, Closed()):
         assert digest({"x": [value] * 2}) == digest({"x": [value] * 2})
     assert digest({"x": [Closed(), 1]}) != digest({"x": [Closed(), 2]})
 

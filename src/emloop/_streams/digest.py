@@ -6,9 +6,8 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +42,7 @@ def digest(batch: Batch) -> str:
     containers deep, is not told apart. An array on a device is copied to the host.
     """
     sha = hashlib.sha256()
-    _feed(sha, batch)
+    _feed(sha, batch, {})
     return sha.hexdigest()
 
 
@@ -92,34 +91,47 @@ def _blocks(size: int, whole: int, item: int) -> Iterator[tuple[int, int]]:
         yield start, start + block
 
 
-def _feed(sha: _Hash, value: Any, depth: int = 0) -> None:
-    if depth > _DEEPEST:
-        _tag(sha, "deeper")
-    elif isinstance(value, Mapping):
-        _tag(sha, "mapping", len(value))
-        for key, item in sorted(((_own(key, depth), item) for key, item in value.items()), key=itemgetter(0)):
-            _tag(sha, "key", key)
-            _feed(sha, item, depth + 1)
-    elif isinstance(value, (str, bytes)):
+_Seen: TypeAlias = dict[int, tuple[str, Any]]
+"""Container by identity → its digest and itself; of one that is being read, an empty digest."""
+
+
+def _feed(sha: _Hash, value: Any, seen: _Seen, depth: int = 0) -> None:
+    if isinstance(value, (str, bytes)):
         _tag(sha, type(value).__name__, value)
-    elif isinstance(value, (set, frozenset)):
-        _tag(sha, "set", *sorted(_own(item, depth) for item in value))
+    elif isinstance(value, (Mapping, set, frozenset)):
+        _tag(sha, "container", _own(value, seen, depth))
     elif (array := _as_array(value)) is not None:
         _tag(sha, "array", array.dtype.str if array.dtype.kind != "V" else array.dtype.name, array.shape)
         for start, end in _blocks(array.size, _WHOLE, max(array.itemsize, 1)):
             sha.update(array.flat[start:end].tobytes())
     elif isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
-        _tag(sha, "list", len(value))
-        for item in value:
-            _feed(sha, item, depth + 1)
+        _tag(sha, "container", _own(value, seen, depth))
     else:
         _tag(sha, type(value).__qualname__, _written(value))
 
 
-def _own(value: Any, depth: int) -> str:
-    """The digest of one of several values, whose order is that of their digests: a set may be in any."""
+def _own(container: Any, seen: _Seen, depth: int) -> str:
+    """The digest of a container, read once: nodes of a graph may hold one another."""
+    if id(container) in seen or depth > _DEEPEST:
+        return seen.get(id(container), ("", None))[0]
+    seen[id(container)] = "", container
     sha = hashlib.sha256()
-    _feed(sha, value, depth + 1)
+
+    def one(value: Any) -> str:
+        # What may be in any order is fed in that of its digests.
+        part = hashlib.sha256()
+        _feed(part, value, seen, depth + 1)
+        return part.hexdigest()
+
+    if isinstance(container, Mapping):
+        _tag(sha, "mapping", *sorted((one(key), one(item)) for key, item in container.items()))
+    elif isinstance(container, (set, frozenset)):
+        _tag(sha, "set", *sorted(map(one, container)))
+    else:
+        _tag(sha, "list", len(container))
+        for item in container:
+            _feed(sha, item, seen, depth + 1)
+    seen[id(container)] = sha.hexdigest(), container
     return sha.hexdigest()
 
 
