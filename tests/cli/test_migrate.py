@@ -358,3 +358,15 @@ def test_what_is_written_today_has_not_moved(row):
         assert replaced("class", row.new.replace("\\1", "Adam")) is None
     assert not hints("class", "emloop_tensorflow.BaseModel")
     assert not hints("class", "sklearn.neural_network._stochastic_optimizers.AdamOptimizer")
+
+
+def test_a_config_that_is_not_utf8_stays_as_it_is(tmp_path, emloop_in):
+    """One line with its place, and no other config is rewritten either."""
+    (tmp_path / "latin.yaml").write_bytes(b"hooks:\n- CatchSigint  # \xe9\n")
+    (tmp_path / "other.yaml").write_text("hooks: [CatchSigint]\n")
+
+    said = emloop_in(tmp_path)("migrate", "other.yaml", "latin.yaml", expect=2)
+
+    assert said.startswith("latin.yaml:2:18: is not UTF-8")
+    assert "Traceback" not in said
+    assert (tmp_path / "other.yaml").read_text() == "hooks: [CatchSigint]\n"

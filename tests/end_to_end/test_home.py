@@ -94,6 +94,18 @@ def test_a_config_is_found_with_the_modules_beside_it(moved, command):
     assert "nets" not in said
 
 
+@pytest.mark.parametrize("command", [("check", "RUN"), ("resume", "RUN"), ("eval", "valid", "RUN")])
+def test_a_home_that_is_not_there_is_one_line(moved, command):
+    """Not a search in vain for modules, and nothing is written."""
+    before = sorted(moved.run.rglob("*"))
+
+    said = moved(*(word.replace("RUN", str(moved.run)) for word in command), "--home", "/nowhere", expect=2)
+
+    assert "--home or EMLOOP_HOME: there is no directory '/nowhere'; name that of the project" in said
+    assert "Traceback" not in said
+    assert before == sorted(moved.run.rglob("*"))
+
+
 def test_an_old_project_that_has_moved_is_named_and_found_once_and_for_all(moved):
     """The error says where the code was; the place given is kept for the commands that follow."""
     new = moved.home.with_name("new")

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from emloop.constants import EL_ATTEMPTS_FILE, EL_HOME_VARIABLE, EL_RUN_FILE
+from emloop.errors import UsageError
 
 from ._composing.extends import is_in_run
 
@@ -42,8 +43,14 @@ def home_of(config_file: str | None) -> Home:
     """The home of a configuration: of a run, where its code was, also as a later attempt was told.
 
     What lies beside a saved model is no code, since models are shipped so.
+
+    Raises:
+        UsageError: If the directory that was named for a project that has moved is not there.
     """
     given = os.environ.get(EL_HOME_VARIABLE)
+    if given and not os.path.isdir(given):
+        message = f"--home or {EL_HOME_VARIABLE}: there is no directory {given!r}; name that of the project"
+        raise UsageError(message)
     directory = os.path.abspath(given or "")
     if config_file is None:
         return Home(directory)

@@ -28,7 +28,7 @@ from .nodes import (
     resolve,
 )
 
-__all__ = ["construct", "dump", "events_of", "load", "load_file", "parse", "read_file"]
+__all__ = ["construct", "decoded", "dump", "events_of", "load", "load_file", "parse", "read_file"]
 
 _MOST_EVENTS = 10_000
 """Documents with more are not kept: parsing them is not what takes the time."""
@@ -115,13 +115,18 @@ def _events(source: Text) -> Iterator[Event]:
 def _source(text: str | bytes, origin: str, argument: str | None = None) -> Text:
     if len(text) > MAX_CHARACTERS:
         raise ConfigError(Problem(f"is too large; at most {MAX_CHARACTERS:,} bytes are read", path=origin))
-    source = Text(origin, _decoded(text, origin), argument)
+    source = Text(origin, decoded(text, origin), argument)
     if source.text.count("\n%") > _MAX_DIRECTIVES:
         raise ConfigError(Problem("has too many lines that start with '%'", place=source.place(0, 1)))
     return source
 
 
-def _decoded(text: str | bytes, origin: str) -> str:
+def decoded(text: str | bytes, origin: str) -> str:
+    """The characters of a document, without a byte order mark.
+
+    Raises:
+        ConfigError: If it is not UTF-8; says where.
+    """
     if isinstance(text, str):
         return text.removeprefix("\ufeff")
     try:

@@ -8,6 +8,7 @@ Examples:
 
 import sys
 from argparse import ArgumentParser, Namespace
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from difflib import unified_diff
 from pathlib import Path
@@ -48,13 +49,15 @@ def migrate(config_paths: Sequence[str], *, dry_run: bool = False) -> int:
     """
     from emloop._config.migrating import migrate as rewritten
     from emloop._support.files import atomic_write
-    from emloop._yaml.documents import read_file
+    from emloop._yaml.documents import decoded, read_file
 
     files = [Path(find_config(path)) for path in config_paths]
     for file in files:
         if is_run_dir(file.parent) and not dry_run:
             raise UsageError(f"{file} belongs to a run, which stays as it was; migrate a copy, and use it by --config")
-    texts = [read_file(file).decode("utf-8") for file in files]
+    contents = [(read_file(file), str(file)) for file in files]
+    # A byte order mark, which is no part of the document, stays.
+    texts = ["\ufeff" * content.startswith(BOM_UTF8) + decoded(content, name) for content, name in contents]
     for file, old, (new, left) in [(f, text, rewritten(text, str(f))) for f, text in zip(files, texts, strict=True)]:
         changes = unified_diff(old.splitlines(), new.splitlines(), f"{file} as it was", f"{file}", lineterm="")
         for line in changes:
