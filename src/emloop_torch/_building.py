@@ -137,4 +137,4 @@ def _restored(model: Any, base: type[Any], saved: Saved, state: StateTree) -> Pr
     program = Program.read(directory)
     if not program.graphs:
         raise SavedModelError(f"{saved.path}: the model's source is needed: {program.reason}")
-    return ProgramModule(program)
+    return ProgramModule(program, compiled=model._settings.compile not in (None, False))

@@ -79,11 +79,12 @@ def test_a_program_tells_nothing_of_its_source(archive):
             "__class__",
         ),
         (replaced(r'"target": "torch\.ops\.aten\.linear\.default"', '"target": "#extension:op"'), "#extension:op"),
+        (replaced(r'"name": "weight"', '"name": "weight=print(1), x"'), "print(1)"),
         (replaced(r"Symbol\('s\d+', [^\"]*\)", "__import__('os').system('true')"), "__import__"),
         (replaced(r'"guards_code": \[\]', '"guards_code": ["__import__(\'os\')"]'), "guards_code"),
         (replaced(r'"metadata": \{\}', '"metadata": {"stack_trace": "x"}'), "metadata"),
     ],
-    ids=["operator", "file-operator", "attribute", "extension", "expression", "guard", "metadata"],
+    ids=["operator", "file-operator", "attribute", "extension", "name", "expression", "guard", "metadata"],
 )
 def test_what_could_run_foreign_code_is_refused(archive, change, what):
     """Before PyTorch sees it."""

@@ -15,6 +15,7 @@ from emloop.errors import ConfigError, MissingVariableError, SavedModelError  # 
 from emloop.main_loop import MainLoop  # noqa: E402
 
 from .nets import Net, constant, deep  # noqa: E402
+from .test_ladder import Reversed, layer  # noqa: E402
 
 SGD = {"class": "SGD", "learning_rate": 0.5}
 
@@ -267,6 +268,22 @@ def test_a_compiled_model_trains_and_is_saved_as_any_other(create, batches, mani
 
     assert list(weights(compiled)) == list(weights(plain))
     assert manifest(compiled.save("best"))["rung"] == "exported"
+
+
+@pytest.mark.torture
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize(
+    "make", [deep, lambda: layer(lambda _, values: Reversed.apply(values))], ids=["exported", "traced"]
+)
+def test_a_compiled_model_goes_on_without_its_source(create, batches, make):
+    """With the graphs of the saved model, whatever kind they are of."""
+    model = create(make)
+    model.run(batches[0], train=True)
+    path = model.save("best")
+    plain, compiled = create(restore_from=path), create(restore_from=path, compile={"backend": "aot_eager"})
+    for batch in batches[:3]:
+        expected, found = plain.run(batch, train=True), compiled.run(batch, train=True)
+        np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-4)
 
 
 def test_deterministic_algorithms_can_be_asked_for(create):

@@ -24,14 +24,15 @@ from emloop.models import Ensemble  # noqa: E402
 from .nets import Net, deep  # noqa: E402
 
 
-def layer(function, *, parameters=True):
-    """A module that is one function, behind a linear layer."""
+def layer(function, *, parameters=True, before=None):
+    """A module that is one function, behind a linear layer, and another module before both."""
 
     class Layer(nn.Module):
         def forward(self, values):
             return function(self, values)
 
-    return Net(nn.Sequential(nn.Linear(3, 4), Layer(), nn.Linear(4, 2) if parameters else nn.Identity()))
+    first = [nn.Linear(3, 4)] if before is None else [before, nn.Linear(2, 4)]
+    return Net(nn.Sequential(*first, Layer(), nn.Linear(4, 2) if parameters else nn.Identity()))
 
 
 class Reversed(torch.autograd.Function):

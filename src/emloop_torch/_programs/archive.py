@@ -47,6 +47,7 @@ _SYMBOLIC = re.compile(
     rf"(Symbol\('[a-z]+\d+'(, [a-z]+=(True|False))*\)|Float\('-?[\d.e+-]+', precision=\d+\)|({_FUNCTIONS})\("
     r"|[a-z]+\d+|-?\d+|True|False|int_oo|[-+*/%(),<>=\s])*"
 )
+_NAME = re.compile(r"[\w.]*")
 _SPECS = re.compile(r'"type": ("builtins\.(tuple|list|dict)"|null)')
 
 
@@ -161,6 +162,9 @@ def _check_json(value: Any, name: str) -> None:
             raise _untrusted(name, "a pickle")
         if key == "target" and isinstance(found, str) and not _OPERATOR.fullmatch(found):
             raise _untrusted(name, f"the operator {found!r}")
+        # Names of arguments end up in Python that is made of the graph.
+        if key == "name" and isinstance(found, str) and not _NAME.fullmatch(found):
+            raise _untrusted(name, f"the name {found!r}")
         if key == "expr_str" and not _SYMBOLIC.fullmatch(found):
             raise _untrusted(name, f"the expression {found!r}")
         if key == "range_constraints" and not all(map(_SYMBOLIC.fullmatch, found)):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -24,6 +24,7 @@ from emloop_torch._tensors.means import weighted_mean
 from .archive import RECOMPUTED, unpack
 from .program import Program
 from .sizes import violated
+from .straight import straight, without_copies
 
 __all__ = ["LOSS", "PREFIX", "ProgramModule"]
 
@@ -31,8 +32,11 @@ LOSS = "loss"
 PREFIX = "net"
 """Name of the original inside an exported graph."""
 
-_Graph = Callable[..., Any]
+_Tensors: TypeAlias = Mapping[str, torch.Tensor]
+_Step: TypeAlias = Callable[[_Tensors], dict[str, torch.Tensor]]
 _REGION = re.compile(rf"({RECOMPUTED}\d+)_")
+_MOST = 1024
+"""Layouts of batches to remember."""
 
 
 class ProgramModule(nn.Module):
@@ -41,16 +45,21 @@ class ProgramModule(nn.Module):
     Args:
         program: The program.
         beside: A live module whose parameters to use; buffers begin with copies of its own.
+        compiled: Whether a compiler is going to read the graphs, which it knows better than functions made of them.
     """
 
     program: Program
     _graphs: dict[str, nn.Module]
+    _steps: dict[str, _Step]
+    _compiled: bool
     _mean: torch.Tensor | None
 
-    def __init__(self, program: Program, beside: nn.Module | None = None) -> None:
+    def __init__(self, program: Program, beside: nn.Module | None = None, *, compiled: bool = False) -> None:
         super().__init__()
+        self.__dict__["_compiled"] = compiled
         self.__dict__["program"] = program
         self.__dict__["_graphs"] = {}
+        self.__dict__["_steps"] = {}
         self.__dict__["_mean"] = None
         description = program.description
         # Not by setattr, since a name may clash with an attribute of nn.Module.
@@ -119,32 +128,84 @@ class ProgramModule(nn.Module):
         # Moving to a device replaces buffers, and the constants in graphs have to move as well.
         super()._apply(fn, recurse)
         self._graphs.clear()
+        self._steps.clear()
         return self
 
-    def _run(self, view: str, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        described = self._view(view)
-        ordered = _ordered(view, described["inputs"], inputs)
-        # Few graphs have any.
-        if described.get("sizes"):
-            condition = violated(described["sizes"], {name: tensor.shape for name, tensor in inputs.items()})
-            if condition is not None:
-                shown = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in inputs.items())
-                raise BatchError(f"the saved program holds where {condition}; other batches need the source: {shown}")
-        if described["kind"] == "exported":
-            outputs = self.graph(view)(*ordered)
-        else:
-            outputs = self._run_traced(view, described, ordered)
-        return dict(zip(described["outputs"], outputs, strict=True))
+    def __getstate__(self) -> dict[str, Any]:
+        # What is made of the parameters of this module is not for a copy.
+        return {**self.__dict__, "_graphs": {}, "_steps": {}}
 
-    def _run_traced(self, view: str, described: Mapping[str, Any], ordered: list[torch.Tensor]) -> Iterable[Any]:
-        named = dict(self.named_parameters())
-        held: tuple[list[torch.Tensor], list[torch.Tensor]] = (list(named.values()), list(self.buffers()))
+    def _run(self, view: str, inputs: _Tensors) -> dict[str, torch.Tensor]:
+        step = self._steps.get(view)
+        if step is None:
+            step = self._steps[view] = self._step(view)
+        return step(inputs)
+
+    def _step(self, view: str) -> _Step:
+        """What computes a view; a layout of batches is checked once."""
+        described, graph = self._view(view), self.graph(view)
+        names, outputs = tuple(described["inputs"]), tuple(described["outputs"])
+        is_traced = described["kind"] == "traced"
+        held = (*self.parameters(), *self.buffers()) if is_traced else ()
+        compute = self._traced(view, described, graph) if is_traced else self._straight(graph)
+        known: set[tuple[Any, ...]] = set()
+
+        def checked(inputs: _Tensors) -> dict[str, torch.Tensor]:
+            _check(view, described, inputs)
+            return dict(zip(outputs, compute(*[inputs[name] for name in names]), strict=True))
+
+        def step(inputs: _Tensors) -> dict[str, torch.Tensor]:
+            layout = tuple([(name, tensor.shape, tensor.dtype) for name, tensor in inputs.items()])
+            given = [inputs[name] for name in names] if layout in known else examined(layout, inputs)
+            return dict(zip(outputs, compute(*given), strict=True))
+
+        def examined(layout: tuple[Any, ...], inputs: _Tensors) -> list[torch.Tensor]:
+            _check(view, described, inputs)
+            given = [inputs[name] for name in names]
+            # What the exporter itself has found out about sizes.
+            for check in graph._forward_pre_hooks.values():
+                check(graph, (*held, *given), {})
+            if len(known) < _MOST:
+                known.add(layout)
+            return given
+
+        return checked if self._compiled else step
+
+    def _straight(self, graph: Any) -> Callable[..., Any]:
+        return graph if self._compiled else straight(graph)
+
+    def _traced(self, view: str, described: Mapping[str, Any], graph: Any) -> Callable[..., Any]:
+        named, buffers = dict(self.named_parameters()), list(self.buffers())
+        first, last = len(named), len(named) + len(buffers)
+        without_copies(graph, range(first, last))
+        places = graph.graph.find_nodes(op="placeholder")[first:last]
+        (results,) = graph.graph.output_node().args
+        ends = [len(described["outputs"]), len(described["outputs"]) + len(described["gradients"])]
+        moved = [
+            (buffer, number)
+            for number, (buffer, place) in enumerate(zip(buffers, places, strict=True), ends[1])
+            if results[number] is not place
+        ]
+        run, held, weight = self._straight(graph), [*named.values(), *buffers], self.weights.get(LOSS)
+
+        @torch.no_grad()
+        def compute(*inputs: torch.Tensor) -> tuple[Any, Any]:
+            """Outputs and gradients."""
+            found = run(*held, *inputs)
+            for buffer, number in moved:
+                buffer.copy_(found[number])
+            return found[: ends[0]], found[ends[0] : ends[1]]
+
         if view != "train":
-            return _run_graph(self.graph(view), described, *held, ordered)[0]
+            return lambda *inputs: compute(*inputs)[0]
         trained = [named[name] for name in described["gradients"]]
-        mean, *outputs = _Traced.apply(self.graph(view), described, self.weights.get(LOSS), *held, ordered, *trained)
-        self.__dict__["_mean"] = mean
-        return outputs
+
+        def train(*inputs: torch.Tensor) -> Any:
+            mean, *outputs = _Traced.apply(compute, described, weight, inputs, *trained)
+            self.__dict__["_mean"] = mean
+            return outputs
+
+        return train
 
     def _view(self, view: str) -> Mapping[str, Any]:
         views = self.program.description["views"]
@@ -233,48 +294,32 @@ class _Traced(torch.autograd.Function):
     """A graph that computes gradients, as a node of autograd; only the mean loss is differentiable."""
 
     @staticmethod
-    def forward(ctx: Any, graph: _Graph, described: Mapping[str, Any], weight: str | None, *rest: Any) -> Any:
-        outputs, ctx.gradients = _run_graph(graph, described, *rest[:3])
+    def forward(ctx: Any, compute: Any, described: Mapping[str, Any], weight: str | None, *rest: Any) -> Any:
+        outputs, ctx.gradients = compute(*rest[0])
         ctx.mark_non_differentiable(*outputs)
         named = {
-            **dict(zip(described["inputs"], rest[2], strict=True)),
+            **dict(zip(described["inputs"], rest[0], strict=True)),
             **dict(zip(described["outputs"], outputs, strict=True)),
         }
         return weighted_mean(named[LOSS], None if weight is None else named[weight]), *outputs
 
     @staticmethod
     def backward(ctx: Any, scale: torch.Tensor, *_: Any) -> Any:
-        return None, None, None, None, None, None, *(gradient * scale for gradient in ctx.gradients)
+        gradients = ctx.gradients
+        if torch.compiler.is_compiling() or scale.device.type != "cpu" or scale.item() != 1.0:
+            gradients = [gradient * scale for gradient in gradients]
+        # Nobody else holds them, so they need not be copied.
+        ctx.gradients = None
+        return None, None, None, None, *gradients
 
 
-def _run_graph(
-    graph: _Graph,
-    described: Mapping[str, Any],
-    parameters: list[torch.Tensor],
-    buffers: list[torch.Tensor],
-    inputs: list[torch.Tensor],
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Outputs and gradients of a traced graph; buffers are updated in place, as by the original."""
-    outputs, rest = _split(graph(*parameters, *buffers, *inputs), len(described["outputs"]))
-    gradients, changed = _split(rest, len(described["gradients"]))
-    for buffer, new in zip(buffers, changed, strict=True):
-        buffer.copy_(new)
-    return outputs, gradients
-
-
-def _split(values: Iterable[Any], count: int) -> tuple[list[Any], list[Any]]:
-    listed = list(values)
-    return listed[:count], listed[count:]
-
-
-def _ordered(
-    view: str, described: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, torch.Tensor]
-) -> list[torch.Tensor]:
-    """The inputs in the order of the graph, their shapes and dtypes checked."""
-    if inputs.keys() != described.keys():
-        raise BatchError(f"the {view} view takes {', '.join(described)}, got {', '.join(inputs)}")
+def _check(view: str, described: Mapping[str, Any], inputs: _Tensors) -> None:
+    """Refuse a batch whose names, shapes or dtypes are not those that the graph was made for."""
+    wanted = described["inputs"]
+    if inputs.keys() != wanted.keys():
+        raise BatchError(f"the {view} view takes {', '.join(wanted)}, got {', '.join(inputs)}")
     sizes: dict[int, str] = {}
-    for name, expected in described.items():
+    for name, expected in wanted.items():
         tensor = inputs[name]
         shape, found = expected["shape"], list(tensor.shape)
         fits = len(shape) == len(found) and all(a is None or a == b for a, b in zip(shape, found, strict=True))
@@ -284,7 +329,10 @@ def _ordered(
         sizes[found[0]] = name
     if len(sizes) > 1:
         raise BatchError(f"the inputs hold different numbers of examples: {', '.join(map(str, sizes))}")
-    return [inputs[name] for name in described]
+    condition = violated(described.get("sizes", ()), {name: tensor.shape for name, tensor in inputs.items()})
+    if condition is not None:
+        shown = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in inputs.items())
+        raise BatchError(f"the saved program holds where {condition}; other batches need the source: {shown}")
 
 
 def _shown(shape: list[int | None]) -> str:
