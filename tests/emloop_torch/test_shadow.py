@@ -15,6 +15,7 @@ from torch import nn  # noqa: E402
 
 from emloop._state.tree import copy_tree, equal_trees  # noqa: E402
 from emloop.errors import BatchError, SavedModelError  # noqa: E402
+from emloop_torch._proofs.shadow import Comparison  # noqa: E402
 
 from .nets import Net, deep  # noqa: E402
 from .test_adversaries import (  # noqa: E402
@@ -133,6 +134,29 @@ def test_the_shadow_check_agrees_however_gradients_are_used(trained, config, cap
 
     assert equal_trees(shadowed, trained(deep, "alone", saves=True, saved_model={"shadow": 0}, **config))
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("share", "chosen"),
+    [(0.01, [1, 2, 4, 8, 16, 32, 64, 128, 256, 456]), (0.5, [1, 2, 4, *range(8, 500, 4)]), (1, [*range(1, 500)])],
+)
+def test_the_batches_to_compare_are_chosen_by_counting(create, batches, monkeypatch, share, chosen):
+    """So that a repeated run compares the same ones, and they take their share of the time at most."""
+    compared = []
+    compare = Comparison.compare
+
+    def counted(comparison):
+        compared.append(comparison._shadow.batches[comparison.train])
+        compare(comparison)
+
+    monkeypatch.setattr(Comparison, "compare", counted)
+    model = create(Net, saved_model={"shadow": share})
+    model.run(batches[0], train=True)
+    model.save("best")
+    for number in range(499):
+        model.run(batches[number % 12], train=True)
+
+    assert compared == chosen
 
 
 @pytest.mark.parametrize("source", ["weight", "labels"], ids=["withheld", "of-the-module"])

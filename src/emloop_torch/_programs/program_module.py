@@ -10,10 +10,12 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 from torch.utils.checkpoint import checkpoint
 
@@ -218,11 +220,13 @@ class ProgramModule(nn.Module):
         return described
 
     def _load(self, view: str) -> nn.Module:
-        described = self._view(view)
-        exported = unpack(self.program.graphs[view], f"{view}.pt2")
+        described, name, content = self._view(view), f"{view}.pt2", self.program.graphs[view]
         device = next(iter(self.parameters()), torch.empty(0)).device
-        if device.type != self.program.description["device"]:
-            exported = move_to_device_pass(exported, str(device))
+        if device.type == self.program.description["device"]:
+            exported, constants = _unpacked(content, name)
+            exported.constants.update({key: _twin(value) for key, value in constants.items()})
+        else:
+            exported = move_to_device_pass(unpack(content, name), str(device))
         graph = exported.module(check_guards=False)
         if described["kind"] == "exported":
             self._share(graph)
@@ -241,6 +245,17 @@ class ProgramModule(nn.Module):
                 name = _original(own_name, leaf)
                 # What is not a buffer here is a constant of the graph.
                 part._buffers[leaf] = buffers.get(alias.get(name, name), part._buffers[leaf])
+
+
+@lru_cache(maxsize=4)
+def _unpacked(content: bytes, name: str) -> tuple[ExportedProgram, dict[str, Any]]:
+    """What is in an archive; reading it takes long, and what has been verified is read again to be compared."""
+    exported = unpack(content, name)
+    return exported, dict(exported.constants)
+
+
+def _twin(value: Any) -> Any:
+    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def _recompute(graph: Any) -> None:

@@ -5,8 +5,9 @@ pass and the step of the optimizer the program computes the same from the live p
 training uses: it has buffers of its own, its gradients are taken by ``torch.autograd.grad``, and the random generators
 are put back.
 
-Batches 1, 2, 4, 8 … after the first save are chosen, until they are so far apart that their share of the time, which is
-measured once, is small enough; from there on at that distance.
+Batches 1, 2, 4, 8 … after the first save are chosen, until they are so far apart that their share of the time is small
+enough; from there on at that distance. No clock is asked, so that a repeated run compares the same batches: a batch is
+computed once more, without a step, and comparing numbers that are equal takes next to nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from math import ceil
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -29,8 +29,8 @@ from .verifying import Difference, Results, agree
 
 __all__ = ["Shadow"]
 
-_MEASURED = 8
-"""The chosen batch after which the costs are known: kernels have been loaded by then."""
+_EXACT_COST, _INEXACT_COST = 2, 4
+"""Batches of the training that take at least as long as one comparison; one of rounded numbers looks at them often."""
 _COMPILED = 1e-2
 _INEXACT = 1e-4
 """What a program that rounds differently from the start may differ by while the weights move on."""
@@ -71,8 +71,11 @@ class Shadow:
         self.batches = {True: 0, False: 0}
         """In training and in evaluation, since the program was made."""
         self._next = {True: 1, False: 1}
-        self._farthest: int | None = None
-        self._cost = self._since = 0.0
+        cost = _EXACT_COST if program.description["exact"] else _INEXACT_COST
+        self._farthest = ceil(cost / share) if share < 1 else 1
+        # Now, since the save is expected to take a while, and a batch is not.
+        for train in self._views:
+            self._beside.graph("train" if train else "eval")
 
     def due(self, train: bool) -> bool:
         """Count a batch, and tell whether to compare it."""
@@ -85,21 +88,16 @@ class Shadow:
         """Note what the forward pass of a batch begins with."""
         return Comparison(self, inputs, train)
 
-    def _passed(self, train: bool, cost: float, began: float) -> None:
+    def _passed(self, train: bool) -> None:
         """Choose the next batch."""
-        now, batches = perf_counter(), self.batches[train]
-        if train and batches == _MEASURED:
-            usual = max((began - self._since) / (_MEASURED // 2), 1e-9)
-            self._farthest = max(ceil(self._cost / self._share / usual), 1)
-        self._cost, self._since = (cost, now) if train else (self._cost, self._since)
-        self._next[train] += batches if self._farthest is None else min(batches, self._farthest)
+        batches = self.batches[train]
+        self._next[train] = batches + min(batches, self._farthest)
 
 
 class Comparison:
     """One batch, by the training and by the program."""
 
     def __init__(self, shadow: Shadow, inputs: Mapping[str, torch.Tensor], train: bool) -> None:
-        self._began = perf_counter()
         self._shadow = shadow
         self.train = train
         self._outputs: Mapping[str, Any] | None = None
@@ -112,7 +110,6 @@ class Comparison:
         self._parameters = {n: p for n, p in shadow._module.named_parameters() if p.requires_grad} if train else {}
         self._scale: torch.Tensor | None = None
         self._listening: list[Any] = []
-        self._cost = perf_counter() - self._began
 
     def listen(self, mean: torch.Tensor) -> None:
         """Note, in its backward pass, by what the mean loss of the training is scaled, and the batch's gradients."""
@@ -130,12 +127,11 @@ class Comparison:
         Raises:
             Difference: If it is not the same; says how.
         """
-        started = perf_counter()
         for handle in self._listening:
             handle.remove()
         if self._outputs is not None:
             self._compare(self._outputs)
-        self._shadow._passed(self.train, self._cost + perf_counter() - started, self._began)
+        self._shadow._passed(self.train)
 
     def _compare(self, outputs: Mapping[str, Any]) -> None:
         shadow, train = self._shadow, self.train
