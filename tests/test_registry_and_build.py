@@ -153,7 +153,7 @@ def test_an_error_of_the_users_own_module_is_not_dressed_up(tmp_path, monkeypatc
 
 def test_classes_inside_classes_are_found(tmp_path, monkeypatch):
     """A path may go on behind the module."""
-    (tmp_path / "nested.py").write_text("class Outer:\n    class Inner:\n        pass\n")
+    (tmp_path / "nested.py").write_text("class Outer:\n    class Inner:\n        def train_stream(self): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
 
     assert "Inner" == find_class("nested.Outer.Inner", DATASET).__name__

@@ -12,11 +12,14 @@ import logging
 import sys
 from typing import Any
 
+from emloop._config.home import came_with_run
+from emloop._contracts import AbstractDataset
 from emloop._settings.hints import Accepted, Kind
 from emloop._settings.live import accepted_by
 from emloop._settings.plugins import distribution, offered_twice, registered
 from emloop._support.problems import (
     broken_module,
+    in_run,
     is_abstract,
     lacks_methods,
     no_attribute,
@@ -48,6 +51,8 @@ def find_class(name: str, kind: Kind) -> type[Any]:
     if not isinstance(found, type):
         raise UnknownClassError(no_class(name, type(found).__name__))
     missing = [method for method in kind.methods if not hasattr(found, method)]
+    if not (missing or kind.methods or _has_ending(found, kind.ending)):
+        missing = [f"<name>{kind.ending}"]
     if missing:
         raise UnknownClassError(lacks_methods(name, kind.word, missing))
     if inspect.isabstract(found):
@@ -95,6 +100,8 @@ def import_backends_in_use() -> None:
 def _by_path(name: str) -> object:
     module_name, _, attributes = name.rpartition(".")
     trail = [attributes]
+    if module_name not in sys.modules and (place := came_with_run(module_name)):
+        raise UnknownClassError(in_run(module_name, place))
     while True:
         try:
             found: object = importlib.import_module(module_name)
@@ -166,6 +173,22 @@ def _is_meant(found: object, kind: Kind) -> bool:
     if not isinstance(found, type) or inspect.isabstract(found) or found.__name__.startswith("Abstract"):
         return False
     return all(hasattr(found, name) for name in kind.methods) and any(name.endswith(kind.ending) for name in dir(found))
+
+
+def _has_ending(cls: type, ending: str) -> bool:
+    """Whether objects of a class have, or may have, a method whose name ends so.
+
+    They may where the class is one of ours by declaration, where a method of it speaks of such a name, and where names
+    are made up when they are asked for; not by a class of the standard library, which knows nothing of ours.
+    """
+    if issubclass(cls, AbstractDataset) or any(name.endswith(ending) for name in dir(cls)):
+        return True
+    bases = [base for base in cls.__mro__ if base.__module__.partition(".")[0] not in sys.stdlib_module_names]
+    if any({"__getattr__", "__getattribute__"} & set(vars(base)) for base in bases):
+        return True
+    codes = [code for base in bases for part in vars(base).values() if (code := getattr(part, "__code__", None))]
+    words = (word for code in codes for word in (*code.co_names, *code.co_consts))
+    return any(isinstance(word, str) and word.endswith(ending) for word in words)
 
 
 def _is_defined_in(found: object, name: str) -> bool:

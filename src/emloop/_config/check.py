@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from emloop._settings.fitting import argument_problems, inner_places
@@ -24,14 +25,17 @@ from emloop._source.finder import ModuleFinder
 from emloop._source.library import ClassSource, Library
 from emloop._source.values import value_of
 from emloop._support import moved
+from emloop._support.files import read_small
+from emloop._support.printable import printable
+from emloop._support.problems import in_run
 from emloop._support.suggest import did_you_mean, nearest
 from emloop.errors import ConfigError, Problem
 
 from ._composing.compose import compose
-from ._composing.extends import EXTENDS, is_in_run
-from ._composing.source import Config, find_config
+from ._composing.extends import EXTENDS
+from ._composing.source import Config, find_config, is_in_run
 from .entries import Entry, by_position, dataset_entry, hook_entry, main_loop_entry, model_entry, placed, policy
-from .home import home_of, import_path
+from .home import came_with_run, home_of, import_path
 from .hook_order import Observer, Variables, collisions, order_problems
 from .sections import SECTIONS, is_near_miss, section_problems, validate_config
 from .stream_names import Epoch, epoch_of, stream_problems, streams_of, unknown_streams
@@ -238,6 +242,9 @@ class _Checker:
             return
         if found is None:
             return
+        if found.module.name.partition(".")[0] != "emloop" and (place := came_with_run(found.module.name)):
+            yield entry.misnamed(in_run(found.module.name, place))
+            return
         ancestry = Ancestry(self._library, found)
         yield from _outdated_methods(ancestry, found, entry)
         accepted = accepted_by_source(ancestry, constructor=entry.kind is not DATASET, without=entry.kind.injected)
@@ -287,7 +294,7 @@ class _Checker:
                 import logging  # noqa: PLC0415 - costs a check more than it needs
 
                 logger = logging.getLogger(__name__)
-                logger.warning("%s: %s; it is ignored", self._config.origin, problem.message)
+                logger.warning("%s: %s; it is ignored", printable(self._config.origin), problem.message)
             else:
                 yield problem
 
@@ -385,8 +392,8 @@ def _restores(config: Config) -> bool:
 
 
 def _names_fallback(manifest: str) -> bool:
-    with suppress(OSError, ValueError), open(manifest, "rb") as file:
-        content = json.load(file)
+    with suppress(OSError, ValueError, RecursionError):
+        content = json.loads(read_small(Path(manifest)))
         return isinstance(content, Mapping) and bool(content.get("restore_fallback"))
     return False
 

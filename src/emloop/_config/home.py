@@ -11,14 +11,20 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from emloop._source.finder import ModuleFinder
+from emloop._support.files import has_above, read_small
 from emloop.constants import EL_ATTEMPTS_FILE, EL_HOME_VARIABLE, EL_RUN_FILE
 from emloop.errors import UsageError
 
-from ._composing.extends import is_in_run
+from ._composing.source import is_in_run
 
-__all__ = ["Home", "home_of", "import_path", "shadows", "use_home"]
+__all__ = ["Home", "came_with_run", "home_of", "import_path", "shadows", "use_home"]
+
+_foreign: set[str] = set()
+"""Directories of configurations that came with a run or a saved model: whatever else lies there is data as well."""
 
 
 class Home(NamedTuple):
@@ -71,16 +77,32 @@ def import_path(config_file: str | None) -> list[str]:
     path = list(sys.path)
     at = len(path) - (path[-1:] == [os.getcwd()])
     for place in home_of(config_file).places:
-        if place not in path and os.path.isdir(place) and not _is_below_run(place):
+        if place not in path and os.path.isdir(place) and not has_above(place, EL_RUN_FILE):
             path.insert(at, place)
             at += 1
     return path
 
 
 def use_home(config_file: str | None) -> Home:
-    """Let modules be imported from the home of a configuration."""
+    """Let modules be imported from the home of a configuration, and none from a run around it."""
+    if config_file is not None and (is_in_run(config_file) or _holds_model(os.path.dirname(config_file) or ".")):
+        _foreign.add(os.path.join(os.path.realpath(os.path.dirname(config_file)), ""))
     sys.path[:] = import_path(config_file)
     return home_of(config_file)
+
+
+def came_with_run(module: str) -> str | None:
+    """Where a module would be imported from, if it, or a package around it, lies in a run directory."""
+    finder, parts = ModuleFinder(), module.split(".")
+    for end in range(1, len(parts) + 1):
+        found = finder.find(".".join(parts[:end]))
+        if found is None:
+            break
+        for place in (found.file,) if found.file else found.folders or ():
+            folder = place if found.file is None else os.path.dirname(place)
+            if has_above(folder, EL_RUN_FILE) or os.path.join(os.path.realpath(folder), "").startswith((*_foreign,)):
+                return place
+    return None
 
 
 def shadows(modules: Iterable[str]) -> Iterator[tuple[str, str, list[str]]]:
@@ -101,13 +123,12 @@ def shadows(modules: Iterable[str]) -> Iterator[tuple[str, str, list[str]]]:
 def _recorded(run: str) -> Home | None:
     """What a run says, the newest attempt first."""
     with suppress(OSError, ValueError, RecursionError):
-        with open(os.path.join(run, EL_ATTEMPTS_FILE), encoding="utf-8") as file:
-            lines = [line for line in file if '"home"' in line]
+        lines = [line for line in read_small(Path(run, EL_ATTEMPTS_FILE)).splitlines() if b'"home"' in line]
         for line in reversed(lines):
             if (found := _parsed(json.loads(line))) is not None:
                 return found
-    with suppress(OSError, ValueError, RecursionError), open(os.path.join(run, EL_RUN_FILE), encoding="utf-8") as file:
-        return _parsed(json.load(file))
+    with suppress(OSError, ValueError, RecursionError):
+        return _parsed(json.loads(read_small(Path(run, EL_RUN_FILE))))
     return None
 
 
@@ -122,13 +143,4 @@ def _parsed(record: Any) -> Home | None:
 def _holds_model(folder: str) -> bool:
     with suppress(OSError), os.scandir(folder) as entries:
         return any(os.path.isfile(os.path.join(entry.path, "manifest.json")) for entry in entries if entry.is_dir())
-    return False
-
-
-def _is_below_run(place: str) -> bool:
-    place, above = os.path.realpath(place), ""
-    while place != above:
-        if os.path.lexists(os.path.join(place, EL_RUN_FILE)):
-            return True
-        place, above = os.path.dirname(place), place
     return False

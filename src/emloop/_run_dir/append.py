@@ -15,8 +15,10 @@ is not kept.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -73,7 +75,11 @@ class AppendFile:
         self.users = 0
         self._known = known
         self._descriptor = os.open(path, APPEND, 0o666)
-        self._identity = _identity(os.fstat(self._descriptor))
+        status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):  # a pipe takes some rows, and then waits for a reader
+            os.close(self._descriptor)
+            raise OSError(errno.EINVAL, "not a regular file")
+        self._identity = _identity(status)
 
     def write(self, content: str | bytes) -> int:
         """Add text, as a rule whole lines, or bytes, in one piece; it is durable after the next commit.
@@ -293,7 +299,9 @@ class AppendFiles:
                 try:
                     file.shut()
                 except RunDirError as error:
-                    _logger.warning("Rows since the last commit may be lost: %s", error)
+                    # Of a directory that was moved or deleted, the run itself speaks.
+                    level = logging.WARNING if self.directory.is_dir() else logging.DEBUG
+                    _logger.log(level, "Rows since the last commit may be lost: %s", error)
 
 
 def _run_of(path: Path, real: Path) -> AppendFiles | None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from emloop._support.files import fsync_dir, open_inside, sync, write_all
 from emloop.errors import CheckpointError, EmloopError, RunDirError
 
-APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 _DISCARDED = "discarded"
 _CHUNK = 1 << 20  # bytes

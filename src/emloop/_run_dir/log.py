@@ -99,7 +99,8 @@ class RunLog(logging.StreamHandler[AppendFile]):
             super().handleError(record)
             return
         self._missing += 1
-        if self._missing == 1:
+        # Of a directory that was moved or deleted, the run itself speaks.
+        if self._missing == 1 and self.stream.is_in_place():
             logger.error("%s cannot be written, records will be missing in it: %s", EL_LOG_FILE, error)
 
 

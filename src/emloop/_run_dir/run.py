@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +62,12 @@ class Run:
         self.created = created
         self.ended = False
         self._lock = lock
+        self._identity = _identity(directory)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody has moved or deleted the directory meanwhile."""
+        return _identity(self.directory) != self._identity
 
     @classmethod
     def create(
@@ -205,9 +211,11 @@ class Run:
         self.ended = True
         with ExitStack() as closing:
             closing.callback(self._lock.release)
-            closing.enter_context(_tolerated(self.directory))
+            closing.enter_context(suppress(OSError) if self.is_gone else _tolerated(self.directory))
             closing.callback(self.appends.close)
             closing.callback(self._log.detach)
+            if self.is_gone:
+                return
             with _tolerated(self.directory / constants.EL_ATTEMPTS_FILE):
                 self._record("end", status=status, reason=reason, exit_status=exit_status)
             train_end = local_now(self.trace.timezone)
@@ -270,6 +278,15 @@ def delete_run(run: Run) -> None:
         lock.release()
 
 
+def _identity(directory: Path) -> tuple[int, int] | None:
+    """What tells a directory from another one of its name; ``None`` if there is none."""
+    try:
+        status = directory.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 @contextmanager
 def _locked(directory: Path) -> Iterator[RunLock]:
     """Take the lock of a directory, and give it back only if the block fails."""
@@ -288,4 +305,5 @@ def _tolerated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        logger.warning("%s could not be written: %s", path, error)
+        if path.parent.is_dir():  # else the whole run was taken away, and says so when it ends
+            logger.warning("%s could not be written: %s", path, error)

@@ -27,6 +27,7 @@ Extremum = Literal["min", "max"]
 
 _LAST = datetime.max.replace(tzinfo=UTC)
 _TAIL = 1 << 16  # bytes; an epoch's line is much shorter, as a rule
+_LONGEST_LINE = 16 << 20  # bytes; a longer one is no epoch's
 _MEAN = "mean"
 _NO_JSON_NUMBERS = {word: float(word) for word in ("nan", "inf", "-inf")}
 
@@ -120,7 +121,7 @@ class RunSummary:
         with contextlib.suppress(OSError), os.fdopen(open_inside(self.path, EL_METRICS_FILE), "rb", 0) as file:
             size = os.fstat(file.fileno()).st_size
             length = min(_TAIL, size)
-            while length:
+            while 0 < length <= _LONGEST_LINE:
                 lines = os.pread(file.fileno(), length, size - length).split(b"\n")
                 # The first one may have begun before, the last one may not have ended yet.
                 for line in reversed(lines[length < size : -1]):
@@ -146,7 +147,7 @@ class RunSummary:
             return metric_of(self.metrics, name)
         numbers = []
         with contextlib.suppress(OSError), os.fdopen(open_inside(self.path, EL_METRICS_FILE), "rb") as file:
-            for line in file:
+            while line := file.readline(_LONGEST_LINE):
                 value = metric_of(_record(line), name) if line.endswith(b"\n") else None
                 if isinstance(value, int) or (isinstance(value, float) and not math.isnan(value)):
                     numbers.append(value)
@@ -170,7 +171,11 @@ def list_runs(root: Path | str, *, recursive: bool = False) -> list[RunSummary]:
 
 def metric_of(record: Mapping[str, Any], name: str) -> Any:
     """The value of a metric in a line: a number, ``True``, ``False`` or text; ``None`` if there is none."""
-    value = _inner(record, name)
+    return _plain(_inner(record, name))
+
+
+def _plain(value: Any) -> Any:
+    """A value as a number, ``True``, ``False`` or text; of statistics, the mean; ``None`` for all else."""
     if isinstance(value, Mapping):
         value = value.get(_MEAN)
     if isinstance(value, str):
@@ -180,19 +185,23 @@ def metric_of(record: Mapping[str, Any], name: str) -> Any:
 
 def metric_names(record: Mapping[str, Any]) -> Iterator[str]:
     """Names of all metrics in a line."""
+    return (name for name, _ in metrics_of(record))
+
+
+def metrics_of(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values of all metrics in a line, in its order; values as :func:`metric_of` has them."""
     for stream, variables in record.items():
-        if isinstance(variables, Mapping):
-            yield from _names(variables, f"{stream}.")
+        # A stack, since a stranger's line may nest as deep as JSON can.
+        waiting = [(f"{stream}.{name}", value) for name, value in _reversed(variables)]
+        while waiting:
+            name, value = waiting.pop()
+            if not isinstance(value, Mapping) or _MEAN in value:
+                yield name, _plain(value)
+            waiting += [(f"{name}.{inner}", item) for inner, item in _reversed(value) if inner != _MEAN]
 
 
-def _names(variables: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    for name, value in variables.items():
-        if not isinstance(value, Mapping):
-            yield prefix + name
-            continue
-        if _MEAN in value:
-            yield prefix + name
-        yield from (inner for inner in _names(value, f"{prefix}{name}.") if not inner.endswith(f".{_MEAN}"))
+def _reversed(value: Any) -> list[tuple[str, Any]]:
+    return list(value.items())[::-1] if isinstance(value, Mapping) else []
 
 
 def _inner(record: Any, name: str) -> Any:

@@ -66,6 +66,8 @@ def _find(library: Library, name: str, kind: Kind) -> ClassSource | Problem | No
     ancestry = Ancestry(library, found)
     if ancestry.is_plain:
         missing = [method for method in kind.methods if not ancestry.has(method)]
+        if not (missing or kind.methods or _has_ending(ancestry, kind.ending)):
+            missing = [f"<name>{kind.ending}"]
         if missing:
             return lacks_methods(name, kind.word, missing)
         if abstract := _abstract_methods(ancestry):
@@ -90,6 +92,12 @@ def _is_of(library: Library, room: Module, name: str, kind: Kind) -> bool:
     is_base = name.startswith("Abstract") or (isinstance(base, ClassSource) and base.full_name == found.full_name)
     is_whole = all(map(ancestry.has, kind.methods)) and any(one.endswith(kind.ending) for one in ancestry.names())
     return is_whole and not is_base and not _abstract_methods(ancestry) and _extends(library, ancestry, kind.base)
+
+
+def _has_ending(ancestry: Ancestry, ending: str) -> bool:
+    """Whether a class has a name that ends so, or extends one of ours, which says by itself what it is."""
+    is_ours = any(cls.module.name.partition(".")[0] == "emloop" for cls in ancestry.order)
+    return is_ours or any(name.endswith(ending) for name in ancestry.names())
 
 
 def _abstract_methods(ancestry: Ancestry) -> list[str]:

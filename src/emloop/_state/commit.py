@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from emloop._support.files import fsync_dir, write_new
+from emloop._support.files import fsync_dir, own_directory, write_new
 from emloop.errors import CheckpointError, StateError
 from emloop.types import StateTree
 
@@ -116,6 +116,7 @@ def write_commit(checkpoints: Path, seq: int, components: Mapping[str, StateTree
     needed = sum(map(len, contents.values())) * 11 // 10 + _RESERVE
     final = checkpoints / f"{seq:08d}"
     try:
+        own_directory(checkpoints)
         if not checkpoints.is_dir():
             checkpoints.mkdir()
             fsync_dir(checkpoints.parent)
@@ -281,11 +282,21 @@ def _by_component(
 
 
 def _names(checkpoints: Path) -> Iterator[str]:
-    """Names of everything that looks like a checkpoint, newest first."""
+    """Names of everything that looks like a checkpoint, newest first.
+
+    Raises:
+        CheckpointError: If the directory is a link, so that its checkpoints are somebody else's.
+        OSError: If it cannot be read.
+    """
     try:
+        own_directory(checkpoints)
         names = [path.name for path in checkpoints.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise CheckpointError(f"{checkpoints}: {error.strerror}") from error
     yield from sorted(filter(_NAME.fullmatch, names), key=int, reverse=True)
 
 

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from uuid import uuid4
 
-from emloop._support.files import fsync_dir
+from emloop._support.files import fsync_dir, own_directory
 from emloop.errors import ConfigError
 
 from .commit import list_commits
@@ -49,8 +49,12 @@ def clean_leftovers(checkpoints: Path) -> None:
 
     Args:
         checkpoints: Directory of the run's checkpoints, which need not exist; the caller holds the run's lock.
+
+    Raises:
+        OSError: If the directory is a link, or cannot be read.
     """
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        own_directory(checkpoints)
         for path in list(checkpoints.iterdir()):
             if path.name.startswith(_LEFTOVERS):
                 delete_leftover(path)

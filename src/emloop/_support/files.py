@@ -19,7 +19,19 @@ from uuid import uuid4
 if sys.platform == "darwin":
     import fcntl
 
-__all__ = ["atomic_write", "fsync_dir", "open_inside", "read_small", "sha256_of", "sync", "write_all", "write_new"]
+__all__ = [
+    "atomic_write",
+    "fsync_dir",
+    "has_above",
+    "leads_out",
+    "open_inside",
+    "own_directory",
+    "read_small",
+    "sha256_of",
+    "sync",
+    "write_all",
+    "write_new",
+]
 
 _CHUNK = 16 << 20  # bytes; macOS refuses to write 2 GiB at once
 
@@ -168,6 +180,32 @@ def read_small(path: Path) -> bytes:
         return os.read(descriptor, status.st_size)
     finally:
         os.close(descriptor)
+
+
+def has_above(directory: str, name: str) -> bool:
+    """Whether a directory, or one above it, has an entry of a name."""
+    place = Path(os.path.realpath(directory))
+    return any(os.path.lexists(above / name) for above in (place, *place.parents))
+
+
+def leads_out(directory: Path | str, path: Path | str) -> bool:
+    """Whether a path, taken from a directory, ends outside of it, be it by ``..`` or by a link."""
+    root = os.path.realpath(directory)
+    return not Path(os.path.realpath(Path(root, path))).is_relative_to(root)
+
+
+def own_directory(path: Path) -> None:
+    """Refuse a link where a directory of our own should be, so that what is deleted or replaced in it is ours.
+
+    Raises:
+        OSError: If it is a link (``ELOOP``), or something else that is no directory (``ENOTDIR``).
+    """
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            raise OSError(errno.ELOOP, "is a link, and links are not followed here", os.fspath(path))
+        if not stat.S_ISDIR(mode):
+            raise OSError(errno.ENOTDIR, "is no directory", os.fspath(path))
 
 
 def _open_below(directory: Path | str, folders: list[str], last: str, flags: int) -> int:

@@ -15,6 +15,7 @@ from .suggest import did_you_mean
 __all__ = [
     "broken_module",
     "hidden_class",
+    "in_run",
     "is_abstract",
     "lacks_methods",
     "missing_argument",
@@ -129,6 +130,12 @@ def broken_module(module: str, reason: str, where: str = "") -> Problem:
     gone = re.search(r"[Nn]o module named '([\w.]+)'", reason)
     known = moved.hints("python", gone[1]) if gone else ()
     return _class(f"importing {module} failed: {reason}", *((f"in {where}",) if where else ()), *known)
+
+
+def in_run(module: str, place: str) -> Problem:
+    """A module that lies in a run directory, or beside a saved model."""
+    hint = "what came with a run is data and never imported; put the module beside the config, or install it"
+    return _class(f"the module {module} lies in a run: {place}", hint)
 
 
 def no_attribute(path: str, attribute: str, there: Collection[str], classes: Collection[str] = ()) -> Problem:

@@ -5,7 +5,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from emloop.constants import EL_HOME_VARIABLE, EL_LOG_DATE_FORMAT, EL_LOG_FORMAT, EXIT_USAGE
+from emloop.constants import EL_HOME_VARIABLE, EL_LOG_DATE_FORMAT, EL_LOG_FORMAT, EL_RUN_FILE, EXIT_FAILED, EXIT_USAGE
 
 from .args import get_emloop_arg_parser
 
@@ -22,13 +22,14 @@ def main(argv: Sequence[str]) -> int:
         The exit code: 0 done, 1 failed, 2 configuration or usage, 3 cannot resume exactly, 4 untrusted input, 75
         stopped and resumable.
     """
+    from emloop._support.files import has_above
     from emloop.errors import EmloopError
 
     parser = get_emloop_arg_parser(words=argv)
     try:
         arguments, rest = parser.parse_known_args(argv)
     except EmloopError as error:
-        print(error, file=sys.stderr)
+        _complain(error)
         return error.exit_code
     if arguments.command is None:
         parser.print_help(sys.stderr)
@@ -38,15 +39,25 @@ def main(argv: Sequence[str]) -> int:
     if arguments.home is not None:
         os.environ[EL_HOME_VARIABLE] = arguments.home
     working_directory = os.getcwd()  # noqa: PTH109 - pathlib would be the slowest part of a short command
-    if working_directory not in sys.path:
+    if has_above(working_directory, EL_RUN_FILE):
+        # What lies in a run is data, also for who stands in it.
+        sys.path[:] = [place for place in sys.path if os.path.realpath(place or ".") != os.path.realpath(".")]
+    elif working_directory not in sys.path:
         # Last, so that a file there cannot take the place of a module of the standard library.
         sys.path.append(working_directory)
     try:
         _add_words(arguments, rest)
         code: int = arguments.run(arguments)
     except EmloopError as error:
-        print(error, file=sys.stderr)
+        _complain(error)
         return error.exit_code
+    except OSError as error:
+        from emloop.main_loop.telling import disk_failure
+
+        if arguments.verbose or (failure := disk_failure(error)) is None:
+            raise
+        _complain(failure)
+        return EXIT_FAILED
     return code
 
 
@@ -71,9 +82,17 @@ def _add_words(arguments: Namespace, rest: Sequence[str]) -> None:
     arguments.words += rest
 
 
+def _complain(problem: object) -> None:
+    from emloop._support.printable import printable
+
+    print(printable(str(problem), keep="\n\t"), file=sys.stderr)
+
+
 def _log_to_stderr(*, verbose: bool) -> None:
     import logging
     from typing import TextIO
+
+    from emloop._support.printable import printable
 
     class Lines(logging.StreamHandler[TextIO]):
         """Erases a progress line from the terminal before it writes a log line."""
@@ -83,6 +102,10 @@ def _log_to_stderr(*, verbose: bool) -> None:
             if progress is not None and self.stream.isatty():
                 progress.erase_line(self.stream)
             super().emit(record)
+
+        def format(self, record: logging.LogRecord) -> str:
+            # Names and values come from files, maybe a stranger's.
+            return printable(super().format(record), keep="\n\t")
 
     handler = Lines(sys.stderr)
     handler.setFormatter(logging.Formatter(EL_LOG_FORMAT, EL_LOG_DATE_FORMAT))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from emloop.declare import Count, Names, Variable
 from emloop.errors import BatchError, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
-from ._checks.arguments import at_least, extra_module, name_list, optional_name_list
+from ._checks.arguments import at_least, extra_module, name_list, optional_name_list, output_path
 from ._checks.states import check_keys
 from ._figures.figures import check_image_format, new_figure, write_figure
 from ._variables.batches import read_variable
@@ -84,7 +83,7 @@ class PlotLines(AbstractHook):
         super().__init__()
         extra_module("matplotlib", extra="plots", who="PlotLines")
         self._variables = name_list("variables", variables, may_be_empty=False)
-        self._root = Path(output_dir, root_dir)
+        self._root = output_path("root_dir", root_dir, output_dir)
         self._streams = optional_name_list("streams", streams)
         self._id_variable = id_variable
         self._mask_variable = pad_mask_variable

@@ -17,7 +17,7 @@ from emloop.declare import File, Names, Variable
 from emloop.errors import ConfigError, HookError, VariableTypeError
 from emloop.types import Batch
 
-from ._checks.arguments import extra_module, optional_name_list
+from ._checks.arguments import extra_module, optional_name_list, output_path
 from ._variables.batches import read_variable
 from ._variables.values import check_same_count
 
@@ -79,7 +79,7 @@ class SaveMasks(AbstractHook):
         self._mask_variable = mask_variable
         self._path_variable = path_variable
         self._factor = factor
-        self._root = Path(output_dir or "", output_root)
+        self._root = output_path("output_root", output_root, output_dir)
         self._suffix = suffix
         self._format = formats[extension]
         self._streams = optional_name_list("streams", streams)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from emloop._contracts import SAFE, AbstractHook, ResumeChanges
@@ -18,7 +17,7 @@ from emloop.declare import File, Limits, Names, Scalar
 from emloop.errors import ConfigError, HookError, MissingVariableError, VariableTypeError
 from emloop.types import EpochData, StateTree
 
-from ._checks.arguments import optional_name_list
+from ._checks.arguments import optional_name_list, output_path
 from ._checks.states import check_keys
 from ._text.cells import cell
 from ._variables.epochs import as_scalar, read_value
@@ -87,7 +86,7 @@ class WriteCSV(AbstractHook):
             raise ConfigError.about(
                 "delimiter", f"expected a character that is no quote and no line break, got {delimiter!r}"
             )
-        self._path = Path(output_dir, output_file)
+        self._path = output_path("output_file", output_file, output_dir)
         self._delimiter = delimiter
         self._default_value = str(default_value)
         self._variables = optional_name_list("variables", variables)

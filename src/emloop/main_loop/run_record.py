@@ -28,7 +28,7 @@ from .fingerprint import Difference, Fingerprint, Watch
 from .interrupts import TrainingInterrupted
 from .loop import MainLoop
 from .record import Record
-from .telling import told
+from .telling import disk_failure, told
 
 __all__ = ["RunRecord", "log_failure", "was_logged"]
 
@@ -174,8 +174,14 @@ class RunRecord(Record):
                 self._committed_epochs,
                 self._loop.batches_since_commit,
             )
-        if status == "failed" and error is not None:
+        if error is not None and self._run.is_gone and isinstance(error.__cause__ or error, OSError):
+            error.__dict__[_LOGGED] = True
+            logger.error("%s was moved or deleted while this process worked on it; it ends here", self._run.directory)
+        elif status == "failed" and error is not None:
             log_failure(error)
+            if self._run.info.kind == "training" and (disk_failure(error) or disk_failure(error.__cause__)):
+                kept = f"commit {self._seq}, after epoch {self._committed_epochs}" if self._seq else "no commit yet"
+                logger.error("What is kept: %s. Once that is mended: emloop resume %s", kept, self._run.directory)
         elif self._other_data and not self._accepts_data:
             logger.warning("All results above are of OTHER DATA than the run's: %s", "; ".join(self._other_data))
         self._run.end(status, reason, exit_status=code)
@@ -248,8 +254,11 @@ def log_failure(error: BaseException) -> None:
     if isinstance(error, EmloopError):
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
         # If ours only wraps what the user's own stream or model raised, its author wants to see that traceback.
-        cause = error.__cause__ if isinstance(error, (ProducerError, SaveError)) else None
+        is_wrapped = isinstance(error, (ProducerError, SaveError)) and not disk_failure(error.__cause__)
+        cause = error.__cause__ if is_wrapped else None
         logger.error("%s%s", error, notes, exc_info=cause)
+    elif (failure := disk_failure(error)) is not None:
+        logger.error("%s", failure, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
     elif isinstance(error, Exception):
         explain(error)
         logger.error("The run failed: %s", told(error, in_full=logger.isEnabledFor(logging.DEBUG)))

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from traceback import FrameSummary, StackSummary, TracebackException
+from traceback import FrameSummary, StackSummary, TracebackException, extract_tb
 
 from emloop.types import Batch
 
-__all__ = ["place_of", "told"]
+__all__ = ["disk_failure", "place_of", "told"]
 
+_OF_THE_DISK = {
+    *(errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENODEV, errno.ENXIO, errno.ESTALE),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOLCK),
+}
+"""What is wrong with the disk or the system, whoever wanted to read or write."""
+
+_LIBRARY = Path(os.__file__).parent
 _SOURCES = Path(__file__).parents[2]
 _SHOWN = 8
 """Most sources that are described."""
@@ -61,6 +70,27 @@ def told(error: BaseException, *, in_full: bool) -> str:
             1,
         )
     return "\n".join([*lines, text.rstrip("\n")])
+
+
+def disk_failure(error: BaseException | None) -> str | None:
+    """An error of the file system in one line, where no traceback would say more; ``None`` for any other error.
+
+    That is so for a disk that is full or broken, and for any error that emloop itself has met.
+    """
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    frames = (frame for frame in reversed(extract_tb(error.__traceback__)) if not _is_library(frame))
+    if error.errno not in _OF_THE_DISK and not any(_is_ours(frame) for frame in [next(frames, None)] if frame):
+        return None
+    file = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return f"{file}{error.strerror or error}"
+
+
+def _is_library(frame: FrameSummary) -> bool:
+    path = Path(frame.filename)
+    return frame.filename.startswith("<frozen") or (
+        path.is_relative_to(_LIBRARY) and "site-packages" not in path.relative_to(_LIBRARY).parts
+    )
 
 
 def _chain(trace: TracebackException | None) -> Iterator[TracebackException]:

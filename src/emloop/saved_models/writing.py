@@ -17,7 +17,7 @@ from emloop import __version__
 from emloop._state.manifest import MANIFEST, FileRecord, file_records, read_manifest, write_manifest
 from emloop._state.retention import delete_leftover
 from emloop._state.tree import dump_tree
-from emloop._support.files import atomic_write, fsync_dir, sha256_of
+from emloop._support.files import atomic_write, fsync_dir, own_directory, sha256_of
 from emloop.errors import CheckpointError, ConfigError, SavedModelError
 from emloop.types import Batch, StateTree
 
@@ -89,7 +89,7 @@ def write_saved_model(
         SavedModelError: If an exported model would be written over a saved one, and nothing was written; or if what
             this process saves there first cannot be read again.
         StateError: If the tree cannot be stored. Nothing was written.
-        OSError: If it cannot be written. What was saved there before is untouched.
+        OSError: If it cannot be written, or the directory is a link. What was saved there before is untouched.
     """
     directory = Path(directory)
     if exported and os.path.lexists(directory / MANIFEST):
@@ -101,6 +101,7 @@ def write_saved_model(
     contents = {f"{stem}.json": skeleton}
     if arrays is not None:
         contents[f"{stem}.safetensors"] = arrays
+    own_directory(directory)
     directory.mkdir(parents=True, exist_ok=True)
     fsync_dir(directory.parent)
     folder = None
@@ -151,9 +152,10 @@ def replace_program(
 
     Raises:
         CheckpointError: If it is damaged.
-        OSError: If it cannot be written. What was saved there before is untouched.
+        OSError: If it cannot be written, or the directory is a link. What was saved there before is untouched.
     """
     directory = Path(directory)
+    own_directory(directory)
     manifest = read_manifest(directory)
     records = file_records(manifest)
     kept = [record for name, record in records.items() if not name.startswith(f"{manifest['program']}/")]
@@ -187,6 +189,8 @@ def _put(directory: Path, name: str, content: bytes) -> FileRecord:
     """Write a file whose name promises its content, unless it is there already."""
     path = directory / name
     digest = hashlib.sha256(content).hexdigest()
+    for folder in path.relative_to(directory).parents[:-1]:
+        own_directory(directory / folder)
     if not path.is_file() or path.is_symlink() or sha256_of(path) != digest:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
@@ -196,7 +200,7 @@ def _put(directory: Path, name: str, content: bytes) -> FileRecord:
 def _remove_all_but(directory: Path, names: set[str]) -> None:
     """Remove what an older saved model, or a killed save, left behind."""
     for path in (*directory.glob(f"{PROGRAM}*/.tmp-*"), *directory.iterdir()):
-        if path.name not in names and _OURS.fullmatch(path.name):
+        if path.name not in names and _OURS.fullmatch(path.name) and not path.parent.is_symlink():
             delete_leftover(path)
     fsync_dir(directory)
 

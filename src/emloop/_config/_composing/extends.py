@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from emloop._yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, check_expansion, resolve
-from emloop.constants import EL_RUN_FILE, EL_TRACE_FILE
 from emloop.errors import ConfigError, Problem
 
 from .merging import lay_over
-from .source import read_config
+from .source import is_in_run, read_config
 
-__all__ = ["EXTENDS", "Composed", "is_in_run", "read_composed"]
+__all__ = ["EXTENDS", "Composed", "read_composed"]
 
 EXTENDS = "extends"
 
@@ -61,12 +60,6 @@ def read_composed(path: str | os.PathLike[str], problems: list[Problem] | None =
     reader = _Reader(problems)
     reader.add_bases(root, (origin,))
     return Composed(root, origin, source, tuple(reader.read))
-
-
-def is_in_run(file: str | os.PathLike[str]) -> bool:
-    """Whether a file lies in a run directory."""
-    directory = os.path.dirname(file)
-    return any(os.path.exists(os.path.join(directory, name)) for name in (EL_RUN_FILE, EL_TRACE_FILE))
 
 
 class _Reader:

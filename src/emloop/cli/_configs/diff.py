@@ -15,7 +15,7 @@ from emloop._config import load_config
 from emloop._config.changes import ABSENT, changes, same
 from emloop._config.defaults import Defaults
 from emloop._run_dir.provenance import Facts, code_facts, environment_facts
-from emloop._run_dir.summary import RunSummary, metric_names, metric_of
+from emloop._run_dir.summary import RunSummary, metrics_of
 from emloop.constants import EXIT_DONE, EXIT_FAILED
 
 from .. import render
@@ -24,8 +24,7 @@ from .named import Named, named_config
 
 
 def _metric_facts(run: Path) -> Facts:
-    record = RunSummary(run).metrics
-    return {name: metric_of(record, name) for name in metric_names(record)}
+    return dict(metrics_of(RunSummary(run).metrics))
 
 
 _WRITTEN_BY_US = "model.restore_fallback"

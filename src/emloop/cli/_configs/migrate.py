@@ -6,7 +6,6 @@ Examples:
     emloop migrate configs/*.yaml
 """
 
-import sys
 from argparse import ArgumentParser, Namespace
 from codecs import BOM_UTF8
 from collections.abc import Sequence
@@ -69,5 +68,5 @@ def migrate(config_paths: Sequence[str], *, dry_run: bool = False) -> int:
             atomic_write(file.resolve(), new)
             file.chmod(mode)
         for problem in left:
-            print("by hand:", problem, file=sys.stderr)
+            render.complain(f"by hand: {problem}")
     return EXIT_DONE

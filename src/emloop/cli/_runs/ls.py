@@ -104,8 +104,8 @@ def list_train_dirs(
     Args:
         dir_: A directory of runs, or a run directory, which is then listed alone.
         recursive: Whether to look into directories that are no runs, too.
-        all_: Whether to show runs without a finished epoch, such as evaluations, too; live runs and those whose trace
-            cannot be read are always shown.
+        all_: Whether to show runs without a finished epoch, such as evaluations, too; live runs, killed
+            trainings and runs whose trace cannot be read are always shown.
         long: Whether to show a table with the config keys that differ, and a summary, instead of names.
         verbose: Like ``long``; a single run is shown with its config and artifacts.
         as_json: Whether to write a JSON list instead.
@@ -129,7 +129,7 @@ def list_train_dirs(
         return EXIT_FAILED
     alone = is_run_dir(root)
     if not (all_ or alone or filters):
-        runs = [run for run in runs if run.epochs_done > 0 or state(run) in ("running", "broken")]
+        runs = [run for run in runs if run.epochs_done > 0 or _is_news(run)]
     runs = select(runs, conditions)
     if sort is not None:
         runs = sort_runs(runs, find_field(sort.removeprefix("-"), runs), reverse=sort.startswith("-") != reverse)
@@ -146,6 +146,11 @@ def list_train_dirs(
     else:
         _show(runs, chosen, long, verbose)
     return EXIT_DONE
+
+
+def _is_news(run: RunSummary) -> bool:
+    """Whether a run is worth listing that has finished no epoch."""
+    return state(run) in ("running", "broken") or (state(run) == "lost" and run.kind == "training")
 
 
 def _parsed(text: str) -> Condition:

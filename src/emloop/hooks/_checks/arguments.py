@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterable
 from numbers import Real
+from pathlib import Path
 from typing import Any, TypeVar
 
+from emloop._support.files import leads_out
 from emloop.errors import ConfigError, MissingExtraError
 
 N = TypeVar("N", int, float)
@@ -48,6 +51,18 @@ def at_least(argument: str, smallest: N, number: N) -> N:
         bound = "" if smallest == float("-inf") else f", {smallest:g} or more"
         raise ConfigError.about(argument, f"expected {kind}{bound}, got {number!r}")
     return number
+
+
+def output_path(argument: str, name: str, output_dir: str | os.PathLike[str] | None) -> Path:
+    """Where a hook writes: an absolute path, or one in the run directory; without one, in the working directory.
+
+    Raises:
+        ConfigError: If a relative path leads out of the run directory, be it by a link.
+    """
+    if output_dir is not None and not Path(name).is_absolute() and leads_out(output_dir, name):
+        hint = "a relative path stays in the run directory; to write elsewhere, give an absolute one"
+        raise ConfigError.about(argument, f"leads out of the run directory: {name!r}", hint)
+    return Path(output_dir or "", name)
 
 
 def extra_module(module: str, *, extra: str, who: str) -> Any:

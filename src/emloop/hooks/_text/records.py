@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from emloop._contracts import AbstractHook
@@ -17,7 +16,7 @@ from emloop._support.files import atomic_write
 from emloop.errors import BatchError, ConfigError, StateError, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
-from .._checks.arguments import optional_name_list
+from .._checks.arguments import optional_name_list, output_path
 from .._checks.states import check_keys
 from .._variables.batches import read_variable
 from .._variables.examples import Examples
@@ -34,7 +33,7 @@ class CsvRecords(AbstractHook, ABC):
     Args:
         gathered: Names of the variables that rows are made of, the id variable first.
         columns: The file's header.
-        output_file: The file; a relative path starts in ``output_dir``.
+        output_file: The file; a relative path starts in ``output_dir``, and stays there.
         output_dir: The run directory; without one, relative paths start in the working directory.
         streams: Names of the streams whose batches are gathered; all by default.
         escape_formulas: Whether text that a spreadsheet would run as a formula gets a leading apostrophe.
@@ -57,7 +56,7 @@ class CsvRecords(AbstractHook, ABC):
         if repeated:
             raise ConfigError(f"{type(self).__name__}: more than one column is called {', '.join(map(repr, repeated))}")
         self._streams = optional_name_list("streams", streams)
-        self._path = Path(output_dir or "", output_file)
+        self._path = output_path("output_file", output_file, output_dir)
         self._escape_formulas = escape_formulas
         self._forget()
 
