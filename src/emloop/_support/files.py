@@ -188,7 +188,7 @@ def has_above(directory: str, name: str) -> bool:
     return any(os.path.lexists(above / name) for above in (place, *place.parents))
 
 
-def leads_out(directory: Path | str, path: Path | str) -> bool:
+def leads_out(directory: str | os.PathLike[str], path: str | os.PathLike[str]) -> bool:
     """Whether a path, taken from a directory, ends outside of it, be it by ``..`` or by a link."""
     root = os.path.realpath(directory)
     return not Path(os.path.realpath(Path(root, path))).is_relative_to(root)

@@ -34,8 +34,8 @@ from emloop._yaml.nodes import (
 from emloop._yaml.scalars import plain_value
 from emloop.errors import ConfigError, Problem
 
-from .extends import is_in_run
 from .paths import look_up
+from .source import is_in_run
 
 __all__ = ["interpolate", "written"]
 
