@@ -87,8 +87,9 @@ def test_the_first_batch_with_nan_is_named_once(caplog, model):
     assert said(caplog) == ["The loss is NaN, first in batch 2 of stream 'train' in epoch 1"]
 
 
-@pytest.mark.parametrize("values", [[math.inf, -math.inf], [1, 2], [], ["a", "b"]])
-@pytest.mark.parametrize("form", [list, np.array])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("values", [[math.inf, -math.inf], [1e300, 1e300], [1, 2], [], ["a", "b"]])
+@pytest.mark.parametrize("form", [list, np.array, lambda x: np.array(x)[:0]])
 def test_what_is_no_nan_is_not_named(caplog, values, form):
     """Infinities, integers and texts are none."""
     data = Data(train=[values or [0.0]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from emloop._settings.hints import Accepted
@@ -88,6 +88,14 @@ class AbstractHook:
 
     writes: ClassVar[Sequence[NamedTuple]]
     """What the hook writes, likewise."""
+
+    only_sums_times: ClassVar[bool] = False
+    """Whether ``after_epoch_profile`` does no more than add up the times of an event. If that is enough for all hooks,
+    only their sum is kept, so that the memory does not grow with the epoch."""
+
+    idle_events: Sequence[Callable[..., None]] = ()
+    """Events, as the class defines them, that do nothing as this hook is configured, e.g. ``[MyHook.after_batch]``; the
+    loop need not call them."""
 
     hook_name: str | None = None
     """The hook's ``name:`` in the configuration, if any; its state and overrides refer to it by that."""

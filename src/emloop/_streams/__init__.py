@@ -2,11 +2,13 @@
 
 from .digest import describe_file, digest
 from .passes import Pass, current_pass, entered, keyed_rng
+from .prefetch import Gate
 from .source import Level
 from .wrapper import Cursor, StreamWrapper
 
 __all__ = [
     "Cursor",
+    "Gate",
     "Level",
     "Pass",
     "StreamWrapper",

@@ -1,8 +1,11 @@
 """Reading ahead: one thread that fills a buffer while it is allowed to.
 
-The thread works only while a permit is held (the model is in code that releases the interpreter lock) and there is
-room, or while the consumer waits on an empty buffer. Otherwise it is parked. Nobody polls: both sides sleep on a
-queue, into which the other puts a token when it clears the ``parked`` or ``waiting`` flag.
+The thread works while there is room, or while the consumer waits on an empty buffer. Otherwise it is parked. With the
+gate left to the model, a permit must be held, too (the model is in code that releases the interpreter lock). Nobody
+polls: both sides sleep on a queue, into which the other puts a token when it clears the ``parked`` or ``waiting`` flag.
+
+A batch that is handed over without anybody having to wait takes no lock: whoever goes to sleep raises its flag first
+and looks at the buffer once more, the other changes the buffer first and looks at the flag after that.
 
 Streams that draw from global random states are read only while the consumer waits: the model draws from the same
 states, so each would disturb the sequence of the other in an order that cannot be reproduced.
@@ -19,14 +22,17 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, Literal
 
 from emloop.errors import ProducerError, UsageError
 from emloop.types import Batch
 
 from .reader import Consumed, Reader, Snapshot
 
-__all__ = ["Prefetch"]
+__all__ = ["Gate", "Prefetch"]
+
+Gate = Literal["open", "model"]
+"""When batches are read ahead: always, or only where the model allows it."""
 
 _Item = tuple[Batch, int, int, Snapshot | None, Any]
 """A batch, its pass, the number of batches read in the pass so far, what it takes to jump behind it, and what
@@ -43,9 +49,13 @@ class Prefetch:
         reader: Where the batches come from; used by nobody else.
         size: Maximum number of batches to hold.
         prepare: Called with every batch, in the thread that reads it.
+        gate: ``open``: reads ahead whenever there is room; ``model``: only where a permit is held.
     """
 
-    def __init__(self, reader: Reader, size: int, prepare: Callable[[Batch], Any] | None = None) -> None:
+    def __init__(
+        self, reader: Reader, size: int, prepare: Callable[[Batch], Any] | None = None, *, gate: Gate = "model"
+    ) -> None:
+        self.handed = 0
         self.pass_index = 0
         self.batches = 0
         self.last: Batch | None = None
@@ -58,10 +68,10 @@ class Prefetch:
         self._items: deque[_Item] = deque()
         self._entered = False
 
-        self._lock = Lock()  # guards everything below, and what is put into or taken from the buffer
+        self._lock = Lock()  # guards everything below
         self._thread: Thread | None = None
         self._running = False  # the thread may live on
-        self._permits = 0
+        self._permits = int(gate == "open")
         self._idle = True  # the next pass is opened when it is waited for, not ahead
         self._ended = False  # the buffer is followed by the end of an epoch
         self._waiting = False
@@ -77,17 +87,14 @@ class Prefetch:
             ProducerError: Once all batches before a failure were handed out; from the original error.
             UsageError: If reading was never started.
         """
-        with self._lock:
-            item = self._take() if self._items else None
-        if item is None:
-            item = self._wait()
+        item = self._take() if self._items else self._wait()
         self.last, self.pass_index, self.batches, self._snapshot, self.prepared = item
+        self.handed += 1
         return item[0]
 
     def upcoming(self) -> Any:
         """What was prepared of the next batch; ``None`` unless that is in the buffer."""
-        with self._lock:
-            return self._items[0][-1] if self._items else None
+        return self._items[0][-1] if self._items else None
 
     def open(self) -> None:
         """As :meth:`Reader.open`."""
@@ -183,25 +190,25 @@ class Prefetch:
         reader = self._reader
         while True:
             with self._lock:
+                self._waiting = threaded = self._thread is not None
                 if self._items:
-                    return self._take()
+                    self._waiting = False
+                    break
                 if self._ended:
-                    self._ended = False
+                    self._waiting = self._ended = False
                     if reader.training and self.last is not None:
                         self.ended = Consumed(self.pass_index, self.batches - 1, self.last)
                     self.pass_index, self.batches = reader.pass_index, 0
                     self.last = self._snapshot = self.prepared = None
                     raise StopIteration
                 if reader.failure is not None:
+                    self._waiting = False
                     raise ProducerError(
                         f"stream {reader.name!r} failed while it was read ahead, at batch {reader.batches} of pass "
                         f"{reader.pass_index}: {type(reader.failure).__name__}: {reader.failure}"
                     ) from reader.failure
                 self._idle = False
-                threaded = self._thread is not None
-                if threaded:
-                    self._waiting = True
-                    self._wake_parked()
+                self._wake_parked()
             if threaded:
                 self._wake_consumer.get()
             elif self._entered:  # outside the block, but after the first one
@@ -212,6 +219,7 @@ class Prefetch:
                     f"stream {reader.name!r} reads ahead (buffer_size={self._size}), so it must be entered before it "
                     "is read: `with stream: ...`"
                 )
+        return self._take()
 
     def _run(self) -> None:
         while self._may_read():
@@ -219,46 +227,55 @@ class Prefetch:
 
     def _may_read(self) -> bool:
         """Park until a batch may be read; return whether to go on at all."""
-        while True:
+        while not (self._running and self._wanted_ahead()):
             with self._lock:
                 if not self._running or self._reader.failure is not None:
                     self._thread = None
                     self._wake_waiting()
                     return False
-                if self._waiting or self._wanted_ahead():
-                    return True
                 self._parked = True
+                if self._waiting or self._wanted_ahead():
+                    self._parked = False
+                    return True
             self._wake_producer.get()
+        return True
 
     def _produce(self) -> None:
         """Read one batch into the buffer. Raises nothing: the consumer asks the reader whether it has failed."""
-        reader, item = self._reader, None
+        reader = self._reader
         try:
-            try:
-                batch = reader.read()
-            except StopIteration:
-                pass
-            else:
-                prepared = None if self._prepare is None else self._prepare(batch)
-                item = batch, reader.pass_index, reader.batches, reader.snapshot(), prepared
-        except BaseException as error:  # noqa: BLE001 - raised by the consumer, after all batches before it
-            reader.fail(error)
-        with self._lock:
-            if item is not None:
-                self._items.append(item)
-            elif reader.failure is None:
+            batch = reader.read()
+        except StopIteration:
+            with self._lock:
                 self._ended = not reader.turned
                 self._idle = self._ended or reader.draws_at_start
-            self._wake_waiting()
+        except BaseException as error:  # noqa: BLE001 - raised by the consumer, after all batches before it
+            reader.fail(error)
+        else:
+            try:
+                prepared = None if self._prepare is None else self._prepare(batch)
+                self._items.append((batch, reader.pass_index, reader.batches, reader.snapshot(), prepared))
+            except BaseException as error:  # noqa: BLE001 - likewise
+                reader.fail(error)
+        if self._waiting:
+            with self._lock:
+                self._wake_waiting()
 
     def _take(self) -> _Item:
         item = self._items.popleft()
         if self._parked:
-            self._unpark()
+            with self._lock:
+                self._unpark()
         return item
 
     def _wanted_ahead(self) -> bool:
-        return self._permits > 0 and not self._idle and len(self._items) < self._size and not self._reader.on_demand
+        return (
+            len(self._items) < self._size
+            and self._permits > 0
+            and not self._idle
+            and not self._reader.on_demand
+            and self._reader.failure is None
+        )
 
     def _unpark(self) -> None:
         if self._wanted_ahead():

@@ -6,7 +6,11 @@ This is the only place where a stream's own code runs: its method is called, and
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import copy_context
+from itertools import compress, islice, repeat
+from operator import length_hint
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -26,6 +30,7 @@ Snapshot = dict[str, Any]
 """What it takes to jump to a batch: the states of the iterable (``source``) and of the pass's ``generators``."""
 
 _END: Any = object()
+_UNLIMITED = sys.maxsize
 
 
 class Consumed(NamedTuple):
@@ -53,10 +58,8 @@ class Reader:
         self.name = name
         self.training = training
         self.pass_index = 0
-        self.batches = 0
-        """Batches read in this pass."""
         self.last: Batch | None = None
-        """The batch read last."""
+        """The batch read last; whoever iterates over :meth:`rest` sets it."""
         self.ended: Consumed | None = None
         """The last batch of the training pass that ended last."""
         self.draws_globally = False
@@ -76,6 +79,8 @@ class Reader:
         self._source: Source | None = None
         self._opened: Iterator[Batch] | None = None  # the rest of the pass
         self._iterator: Iterator[Batch] | None = None  # the same, once its first batch was asked for
+        self._lent: Iterator[bool] | None = None  # loses an element with every batch of rest()
+        self._handed = self._before_pass = 0
         self._target: Mapping[str, Any] | None = None
         self._probe = True
         self._draws_globally = False  # and what it drew is not drawn again inside a pass
@@ -88,6 +93,20 @@ class Reader:
         if source is None:
             return None
         return "epoch" if self._draws_globally else source.level
+
+    @property
+    def handed(self) -> int:
+        """Batches handed out so far, in all passes."""
+        return self._handed if self._lent is None else self._handed + _UNLIMITED - length_hint(self._lent)
+
+    @property
+    def batches(self) -> int:
+        """Batches read in this pass."""
+        return self.handed - self._before_pass
+
+    @batches.setter
+    def batches(self, batches: int) -> None:
+        self._before_pass = self.handed - batches
 
     @property
     def length(self) -> int | None:
@@ -125,9 +144,44 @@ class Reader:
             if self._ahead or not self.turned:
                 raise StopIteration
             return self.read()
-        self.batches += 1
+        self._handed += 1
         self.last = batch
         return batch
+
+    def rest(self, most: int | None) -> Iterator[Batch]:
+        """What is left of the pass, as an iterator that costs no Python frame for a batch of its own.
+
+        Nothing, before the first batch is read. :meth:`read` goes on where it is left; at its end, :meth:`recall` it.
+        An error in it belongs to :meth:`fail`.
+
+        Args:
+            most: Most batches to give; ``None`` for all.
+        """
+        iterator = self._iterator
+        if iterator is None or self._source is None:
+            return iter(())
+        reads: Iterator[Batch] = iterator
+        if self._source.runs_code:
+            # Entered in C; the stream's code sees its pass, and the consumer's code does not.
+            context = copy_context()
+            context.run(CURRENT_PASS.set, self._pass)
+            reads = map(context.run, repeat(next), repeat(iterator))
+        self.recall(ended=False)
+        self._lent = repeat(True, _UNLIMITED)
+        # Only a batch that was read takes an element from the second one.
+        counted = compress(reads, self._lent)
+        return counted if most is None else islice(counted, most)
+
+    @property
+    def lends(self) -> bool:
+        """Whether :meth:`rest` is being iterated over."""
+        return self._lent is not None
+
+    def recall(self, *, ended: bool) -> None:
+        """Take back what is left of :meth:`rest`, which may have come to its end."""
+        self._handed, self._lent = self.handed, None
+        if ended and self._iterator is not None:
+            self._iterator = iter(())  # not every iterator that has ended ends again
 
     def open(self) -> None:
         """Call the stream method for the coming pass, and go to the loaded position, unless already done.
@@ -179,11 +233,13 @@ class Reader:
 
     def fail(self, error: BaseException) -> None:
         """Stop reading for good, and remember why."""
+        self.recall(ended=False)
         self.failure = error
         self._failed_at = error.__traceback__
         self._opened = self._iterator = None
 
     def _begin(self, pass_index: int) -> None:
+        self.recall(ended=False)
         self.pass_index = pass_index
         self.batches = 0
         self.last = None

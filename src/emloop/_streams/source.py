@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from types import GeneratorType
 from typing import Any, Literal
 
@@ -36,6 +37,7 @@ class Source:
         capture: Returns the iterable's own state, if it keeps one.
         doubt: Why this may not be the requested place; ``None`` if it is.
         length: Batches in the pass, where known.
+        runs_code: Whether reading a batch runs code that may ask for the pass.
     """
 
     level: Level
@@ -43,6 +45,7 @@ class Source:
     capture: Callable[[], StateTree] | None = None
     doubt: str | None = None
     length: int | None = None
+    runs_code: bool = True
 
 
 def open_source(iterable: Iterable[Batch], at: Mapping[str, Any] | None = None) -> Source:
@@ -128,7 +131,9 @@ def _open_sequence(batches: Sequence[Batch], at: Mapping[str, Any] | None) -> So
             doubt = "kept a state when the position was saved, and returns a sequence now"
         elif at["digest"] is not None and digest(batches[start - 1]) != at["digest"]:
             doubt = _differs(start)
-    return Source("exact", (batches[index] for index in range(start, len(batches))), None, doubt, len(batches))
+    length, is_plain = len(batches), type(batches) in (list, tuple)
+    rest = islice(batches, start, length) if is_plain else (batches[index] for index in range(start, length))
+    return Source("exact", rest, None, doubt, length, runs_code=not is_plain)
 
 
 def _skip(iterator: Iterator[Batch], count: int, expected: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from types import TracebackType
@@ -13,7 +13,7 @@ from emloop.errors import StateError
 from emloop.types import Batch, StateTree, Stream
 
 from .digest import digest
-from .prefetch import Prefetch
+from .prefetch import Gate, Prefetch
 from .reader import Consumed, Reader
 from .source import Level
 
@@ -48,6 +48,7 @@ class StreamWrapper:
         profile: Where to record the seconds that each batch took, under ``read_batch_<name>``.
         training: Whether the batches train the model; an evaluation draws the same random numbers in every pass.
         prefetch: Called with every batch that is read ahead, in the thread that reads it: the model's ``prefetch``.
+        gate: When to read ahead: only where code allows it, as said above, or ``open``: whenever there is room.
     """
 
     def __init__(
@@ -60,13 +61,15 @@ class StreamWrapper:
         *,
         training: bool = True,
         prefetch: Callable[[Batch], Any] | None = None,
+        gate: Gate = "model",
     ) -> None:
         self._epoch_size = epoch_size if epoch_size > 0 else -1
         self._reader = Reader(stream_fn, name, training=training, endless=epoch_size > 0, ahead=buffer_size > 0)
-        self._prefetch = Prefetch(self._reader, buffer_size, prefetch) if buffer_size > 0 else None
+        self._prefetch = Prefetch(self._reader, buffer_size, prefetch, gate=gate) if buffer_size > 0 else None
+        self._gate: AbstractContextManager[None] = self._prefetch if self._prefetch and gate == "model" else _OPEN_GATE
         self._position: Reader | Prefetch = self._prefetch or self._reader
         self._read = self._position.read
-        self._epoch_batches = 0
+        self._before_epoch = 0
         self._loaded: dict[str, Any] | None = None
         self._profile = profile
         self._event = f"read_batch_{name}"
@@ -89,7 +92,7 @@ class StreamWrapper:
     @property
     def allow_buffering(self) -> AbstractContextManager[None]:
         """Enter this around code that releases the interpreter lock: the stream may be read ahead meanwhile."""
-        return self._prefetch or _OPEN_GATE
+        return self._gate
 
     @property
     def prefetched(self) -> Any:
@@ -137,11 +140,37 @@ class StreamWrapper:
             self.open()
         return level
 
+    @property
+    def position(self) -> Reader | Prefetch:
+        """What counts the batches; whoever iterates over :meth:`spans` sets its ``last``."""
+        return self._position
+
+    def spans(self) -> Generator[Iterator[Batch]]:
+        """The rest of the epoch in pieces, each to be iterated over to its end: what ``next`` gives, at less cost.
+
+        The counts are right at any time. A piece that raises has to be :meth:`broken`.
+        """
+        if self._prefetch is not None or self._profile is not None:
+            yield self
+            return
+        reader = self._reader
+        for batch in self:
+            yield iter((batch,))
+            left = None if self._epoch_size < 0 else self._epoch_size - self._epoch_batches
+            before = reader.handed
+            yield reader.rest(left)
+            reader.recall(ended=reader.handed - before != left)
+
+    def broken(self, error: BaseException) -> None:
+        """Stop reading for good after an error in one of :meth:`spans`."""
+        if self._reader.lends:
+            self._reader.fail(error)
+
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Batch:
-        if self._epoch_batches == self._epoch_size:
+        if self._epoch_size > 0 and self._epoch_batches == self._epoch_size:
             raise self._epoch_end()
         profile = self._profile
         try:
@@ -157,7 +186,6 @@ class StreamWrapper:
                     profile[self._event] = [seconds]
         except StopIteration:
             raise self._epoch_end() from None
-        self._epoch_batches += 1
         return batch
 
     def __enter__(self) -> Self:
@@ -188,7 +216,7 @@ class StreamWrapper:
     def restart(self) -> None:
         """Go on at the start of the first pass, whatever happened before."""
         self._position.restart()
-        self._epoch_batches = 0
+        self._before_epoch = self._position.handed
         self._loaded = None
 
     def state_dict(self) -> StateTree:
@@ -222,11 +250,17 @@ class StreamWrapper:
         """
         self._position.seek(_checked(state))
         batches = state["epoch_batches"]
-        self._epoch_batches = batches if self._epoch_size < 0 else min(batches, self._epoch_size)
+        self._before_epoch = self._position.handed - (
+            batches if self._epoch_size < 0 else min(batches, self._epoch_size)
+        )
         self._loaded = copy_tree(state)
 
+    @property
+    def _epoch_batches(self) -> int:
+        return self._position.handed - self._before_epoch
+
     def _epoch_end(self) -> StopIteration:
-        self._epoch_batches = 0
+        self._before_epoch = self._position.handed
         if self._profile is not None:
             self._profile.setdefault(self._event, [])
         return StopIteration()

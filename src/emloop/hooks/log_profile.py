@@ -16,7 +16,7 @@ _LOGGER = logging.getLogger(__name__)
 class LogProfile(AbstractHook):
     """Log the seconds that every epoch spends in the model, by stream, in reading data and in hooks."""
 
-    stateless = True
+    stateless = only_sums_times = True
     reads = writes = ()
 
     def __init__(self) -> None:

@@ -63,6 +63,7 @@ class StopAfter(AbstractHook):
         self._iterations = None if iterations is None else at_least("iterations", 0, iterations)
         self._minutes = None if minutes is None else at_least("minutes", 0.0, minutes)
         self._train_stream_name = train_stream_name
+        self.idle_events = [StopAfter.after_batch] if iterations is None and minutes is None else []
         self._clock = clock
         self._iterations_done = 0
         self._seconds_before = 0.0

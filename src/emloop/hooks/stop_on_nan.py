@@ -70,6 +70,7 @@ class StopOnNaN(AbstractHook):
         self._what = "NaN or infinite" if stop_on_inf else "NaN"
         self._looks_at_batches = after_batch
         self._looks_at_epochs = after_epoch
+        self.idle_events = [] if after_batch else [StopOnNaN.after_batch]
         self._warned: set[str] = set()
 
     def after_batch(self, stream_name: str, batch_data: Batch) -> None:

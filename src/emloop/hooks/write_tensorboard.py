@@ -143,6 +143,7 @@ class WriteTensorBoard(AbstractHook):
         self._pictures = Gathering(
             self._image_variables, lambda _: FirstPictures(max_images), self._tolerate, required=False
         )
+        self.idle_events = [] if histograms or self._image_variables else [WriteTensorBoard.after_batch]
         self._files: dict[str, EventFile] = {}
         self._has_failed = False
 

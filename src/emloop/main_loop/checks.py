@@ -6,9 +6,10 @@ What can be decided once per stream is decided once; lengths change with every b
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args
 
 import numpy as np
 
@@ -18,12 +19,11 @@ from emloop.types import Batch
 
 from .fingerprint import Watch
 
-__all__ = ["POLICIES", "Policy", "StreamChecks", "policy"]
+__all__ = ["POLICIES", "Layout", "Policy", "StreamChecks", "has_nan", "policy"]
 
 logger = logging.getLogger(__name__)
 
 Policy = Literal["ignore", "warn", "error"]
-_LOSS = "loss"
 POLICIES: tuple[str, ...] = get_args(Policy)
 
 
@@ -36,6 +36,34 @@ def policy(argument: str, value: str) -> str:
     return check_choice(f"main_loop.{argument}", value, POLICIES)
 
 
+class Layout(NamedTuple):
+    """The sources of a batch, to recognise others like it at little cost.
+
+    Another batch may be run as well if it is of the ``kind``, has ``width`` sources, ``values`` finds them all, and
+    its ``columns`` are equally long.
+
+    Args:
+        kind: Type of the batch; ``None`` for one that nothing is like.
+        width: Number of sources.
+        values: A batch → a tuple of the sources' values.
+        columns: Length of that tuple.
+    """
+
+    kind: type | None
+    width: int
+    values: Callable[[Any], tuple[Any, ...]]
+    columns: int
+
+    @classmethod
+    def of(cls, batch: Batch) -> Self:
+        """The layout of a batch."""
+        names = list(batch)
+        columns = names if len(names) > 1 else names * 2  # of one name, an item getter returns no tuple
+        # Where a source that is missing is made up, it would be found.
+        kind = None if hasattr(batch, "__missing__") else type(batch)
+        return cls(kind, len(names), itemgetter(*columns), len(columns))
+
+
 @dataclass
 class StreamChecks:
     """Checks the batches of one stream during one epoch.
@@ -46,7 +74,6 @@ class StreamChecks:
         policies: Argument of the main loop, e.g. ``on_empty_batch`` → ``ignore``, ``warn`` or ``error``.
         fixed_batch_size: Size that a batch must have to be used, or ``None``.
         warned: Streams already warned about for unused sources; shared by all checks of a loop.
-        looks_for_nan: Whether to look for a loss that is not a number, since the model does not.
         watch: What looks at the first batch that is run, if anything does.
         passed: Number of batches admitted so far.
     """
@@ -56,7 +83,6 @@ class StreamChecks:
     policies: Mapping[str, str]
     fixed_batch_size: int | None
     warned: set[str]
-    looks_for_nan: bool = False
     watch: Watch | None = None
     passed: int = 0
 
@@ -65,8 +91,8 @@ class StreamChecks:
         self._tolerates_unequal = self.policies["on_unequal_lengths"] == "ignore"
         self._empty = 0
         self.first_nan: Any = None
-        if self.watch is not None:
-            self.merge = self._merge_first  # type: ignore[method-assign]  # no later batch pays for it
+        self.layout = Layout(None, 0, tuple, 0)
+        """How the batch that was admitted last is laid out."""
 
     def admit(self, batch: Batch) -> bool:
         """Whether to run the model on a batch.
@@ -94,36 +120,26 @@ class StreamChecks:
             if self._known is None and self.watch is not None:
                 self.watch.before(batch)
             self._check_sources(batch)
+            self.layout = Layout.of(batch)
+        elif type(batch) is not self.layout.kind:
+            self.layout = Layout.of(batch)
         self.passed += 1
         return True
 
-    def merge(self, batch: Batch, outputs: Batch) -> dict[str, Any]:
-        """Merge sources and outputs of a batch into one new mapping.
-
-        Raises:
-            BatchError: If an output is named like a source, or the outputs are no mapping.
+    def refuse(self, batch: Batch, outputs: Batch, error: TypeError | None = None) -> NoReturn:
         """
-        try:
-            merged = {**batch, **outputs}
-        except TypeError as error:
+        Raises:
+            BatchError: Sources and outputs of the batch do not make one mapping.
+        """
+        if error is not None:
             raise BatchError(
                 f"the model's run must return a mapping of variable names to values, got {type(outputs).__name__}"
             ) from error
-        if len(merged) != len(batch) + len(outputs):
-            common = sorted(set(batch) & set(outputs))
-            raise BatchError(
-                f"stream {self.stream!r}: the model's outputs {common} are named like sources of the batch; "
-                "rename one or the other"
-            )
-        if self.looks_for_nan and self.first_nan is None and _has_nan(outputs.get(_LOSS)):
-            self.first_nan = self.passed
-        return merged
-
-    def _merge_first(self, batch: Batch, outputs: Batch) -> dict[str, Any]:
-        del self.merge
-        if self.watch is not None:
-            self.watch.after(batch)
-        return self.merge(batch, outputs)
+        common = sorted(set(batch) & set(outputs))
+        raise BatchError(
+            f"stream {self.stream!r}: the model's outputs {common} are named like sources of the batch; "
+            "rename one or the other"
+        )
 
     def finish(self) -> None:
         """Check the epoch as a whole.
@@ -183,8 +199,13 @@ class StreamChecks:
         )
 
 
-def _has_nan(loss: Any) -> bool:
+def has_nan(loss: Any) -> bool:
     """Whether a loss on the host has a NaN; one on a device is not waited for."""
+    if type(loss) is np.ndarray:
+        if loss.dtype.kind != "f" or not loss.size:
+            return False
+        largest = loss.item(loss.argmax())  # the first NaN, if any: a quarter of what asking every value takes
+        return bool(largest != largest)  # noqa: PLR0124 - NaN is unequal to itself
     if isinstance(loss, (list, tuple)):
-        return any(isinstance(value, float) and value != value for value in loss)  # noqa: PLR0124 - NaN is unequal to itself
+        return any(isinstance(value, float) and value != value for value in loss)  # noqa: PLR0124
     return isinstance(loss, np.ndarray) and loss.dtype.kind == "f" and bool(np.isnan(loss).any())

@@ -6,16 +6,30 @@ names the hook and the event.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from emloop._contracts import AbstractHook, Loop
 from emloop.errors import ConfigError
 from emloop.types import EpochData, TrainingTerminated
 
-__all__ = ["HookEvents"]
+__all__ = ["HookEvents", "Times"]
 
 _Listener = tuple[str, Callable[..., None]]
+
+
+class _Sum(list[float]):
+    """The sum of times, as the only one."""
+
+    def __init__(self) -> None:
+        super().__init__([0.0])
+
+    def append(self, seconds: float) -> None:
+        self[0] += seconds
+
+
+Times: TypeAlias = "array[float] | _Sum"
 
 
 class HookEvents:
@@ -37,6 +51,16 @@ class HookEvents:
     def wants_profile(self) -> bool:
         """Whether any hook looks at the times."""
         return bool(self._after_epoch_profile)
+
+    @property
+    def batches_are_heard(self) -> bool:
+        """Whether ``after_batch`` has to be fired; also if only to be timed."""
+        return bool(self._after_batch or self._after_epoch_profile)
+
+    def new_times(self) -> Times:
+        """An empty sequence of times, as compact as the hooks that look at it allow."""
+        hooks = (self.by_name[name] for name, _ in self._after_epoch_profile)
+        return _Sum() if all(map(_only_sums, hooks)) else array("d")
 
     def register(self, loop: Loop) -> None:
         """Tell every hook which loop it observes."""
@@ -93,9 +117,12 @@ class HookEvents:
             raise failed
 
     def _listeners(self, event: str) -> list[_Listener]:
-        unheard = getattr(AbstractHook, event)
-        bound = ((name, getattr(hook, event)) for name, hook in self.by_name.items())
-        return [(name, method) for name, method in bound if getattr(method, "__func__", None) is not unheard]
+        found = []
+        for name, hook in self.by_name.items():
+            method = getattr(hook, event)
+            if getattr(method, "__func__", None) not in (getattr(AbstractHook, event), *hook.idle_events):
+                found.append((name, method))
+        return found
 
 
 def _named(hooks: Iterable[AbstractHook]) -> dict[str, AbstractHook]:
@@ -111,6 +138,12 @@ def _named(hooks: Iterable[AbstractHook]) -> dict[str, AbstractHook]:
             name = f"{base}-{number}"
         named[name] = hook
     return named
+
+
+def _only_sums(hook: AbstractHook) -> bool:
+    """Whether the class that defines ``after_epoch_profile`` says so."""
+    owner = next(cls for cls in type(hook).__mro__ if "after_epoch_profile" in vars(cls))
+    return bool(vars(owner).get("only_sums_times", False))
 
 
 def _call(name: str, event: str, listener: Callable[..., None], *args: Any, **kwargs: Any) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from types import TracebackType
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 from emloop._contracts import (
     REFUSED,
@@ -33,21 +34,24 @@ from emloop._state.random import use_seed
 from emloop._streams import StreamWrapper
 from emloop._support.problems import unknown_argument
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EXIT_STOPPED
-from emloop.declare import Count, Limits, Positive
+from emloop.declare import Count, Positive
 from emloop.errors import ConfigError
 from emloop.types import Batch, EpochData, TrainingTerminated
 
-from .checks import POLICIES, Policy, StreamChecks, policy
+from .checks import POLICIES, Policy, StreamChecks, has_nan, policy
 from .commit_policy import Commit, CommitPolicy
-from .events import HookEvents
+from .events import HookEvents, Times
 from .interrupts import CaughtInterrupts, TrainingInterrupted
 from .record import Record
-from .streams import StreamLike, Streams
+from .streams import Buffer, StreamLike, Streams
 from .telling import place_of
 
 __all__ = ["MainLoop"]
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _OTHER_EPOCHS = "epochs are cut differently from here on; the result is no longer that of an unchanged run"
 
@@ -61,7 +65,8 @@ class MainLoop(CaughtInterrupts):
         hooks: Observers, in order of delivery.
         train_stream_name: Name of the stream that trains the model.
         extra_streams: Names of the streams to evaluate in every epoch, after training.
-        buffer: Number of batches to read ahead in a thread; the run is the same with any number.
+        buffer: Number of batches to read ahead in a thread, while the model computes; the run is the same with any
+            number. ``{size: 8, gate: model}``: only while the model allows it, by ``stream.allow_buffering``.
         on_empty_batch: What to do about a batch without examples: ``ignore``, ``warn`` or ``error``; it is never run.
         on_empty_stream: What to do about a stream without batches.
         on_unused_sources: What to do about sources that the model does not use; warns once per stream.
@@ -97,7 +102,7 @@ class MainLoop(CaughtInterrupts):
         hooks: Iterable[AbstractHook] = (),
         train_stream_name: str = EL_DEFAULT_TRAIN_STREAM,
         extra_streams: Sequence[str] = (),
-        buffer: Annotated[int, Limits(minimum=0)] = 0,
+        buffer: Count | Buffer = 0,
         on_empty_batch: Policy = "error",
         on_empty_stream: Policy = "error",
         on_unused_sources: Policy = "warn",
@@ -136,19 +141,19 @@ class MainLoop(CaughtInterrupts):
         self.is_training = False
         self._fixed_batch_size = _positive("fixed_batch_size", fixed_batch_size)
         self._skip_zeroth_epoch = skip_zeroth_epoch
-        self._buffer = buffer
         self._warned: set[str] = set()
-        self._epoch_profile: dict[str, list[float]] = {}
         self.events = HookEvents(hooks)
+        self._epoch_profile: dict[str, Times] = defaultdict(self.events.new_times)
         self.events.register(self)
         self._run_model = bind_run(model)
         self._end_epoch = model.end_epoch if isinstance(model, EpochAware) else None
         self._first_nan = model.first_nan if isinstance(model, NaNAware) else None
         self._checked: dict[str, StreamChecks] = {}
         self._epoch_id = 0
+        self._running: Batch | None = None  # None while the next batch is read
         self.streams = Streams(
             dataset,
-            buffer,
+            Buffer.parse(buffer),
             self._epoch_size,
             self._epoch_profile if self.events.wants_profile else None,
             model.prefetch if isinstance(model, Prefetching) else None,
@@ -240,11 +245,8 @@ class MainLoop(CaughtInterrupts):
         epoch_id, names = self.training_epochs_done, [*train, *evaluate]
         epoch_data: EpochData = {name: {} for name in names}
         self._report_nan()
-        started, times = perf_counter(), self._times("after_epoch_hooks")
-        terminated = self.events.after_epoch(epoch_id, epoch_data)
-        if times is not None:
-            times.append(perf_counter() - started)
-        self.events.after_epoch_profile(epoch_id, self._epoch_profile, names)
+        terminated = self._timed(self.events.after_epoch, "after_epoch_hooks")(epoch_id, epoch_data)
+        self.events.after_epoch_profile(epoch_id, dict(self._epoch_profile), names)
         self.zeroth_epoch_done = True
         self._record.epoch_done(epoch_data, complete=terminated is not None or self.epochs_count_reached())
         if terminated is not None:
@@ -258,36 +260,80 @@ class MainLoop(CaughtInterrupts):
             self._policies,
             self._fixed_batch_size,
             self._warned,
-            looks_for_nan=self._first_nan is None,
-            watch=self._record.watch(stream),
+            self._record.watch(stream),
         )
-        run_model, after_batch = self._run_model, self.events.after_batch
-        model_times, hook_times = self._times(f"eval_batch_{name}"), self._times(f"after_batch_hooks_{name}")
         self.is_training = train
-        running: Batch | None = None
+        self._running = None
         try:
+            if self._signals:
+                self._attend()
             with stream, self._telling_nan(checks):
-                for batch in stream:
-                    self.raise_check_interrupt()
-                    if not checks.admit(batch):
-                        continue
-                    running, started = batch, perf_counter()
-                    outputs = run_model(batch=batch, train=train, stream=stream)
-                    self.batches_since_commit += train
-                    batch_data = checks.merge(batch, outputs)
-                    ran = perf_counter()
-                    after_batch(name, batch_data)
-                    running = None
-                    if model_times is not None and hook_times is not None:
-                        model_times.append(ran - started)
-                        hook_times.append(perf_counter() - ran)
-        except TrainingTerminated:
-            raise
-        except Exception as error:
-            error.add_note(place_of(running, name, checks.passed, self._epoch_id, train=train))
+                self._run_batches(stream, checks, train=train)
+        except BaseException as error:
+            if self._running is None:
+                stream.broken(error)
+            if isinstance(error, Exception) and not isinstance(error, TrainingTerminated):
+                error.add_note(place_of(self._running, name, checks.passed, self._epoch_id, train=train))
             raise
         self.is_training = False
         checks.finish()
+
+    # One straight line of code, since everything that is moved out of it costs a call per batch.
+    def _run_batches(self, stream: StreamWrapper, checks: StreamChecks, *, train: bool) -> None:  # noqa: C901, PLR0912
+        name, position, watch, due = checks.stream, stream.position, checks.watch, self._signals
+        run_model = self._timed(self._run_model, f"eval_batch_{name}")
+        after_batch = self._timed(self.events.after_batch, f"after_batch_hooks_{name}")
+        is_heard, seeks_nan = self.events.batches_are_heard, self._first_nan is None
+        size, (kind, width, values, columns) = self._fixed_batch_size, checks.layout
+        for batches in stream.spans():
+            for batch in batches:
+                self._running = position.last = batch
+                try:
+                    is_usual = (
+                        type(batch) is kind
+                        and len(batch) == width
+                        and (sizes := tuple(map(len, values(batch)))).count(size or sizes[0]) == columns
+                        and sizes[0]
+                    )
+                except (AttributeError, KeyError, TypeError):
+                    is_usual = False  # admit() says what is wrong
+                if is_usual:
+                    checks.passed += 1
+                else:
+                    self._running = {}  # it was read, but is not worked on
+                    if not checks.admit(batch):
+                        if due:
+                            self._attend()
+                        self._running = None
+                        continue
+                    self._running = batch
+                    kind, width, values, columns = checks.layout
+                outputs = run_model(batch=batch, train=train, stream=stream)
+                self.batches_since_commit += train
+                if watch is not None:
+                    watch.after(batch)
+                    watch = None
+                try:
+                    merged = {**batch, **outputs}
+                except TypeError as error:
+                    checks.refuse(batch, outputs, error)
+                if len(merged) != width + len(outputs):
+                    checks.refuse(batch, outputs)
+                if seeks_nan and has_nan(outputs.get("loss")):
+                    checks.first_nan, seeks_nan = checks.passed, False
+                if is_heard:
+                    after_batch(name, merged)
+                if due:
+                    self._attend()
+                self._running = None
+
+    def _attend(self) -> None:
+        """See to what is due between two batches: the only place, looked for with one comparison per batch.
+
+        Raises:
+            TrainingTerminated: If a signal has arrived.
+        """
+        self.raise_check_interrupt()
 
     @contextmanager
     def _telling_nan(self, checks: StreamChecks) -> Generator[None]:
@@ -403,8 +449,19 @@ class MainLoop(CaughtInterrupts):
     def _epoch_size(self, name: str) -> int:
         return self.fixed_epoch_size if self.fixed_epoch_size and name == self.train_stream_name else -1
 
-    def _times(self, event: str) -> list[float] | None:
-        return self._epoch_profile.setdefault(event, []) if self.events.wants_profile else None
+    def _timed(self, function: Callable[P, T], event: str) -> Callable[P, T]:
+        """The function, noting the seconds of every call if a hook looks at them."""
+        if not self.events.wants_profile:
+            return function
+        note = self._epoch_profile[event].append
+
+        def timed(*args: P.args, **kwargs: P.kwargs) -> T:
+            began = perf_counter()
+            result = function(*args, **kwargs)
+            note(perf_counter() - began)
+            return result
+
+        return timed
 
 
 def _stream_list(argument: str, names: Sequence[str], train_stream_name: str) -> list[str]:

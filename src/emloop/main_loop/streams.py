@@ -5,18 +5,47 @@ Their cursors are separate, so that a zeroth epoch or an extra evaluation does n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from emloop._streams import StreamWrapper
+from emloop._settings.reading import read_settings
+from emloop._streams import Gate, StreamWrapper
 from emloop._support.problems import no_stream
+from emloop.declare import Count
 from emloop.errors import ConfigError, MissingStreamError
 from emloop.types import Batch
 
-__all__ = ["StreamLike", "Streams", "stream_names"]
+__all__ = ["Buffer", "StreamLike", "Streams", "stream_names"]
 
 StreamLike = str | StreamWrapper | Iterable[Batch]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """The section ``main_loop.buffer``.
+
+    Args:
+        size: Number of batches to read ahead in a thread.
+        gate: When to read them: ``open``: whenever there is room; ``model``: only where the model allows it, inside
+            ``stream.allow_buffering``. A stream that draws from global random generators is read only while the loop
+            waits for it, with either.
+    """
+
+    size: Count = 0
+    gate: Gate = "open"
+
+    @classmethod
+    def parse(cls, config: int | Self | Mapping[str, Any]) -> Self:
+        """Read ``main_loop.buffer``; a number is the size.
+
+        Raises:
+            ConfigError: If a key or a value is not understood.
+        """
+        if isinstance(config, cls):
+            return config
+        given = config if isinstance(config, Mapping) else {"size": config}
+        return read_settings(cls, given, owner="main_loop.buffer", keys=("main_loop", "buffer"))
 
 
 @dataclass
@@ -25,16 +54,16 @@ class Streams:
 
     Args:
         dataset: Object with a ``<name>_stream`` method for every stream.
-        buffer: Number of batches to read ahead.
+        buffer: How many batches to read ahead, and when.
         epoch_size: Returns a stream's number of batches per epoch; -1 for one pass.
         profile: Where the wrappers record their times, or ``None``.
         prefetch: Called with every batch that is read ahead.
     """
 
     dataset: object
-    buffer: int
+    buffer: Buffer
     epoch_size: Callable[[str], int]
-    profile: dict[str, list[float]] | None
+    profile: MutableMapping[str, Any] | None
     prefetch: Callable[[Batch], Any] | None = None
     _wrappers: dict[tuple[str, bool], StreamWrapper] = field(default_factory=dict, init=False)
 
@@ -89,7 +118,8 @@ class Streams:
     def _wrap(self, stream_fn: Callable[[], Iterable[Batch]], name: str | None, *, training: bool) -> StreamWrapper:
         return StreamWrapper(
             stream_fn,
-            buffer_size=self.buffer,
+            buffer_size=self.buffer.size,
+            gate=self.buffer.gate,
             epoch_size=self.epoch_size(name) if name is not None else -1,
             name=name,
             profile=self.profile,

@@ -28,13 +28,13 @@ def place_of(batch: Batch | None, stream: str, passed: int, epoch: int, *, train
     """Where an error came up.
 
     Args:
-        batch: The batch that was being worked on; ``None`` where the next one was being read.
+        batch: The batch that was being worked on; ``None`` or empty where the next one was being read.
         stream: Name of the stream.
         passed: Number of its batches so far, in this epoch.
         epoch: Number of the epoch.
         train: Whether it was for training.
     """
-    if batch is None:
+    if not batch:
         return f"while batch {passed + 1} of stream {stream!r} was read, in epoch {epoch}"
     sources = [f"{name}: {_described(values)}" for name, values in list(batch.items())[:_SHOWN]]
     what = "training on" if train else "evaluating"

@@ -17,7 +17,7 @@ from emloop._registry import full_name
 from emloop._support.suggest import check_choice
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM
 from emloop.errors import BatchError, EmloopError, SaveError, UnknownClassError, UsageError
-from emloop.main_loop.streams import Streams
+from emloop.main_loop.streams import Buffer, Streams
 from emloop.saved_models import Saved, class_of_export
 from emloop.types import Batch
 
@@ -91,7 +91,7 @@ def _examples(
     name = (config.get("main_loop") or {}).get("train_stream_name") or EL_DEFAULT_TRAIN_STREAM
     if dataset is not None:
         try:
-            stream = Streams(dataset, 0, lambda _: -1, None).get(name, training=False)
+            stream = Streams(dataset, Buffer(), lambda _: -1, None).get(name, training=False)
             return _of_several_sizes(_two_of(stream, model.input_names)), f"of the stream {name!r}"
         except (BatchError, OSError) as error:
             why_none = str(error)
