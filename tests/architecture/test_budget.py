@@ -21,7 +21,7 @@ ROOMS = {
     "emloop._settings": 1090,  # what classes accept, read and write: it was spread over parsers in constructors
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 725,
-    "emloop._streams": 810,  # digests of batches and files, and reading one batch again
+    "emloop._streams": 890,  # digests of batches and files, and reading one batch again; a pass read in C, the gate
     "emloop._support": 945,  # the table of names that have moved; what leads out of a directory
     "emloop._yaml": 795,
     "emloop.abilities": 15,  # the protocols' public path
@@ -33,8 +33,8 @@ ROOMS = {
     "emloop.declare": 75,
     "emloop.entry_point": 50,  # begins anew with fixed hashes of texts, unless something watches
     "emloop.errors": 115,
-    "emloop.hooks": 3175,  # figures under the names of their classes, and columns for them; weighted statistics
-    "emloop.main_loop": 1320,  # where an error came up; the first NaN; the fingerprint; errors of the disk
+    "emloop.hooks": 3180,  # figures under the names of their classes, and columns for them; weighted statistics
+    "emloop.main_loop": 1405,  # where errors come up; the first NaN; the fingerprint; the disk's errors; layouts, times
     "emloop.models": 230,  # what weighs what
     "emloop.saved_models": 290,  # read back at first; a saved model takes another program in one step
     "emloop.seeding": 5,

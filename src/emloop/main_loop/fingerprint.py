@@ -270,7 +270,7 @@ class Watch:
                 self._judge([difference])
 
     def after(self, batch: Batch) -> None:
-        """Learn whether the model has changed it; nothing is looked at afterwards."""
+        """Learn whether the model has changed it."""
         if self._stream.training and digest(batch) != self._digest:
             self._fingerprint.changes_in_place(self._stream)
 

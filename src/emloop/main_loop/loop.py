@@ -252,10 +252,73 @@ class MainLoop(CaughtInterrupts):
         if terminated is not None:
             raise terminated
 
-    def _run_stream(self, stream: StreamWrapper, *, train: bool) -> None:
-        name = str(stream.name)
-        checks = self._checked[name] = StreamChecks(
-            name,
+    # A straight line of code: what is moved out of it costs a call per batch, what is decided before it nothing.
+    def _run_stream(self, stream: StreamWrapper, *, train: bool) -> None:  # noqa: C901
+        with self._reading(stream, train=train) as checks:
+            name, position, watch, due = checks.stream, stream.position, checks.watch, self._signals
+            run_model = self._timed(self._run_model, f"eval_batch_{name}")
+            after_batch = self._timed(self.events.after_batch, f"after_batch_hooks_{name}")
+            is_heard, seeks_nan = self.events.batches_are_heard, self._first_nan is None
+            size, (kind, width, values, columns) = self._fixed_batch_size, checks.layout
+            for batches in stream.spans():
+                for batch in batches:
+                    self._running = position.last = batch
+                    try:
+                        is_usual = (
+                            type(batch) is kind
+                            and len(batch) == width
+                            and (sizes := tuple(map(len, values(batch)))).count(size or sizes[0]) == columns
+                            and sizes[0]
+                        )
+                    except (AttributeError, KeyError, TypeError):
+                        is_usual = False  # admit() says what is wrong
+                    if is_usual:
+                        checks.passed += 1
+                    elif self._admit(checks, batch):
+                        kind, width, values, columns = checks.layout
+                    else:
+                        continue
+                    outputs = run_model(batch=batch, train=train, stream=stream)
+                    self.batches_since_commit += train
+                    if watch is not None:
+                        watch.after(batch)
+                        watch = None
+                    try:
+                        merged = {**batch, **outputs}
+                    except TypeError as error:
+                        checks.refuse(batch, outputs, error)
+                    if len(merged) != width + len(outputs):
+                        checks.refuse(batch, outputs)
+                    if seeks_nan and has_nan(outputs.get("loss")):
+                        checks.first_nan, seeks_nan = checks.passed, False
+                    if is_heard:
+                        after_batch(name, merged)
+                    if due:
+                        self._attend()
+                    self._running = None
+
+    def _admit(self, checks: StreamChecks, batch: Batch) -> bool:
+        """Examine a batch that is not like those before; return whether to run it."""
+        self._running = {}  # it was read, but nothing works on it
+        admitted = checks.admit(batch)
+        if not admitted and self._signals:
+            self._attend()
+        self._running = batch if admitted else None
+        return admitted
+
+    def _attend(self) -> None:
+        """See to what is due between two batches: the only place, looked for with one comparison per batch.
+
+        Raises:
+            TrainingTerminated: If a signal has arrived.
+        """
+        self.raise_check_interrupt()
+
+    @contextmanager
+    def _reading(self, stream: StreamWrapper, *, train: bool) -> Generator[StreamChecks]:
+        """Around the batches of a stream: its checks, and what is said of an error."""
+        checks = self._checked[str(stream.name)] = StreamChecks(
+            str(stream.name),
             self.model.input_names,
             self._policies,
             self._fixed_batch_size,
@@ -268,72 +331,15 @@ class MainLoop(CaughtInterrupts):
             if self._signals:
                 self._attend()
             with stream, self._telling_nan(checks):
-                self._run_batches(stream, checks, train=train)
+                yield checks
         except BaseException as error:
             if self._running is None:
                 stream.broken(error)
             if isinstance(error, Exception) and not isinstance(error, TrainingTerminated):
-                error.add_note(place_of(self._running, name, checks.passed, self._epoch_id, train=train))
+                error.add_note(place_of(self._running, checks.stream, checks.passed, self._epoch_id, train=train))
             raise
         self.is_training = False
         checks.finish()
-
-    # One straight line of code, since everything that is moved out of it costs a call per batch.
-    def _run_batches(self, stream: StreamWrapper, checks: StreamChecks, *, train: bool) -> None:  # noqa: C901, PLR0912
-        name, position, watch, due = checks.stream, stream.position, checks.watch, self._signals
-        run_model = self._timed(self._run_model, f"eval_batch_{name}")
-        after_batch = self._timed(self.events.after_batch, f"after_batch_hooks_{name}")
-        is_heard, seeks_nan = self.events.batches_are_heard, self._first_nan is None
-        size, (kind, width, values, columns) = self._fixed_batch_size, checks.layout
-        for batches in stream.spans():
-            for batch in batches:
-                self._running = position.last = batch
-                try:
-                    is_usual = (
-                        type(batch) is kind
-                        and len(batch) == width
-                        and (sizes := tuple(map(len, values(batch)))).count(size or sizes[0]) == columns
-                        and sizes[0]
-                    )
-                except (AttributeError, KeyError, TypeError):
-                    is_usual = False  # admit() says what is wrong
-                if is_usual:
-                    checks.passed += 1
-                else:
-                    self._running = {}  # it was read, but is not worked on
-                    if not checks.admit(batch):
-                        if due:
-                            self._attend()
-                        self._running = None
-                        continue
-                    self._running = batch
-                    kind, width, values, columns = checks.layout
-                outputs = run_model(batch=batch, train=train, stream=stream)
-                self.batches_since_commit += train
-                if watch is not None:
-                    watch.after(batch)
-                    watch = None
-                try:
-                    merged = {**batch, **outputs}
-                except TypeError as error:
-                    checks.refuse(batch, outputs, error)
-                if len(merged) != width + len(outputs):
-                    checks.refuse(batch, outputs)
-                if seeks_nan and has_nan(outputs.get("loss")):
-                    checks.first_nan, seeks_nan = checks.passed, False
-                if is_heard:
-                    after_batch(name, merged)
-                if due:
-                    self._attend()
-                self._running = None
-
-    def _attend(self) -> None:
-        """See to what is due between two batches: the only place, looked for with one comparison per batch.
-
-        Raises:
-            TrainingTerminated: If a signal has arrived.
-        """
-        self.raise_check_interrupt()
 
     @contextmanager
     def _telling_nan(self, checks: StreamChecks) -> Generator[None]:
