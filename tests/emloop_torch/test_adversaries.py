@@ -354,6 +354,26 @@ def hook(model, number):
         model.module.one.register_forward_hook(lambda _module, _values, output: output * 2)
 
 
+class Idle(Base):
+    """A teacher that follows, in ``forward``, from when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.teacher = nn.Linear(3, 3).requires_grad_(False)
+        self.follows = False
+
+    def between(self, values):
+        if self.training and self.follows:
+            for own, other in zip(self.one.parameters(), self.teacher.parameters(), strict=True):
+                other.data.lerp_(own.data, 0.1)
+        return values + self.teacher(values)
+
+
+def set_going(model, number):
+    if number == 40:
+        model.module.follows = True
+
+
 # ------------------------------------------------------------------------------- what a copy cuts
 
 
@@ -467,6 +487,7 @@ CHANGED = {
     "global-config": (TemperedByGlobal, cool_globally),
     "injected": (Base, inject),
     "hooked": (Base, hook),
+    "teacher-set-going": (Idle, set_going),
 }
 
 

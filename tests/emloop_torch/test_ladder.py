@@ -154,6 +154,98 @@ class Replacing(nn.Module):
         return self.linear(values - self.centre)
 
 
+class Teaching(nn.Module):
+    """A teacher, parameters that ``forward`` writes: in place, through ``data``, or by other data."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.student, self.teacher, self.how = nn.Linear(3, 2), nn.Linear(3, 2).requires_grad_(False), how
+
+    @torch.no_grad()
+    def follow(self):
+        for new, old in zip(self.student.parameters(), self.teacher.parameters(), strict=True):
+            if self.how == "in place":
+                old.mul_(0.9).add_(new, alpha=0.1)
+            elif self.how == "data":
+                old.data[:1] = old.data[:1] * 0.9 + new.data[:1] * 0.1
+            else:
+                old.data = old.data * 0.9 + new.data * 0.1
+
+    def forward(self, values):
+        if self.training:
+            self.follow()
+        return self.student(values) - self.teacher(values).detach() * 0.5
+
+
+class Bounded(nn.Module):
+    """Trained weights that ``forward`` keeps within bounds before it uses them."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.linear, self.function = nn.Linear(3, 2), function
+
+    def forward(self, values):
+        self.linear.weight.data.clamp_(-0.3, 0.3)
+        return self.function(self.linear(values))
+
+
+class Straight(nn.Module):
+    def forward(self, values):
+        return NearlyRight.apply(values)
+
+
+class Initialised(nn.Module):
+    """Takes its scale from the first batch, and counts batches beside."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        self.register_buffer("is_ready", torch.zeros((), dtype=torch.uint8))
+        self.register_buffer("scale", torch.ones(3))
+
+    def forward(self, values):
+        if self.training and self.is_ready.item() == 0:
+            self.scale.copy_(values.detach().std(0))
+            self.is_ready.fill_(1)
+        return self.linear(values / self.scale)
+
+
+class WarmingUp(nn.Module):
+    """Does something else in the first batches; how it asks is up to others."""
+
+    def __init__(self, is_warm, batches=6):
+        super().__init__()
+        self.linear, self.is_warm, self.batches = nn.Linear(3, 2), is_warm, batches
+        self.register_buffer("count", torch.tensor([0]))
+
+    def forward(self, values):
+        warm = self.is_warm(self.count, self.batches)
+        if self.training:
+            self.count += 1
+        return self.linear(values if warm else values * 0.5)
+
+
+def averaged():
+    """An average of itself, by PyTorch's own, which begins with the first batch."""
+
+    class Averaged(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 2)
+            self.average = torch.optim.swa_utils.AveragedModel(self.linear)
+
+        def forward(self, values):
+            if self.training:
+                self.average.update_parameters(self.linear)
+            return self.linear(values) - self.average(values).detach() * 0.5
+
+    return Net(Averaged())
+
+
+def in_parts(_self, values):
+    return torch.cat([part.tanh() for part in values.chunk(int(np.ceil(values.shape[0] / 100)))])
+
+
 def normed():
     return nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
 
@@ -176,6 +268,16 @@ ZOO = {
     "checkpointed-statistics": (lambda: Net(Recomputing(use_reentrant=False)), "exported"),
     "checkpointed-reentrant": (lambda: Net(Recomputing(use_reentrant=True)), "exported"),
     "without-gradients": (lambda: Net(Following()), "exported"),
+    "teacher-in-place": (lambda: Net(Teaching("in place")), "exported"),
+    "teacher-by-data": (lambda: Net(Teaching("data")), "exported"),
+    "teacher-of-other-data": (lambda: Net(Teaching("other data")), "exported"),
+    "bounded-weights": (lambda: Net(Bounded(nn.Identity())), "exported"),
+    "bounded-weights-and-own-gradient": (lambda: Net(Bounded(Straight())), "traced"),
+    "initialised-by-the-first-batch": (lambda: Net(Initialised()), "exported"),
+    "averaged-model": (averaged, "exported"),
+    "long-since-warm": (lambda: Net(WarmingUp(lambda count, n: count.item() >= n, 2)), "exported"),
+    "every-other-batch": (lambda: Net(WarmingUp(lambda count, _: count.item() % 2 == 0)), "inference"),
+    "in-parts": (lambda: layer(in_parts), "exported"),
     "replaced-buffer": (lambda: Net(Replacing()), "exported"),
     "joined-masks": (lambda: layer(lambda _, v: v * ((v > 0) & (v < 1) | (v < -1))), "exported"),
     "length": (lambda: layer(lambda _, v: v + v[torch.arange(len(v))] / len(v)), "exported"),
@@ -204,6 +306,54 @@ def test_a_module_ends_on_the_highest_rung_that_is_correct(create, batches, mani
             assert equal_trees(model.run(batch, train=True), restored.run(batch, train=True))
             assert equal_trees(model.run(batch, train=False), restored.run(batch, train=False))
         assert equal_trees(model.state_dict(), restored.state_dict())
+
+
+@pytest.mark.parametrize(
+    "is_warm",
+    [lambda count, n: count >= n, lambda count, n: int(count) >= n, lambda count, n: (count < n).logical_not().all()],
+    ids=["tensor", "int", "all"],
+)
+def test_a_branch_on_buffers_is_followed_one_way_and_falls_loudly_when_it_goes_the_other(
+    create, batches, manifest, is_warm
+):
+    """Whoever goes on without source is told in that very batch; the training itself takes the promise back."""
+    model = create(lambda: Net(WarmingUp(is_warm)))
+    for batch in batches[:2]:
+        model.run(batch, train=True)
+    path = model.save("best")
+    restored = create(restore_from=path)
+    for batch in batches[2:6]:
+        assert manifest(path)["rung"] == "exported"
+        assert equal_trees(model.run(batch, train=True), restored.run(batch, train=True))
+    before = copy_tree(restored.state_dict()["parameters"])
+    with pytest.raises(SavedModelError, match=r"a branch depends on the buffers 'body\.count'"):
+        restored.run(batches[6], train=True)
+    for batch in batches[6:]:
+        model.run(batch, train=True)
+
+    assert equal_trees(before, restored.state_dict()["parameters"])
+    assert manifest(path)["rung"] == "inference"
+    assert "a branch depends on the buffers 'body.count'" in manifest(path)["reason"]
+
+
+def test_what_holds_for_several_examples_only_refuses_a_single_one(create, batches, manifest):
+    """A size that the data tell, and that no graph takes for 1: other batches go on, to the bit."""
+
+    def numbered(_self, values):
+        rows = torch.arange(len(values)) + 0 * values.argmax().clamp(max=0)
+        return values.new_zeros(int(rows.max()) + 1, 4).index_add(0, rows, values)
+
+    model = create(lambda: layer(numbered), outputs=["loss", "logits"])
+    for batch in batches[:3]:
+        model.run(batch, train=True)
+    path = model.save("best")
+    restored = create(restore_from=path, outputs=["loss", "logits"])
+
+    assert manifest(path)["rung"] == "exported"
+    for batch in (batches[3], {name: values[:3] for name, values in batches[4].items()}):
+        assert equal_trees(model.run(batch, train=True), restored.run(batch, train=True))
+    with pytest.raises(BatchError, match=r"the saved program holds where points.shape\[0\] != 1; other batches need"):
+        restored.run({name: values[:1] for name, values in batches[5].items()}, train=True)
 
 
 def test_a_cumulative_average_is_trained_further_nearly_to_the_bit(create, batches, manifest):

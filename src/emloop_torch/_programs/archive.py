@@ -39,13 +39,13 @@ _OPERATOR = re.compile(
     r"|math\.[a-z]\w*"
 )
 _FUNCTIONS = (
-    "Abs|Add|And|CeilDiv|CleanDiv|Equality|FloatTrueDiv|FloorDiv|GreaterThan|IntTrueDiv|Integer|LessThan|Max|Min|Mod"
-    "|ModularIndexing|Mul|Not|Or|Pow|PythonMod|Rational|RoundToInt|StrictGreaterThan|StrictLessThan|ToFloat|TruncToInt"
+    "Abs|Add|And|CeilDiv|CleanDiv|Equality|ExprCondPair|FloatTrueDiv|FloorDiv|GreaterThan|IntTrueDiv|Integer|LessThan|Max|Min|Mod"
+    "|ModularIndexing|Mul|Not|Or|Piecewise|Pow|PythonMod|Rational|RoundToInt|StrictGreaterThan|StrictLessThan|ToFloat|TruncToInt"
     "|Unequality"
 )
 _SYMBOLIC = re.compile(
     rf"(Symbol\('[a-z]+\d+'(, [a-z]+=(True|False))*\)|Float\('-?[\d.e+-]+', precision=\d+\)|({_FUNCTIONS})\("
-    r"|[a-z]+\d+|-?\d+|True|False|int_oo|[-+*/%(),<>=\s])*"
+    r"|[a-z]+\d+|-?\d+|[Tt]rue|[Ff]alse|int_oo|[-+*/%(),<>=\s])*"
 )
 _NAME = re.compile(r"[\w.]*")
 _SPECS = re.compile(r'"type": ("builtins\.(tuple|list|dict)"|null)')

@@ -13,21 +13,22 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr, suppress
 from io import StringIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.passes.runtime_assert import insert_deferred_runtime_asserts
 
 from emloop_torch._tensors.means import weighted_mean
 
 from .archive import pack
 from .program_module import LOSS, PREFIX
 from .sizes import conditions_of_export, conditions_of_trace
-from .traceable import recorded_whole, traceable, traced_as_it_runs
+from .traceable import decided_by_buffers, recorded_whole, traceable, traced_as_it_runs
 
-__all__ = ["View", "dynamic_sizes", "export_view", "quiet", "trace_view"]
+__all__ = ["Made", "View", "dynamic_sizes", "export_view", "quiet", "trace_view"]
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -79,9 +80,21 @@ class View(nn.Module):
         return weighted_mean(named[LOSS], None if self._weight is None else named[self._weight])
 
 
-def export_view(
-    view: View, example: Tensors, varying: Mapping[str, Collection[int]], *, train: bool
-) -> tuple[bytes, list[str]]:
+class Made(NamedTuple):
+    """A graph, and when it holds.
+
+    Args:
+        graph: The archive.
+        sizes: Conditions on the sizes of inputs.
+        decided: Buffers that a branch depends on, which has to go on as it went when the graph was made.
+    """
+
+    graph: bytes
+    sizes: list[str]
+    decided: list[str]
+
+
+def export_view(view: View, example: Tensors, varying: Mapping[str, Collection[int]], *, train: bool) -> Made:
     """Export a view.
 
     Args:
@@ -89,30 +102,31 @@ def export_view(
         example: Inputs to record it with; they do not end up in the graph.
         varying: Input → axes other than the first whose size differs between batches.
         train: Whether to export it in training mode.
-
-    Returns:
-        The graph, and the conditions on the sizes of inputs under which it holds.
     """
     view.switch(train)
     shapes = tuple(dynamic_sizes(varying.get(name, ())) for name in example)
     arguments: dict[str, Any] = {"args": tuple(example.values()), "dynamic_shapes": (shapes,)}
     with _quietly(), torch.set_grad_enabled(train), traceable(view):
         try:
-            with traced_as_it_runs(), recorded_whole(view):
-                return _with_conditions(torch.export.export(view, **arguments, strict=False), example)
+            with traced_as_it_runs(view), recorded_whole(view), decided_by_buffers(view) as decided:
+                return _made(torch.export.export(view, **arguments, strict=False), example, decided)
         except Exception:
             # Slower, but it reads the code itself: it keeps ``int`` of a size, and more of what data decide, open.
             with suppress(Exception):
-                return _with_conditions(torch.export.export(view, **arguments, strict=True), example)
+                return _made(torch.export.export(view, **arguments, strict=True), example, ())
             raise
 
 
-def _with_conditions(exported: ExportedProgram, example: Tensors) -> tuple[bytes, list[str]]:
+def _made(exported: ExportedProgram, example: Tensors, decided: Collection[str]) -> Made:
     if exported.graph_signature.parameters_to_mutate:
         name = next(iter(exported.graph_signature.parameters_to_mutate.values()))
         raise ValueError(f"the forward pass writes to the parameter {name.removeprefix(PREFIX + '.')!r}")
     conditions = conditions_of_export(exported._guards_code, list(example))
-    return pack(exported), conditions
+    return Made(pack(exported), conditions, _own_names(decided))
+
+
+def _own_names(names: Collection[str]) -> list[str]:
+    return sorted(name.removeprefix(f"{PREFIX}.") for name in names)
 
 
 def trace_view(
@@ -123,7 +137,7 @@ def trace_view(
     *,
     gradients: Sequence[str],
     train: bool,
-) -> tuple[bytes, list[str]]:
+) -> Made:
     """Trace a view as a graph: parameters, buffers and inputs → outputs, gradients and new buffers.
 
     Args:
@@ -133,9 +147,6 @@ def trace_view(
         precision: Entered around the forward pass.
         gradients: Names of the parameters whose gradients to return; each must have one.
         train: Whether to trace it in training mode.
-
-    Returns:
-        As :func:`export_view`.
     """
     view.switch(train)
     parameters, buffers = dict(view.named_parameters()), dict(view.named_buffers())
@@ -161,12 +172,14 @@ def trace_view(
 
     flat = [value.detach() for value in (*parameters.values(), *buffers.values(), *example.values())]
     with _quietly(), torch.set_grad_enabled(train), traceable(view):
-        with traced_as_it_runs():
+        with traced_as_it_runs(view), decided_by_buffers(view) as decided:
             graph = make_fx(step, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat)
+            if decided:
+                insert_deferred_runtime_asserts(graph, graph.shape_env, "traced", export=True)
         fixed: tuple[Any, ...] = (None,) * sum(counts)
         shapes = (*fixed, *(dynamic_sizes(varying.get(name, ())) for name in example))
         exported = torch.export.export(_Traced(graph), tuple(flat), dynamic_shapes=(shapes,), strict=False)
-        return pack(exported), conditions_of_trace(graph, list(example))
+        return Made(pack(exported), conditions_of_trace(graph, list(example)), _own_names(decided))
 
 
 class _Traced(nn.Module):

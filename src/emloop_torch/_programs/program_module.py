@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -27,6 +27,7 @@ from .archive import RECOMPUTED, unpack
 from .program import Program
 from .sizes import violated
 from .straight import straight, without_copies
+from .writes import written
 
 __all__ = ["LOSS", "PREFIX", "ProgramModule"]
 
@@ -78,7 +79,7 @@ class ProgramModule(nn.Module):
 
         Raises:
             BatchError: If the batch is not of the kind the program was made for.
-            SavedModelError: If the program has no such view.
+            SavedModelError: If the program has no such view, or holds the other side of a branch on buffers.
         """
         return self._run("train" if self.training else "eval", inputs)
 
@@ -126,6 +127,32 @@ class ProgramModule(nn.Module):
             self._graphs[view] = self._load(view)
         return self._graphs[view]
 
+    def writes(self, view: str) -> list[str]:
+        """Names of the parameters that a view may write to.
+
+        Raises:
+            SavedModelError: If there is no such view.
+        """
+        graph: Any = self.graph(view)
+        named = {id(parameter): name for name, parameter in self.named_parameters()}
+        if self._view(view)["kind"] == "exported":
+            held = dict(graph.named_parameters(remove_duplicate=False))
+            owned = {node: held[node.target] for node in graph.graph.find_nodes(op="get_attr") if node.target in held}
+        else:
+            owned = dict(zip(graph.graph.find_nodes(op="placeholder"), self.parameters(), strict=False))
+        changed = written(graph, {node: named[id(tensor)] for node, tensor in owned.items()})
+        return [name for name in named.values() if name in changed]
+
+    def own(self, names: Collection[str]) -> None:
+        """Go on with copies of some parameters, whoever shares them."""
+        for name in names:
+            owner, leaf = _owner(self, name)
+            shared = self.get_parameter(name)
+            owner._parameters[leaf] = nn.Parameter(shared.detach().clone(), shared.requires_grad)
+        if names:
+            self._graphs.clear()
+            self._steps.clear()
+
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
         # Moving to a device replaces buffers, and the constants in graphs have to move as well.
         super()._apply(fn, recurse)
@@ -150,6 +177,8 @@ class ProgramModule(nn.Module):
         is_traced = described["kind"] == "traced"
         held = (*self.parameters(), *self.buffers()) if is_traced else ()
         compute = self._traced(view, described, graph) if is_traced else self._straight(graph)
+        if "decided" in described:
+            compute = _of_one_side(compute, described["decided"])
         known: set[tuple[Any, ...]] = set()
 
         def checked(inputs: _Tensors) -> dict[str, torch.Tensor]:
@@ -256,6 +285,23 @@ def _unpacked(content: bytes, name: str) -> tuple[ExportedProgram, dict[str, Any
 
 def _twin(value: Any) -> Any:
     return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def _of_one_side(compute: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
+    """Tell what it means where a graph finds that a branch on buffers goes to the side that it does not hold."""
+
+    def told(*inputs: torch.Tensor) -> Any:
+        try:
+            return compute(*inputs)
+        except RuntimeError as error:
+            if "Runtime assertion failed" not in str(error):
+                raise
+            shown = ", ".join(map(repr, names))
+            raise SavedModelError(
+                f"a branch depends on the buffers {shown}: the program holds one side, and now the other is needed"
+            ) from error
+
+    return told
 
 
 def _recompute(graph: Any) -> None:

@@ -7,6 +7,7 @@ graph, the conditions are checked before it runs, by a small evaluator that know
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,6 +29,7 @@ _OPERATIONS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
     ast.Eq: operator.eq,
@@ -122,6 +124,10 @@ def _value(node: ast.expr, shapes: Mapping[str, Any]) -> Any:
             return shapes[name][axis]
         case ast.Call(func=ast.Name(id="min" | "max" as name), args=arguments, keywords=[]):
             return (min if name == "min" else max)(_value(argument, shapes) for argument in arguments)
+        case ast.Call(
+            func=ast.Attribute(value=ast.Name(id="math"), attr="ceil" | "floor" | "trunc" as name), args=[argument]
+        ):
+            return getattr(math, name)(_value(argument, shapes))
         case ast.BoolOp(op=operation, values=values):
             found = [_value(value, shapes) for value in values]
             return all(found) if isinstance(operation, ast.And) else any(found)

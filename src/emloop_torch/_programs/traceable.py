@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import builtins
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.distributions import Distribution
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.fx.traceback import annotate, preserve_node_meta
 from torch.nn import functional
@@ -28,8 +30,9 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import checkpoint
 
 from .archive import RECOMPUTED
+from .writes import written
 
-__all__ = ["recorded_whole", "traceable", "traced_as_it_runs"]
+__all__ = ["decided_by_buffers", "recorded_whole", "traceable", "traced_as_it_runs"]
 
 _VF: Any = torch._VF
 _TRACED = (FakeTensor, FunctionalTensor)
@@ -48,8 +51,11 @@ def traceable(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def traced_as_it_runs() -> Iterator[None]:
-    """Let Python's own operations leave a trace inside the block, for tracers that run code instead of reading it."""
+def traced_as_it_runs(module: nn.Module) -> Iterator[None]:
+    """Let Python's own operations, and changes through ``data``, leave a trace inside the block.
+
+    For tracers that run code instead of reading it.
+    """
     # It keeps a table of builtin functions, which has to hold the real ones.
     importlib.import_module("torch._dynamo")
     with ExitStack() as restored:
@@ -57,12 +63,17 @@ def traced_as_it_runs() -> Iterator[None]:
         _set(restored, nn.Module, "__setattr__", _assign)
         _set(restored, transformer, "_generate_square_subsequent_mask", _causal_mask)
         _set(restored, transformer, "_detect_is_causal_mask", _is_causal)
+        _set(restored, torch.Tensor, "data", property(_data, _set_data))
+        for name in {kind.__module__ for part in module.modules() for kind in type(part).__mro__}:
+            if name.partition(".")[0] not in ("builtins", "torch"):
+                _set(restored, sys.modules[name], "int", _Integer)
+                _set(restored, sys.modules[name], "float", _Float)
         yield
 
 
 @contextmanager
 def recorded_whole(module: nn.Module) -> Iterator[None]:
-    """Record some operators whole, what is changed through ``data``, and which part is a checkpoint, inside the block.
+    """Record some operators whole, and which part is a checkpoint, inside the block.
 
     For graphs that leave the backward pass to PyTorch; where gradients are in the graph, these operators have to be
     taken apart.
@@ -74,7 +85,6 @@ def recorded_whole(module: nn.Module) -> Iterator[None]:
         restored.enter_context(preserve_node_meta())
         _set(restored, checkpoint, "_checkpoint_without_reentrant_generator", regions.generator)
         _set(restored, checkpoint, "CheckpointFunction", regions)
-        _set(restored, torch.Tensor, "data", property(_data, _set_data))
         _set(restored, _VF, "_pack_padded_sequence", _pack)
         _set(restored, _VF, "_pad_packed_sequence", _pad)
         _update(restored, fast, {_aten._pack_padded_sequence.default: _packed})
@@ -89,6 +99,74 @@ def recorded_whole(module: nn.Module) -> Iterator[None]:
                 _set(restored, part, "check_forward_args", lambda *_: None)
                 _set(restored, part, "forward", _Begun(part))
         yield
+
+
+@contextmanager
+def decided_by_buffers(module: nn.Module) -> Iterator[set[str]]:
+    """Follow branches on values of buffers alone, inside the block, the way that they go now.
+
+    A flag of what has been initialised, a counter of batches: the graph asserts that the branch goes the same way.
+
+    Returns:
+        The names of the buffers, which are added inside the block.
+    """
+    decided: set[str] = set()
+    real = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
+
+    def item(tensor: torch.Tensor) -> Any:
+        found: Any = _real_item(tensor)
+        mode = get_proxy_mode()
+        if mode is not None and isinstance(found, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+            names, value = _of_buffers(mode.tracer, module, real, tensor)
+            if value is not None:
+                decided.update(names)
+                for symbol in found.node.expr.free_symbols:
+                    # A truth is known by its number.
+                    found.node.shape_env.set_real_tensor_prop_unbacked_vals(symbol, value + 0)
+        return found
+
+    with ExitStack() as restored:
+        _set(restored, torch.Tensor, "item", item)
+        _set(restored, torch.Tensor, "__bool__", lambda tensor: bool(tensor.item()))
+        yield decided
+
+
+def _of_buffers(
+    tracer: Any, module: nn.Module, real: Mapping[str, torch.Tensor], tensor: torch.Tensor
+) -> tuple[Collection[str], Any]:
+    """The buffers that a traced number is computed from, and the number, if it is computed from nothing else."""
+    known = {}
+    for name, buffer in module.named_buffers():
+        slot = get_proxy_slot(buffer, tracer, None)
+        node = None if slot is None else slot.proxy.node
+        while node is not None and node.op == "call_function":
+            # What was changed in place is known by the change; its first argument is what it was before.
+            node = next(iter(node.all_input_nodes), None)
+        if node is not None:
+            known[node] = name
+    asked = get_proxy_slot(tensor, tracer, None)
+    waiting, steps = [] if asked is None else [asked.proxy.node], dict[torch.fx.Node, None]()
+    writers = written(tracer.graph, known)
+    while waiting:
+        node = waiting.pop()
+        if node in known:
+            waiting += (writer for writer in writers.get(known[node], ()) if writer not in steps)
+        elif isinstance(node.target, torch._ops.OpOverload):
+            waiting += (given for given in node.all_input_nodes if given not in steps)
+        else:
+            return (), None
+        steps[node] = None
+    if not steps:
+        return (), None
+    values: dict[torch.fx.Node, Any] = {}
+    with torch.utils._python_dispatch._disable_current_modes(), torch.no_grad():
+        for node in tracer.graph.nodes:
+            if node in known:
+                values[node] = real[known[node]].clone()
+            elif node in steps:
+                arguments, named = torch.fx.map_arg((node.args, node.kwargs), values.__getitem__)
+                values[node] = node.target(*arguments, **named)
+        return {known[node] for node in steps if node in known}, _real_item(values[asked.proxy.node])
 
 
 class _Cumulative:
@@ -144,6 +222,33 @@ class _Regions:
                 yield
         finally:
             self._is_inside = False
+
+
+class _Symbolic(type):
+    """Of types in whose place numbers that only data tell stay symbols; apart from that, they are what they are of."""
+
+    def __call__(cls, *given: Any, **named: Any) -> Any:
+        kind: Any = cls.__base__
+        value = given[0] if len(given) == 1 else None
+        if isinstance(value, _TRACED) and value.numel() == 1:
+            value = value.item()
+        if isinstance(value, (torch.SymInt, torch.SymFloat)):
+            return torch.sym_int(value) if kind is int else torch.sym_float(value)
+        return kind(*given, **named)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, cls.__base__)  # type: ignore[arg-type]
+
+    def __subclasscheck__(cls, kind: Any) -> bool:
+        return issubclass(kind, cls.__base__)  # type: ignore[arg-type]
+
+
+class _Integer(int, metaclass=_Symbolic):
+    pass
+
+
+class _Float(float, metaclass=_Symbolic):
+    pass
 
 
 class _Begun:
@@ -237,6 +342,7 @@ PyTorch takes them apart while it traces, and then needs to know sizes that are 
 
 _real_length, _real_mask = len, transformer._generate_square_subsequent_mask
 _real_data: Any = torch.Tensor.data
+_real_item = torch.Tensor.item
 _real_assign = nn.Module.__setattr__
 
 

@@ -128,10 +128,11 @@ def _climbed(
     for rung in (_EXPORTED, _TRACED):
         try:
             climber.train(rung)
-            return climber.program(rung, "; ".join(reasons) or None), alarms.results
+            return climber.program(rung, _joined(*reasons) or None), alarms.results
         except Exception as error:  # noqa: BLE001 - as above
             reasons.append(_reason(rung, error))
-    return climber.program(_INFERENCE, "; ".join(reasons)), alarms.results
+    rung = climber.settle("train")
+    return climber.program(rung or _INFERENCE, None if rung == _EXPORTED else _joined(*reasons)), alarms.results
 
 
 class _Unreached(Exception):
@@ -140,6 +141,12 @@ class _Unreached(Exception):
 
 def _reason(rung: str, error: Exception) -> str:
     return str(error) if isinstance(error, _Unreached) else told(rung, error)
+
+
+def _joined(*reasons: str) -> str:
+    """Reasons of one rung after the other; one that both have is told once."""
+    rungs, told_once = zip(*(reason.split(": ", 1) for reason in reasons), strict=True) if reasons else ((), ())
+    return f"{', '.join(rungs)}: {told_once[0]}" if len(set(told_once)) == 1 else "; ".join(reasons)
 
 
 class _Climber:
@@ -152,6 +159,7 @@ class _Climber:
         self._described = described
         self._views: dict[str, dict[str, Any]] = {}
         self._graphs: dict[str, bytes] = {}
+        self._of_several: dict[str, tuple[dict[str, Any], bytes]] = {}
         self._exact = True
         self._noise = 0.0
         self._of_forward: list[str] = []
@@ -222,7 +230,15 @@ class _Climber:
             try:
                 self._make(view, method, names, _TRACED)
             except Exception as error:
-                raise _Unreached(f"{_reason(_EXPORTED, reason)}; {_reason(_TRACED, error)}") from error
+                if self.settle(view) is None:
+                    raise _Unreached(_joined(_reason(_EXPORTED, reason), _reason(_TRACED, error))) from error
+
+    def settle(self, view: str) -> str | None:
+        """Be content with a view that refuses a single example, if there is one; return its kind."""
+        if view not in self._of_several:
+            return None
+        self._views[view], self._graphs[view] = self._of_several[view]
+        return str(self._views[view]["kind"])
 
     def _make(self, view: str, method: str, names: Sequence[str], kind: str) -> None:
         example = {name: self._batches[0][name] for name in names}
@@ -237,14 +253,12 @@ class _Climber:
             self._snapshot.put_back()
             maker = View(self._module, method, names, outputs, self._request.withheld, self._request.weights.get(LOSS))
             if kind == _EXPORTED:
-                self._graphs[view], sizes = export_view(maker, example, self._varying, train=train)
+                made = export_view(maker, example, self._varying, train=train)
             elif train and self._request.scaled:
                 raise _Unreached("traced: gradients of 16 bits, which vanish unless the loss is scaled first")
             else:
                 precision = self._request.precision()
-                self._graphs[view], sizes = trace_view(
-                    maker, example, self._varying, precision, gradients=gradients, train=train
-                )
+                made = trace_view(maker, example, self._varying, precision, gradients=gradients, train=train)
         finally:
             self._snapshot.put_back()
         inputs = {
@@ -256,8 +270,10 @@ class _Climber:
             }
             for name, tensor in example.items()
         }
-        described = {"kind": kind, "inputs": inputs, "outputs": outputs, "gradients": gradients, "sizes": sizes}
-        self._views[view] = described
+        described = {"kind": kind, "inputs": inputs, "outputs": outputs, "gradients": gradients, "sizes": made.sizes}
+        if made.decided:
+            described["decided"] = made.decided
+        self._views[view], self._graphs[view] = described, made.graph
         self._verify(view, method)
 
     def _verify(self, view: str, method: str) -> None:
@@ -266,18 +282,25 @@ class _Climber:
         described, train = self._views[view], view == "train"
         precision = self._request.precision
         runs = self._live(method), Run(program, own_method, precision, (), self._request.weights.get(LOSS))
-        batches = [(batch, False) for batch in self._batches]
         # Not every module takes a single example; batch normalisation, for one, refuses it in training.
-        batches.append((with_examples(self._batches[0], 1), True))
+        single = with_examples(self._batches[0], 1)
         try:
-            for batch, optional in batches:
+            for batch in (*self._batches, single):
                 inputs = {name: batch[name] for name in described["inputs"]}
                 shapes = {name: tensor.shape for name, tensor in inputs.items()}
                 # Other sizes are refused without source.
                 if violated(described["sizes"], shapes) is None:
                     outputs = described["outputs"]
-                    exact = compare(*runs, inputs, outputs, train=train, optional=optional, slack=self._noise)
-                    self._exact = self._exact and exact
+                    back = self._snapshot.take_back
+                    how: Any = {"train": train, "optional": batch is single, "slack": self._noise}
+                    self._exact = compare(*runs, back, inputs, outputs, **how) and self._exact
+        except Exception as error:
+            if batch is not single:
+                raise
+            first = next(iter(described["inputs"]))
+            refusing = {**described, "sizes": [*described["sizes"], f"{first}.shape[0] != 1"]}
+            self._of_several.setdefault(view, (refusing, self._graphs[view]))
+            raise _Unreached(f"{_reason(described['kind'], error)}, with a single example") from error
         finally:
             self._snapshot.put_back()
 

@@ -22,9 +22,16 @@ __all__ = ["line_naming", "line_of_code", "line_of_frame", "told"]
 _LENGTH = 300
 _SHOWN = 60
 _LIBRARY_PATHS = tuple(str(Path(file).parent) for file in (torch.__file__, __file__.replace("_proofs", "")))
+_SAID = (
+    ("Constraints violated", "the number of examples is fixed by what Python does with it, as by a loop over examples"),
+    ("Runtime assertion failed", "a size that only data tell is another than any that the graph was made for"),
+    ("fake tensor in the exported program", "gradients that forward takes by itself, which only a traced graph holds"),
+    ("_functorch.predispatch", "torch.vmap, which only a traced graph holds"),
+)
+"""What is said in place of messages for PyTorch's developers."""
 _CURES = (
     ("numpy() on", "tensor operations in place of NumPy's"),
-    ("Constraints violated", "sizes by x.shape[0], and tensor operations in place of a loop over examples"),
+    ("Constraints violated", "sizes by x.shape[0], and operations on the whole batch,"),
     ("assigned during export", "a buffer, by register_buffer, in place of an attribute"),
     ("attributes must be registered as buffers", "a buffer, by register_buffer, in place of an attribute"),
 )
@@ -64,7 +71,10 @@ def told(rung: str, error: Exception) -> str:
     # What PyTorch adds is for its developers.
     said = " ".join(str(error).strip().partition("\n\n")[0].split()) or type(error).__name__
     cure = next((cure for sign, cure in _CURES if sign in str(error)), None)
-    if isinstance(error, (GuardOnDataDependentSymNode, torch._subclasses.fake_tensor.DataDependentOutputException)):
+    plain = next((plain for sign, plain in _SAID if sign in str(error)), None)
+    if plain is not None:
+        said = plain
+    elif isinstance(error, (GuardOnDataDependentSymNode, torch._subclasses.fake_tensor.DataDependentOutputException)):
         said, cure = "a branch on values, of which a graph holds one side", "torch.where in place of it"
         if where is not None and any(call in where for call in (".item(", ".tolist(", "float(", "int(", ".numpy(")):
             said, cure = "a value that Python reads", "tensor operations in place of Python's"

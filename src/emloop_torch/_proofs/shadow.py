@@ -29,6 +29,7 @@ from .verifying import Difference, Results, agree
 
 __all__ = ["Shadow"]
 
+_VIEWS = {True: "train", False: "eval"}
 _EXACT_COST, _INEXACT_COST = 2, 4
 """Batches of the training that take at least as long as one comparison; one of rounded numbers looks at them often."""
 _COMPILED = 1e-2
@@ -64,9 +65,11 @@ class Shadow:
         self._slack = program.description.get("noise", 0.0) + inexact
         self._views = {
             train: program.description["views"][view]
-            for train, view in ((True, "train"), (False, "eval"))
+            for train, view in _VIEWS.items()
             if view in program.description["views"] and not (compiled and _draws(self._beside.graph(view)))
         }
+        self._written = {name for train in self._views for name in self._beside.writes(_VIEWS[train])}
+        self._beside.own(self._written)
         self._trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
         self.batches = {True: 0, False: 0}
         """In training and in evaluation, since the program was made."""
@@ -104,11 +107,15 @@ class Comparison:
         self._inputs = {name: tensor.clone() for name, tensor in inputs.items()}
         self._devices = sorted({tensor.device for tensor in inputs.values() if tensor.is_cuda}, key=str)
         self._host = torch.get_rng_state()
-        self._others = [torch.cuda.get_rng_state(device) for device in self._devices]
+        self._generators = [torch.cuda.get_rng_state(device) for device in self._devices]
         self._buffers = {name: buffer.clone() for name, buffer in shadow._module.named_buffers()}
         self._gradients: dict[str, torch.Tensor] = {}
         self._parameters = {n: p for n, p in shadow._module.named_parameters() if p.requires_grad} if train else {}
         self._scale: torch.Tensor | None = None
+        named = dict(shadow._module.named_parameters())
+        self._written = {name: named[name].detach().clone() for name in shadow._written if name in named}
+        self._others = {name: p.detach().clone() for name, p in named.items() if name not in self._written}
+        self._changed: str | None = None
         self._listening: list[Any] = []
 
     def listen(self, mean: torch.Tensor) -> None:
@@ -118,8 +125,12 @@ class Comparison:
             self._listening.append(parameter.register_hook(partial(self._gradients.__setitem__, name)))
 
     def take(self, outputs: Mapping[str, Any]) -> None:
-        """Note the outputs of the live module."""
+        """Note the outputs of the live module, and what the forward pass has written to."""
         self._outputs = outputs
+        others, self._others = self._others, {}
+        for name, before in others.items():
+            if not _equal(before, self._shadow._module.get_parameter(name)):
+                self._changed = name
 
     def compare(self) -> None:
         """Compute the same by the program.
@@ -137,16 +148,19 @@ class Comparison:
         shadow, train = self._shadow, self.train
         if train and shadow._trained != self._parameters.keys():
             return  # thawed or frozen since: the state says so, and the next save makes another program
+        if self._changed is not None:
+            raise Difference(f"the forward pass writes to the parameter {self._changed!r}, which the program does not")
         buffers = dict(shadow._module.named_buffers())
         expected: dict[str, Results] = {
             "output": {name: outputs[name].detach() for name in shadow._views[train]["outputs"]},
             "buffer": buffers,
+            "parameter": {name: shadow._module.get_parameter(name).detach() for name in self._written},
         }
         if train:
             expected["gradient"] = {name: self._gradients.get(name) for name in self._parameters}
         with torch.random.fork_rng(self._devices):
             torch.set_rng_state(self._host)
-            for device, state in zip(self._devices, self._others, strict=True):
+            for device, state in zip(self._devices, self._generators, strict=True):
                 torch.cuda.set_rng_state(state, device)
             try:
                 found = self._of_program()
@@ -164,6 +178,8 @@ class Comparison:
         with torch.no_grad():
             for name, buffer in own.items():
                 buffer.copy_(self._buffers[name])
+            for name, value in self._written.items():
+                beside.get_parameter(name).copy_(value)
         beside.train(train)
         with torch.set_grad_enabled(train):
             with self._precision():
@@ -174,14 +190,21 @@ class Comparison:
                 mean = beside.mean_loss(
                     computed["loss"], None if weight is None else {**self._inputs, **computed}[weight]
                 )
-                gradients = torch.autograd.grad(mean, list(self._parameters.values()), self._scale, allow_unused=True)
+                wanted = [beside.get_parameter(name) for name in self._parameters]
+                gradients = torch.autograd.grad(mean, wanted, self._scale, allow_unused=True)
                 found["gradient"] = dict(zip(self._parameters, gradients, strict=True))
         found["buffer"] = own
+        found["parameter"] = {name: beside.get_parameter(name).detach() for name in self._written}
         return found
 
     @property
     def _precision(self) -> Callable[[], AbstractContextManager[Any]]:
         return self._shadow._precision
+
+
+def _equal(before: torch.Tensor, after: torch.Tensor) -> bool:
+    one, other = before.to_dense(), after.detach().to_dense()
+    return torch.equal(one, other) or torch.equal(one.nan_to_num(), other.nan_to_num())
 
 
 def _draws(graph: nn.Module) -> bool:

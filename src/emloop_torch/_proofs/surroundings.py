@@ -277,6 +277,19 @@ class Snapshot:
             torch.cuda.set_rng_state_all(self._torch[1])
         self._begin_anew()
 
+    def take_back(self) -> dict[str, torch.Tensor]:
+        """Put the parameters back, and return the values of those that have been written to."""
+        noted = {id(tensor): (alias, value) for tensor, alias, value, *_ in self._tensors}
+        written = {}
+        with torch.no_grad():
+            for name, parameter in self.module.named_parameters():
+                if id(parameter) in noted:
+                    alias, value = noted[id(parameter)]
+                    if not torch.equal(parameter.to_dense(), value.to_dense()):
+                        written[name] = parameter.detach().clone()
+                    _put_back(parameter, alias, value)
+        return written
+
     def _put_back_places(self) -> None:
         for container, before in self._containers:
             _restore(container, before)

@@ -81,6 +81,7 @@ class Run(NamedTuple):
 def compare(
     live: Run,
     program: Run,
+    take_back: Callable[[], Tensors],
     batch: Tensors,
     outputs: Sequence[str],
     *,
@@ -92,7 +93,8 @@ def compare(
 
     Args:
         live: The live module.
-        program: The program, with the values of the module.
+        program: The program, with the parameters of the module.
+        take_back: Undoes what a run has written to parameters, and returns it.
         batch: The inputs.
         outputs: Names of the outputs.
         train: Whether to run in training mode, with gradients.
@@ -112,8 +114,16 @@ def compare(
         if optional:
             return True
         raise
+    written = take_back()
     with forked(batch):
         found = results(program, batch, outputs, train=train)
+    others = take_back()
+    named = {name: parameter.detach() for name, parameter in live.module.named_parameters()}
+    both = written.keys() | others.keys()
+    expected, found = (
+        {**one, "parameter": {name: new.get(name, named[name]) for name in both}}
+        for one, new in ((expected, written), (found, others))
+    )
     return agree(expected, found, slack)
 
 

@@ -21,6 +21,7 @@ import torch
 import emloop_torch
 from emloop._state.random import use_seed
 from emloop._state.tree import copy_tree, equal_trees
+from emloop.errors import BatchError
 
 from . import adaptation, generative, language, representation, sequences, structure, vision  # noqa: F401
 from .catalogue import ARCHITECTURES, Architecture
@@ -40,7 +41,7 @@ class Finding(NamedTuple):
     Args:
         rung: The rung that the manifest tells.
         agreement: ``to the bit``, how far outputs and weights part, ``fell`` where the shadow check took a rung back,
-            ``WRONG: …``, or nothing where nothing is promised.
+            ``refused: …`` where a batch is, ``WRONG: …``, or nothing where nothing is promised.
         reason: Why not a higher rung.
     """
 
@@ -61,13 +62,13 @@ class Finding(NamedTuple):
     @property
     def goes_on(self) -> bool:
         """Whether it is trained further without source, and rightly."""
-        return self.rung in GOES_ON and not self.is_wrong
+        return self.rung in GOES_ON and self.agrees not in ("WRONG", "refused")
 
 
 def measure(architecture: Architecture, directory: Path) -> Finding:
     """Train a little, save, restore without source, train further, and compare with one that goes on.
 
-    A third one never saves: what it does has to equal what the one that saves does.
+    A third one never saves: what it does, and ends with, has to equal that of the one that saves after every epoch.
     """
     model, silent = (_create(architecture, directory / name) for name in ("saving", "silent"))
     rng = np.random.default_rng(1)
@@ -83,14 +84,20 @@ def measure(architecture: Architecture, directory: Path) -> Finding:
         batch = architecture.batch(rng, examples)
         pairs: list[tuple[Any, Any]] = []
         if restored is not None:
-            pairs.append((model.run(batch, train=False), restored.run(batch, train=False)))
+            evaluated = model.run(batch, train=False)
             silent.run(batch, train=False)
-        expected = _trained(model, batch)
+            try:
+                pairs.append((evaluated, restored.run(batch, train=False)))
+            except BatchError as error:
+                return Finding(rung, f"refused: {error}", reason)
+        expected, other = _trained(model, batch), _trained(silent, batch)
+        model.end_epoch(), silent.end_epoch()
         model.save("latest")
-        if not equal_trees(expected, _trained(silent, batch)):
+        if not (equal_trees(expected, other) and equal_trees(model.state_dict(), silent.state_dict())):
             return Finding(rung, "WRONG: a save changes the training", reason)
         if rung in GOES_ON:
             pairs.append((expected, _trained(restored, batch)))
+            restored.end_epoch()
             pairs.append((_weights(model), _weights(restored)))
         elif restored is not None:
             restored.load_state_dict(copy_tree(model.state_dict()))
