@@ -173,7 +173,7 @@ def trace_view(
     flat = [value.detach() for value in (*parameters.values(), *buffers.values(), *example.values())]
     with _quietly(), torch.set_grad_enabled(train), traceable(view):
         with traced_as_it_runs(view), decided_by_buffers(view) as decided:
-            graph = make_fx(step, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat)
+            graph: Any = make_fx(step, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat)
             if decided:
                 insert_deferred_runtime_asserts(graph, graph.shape_env, "traced", export=True)
         fixed: tuple[Any, ...] = (None,) * sum(counts)

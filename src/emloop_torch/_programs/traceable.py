@@ -135,16 +135,8 @@ def _of_buffers(
     tracer: Any, module: nn.Module, real: Mapping[str, torch.Tensor], tensor: torch.Tensor
 ) -> tuple[Collection[str], Any]:
     """The buffers that a traced number is computed from, and the number, if it is computed from nothing else."""
-    known = {}
-    for name, buffer in module.named_buffers():
-        slot = get_proxy_slot(buffer, tracer, None)
-        node = None if slot is None else slot.proxy.node
-        while node is not None and node.op == "call_function":
-            # What was changed in place is known by the change; its first argument is what it was before.
-            node = next(iter(node.all_input_nodes), None)
-        if node is not None:
-            known[node] = name
-    asked = get_proxy_slot(tensor, tracer, None)
+    known = _nodes_of_buffers(tracer, module)
+    asked: Any = get_proxy_slot(tensor, tracer, None)
     waiting, steps = [] if asked is None else [asked.proxy.node], dict[torch.fx.Node, None]()
     writers = written(tracer.graph, known)
     while waiting:
@@ -167,6 +159,20 @@ def _of_buffers(
                 arguments, named = torch.fx.map_arg((node.args, node.kwargs), values.__getitem__)
                 values[node] = node.target(*arguments, **named)
         return {known[node] for node in steps if node in known}, _real_item(values[asked.proxy.node])
+
+
+def _nodes_of_buffers(tracer: Any, module: nn.Module) -> dict[torch.fx.Node, str]:
+    """Where a graph takes each buffer from."""
+    known: dict[torch.fx.Node, str] = {}
+    for name, buffer in module.named_buffers():
+        slot = get_proxy_slot(buffer, tracer, None)
+        node = None if slot is None else slot.proxy.node
+        while node is not None and node.op == "call_function":
+            # What was changed in place is known by the change; its first argument is what it was before.
+            node = next(iter(node.all_input_nodes), None)
+        if node is not None:
+            known[node] = name
+    return known
 
 
 class _Cumulative:

@@ -131,8 +131,8 @@ def _climbed(
             return climber.program(rung, _joined(*reasons) or None), alarms.results
         except Exception as error:  # noqa: BLE001 - as above
             reasons.append(_reason(rung, error))
-    rung = climber.settle("train")
-    return climber.program(rung or _INFERENCE, None if rung == _EXPORTED else _joined(*reasons)), alarms.results
+    settled = climber.settle("train")
+    return climber.program(settled or _INFERENCE, None if settled == _EXPORTED else _joined(*reasons)), alarms.results
 
 
 class _Unreached(Exception):

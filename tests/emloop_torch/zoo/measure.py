@@ -80,28 +80,13 @@ def measure(architecture: Architecture, directory: Path) -> Finding:
     rung, reason = manifest["rung"], manifest["reason"] or ""
     restored = None if rung == "weights" else _create(architecture, directory / "restored", path)
     parted = 0.0
-    for examples in _AFTER:
-        batch = architecture.batch(rng, examples)
-        pairs: list[tuple[Any, Any]] = []
-        if restored is not None:
-            evaluated = model.run(batch, train=False)
-            silent.run(batch, train=False)
-            try:
-                pairs.append((evaluated, restored.run(batch, train=False)))
-            except BatchError as error:
-                return Finding(rung, f"refused: {error}", reason)
-        expected, other = _trained(model, batch), _trained(silent, batch)
-        model.end_epoch(), silent.end_epoch()
-        model.save("latest")
-        if not (equal_trees(expected, other) and equal_trees(model.state_dict(), silent.state_dict())):
-            return Finding(rung, "WRONG: a save changes the training", reason)
-        if rung in GOES_ON:
-            pairs.append((expected, _trained(restored, batch)))
-            restored.end_epoch()
-            pairs.append((_weights(model), _weights(restored)))
-        elif restored is not None:
-            restored.load_state_dict(copy_tree(model.state_dict()))
-        parted = max([parted, *(_parted(*pair) for pair in pairs)])
+    try:
+        for examples in _AFTER:
+            parted = max(parted, _parted_by(architecture.batch(rng, examples), model, silent, restored, rung))
+    except BatchError as error:
+        return Finding(rung, f"refused: {error}", reason)
+    except _SavingChanges:
+        return Finding(rung, "WRONG: a save changes the training", reason)
     fallen = json.loads((path / "manifest.json").read_text())
     if fallen["rung"] != rung:
         return Finding(fallen["rung"], "fell", fallen["reason"])
@@ -110,6 +95,31 @@ def measure(architecture: Architecture, directory: Path) -> Finding:
     if parted > (0.0 if manifest["extra"]["exact"] else _ROUNDING):
         return Finding(rung, f"WRONG: off by {parted:.0e}, exact: {manifest['extra']['exact']}", reason)
     return Finding(rung, "to the bit" if parted == 0 else f"off by {parted:.0e}", reason)
+
+
+class _SavingChanges(Exception):
+    """Whoever saves has another training than whoever does not."""
+
+
+def _parted_by(batch: dict[str, Any], model: Any, silent: Any, restored: Any, rung: str) -> float:
+    """Evaluate a batch and learn from it, as one epoch, and tell how far the restored model parts."""
+    pairs: list[tuple[Any, Any]] = []
+    if restored is not None:
+        evaluated = model.run(batch, train=False)
+        silent.run(batch, train=False)
+        pairs.append((evaluated, restored.run(batch, train=False)))
+    expected, other = _trained(model, batch), _trained(silent, batch)
+    model.end_epoch(), silent.end_epoch()
+    model.save("latest")
+    if not (equal_trees(expected, other) and equal_trees(model.state_dict(), silent.state_dict())):
+        raise _SavingChanges
+    if rung in GOES_ON:
+        pairs.append((expected, _trained(restored, batch)))
+        restored.end_epoch()
+        pairs.append((_weights(model), _weights(restored)))
+    elif restored is not None:
+        restored.load_state_dict(copy_tree(model.state_dict()))
+    return max((_parted(*pair) for pair in pairs), default=0.0)
 
 
 def _trained(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
