@@ -21,11 +21,11 @@ from torch import nn
 from emloop.errors import EmloopError, SavedModelError
 from emloop.saved_models import describe_variables, find_saved, replace_program
 from emloop.types import Batch
-from emloop_torch._programs.plain_attributes import PlainAttributes
 from emloop_torch._programs.program import FOLDER, Program
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._programs.views import label_free_view
 from emloop_torch._proofs.ladder import Request, climb
+from emloop_torch._proofs.plain_attributes import PlainAttributes
 from emloop_torch._proofs.shadow import Comparison, Shadow
 from emloop_torch._proofs.surroundings import Surroundings
 from emloop_torch._proofs.verifying import Difference

@@ -45,8 +45,8 @@ ROOMS = {
     "emloop_onnx": 275,
     "emloop_sklearn": 775,  # trees whose numbers are sound; weights
     "emloop_torch": 1265,  # cures; parts thawed later go on; weights in others' files; what falls, and who carries it
-    "emloop_torch._programs": 1215,  # programs take weights; what PyTorch cannot trace; graphs as plain functions
-    "emloop_torch._proofs": 1150,  # what Python code can reach, put back to the bit; alarms; the shadow check
+    "emloop_torch._programs": 1365,  # what graphs write to, branches on buffers, what PyTorch cannot trace
+    "emloop_torch._proofs": 1290,  # what Python code can reach, put back to the bit; plain attributes
     "emloop_torch._tensors": 570,  # statistics of frozen parts; the weighted mean
     "emloop_torch._training": 630,  # a schedule's end; the first NaN, on the device
 }
