@@ -23,6 +23,7 @@ from emloop._settings.fitting import argument_problems
 from emloop._settings.hints import Accepted, Kind
 from emloop._settings.kinds import DATASET, MAIN_LOOP, MODEL
 from emloop._settings.live import accepted_by
+from emloop._support.interrupting import interruptible
 from emloop._support.problems import broken_module, reserved
 from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError, Problem, SavedModelError, UnknownClassError
@@ -33,6 +34,7 @@ _NAMES = ("inputs", "outputs")
 """Arguments of all models that take them: what an exported one obeys of a configuration made for another class."""
 
 
+@interruptible("importing and checking")
 def check(config: Mapping[str, Any], main_loop: type, restore_from: str | None = None) -> None:
     """Look at every class and argument of a configuration without building anything.
 

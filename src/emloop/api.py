@@ -37,16 +37,16 @@ from emloop._state.commit import Commit, newest_commit, write_commit
 from emloop._state.random import seed_everything, use_seed
 from emloop._state.retention import clean_leftovers
 from emloop._support.files import atomic_write
+from emloop._support.interrupting import interruptible
 from emloop.constants import (
     EL_CHECKPOINTS_DIR,
     EL_CONFIG_FILE,
     EL_DATA_FILE,
     EL_HOME_VARIABLE,
     EL_RUN_FILE,
-    EXIT_FAILED,
 )
-from emloop.errors import EmloopError, MissingStreamError
-from emloop.main_loop import MainLoop, RunRecord, log_failure
+from emloop.errors import MissingStreamError
+from emloop.main_loop import MainLoop, RunRecord, log_failure, outcome
 from emloop.main_loop.fingerprint import Fingerprint
 from emloop.main_loop.model_files import restoring_from, saved_files, saved_path
 
@@ -327,7 +327,7 @@ def _assemble(
 ) -> EmloopTraining:
     """Build all objects; a failure ends the attempt."""
     output_dir, seed = str(run.directory), run.info.seed
-    with _failing(run), use_seed(seed):
+    with _failing(run), interruptible("importing and building"), use_seed(seed):
         seed_everything(seed)
         dataset = _build.build_dataset(config, output_dir)
         own = state_from = None
@@ -374,7 +374,7 @@ def _make_directory(
 
 @contextmanager
 def _failing(run: Run) -> Generator[None]:
-    """End the attempt as failed if the block fails."""
+    """End the attempt as failed if the block fails, as stopped if a signal ends it."""
     try:
         yield
     except BaseException as error:
@@ -382,8 +382,8 @@ def _failing(run: Run) -> Generator[None]:
         if isinstance(error, FileNotFoundError) and home not in (None, str(Path.cwd())):
             error.add_note(f"A relative path starts at the working directory; this run was begun in {home}")
         log_failure(error)
-        code = error.exit_code if isinstance(error, EmloopError) else EXIT_FAILED
-        run.end("failed", f"{type(error).__name__}: {error}", exit_status=code)
+        status, reason, code = outcome(error)
+        run.end(status, reason, exit_status=code)
         raise
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = {
     "emloop": 60,
     "emloop.__main__": 5,
-    "emloop._build": 195,  # whatever fails to be imported is replaced, by the fallback of what is restored
+    "emloop._build": 200,  # whatever fails to be imported is replaced, by the fallback of what is restored
     "emloop._config": 2300,  # configs of 0.2 rewritten in place; where code is; nothing of a run is code
     "emloop._contracts": 200,  # what weighs what
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
@@ -21,8 +21,8 @@ ROOMS = {
     "emloop._settings": 1090,  # what classes accept, read and write: it was spread over parsers in constructors
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 725,
-    "emloop._streams": 890,  # digests of batches and files, and reading one batch again; a pass read in C, the gate
-    "emloop._support": 945,  # the table of names that have moved; what leads out of a directory
+    "emloop._streams": 895,  # digests of batches and files, reading one batch again; a pass read in C, the gate; signals
+    "emloop._support": 1060,  # names that have moved; what leads out of a directory; what a signal ends at once
     "emloop._yaml": 795,
     "emloop.abilities": 15,  # the protocols' public path
     "emloop.api": 265,
@@ -34,7 +34,8 @@ ROOMS = {
     "emloop.entry_point": 50,  # begins anew with fixed hashes of texts, unless something watches
     "emloop.errors": 115,
     "emloop.hooks": 3180,  # figures under the names of their classes, and columns for them; weighted statistics
-    "emloop.main_loop": 1405,  # where errors come up; the first NaN; the fingerprint; the disk's errors; layouts, times
+    "emloop.interrupting": 5,
+    "emloop.main_loop": 1450,  # where errors come up; the first NaN; the fingerprint; the disk's errors; layouts, times; signals
     "emloop.models": 230,  # what weighs what
     "emloop.saved_models": 290,  # read back at first; a saved model takes another program in one step
     "emloop.seeding": 5,
@@ -54,12 +55,12 @@ ROOMS = {
 
 FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
-    "emloop": 14,  # public names, most of them a line or two, that have to stand at the front door
+    "emloop": 15,  # public names, most of them a line or two, that have to stand at the front door
     "emloop/hooks": 30,  # one file a hook
     "emloop/_run_dir": 13,  # one file for each of a run directory's
     "emloop/_source": 14,
     "emloop/main_loop": 13,  # what is told of an error, beside what the loop does
-    "emloop/_support": 14,
+    "emloop/_support": 15,
 }
 """Folders that may hold more, and why."""
 

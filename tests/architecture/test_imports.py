@@ -17,7 +17,7 @@ LAYERS = (
     {"_build", "main_loop"},
     {"datasets", "models", "hooks"},
     {"api"},
-    {"cli", "utils", "testing", "abilities", "arguments", "seeding", "suggest"},
+    {"cli", "utils", "testing", "abilities", "arguments", "interrupting", "seeding", "suggest"},
     {"entry_point"},
     {"__main__"},
 )

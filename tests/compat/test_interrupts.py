@@ -12,7 +12,7 @@ import emloop as el
 from emloop.types import TrainingTerminated
 from emloop.utils import CaughtInterrupts
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def send(number):
@@ -71,7 +71,7 @@ def test_outside_of_the_block_handlers_are_what_they_were(number):
         signal.signal(number, before)
 
     assert received == [number, number]
-    assert [signal.SIGINT, signal.SIGTERM] == list(CaughtInterrupts.INTERRUPT_SIGNALS)
+    assert SIGNALS == list(CaughtInterrupts.INTERRUPT_SIGNALS)
 
 
 def test_it_does_no_harm_in_another_thread():

@@ -24,6 +24,7 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Literal
 
+from emloop._support.interrupting import WAITING, interruptible_function
 from emloop.errors import ProducerError, UsageError
 from emloop.types import Batch
 
@@ -185,6 +186,7 @@ class Prefetch:
         if self._reader.seeking:
             self._reader.open()
 
+    @interruptible_function(WAITING)
     def _wait(self) -> _Item:
         """Return the next item of an empty buffer."""
         reader = self._reader

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from emloop._state.random import random_state, restore_random_state
 from emloop._state.tree import copy_tree, equal_trees
+from emloop._support.interrupting import WAITING, interruptible_function
 from emloop.errors import CannotResumeError, ProducerError
 from emloop.types import Batch, StateTree, Stream
 
@@ -118,6 +119,7 @@ class Reader:
         """Whether a position was loaded that the stream has yet to be brought to."""
         return self._target is not None
 
+    @interruptible_function(WAITING)
     def read(self) -> Batch:
         """Return the next batch.
 
@@ -246,6 +248,7 @@ class Reader:
         self._opened = self._iterator = None
         self._pass = Pass(training=self.training, index=pass_index)
 
+    @interruptible_function(WAITING)
     def _open(self) -> StateTree | None:
         """Open the pass.
 

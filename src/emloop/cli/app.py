@@ -1,6 +1,7 @@
 """From the words of a command line to a command and an exit code."""
 
 import os
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -58,6 +59,9 @@ def main(argv: Sequence[str]) -> int:
             raise
         _complain(failure)
         return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     return code
 
 

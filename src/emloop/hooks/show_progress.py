@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TextIO
 
 from emloop._contracts import AbstractHook
@@ -68,8 +69,9 @@ def print_progress_bar(done: int, total: int, prefix: str = "", suffix: str = ""
 
 def _write(output: TextIO | None, text: str) -> None:
     output = sys.stderr if output is None else output
-    output.write(text)
-    output.flush()
+    with suppress(OSError):  # a terminal that was closed must not turn a stop into a failure
+        output.write(text)
+        output.flush()
 
 
 class ShowProgress(AbstractHook):

@@ -4,6 +4,15 @@ from .commit_policy import CommitPolicy
 from .interrupts import CaughtInterrupts, TrainingInterrupted
 from .loop import MainLoop
 from .record import Record
-from .run_record import RunRecord, log_failure
+from .run_record import RunRecord, log_failure, outcome
 
-__all__ = ["CaughtInterrupts", "CommitPolicy", "MainLoop", "Record", "RunRecord", "TrainingInterrupted", "log_failure"]
+__all__ = [
+    "CaughtInterrupts",
+    "CommitPolicy",
+    "MainLoop",
+    "Record",
+    "RunRecord",
+    "TrainingInterrupted",
+    "log_failure",
+    "outcome",
+]

@@ -67,10 +67,15 @@ class HookEvents:
         for hook in self.by_name.values():
             hook.register_mainloop(loop)
 
-    def before_training(self) -> None:
-        """Fire ``before_training``; every hook reached will also see ``after_training``."""
+    def before_training(self, check: Callable[[], None]) -> None:
+        """Fire ``before_training``; every hook reached will also see ``after_training``.
+
+        Args:
+            check: Called before each of them; may raise.
+        """
         self._started = []
         for name, hook in self.by_name.items():
+            check()
             self._started.append((name, hook.after_training))
             _call(name, "before_training", hook.before_training)
 

@@ -32,6 +32,7 @@ from emloop._contracts import (
 from emloop._settings.kinds import MAIN_LOOP
 from emloop._state.random import use_seed
 from emloop._streams import StreamWrapper
+from emloop._support.interrupting import WAITING, interruptible_function
 from emloop._support.problems import unknown_argument
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EXIT_STOPPED
 from emloop.declare import Count, Positive
@@ -41,7 +42,7 @@ from emloop.types import Batch, EpochData, TrainingTerminated
 from .checks import POLICIES, Policy, StreamChecks, has_nan, policy
 from .commit_policy import Commit, CommitPolicy
 from .events import HookEvents, Times
-from .interrupts import CaughtInterrupts, TrainingInterrupted
+from .interrupts import STOPPED, CaughtInterrupts
 from .record import Record
 from .streams import Buffer, StreamLike, Streams
 from .telling import place_of
@@ -251,8 +252,11 @@ class MainLoop(CaughtInterrupts):
         self._record.epoch_done(epoch_data, complete=terminated is not None or self.epochs_count_reached())
         if terminated is not None:
             raise terminated
+        self.raise_check_interrupt()
 
     # A straight line of code: what is moved out of it costs a call per batch, what is decided before it nothing.
+    # Streams are read in C, so no frame but the stream's own tells a signal that a batch is waited for.
+    @interruptible_function(lambda frame: WAITING if frame.f_locals["self"]._running is None else None)
     def _run_stream(self, stream: StreamWrapper, *, train: bool) -> None:  # noqa: C901
         with self._reading(stream, train=train) as checks:
             name, position, watch, due = checks.stream, stream.position, checks.watch, self._signals
@@ -377,32 +381,34 @@ class MainLoop(CaughtInterrupts):
             entered.push(self._report_last_nan)
             entered.push(
                 lambda _kind, error, _trace: self.events.after_training(
-                    error is None or isinstance(error, TrainingTerminated)
+                    error is None or isinstance(error, (TrainingTerminated, *STOPPED))
                 )
             )
             self._record.begin()
-            self.events.before_training()
+            self.events.before_training(self.raise_check_interrupt)
             self._exit = entered.pop_all()
         return self
 
     def _report_last_nan(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         # A device that has failed cannot be asked.
-        if error is None or isinstance(error, TrainingTerminated):
+        if error is None or isinstance(error, (TrainingTerminated, *STOPPED)):
             self._report_nan()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Fire ``after_training``, end the attempt, put the signal handlers back."""
-        self.exit_status = EXIT_STOPPED if isinstance(error, TrainingInterrupted) else 0
+        self.exit_status = EXIT_STOPPED if isinstance(error, STOPPED) else 0
         self._exit.__exit__(kind, error, trace)
 
     @contextmanager
     def _terminable(self, what: str) -> Generator[None]:
         try:
             yield
-        except TrainingTerminated as terminated:
-            logger.info("%s terminated: %s", what, terminated)
+        except (TrainingTerminated, KeyboardInterrupt) as ended:
+            if isinstance(ended, STOPPED):
+                self.exit_status = EXIT_STOPPED  # also where it came before the first batch
+            logger.info("%s terminated: %s", what, str(ended) or type(ended).__name__)
 
     # -- parts --------------------------------------------------------------------------------------------------------
 

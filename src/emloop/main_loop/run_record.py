@@ -25,12 +25,12 @@ from emloop.types import EpochData, TrainingTerminated
 
 from .commits import collect, restore, restore_streams
 from .fingerprint import Difference, Fingerprint, Watch
-from .interrupts import TrainingInterrupted
+from .interrupts import STOPPED
 from .loop import MainLoop
 from .record import Record
 from .telling import disk_failure, told
 
-__all__ = ["RunRecord", "log_failure", "was_logged"]
+__all__ = ["RunRecord", "log_failure", "outcome", "was_logged"]
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,8 @@ class RunRecord(Record):
             due = loop.commit_policy.due(
                 epochs=epochs, batches=loop.batches_since_commit, seconds=seconds, stall=self._stall
             )
-            if complete or due:
+            # After a signal, nothing that is whole shall have to be repeated.
+            if complete or due or loop.interrupted:
                 self._write(complete=complete)
         self._fingerprint.write()
         self._run.trace = replace(self._run.trace, epochs_done=loop.training_epochs_done)
@@ -166,7 +167,7 @@ class RunRecord(Record):
     def finish(self, error: BaseException | None) -> None:
         """End the attempt: record how it ended in trace and attempts, close the log, release the lock."""
         self._ended = True
-        status, reason, code = _outcome(error)
+        status, reason, code = outcome(error)
         if status == "stopped" and self._run.info.kind == "training":
             logger.warning(
                 "Stopped after commit %s (epoch %s); a resume repeats what came after it: %s batches",
@@ -269,11 +270,12 @@ def was_logged(error: BaseException) -> bool:
     return _LOGGED in error.__dict__
 
 
-def _outcome(error: BaseException | None) -> tuple[EndStatus, str, int]:
+def outcome(error: BaseException | None) -> tuple[EndStatus, str, int]:
+    """Status, reason and exit code of an attempt that an error, or nothing, has ended."""
     if error is None:
         return "done", "", 0
-    if isinstance(error, TrainingInterrupted):
-        return "stopped", str(error), EXIT_STOPPED
+    if isinstance(error, STOPPED):
+        return "stopped", str(error) or type(error).__name__, EXIT_STOPPED
     if isinstance(error, TrainingTerminated):
         return "done", str(error), 0
     if isinstance(error, SystemExit):

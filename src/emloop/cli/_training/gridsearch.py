@@ -179,7 +179,7 @@ class _Search:
         """Keep signals from ending the search in the middle of a member."""
         # Elsewhere Python cannot install handlers.
         is_main = threading.current_thread() is threading.main_thread()
-        numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_main else ()
         previous = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             yield

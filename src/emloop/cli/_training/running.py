@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from emloop.constants import EXIT_FAILED
+from emloop.constants import EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import EmloopError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def run_loop(
     """
     from emloop._run_dir.run import delete_run, runs_created
     from emloop.main_loop import MainLoop
+    from emloop.main_loop.interrupts import CaughtInterrupts
     from emloop.main_loop.run_record import log_failure, was_logged
 
     if delete:
@@ -44,9 +45,13 @@ def run_loop(
     before = len(runs_created())
     training = None
     try:
-        training = create()
-        logger.info("Run directory: %s", training.output_dir)
-        (work or MainLoop.run_training)(training.main_loop)
+        with CaughtInterrupts():
+            training = create()
+            logger.info("Run directory: %s", training.output_dir)
+            (work or MainLoop.run_training)(training.main_loop)
+    except KeyboardInterrupt as stop:
+        logger.warning("Stopped: %s", str(stop) or type(stop).__name__)
+        return EXIT_STOPPED
     except EmloopError as error:
         if training is None and len(runs_created()) == before and not was_logged(error):
             raise  # nothing has begun yet, so this is about the command
