@@ -18,10 +18,15 @@ def entry_point() -> None:
     if again is not None:
         with suppress(OSError):  # it goes on as it is, and the run records that
             os.execve(sys.executable, again, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606 - it is this process
-    # Not earlier: a process that begins anew has no use for it.
-    from emloop.cli.app import main  # noqa: PLC0415
+    try:
+        # Not earlier: a process that begins anew has no use for it.
+        from emloop.cli.app import main  # noqa: PLC0415
 
-    sys.exit(main(sys.argv[1:]))
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201 - the words of a command
+        # A training that had not even begun can begin again.
+        sys.exit(75 if _command(sys.argv[1:]) in _REPEATABLE else 130)
 
 
 def _repeatable(argv: Sequence[str], original: Sequence[str], environ: Mapping[str, str]) -> list[str] | None:

@@ -254,3 +254,12 @@ def test_a_terminal_that_is_closed_stops_its_run(slow):
 
     assert 75 == code, (slow.run("cut") / "train.log").read_text()
     assert "status: stopped" in (slow.run("cut") / "trace.yaml").read_text()
+
+
+def test_ctrl_c_ends_any_command_in_one_line(slow):
+    """Also one that has nothing to stop, such as a dataset's method."""
+    (slow.path / "blocked").write_text("importing")
+    process = slow.start("dataset", "describe", "config.yaml")
+    wait_for(process, slow.path / "reached")
+
+    assert (130, "interrupted\n") == interrupt(process, signal.SIGINT)

@@ -1,7 +1,6 @@
 """From the words of a command line to a command and an exit code."""
 
 import os
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -59,9 +58,6 @@ def main(argv: Sequence[str]) -> int:
             raise
         _complain(failure)
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
     return code
 
 
