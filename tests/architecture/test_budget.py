@@ -21,7 +21,7 @@ ROOMS = {
     "emloop._settings": 1090,  # what classes accept, read and write: it was spread over parsers in constructors
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 725,
-    "emloop._streams": 895,  # digests of batches and files, reading one batch again; a pass read in C, the gate; signals
+    "emloop._streams": 895,  # digests of batches and files, one batch read again; reads in C, the gate, signals
     "emloop._support": 1060,  # names that have moved; what leads out of a directory; what a signal ends at once
     "emloop._yaml": 795,
     "emloop.abilities": 15,  # the protocols' public path
@@ -35,7 +35,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3180,  # figures under the names of their classes, and columns for them; weighted statistics
     "emloop.interrupting": 5,
-    "emloop.main_loop": 1450,  # where errors come up; the first NaN; the fingerprint; the disk's errors; layouts, times; signals
+    "emloop.main_loop": 1450,  # where errors come up; the first NaN; fingerprint; errors of the disk; layouts; signals
     "emloop.models": 230,  # what weighs what
     "emloop.saved_models": 290,  # read back at first; a saved model takes another program in one step
     "emloop.seeding": 5,

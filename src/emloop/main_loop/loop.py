@@ -42,7 +42,7 @@ from emloop.types import Batch, EpochData, TrainingTerminated
 from .checks import POLICIES, Policy, StreamChecks, has_nan, policy
 from .commit_policy import Commit, CommitPolicy
 from .events import HookEvents, Times
-from .interrupts import STOPPED, CaughtInterrupts
+from .interrupts import STOPPED, CaughtInterrupts, TrainingInterrupted
 from .record import Record
 from .streams import Buffer, StreamLike, Streams
 from .telling import place_of
@@ -397,9 +397,15 @@ class MainLoop(CaughtInterrupts):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Fire ``after_training``, end the attempt, put the signal handlers back."""
+        """Fire ``after_training``, end the attempt, put the signal handlers back.
+
+        Raises:
+            TrainingTerminated: In place of a ``KeyboardInterrupt``.
+        """
         self.exit_status = EXIT_STOPPED if isinstance(error, STOPPED) else 0
         self._exit.__exit__(kind, error, trace)
+        if isinstance(error, KeyboardInterrupt):
+            raise TrainingInterrupted(str(error) or type(error).__name__) from None
 
     @contextmanager
     def _terminable(self, what: str) -> Generator[None]:
