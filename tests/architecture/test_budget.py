@@ -35,7 +35,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3180,  # figures under the names of their classes, and columns for them; weighted statistics
     "emloop.interrupting": 5,
-    "emloop.main_loop": 1450,  # where errors come up; the first NaN; fingerprint; errors of the disk; layouts; signals
+    "emloop.main_loop": 1455,  # where errors come up; the first NaN; fingerprint; errors of the disk; layouts; signals
     "emloop.models": 230,  # what weighs what
     "emloop.saved_models": 290,  # read back at first; a saved model takes another program in one step
     "emloop.seeding": 5,

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from emloop._state.tree import copy_tree
+from emloop._support.interrupting import is_interrupted
 from emloop.errors import StateError
 from emloop.types import Batch, StateTree, Stream
 
@@ -197,8 +198,9 @@ class StreamWrapper:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._prefetch is not None:
-            # An interrupt must not wait for a batch that may never come.
-            self._prefetch.stop(wait=not isinstance(error, (KeyboardInterrupt, SystemExit)))
+            # A signal must not wait for a batch that may never come.
+            at_once = isinstance(error, (KeyboardInterrupt, SystemExit)) or is_interrupted()
+            self._prefetch.stop(wait=not at_once)
 
     def empty(self) -> bool:
         """Whether nothing has been read ahead."""
