@@ -8,6 +8,7 @@ from emloop._support.lazy import lazy_names
 TYPE_CHECKING = False  # what typing says, without the cost of importing it
 if TYPE_CHECKING:  # for type checkers, which cannot follow lazy names
     from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
+    from emloop._support.trust import untrusted
     from emloop.api import (
         EmloopTraining,
         create_dataset,
@@ -47,6 +48,7 @@ __all__ = [
     "delete_output_dir",
     "load_yaml",
     "train",
+    "untrusted",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -59,6 +61,7 @@ __getattr__, __dir__ = lazy_names(
         "MainLoop": ".main_loop",
         "load_yaml": ".utils",
         "train": ".cli",
+        "untrusted": "emloop._support.trust",
         **{
             module: f".{module}"
             for module in ("api", "cli", "constants", "datasets", "errors", "hooks", "main_loop", "models", "types")

@@ -26,7 +26,7 @@ from emloop._settings.live import accepted_by
 from emloop._support.interrupting import interruptible
 from emloop._support.problems import broken_module, reserved
 from emloop._yaml import documents as yaml
-from emloop.errors import ConfigError, Problem, SavedModelError, UnknownClassError
+from emloop.errors import ConfigError, Problem, SavedModelError, UnknownClassError, UntrustedError
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +171,11 @@ def _find_or_replace(entry: Entry, config: Mapping[str, Any], restore_from: str 
         return _find(entry, config), None
     except UnknownClassError as error:
         missing = error
+    except UntrustedError as error:
+        if restore_from is None:
+            raise
+        missing = UnknownClassError(_misnamed([Problem(str(error), kind="unknown-class")], config, entry))
+        missing.__cause__ = error
     except Exception as error:
         if restore_from is None:
             raise
@@ -179,7 +184,12 @@ def _find_or_replace(entry: Entry, config: Mapping[str, Any], restore_from: str 
         missing.__cause__ = error
     if restore_from is None:
         raise missing
-    name = _fallback_name(missing, config, restore_from)
+    try:
+        name = _fallback_name(missing, config, restore_from)
+    except UnknownClassError as error:
+        if isinstance(missing.__cause__, UntrustedError):
+            raise UntrustedError(str(error)) from error
+        raise
     try:
         return find_class(name, MODEL), f"{entry.name} is restored as {name}: {missing.problems[0].message}"
     except UnknownClassError as error:

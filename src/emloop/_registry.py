@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 from emloop._config.home import came_with_run
+from emloop._config.untrusted import foreign_class
 from emloop._contracts import AbstractDataset
 from emloop._settings.hints import Accepted, Kind
 from emloop._settings.live import accepted_by
@@ -28,7 +29,8 @@ from emloop._support.problems import (
     no_short_name,
     wrong_family,
 )
-from emloop.errors import Problem, UnknownClassError
+from emloop._support.trust import is_vouched
+from emloop.errors import Problem, UnknownClassError, UntrustedError
 
 __all__ = ["LiveResolver", "find_class", "full_name", "import_backends_in_use"]
 
@@ -46,8 +48,14 @@ def find_class(name: str, kind: Kind) -> type[Any]:
 
     Raises:
         UnknownClassError: If the name leads nowhere, or to something else; says how far it leads and what is near.
+        UntrustedError: If only a stranger's run asks for it.
     """
+    if why := foreign_class(name, kind):
+        raise UntrustedError(why)
     found = _by_path(name) if "." in name else _by_short_name(name, kind)
+    # Names may lead on, through what a module has imported.
+    if isinstance(found, type) and not is_vouched(name) and (why := foreign_class(full_name(found), kind)):
+        raise UntrustedError(why)
     if not isinstance(found, type):
         raise UnknownClassError(no_class(name, type(found).__name__))
     missing = [method for method in kind.methods if not hasattr(found, method)]
@@ -158,6 +166,8 @@ def _by_short_name(name: str, kind: Kind) -> object:
     if len(offered) > 1:
         raise UnknownClassError(offered_twice(name, kind, offered))
     if offered:
+        if why := foreign_class(offered[0].value.replace(":", ".")):
+            raise UntrustedError(why)
         try:
             return offered[0].load()
         except Exception as error:

@@ -29,16 +29,19 @@ from emloop._support.files import read_small
 from emloop._support.printable import printable
 from emloop._support.problems import in_run
 from emloop._support.suggest import did_you_mean, nearest
+from emloop._support.trust import is_untrusted
 from emloop.errors import ConfigError, Problem
 
 from ._composing.compose import compose
 from ._composing.extends import EXTENDS
-from ._composing.source import Config, find_config, is_in_run
+from ._composing.foreign import is_in_run
+from ._composing.source import Config, find_config
 from .entries import Entry, by_position, dataset_entry, hook_entry, main_loop_entry, model_entry, placed, policy
 from .home import came_with_run, home_of, import_path
 from .hook_order import Observer, Variables, collisions, order_problems
 from .sections import SECTIONS, is_near_miss, section_problems, validate_config
 from .stream_names import Epoch, epoch_of, stream_problems, streams_of, unknown_streams
+from .untrusted import foreign_class, review
 
 __all__ = ["MAIN_LOOP_CLASS", "check_config", "checked_config", "new_library"]
 
@@ -66,7 +69,10 @@ def checked_config(
     Raises:
         ConfigFileError: If the file cannot be read.
         ConfigError: With every mistake that was found.
+        UntrustedError: If it is a stranger's, and asks for what such a one must not.
     """
+    if is_untrusted():
+        review(compose(config_file, additional_args, override_stream)[0])
     if only_dataset:
         config, found = compose(config_file, additional_args)
         library = new_library(import_path(find_config(config_file)))
@@ -235,6 +241,8 @@ class _Checker:
     def _entry_problems(self, entry: Entry) -> Iterator[Problem]:
         """What is wrong with an entry's class and its arguments."""
         is_main_loop = entry.keys == ("main_loop",)
+        if entry.kind is MODEL and self._restoring and foreign_class(entry.name):
+            return  # its saved program stands in for it
         found = find_source(self._library, MAIN_LOOP_CLASS if is_main_loop else entry.name, entry.kind)
         if isinstance(found, Problem):
             if not (entry.kind is MODEL and (self._restoring or _restores(self._config))):

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 from emloop._source.finder import ModuleFinder
 from emloop._support.files import has_above, read_small
+from emloop._support.trust import is_untrusted
 from emloop.constants import EL_ATTEMPTS_FILE, EL_HOME_VARIABLE, EL_RUN_FILE
 from emloop.errors import UsageError
 
-from ._composing.source import is_in_run
+from ._composing.foreign import is_foreign, is_in_run
 
 __all__ = ["Home", "came_with_run", "home_of", "import_path", "shadows", "use_home"]
 
@@ -58,8 +59,8 @@ def home_of(config_file: str | None) -> Home:
         message = f"--home or {EL_HOME_VARIABLE}: there is no directory {given!r}; name that of the project"
         raise UsageError(message)
     directory = os.path.abspath(given or "")
-    if config_file is None:
-        return Home(directory)
+    if config_file is None or (is_untrusted() and is_foreign(config_file)):
+        return Home(directory)  # where a stranger's code was is his business
     folder = os.path.dirname(os.path.abspath(config_file))
     if is_in_run(config_file):
         known = _recorded(folder) or Home(directory)

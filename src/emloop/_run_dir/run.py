@@ -19,7 +19,8 @@ from typing import Any, Self
 
 from emloop import constants
 from emloop._state.lock import RunLock
-from emloop._support.files import atomic_write, read_small
+from emloop._support.files import atomic_write, has_above, read_small
+from emloop._support.trust import is_untrusted
 from emloop.errors import RunDirError
 
 from .append import AppendFiles, open_append
@@ -120,7 +121,8 @@ class Run:
                 # Numbered, since files of several directories may have the same name.
                 atomic_write(folder / f"{number}-{Path(path).name}", content)
             atomic_write(directory / constants.EL_ENVIRONMENT_FILE, installed_distributions())
-            patch = code_patch(Path.cwd())
+            # Git obeys the settings of the repository, which may lie in what a stranger has sent.
+            patch = None if is_untrusted() or has_above(".", constants.EL_RUN_FILE) else code_patch(Path.cwd())
             if patch is not None:
                 atomic_write(directory / constants.EL_PATCH_FILE, patch)
             trace = Trace(train_begin=local_now(), timezone=local_timezone(), attempts=1)

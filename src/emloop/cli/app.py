@@ -4,6 +4,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from emloop.constants import EL_HOME_VARIABLE, EL_LOG_DATE_FORMAT, EL_LOG_FORMAT, EL_RUN_FILE, EXIT_FAILED, EXIT_USAGE
 
@@ -23,6 +24,7 @@ def main(argv: Sequence[str]) -> int:
         stopped and resumable.
     """
     from emloop._support.files import has_above
+    from emloop._support.trust import untrusted
     from emloop.errors import EmloopError
 
     parser = get_emloop_arg_parser(words=argv)
@@ -47,7 +49,8 @@ def main(argv: Sequence[str]) -> int:
         sys.path.append(working_directory)
     try:
         _add_words(arguments, rest)
-        code: int = arguments.run(arguments)
+        with untrusted() if getattr(arguments, "untrusted", False) else nullcontext():
+            code: int = arguments.run(arguments)
     except EmloopError as error:
         _complain(error)
         return error.exit_code

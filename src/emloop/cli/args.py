@@ -145,6 +145,12 @@ def add_accept_data(parser: ArgumentParser) -> None:
     parser.add_argument("--accept-data", action="store_true", help=help_text)
 
 
+def add_untrusted(parser: ArgumentParser) -> None:
+    """Declare ``--untrusted``."""
+    help_text = "take the run for a stranger's: use no class but those of installed backends, and no file outside of it"
+    parser.add_argument("--untrusted", action="store_true", help=help_text)
+
+
 def add_json(parser: ArgumentParser, what: str) -> None:
     """Declare ``--json``."""
     parser.add_argument("--json", action="store_true", help=f"as JSON: {what}")

@@ -10,8 +10,9 @@ from typing import Any
 from emloop import constants
 from emloop._contracts import AbstractHook
 from emloop._support.files import atomic_write
+from emloop._support.trust import is_vouched
 from emloop.declare import File
-from emloop.errors import ConfigError, Problem
+from emloop.errors import ConfigError, Problem, UntrustedError
 from emloop.types import StateTree
 
 from ._checks.arguments import name_list
@@ -68,7 +69,11 @@ class SaveFile(AbstractHook):
         Raises:
             ConfigError: If any is missing or no file; then nothing is copied.
             OSError: If one cannot be read or written.
+            UntrustedError: If a stranger's run asks for it.
         """
+        for source in map(str, self._sources.values()):
+            if not is_vouched(source):
+                raise UntrustedError(f"SaveFile: {source!r} is a file of yours, which an untrusted run must not copy")
         unsaved = {name: source for name, source in self._sources.items() if name not in self._saved}
         problems = []
         for source in unsaved.values():

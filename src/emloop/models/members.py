@@ -19,8 +19,9 @@ from emloop._settings.kinds import MODEL
 from emloop._settings.live import accepted_by
 from emloop._state.manifest import MANIFEST
 from emloop._streams import StreamWrapper
+from emloop._support.trust import is_vouched
 from emloop.constants import EL_CONFIG_FILE
-from emloop.errors import ConfigError, SavedModelError, UsageError
+from emloop.errors import ConfigError, SavedModelError, UntrustedError, UsageError
 from emloop.types import Batch
 
 __all__ = ["MadeOfMembers"]
@@ -117,6 +118,8 @@ class MadeOfMembers(AbstractModel):
         return self._runs[index](batch=batch, train=False, stream=stream)
 
     def _load_one(self, path: Path) -> AbstractModel:
+        if not all(map(is_vouched, map(str, self._model_paths or [self._models_root]))):
+            raise UntrustedError(f"{path}: an untrusted run must not name further models as its members")
         # An exported model always tells itself, since the configuration beside it is that of the training.
         origin = find_restorable(path)
         own = None if saved_models.class_of_export(path) else origin.config

@@ -60,7 +60,7 @@ class Saved:
         """
         if self.kind == "checkpoint":
             of_the_run = self.path.parent.parent / PROGRAM
-            return of_the_run if of_the_run.is_dir() else None
+            return of_the_run if of_the_run.is_dir() and not of_the_run.is_symlink() else None
         return _reading(self.path, self._verified_program)
 
     def exported(self, name: str) -> bytes:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from emloop._yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, check_expansion, resolve
 from emloop.errors import ConfigError, Problem
 
+from .foreign import is_foreign
 from .merging import lay_over
-from .source import is_in_run, read_config
+from .source import read_config
 
 __all__ = ["EXTENDS", "Composed", "read_composed"]
 
@@ -79,7 +80,7 @@ class _Reader:
         if EXTENDS not in root.own:
             return
         key, value = root.own.pop(EXTENDS)
-        if is_in_run(chain[-1]):
+        if is_foreign(chain[-1]):
             hint = "the run's config.yaml holds all that it was made from"
             raise _error(key, "a configuration in a run directory cannot extend another one", hint)
         below: MappingNode | None = None

@@ -34,8 +34,8 @@ from emloop._yaml.nodes import (
 from emloop._yaml.scalars import plain_value
 from emloop.errors import ConfigError, Problem
 
+from .foreign import is_foreign
 from .paths import look_up
-from .source import is_in_run
 
 __all__ = ["interpolate", "written"]
 
@@ -196,7 +196,7 @@ class _Interpolation:
 
 
 def _from_environment(node: ScalarNode, name: str, default: str | None) -> ScalarNode:
-    if node.text.argument is None and is_in_run(node.text.origin):
+    if node.text.argument is None and is_foreign(node.text.origin):
         hint = "its config.yaml holds what was found in the environment of the run"
         raise _error(node, "a configuration in a run directory cannot ask for environment variables", hint)
     word = os.environ.get(name)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from emloop._source.cache import FileCache, cache_directory
-from emloop._support.files import read_small
 from emloop._support.suggest import did_you_mean
 from emloop._yaml.compose import Event
 from emloop._yaml.documents import construct, events_of, parse, read_file
 from emloop._yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, entries, resolve
-from emloop.constants import EL_CONFIG_FILE, EL_LOG_FILE, EL_RUN_FILE, EL_TRACE_FILE
+from emloop.constants import EL_CONFIG_FILE
 from emloop.errors import ConfigError, ConfigFileError, Place, Problem
 
-__all__ = ["Config", "find_config", "is_in_run", "is_shipped", "read_config"]
+from .foreign import is_foreign, is_shipped, read_foreign
+
+__all__ = ["Config", "find_config", "read_config"]
 
 
 class Config(dict[str, Any]):
@@ -137,47 +136,15 @@ def read_config(path: str | os.PathLike[str], problems: list[Problem] | None = N
         ConfigError: If it is no YAML, or not a mapping of sections.
     """
     file = find_config(path)
-    is_foreign = is_in_run(file) or is_shipped(file)
-    source = _read_foreign(file) if is_foreign else read_file(file)
-    events = None if is_foreign else _kept_events(file, source)
+    came_with_run = is_foreign(file) or is_shipped(file)
+    source = read_foreign(file) if came_with_run else read_file(file)
+    events = None if came_with_run else _kept_events(file, source)
     root = parse(source, file, problems=problems, events=events)
     if isinstance(root, MappingNode) and not root.is_set:
         return root, file, source
     if isinstance(root, ScalarNode) and root.value is None:
         raise ConfigError(Problem("the file is empty", path=file, hints=(_SECTIONS_HINT,)))
     raise ConfigError(Problem("expected sections at the top of the file", place=root.place, hints=(_SECTIONS_HINT,)))
-
-
-def is_in_run(file: str | os.PathLike[str]) -> bool:
-    """Whether a file lies in a run directory."""
-    directory = os.path.dirname(file)
-    return any(os.path.lexists(os.path.join(directory, name)) for name in (EL_RUN_FILE, EL_TRACE_FILE))
-
-
-def is_shipped(file: str | os.PathLike[str]) -> bool:
-    """Whether a file lies beside a saved model, or a log, as what was left of a run or is handed on."""
-    directory = os.path.dirname(file) or "."
-    if os.path.lexists(os.path.join(directory, EL_LOG_FILE)):
-        return True
-    try:
-        with os.scandir(directory) as entries:
-            folders = [entry.path for entry in entries if entry.name.startswith("model_") and entry.is_dir()]
-    except OSError:
-        return False
-    return any(os.path.lexists(os.path.join(folder, "manifest.json")) for folder in folders)
-
-
-def _read_foreign(file: str) -> bytes:
-    """A configuration that may come from a stranger, and so may be a link to what is nobody's business, or a pipe.
-
-    Raises:
-        ConfigFileError: If it is no regular file, or cannot be read.
-    """
-    try:
-        return read_small(Path(file))
-    except OSError as error:
-        what = "is a link, which is not followed in a run" if error.errno == errno.ELOOP else error.strerror or error
-        raise ConfigFileError(Problem(f"cannot be read: {what}", path=file)) from error
 
 
 def _kept_events(file: str, source: bytes) -> list[Event] | None:

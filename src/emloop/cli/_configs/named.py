@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emloop._config import find_config
+from emloop._config._composing.foreign import mark_foreign
 from emloop._config.home import use_home
 from emloop._run_dir.layout import LATEST, current_config, find_restorable, find_run, is_run_dir
 from emloop._state.manifest import MANIFEST
@@ -43,6 +44,7 @@ def named_config(spec: str, output_root: str) -> Named:
             if spec.endswith((".yaml", ".yml", ".json")) or os.sep in spec:
                 find_config(spec)  # says what is there instead
             raise
+    mark_foreign(current_config(path))
     return _at_home(str(current_config(path)), path)
 
 
@@ -69,4 +71,5 @@ def config_of_model(spec: str, config_path: str | None, output_root: str) -> tup
         return model, _at_home(find_config(config_path), None).file
     if config is None:
         raise UsageError(f"there is no config.yaml in {model}, beside it or in a run around it; name one with --config")
+    mark_foreign(config)
     return model, _at_home(str(config), None).file

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from emloop._config import load_config
+from emloop._config.untrusted import review
 from emloop._run_dir.info import read_info
 from emloop._support.files import fsync_dir
 from emloop.constants import EL_RUN_FILE, EXIT_DONE
@@ -24,7 +25,7 @@ from emloop.errors import EmloopError, SaveError, UsageError
 
 from .. import render
 from .._configs.named import config_of_model
-from ..args import SAVED_MODEL, add_common, add_config, add_overrides, overrides
+from ..args import SAVED_MODEL, add_common, add_config, add_overrides, add_untrusted, overrides
 
 if TYPE_CHECKING:
     from emloop.saved_models import Saved
@@ -40,6 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", help="where to write (default: `onnx_best` beside the saved model)")
     add_config(parser)
     add_common(parser)
+    add_untrusted(parser)
 
 
 def run(arguments: Namespace) -> int:
@@ -82,6 +84,7 @@ def export(
 
     origin, config_file = config_of_model(model_path, config_path, output_root)
     config = load_config(config_file, cl_arguments)
+    review(config, classes=False)
     saved = find_saved(origin)
     target = Path(output) if output else _beside(saved, to)
     _require_free(target)

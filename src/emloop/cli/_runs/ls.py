@@ -22,7 +22,7 @@ from emloop.constants import EL_DEFAULT_LOG_DIR, EL_NA_STR, EXIT_DONE, EXIT_FAIL
 from emloop.errors import RunDirError, UsageError
 
 from .. import render
-from ..args import add_json
+from ..args import add_json, add_untrusted
 from .details import artifacts, as_data, show_details
 from .fields import Field, config_field, differing_keys, find_field, sort_runs, state
 from .filters import Condition, parse_condition, select
@@ -56,6 +56,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--sort", metavar="FIELD", help=sort)
     parser.add_argument("--reverse", action="store_true", help="turn the order around")
     add_json(parser, json)
+    add_untrusted(parser)
 
 
 def run(arguments: Namespace) -> int:

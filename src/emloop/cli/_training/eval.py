@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from emloop._config.check import checked_config
 
 from .._configs.named import config_of_model
-from ..args import SAVED_MODEL, add_accept_data, add_config, add_overrides, add_run_options, overrides
+from ..args import SAVED_MODEL, add_accept_data, add_config, add_overrides, add_run_options, add_untrusted, overrides
 from .running import run_loop
 
 
@@ -24,6 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_config(parser)
     add_run_options(parser)
     add_accept_data(parser)
+    add_untrusted(parser)
 
 
 def run(arguments: Namespace) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emloop._config import load_config
+from emloop._config._composing.foreign import mark_foreign
 from emloop._config.check import checked_config
 from emloop._run_dir.info import read_attempts, read_info
 from emloop._run_dir.layout import current_config, find_restorable, find_run
@@ -27,7 +28,7 @@ from emloop.constants import EL_CHECKPOINTS_DIR, EL_RUN_FILE, EXIT_DONE
 from emloop.errors import CannotResumeError, RunDirError, UsageError
 
 from .._configs.named import named_config
-from ..args import RUN, add_accept_data, add_overrides, add_run_options, is_override, overrides
+from ..args import RUN, add_accept_data, add_overrides, add_run_options, add_untrusted, is_override, overrides
 from .review import differences, review
 from .running import run_loop
 
@@ -46,6 +47,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_overrides(parser)
     add_run_options(parser)
     add_accept_data(parser)
+    add_untrusted(parser)
     parser.add_argument("--fork", action="store_true", help="go on in a new directory and leave the run alone")
 
 
@@ -102,6 +104,7 @@ def resume(
     if found.config is None or found.config.parent != found.path:
         found = find_restorable(find_run(config_path, output_root))
     run_dir, config_file = found.path, str(found.config)
+    mark_foreign(config_file)
     if not (run_dir / EL_RUN_FILE).exists():
         # emloop 0.2 made it, or it was shipped, so there is nothing but the model to go on with.
         logger.info("%s holds a model, and no run to go on with: a new run begins", run_dir)
