@@ -1,7 +1,7 @@
 """A fault at any call with which a run reaches the disk: nothing committed is lost, and a resume ends as if untouched.
 
-The calls of one training are numbered; at the n-th, the process is killed, killed in the middle of a write, or told that
-the disk is full or broken. Then the same command line goes on.
+The calls of one training are numbered; at the n-th, the process is killed, killed in the middle of a write, or told
+that the disk is full or broken. Then the same command line goes on.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Saving(Stateful):
         )
 '''
 
-FAULTY = '''
+FAULTY = """
 import errno
 import functools
 import os
@@ -50,7 +50,8 @@ import sys
 
 at, mode, root, note, *words = sys.argv[1:]
 at, count, paths = int(at), 0, {}
-FIRST, BY_NUMBER = ("open", "mkdir", "rename", "replace", "unlink", "rmdir", "statvfs"), ("write", "fsync", "close", "ftruncate")
+FIRST = ("open", "mkdir", "rename", "replace", "unlink", "rmdir", "statvfs")
+BY_NUMBER = ("write", "fsync", "close", "ftruncate")
 
 
 def place(name, arguments, keywords):
@@ -99,7 +100,7 @@ if not at:
     with real_open(note, "w") as file:
         file.write(str(count))
 sys.exit(code)
-'''
+"""
 
 MODES = ("kill", "short", "ENOSPC", "EIO")
 COMMAND = ("train", "config.yaml", "-o", ".", "--output_dir", "run", "--auto-resume")
@@ -113,7 +114,7 @@ class Faulty:
     processes: object
 
     def run(self, at, mode):
-        """Train, with a fault at a call; returns exit code, output, and at which call it came, or how many there are."""
+        """Train, with a fault at a call; returns exit code, output, and which call it was, or their number."""
         note = self.path / "note"
         note.unlink(missing_ok=True)
         done = self.processes.run(

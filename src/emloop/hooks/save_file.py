@@ -71,9 +71,9 @@ class SaveFile(AbstractHook):
             OSError: If one cannot be read or written.
             UntrustedError: If a stranger's run asks for it.
         """
-        for source in map(str, self._sources.values()):
-            if not is_vouched(source):
-                raise UntrustedError(f"SaveFile: {source!r} is a file of yours, which an untrusted run must not copy")
+        for name in map(str, self._sources.values()):
+            if not is_vouched(name):
+                raise UntrustedError(f"SaveFile: {name!r} is a file of yours, which an untrusted run must not copy")
         unsaved = {name: source for name, source in self._sources.items() if name not in self._saved}
         problems = []
         for source in unsaved.values():

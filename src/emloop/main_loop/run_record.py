@@ -180,7 +180,7 @@ class RunRecord(Record):
             logger.error("%s was moved or deleted while this process worked on it; it ends here", self._run.directory)
         elif status == "failed" and error is not None:
             log_failure(error)
-            if self._run.info.kind == "training" and (disk_failure(error) or disk_failure(error.__cause__)):
+            if self._run.info.kind == "training" and disk_failure(error):
                 kept = f"commit {self._seq}, after epoch {self._committed_epochs}" if self._seq else "no commit yet"
                 logger.error("What is kept: %s. Once that is mended: emloop resume %s", kept, self._run.directory)
         elif self._other_data and not self._accepts_data:
@@ -255,7 +255,7 @@ def log_failure(error: BaseException) -> None:
     if isinstance(error, EmloopError):
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
         # If ours only wraps what the user's own stream or model raised, its author wants to see that traceback.
-        is_wrapped = isinstance(error, (ProducerError, SaveError)) and not disk_failure(error.__cause__)
+        is_wrapped = isinstance(error, (ProducerError, SaveError)) and not disk_failure(error)
         cause = error.__cause__ if is_wrapped else None
         logger.error("%s%s", error, notes, exc_info=cause)
     elif (failure := disk_failure(error)) is not None:

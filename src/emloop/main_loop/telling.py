@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from traceback import FrameSummary, StackSummary, TracebackException, extract_tb
 
+from emloop.errors import EmloopError
 from emloop.types import Batch
 
 __all__ = ["disk_failure", "place_of", "told"]
@@ -77,6 +78,8 @@ def disk_failure(error: BaseException | None) -> str | None:
 
     That is so for a disk that is full or broken, and for any error that emloop itself has met.
     """
+    while isinstance(error, EmloopError) and error.__cause__ is not None:
+        error = error.__cause__
     if not isinstance(error, OSError) or error.errno is None:
         return None
     frames = (frame for frame in reversed(extract_tb(error.__traceback__)) if not _is_library(frame))

@@ -118,7 +118,7 @@ class MadeOfMembers(AbstractModel):
         return self._runs[index](batch=batch, train=False, stream=stream)
 
     def _load_one(self, path: Path) -> AbstractModel:
-        if not all(map(is_vouched, map(str, self._model_paths or [self._models_root]))):
+        if not all(map(is_vouched, map(str, self._model_paths or [str(self._models_root)]))):
             raise UntrustedError(f"{path}: an untrusted run must not name further models as its members")
         # An exported model always tells itself, since the configuration beside it is that of the training.
         origin = find_restorable(path)
