@@ -22,12 +22,12 @@ ROOMS = {
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 725,
     "emloop._streams": 895,  # digests of batches and files, one batch read again; reads in C, the gate, signals
-    "emloop._support": 1060,  # names that have moved; what leads out of a directory; what a signal ends at once
+    "emloop._support": 1080,  # names that have moved; what leads out of a directory; what a signal ends at once
     "emloop._yaml": 795,
     "emloop.abilities": 15,  # the protocols' public path
     "emloop.api": 265,
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 2260,  # `migrate`, what unknown commands are told, and checks of runs by their names
+    "emloop.cli": 2265,  # `migrate`, what unknown commands are told, and checks of runs by their names
     "emloop.constants": 40,
     "emloop.datasets": 315,
     "emloop.declare": 75,
@@ -60,7 +60,7 @@ LARGE_FOLDERS = {
     "emloop/_run_dir": 13,  # one file for each of a run directory's
     "emloop/_source": 14,
     "emloop/main_loop": 13,  # what is told of an error, beside what the loop does
-    "emloop/_support": 15,
+    "emloop/_support": 16,  # whom to trust, and what a signal ends, is asked everywhere
 }
 """Folders that may hold more, and why."""
 
