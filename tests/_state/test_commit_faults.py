@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from emloop._state import commit as commit_module
+from emloop._state.array_file import file_parts
 from emloop._state.commit import newest_commit, write_commit
 from emloop._state.manifest import MANIFEST, FileRecord, render_manifest
 from emloop._state.retention import clean_leftovers, retain
@@ -132,9 +133,10 @@ def with_manifest_first(monkeypatch):
     def write(final, contents, header):
         temporary = final.with_name(".tmp-planted")
         temporary.mkdir()
+        contents = {n: c if isinstance(c, bytes) else b"".join(file_parts(c)) for n, c in contents.items()}
         records = {name: FileRecord(name, len(content), "0" * 64) for name, content in contents.items()}
         for name, content in {MANIFEST: render_manifest(header, records.values()), **contents}.items():
-            files.write_new(temporary / name, content)
+            files.write_new(temporary / name, [content])
         files.fsync_dir(temporary)
         temporary.rename(final)
         files.fsync_dir(final.parent)

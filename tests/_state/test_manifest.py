@@ -30,7 +30,7 @@ INFO = {"backend": "sklearn", "outputs": {"loss": ["float32", [None]]}, "rate": 
 def record(directory, name, content):
     path = directory / name
     path.parent.mkdir(exist_ok=True)
-    return FileRecord(name, len(content), write_new(path, content))
+    return FileRecord(name, len(content), write_new(path, [content]))
 
 
 @pytest.fixture

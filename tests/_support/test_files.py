@@ -119,7 +119,7 @@ def test_a_new_file_is_hashed_while_it_is_written(tmp_path, monkeypatch):
     whole_write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: whole_write(descriptor, data[:77]))
 
-    digest = write_new(tmp_path / "new", content)
+    digest = write_new(tmp_path / "new", [content])
 
     assert (tmp_path / "new").read_bytes() == content
     assert digest == hashlib.sha256(content).hexdigest() == sha256_of(tmp_path / "new")
@@ -132,7 +132,7 @@ def test_a_new_file_never_takes_the_place_of_another(tmp_path):
 
     for name in ("there", "link"):
         with pytest.raises(FileExistsError):
-            write_new(tmp_path / name, b"new")
+            write_new(tmp_path / name, [b"new"])
 
     assert (tmp_path / "there").read_text() == "mine"
     assert not (tmp_path / "nowhere").exists()
@@ -149,7 +149,7 @@ def test_an_error_on_closing_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "close", failing)
 
     with pytest.raises(OSError, match="Disk quota exceeded"):
-        write_new(tmp_path / "new", b"content")
+        write_new(tmp_path / "new", [b"content"])
     monkeypatch.undo()
 
     assert list(tmp_path.iterdir()) == []

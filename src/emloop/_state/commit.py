@@ -33,10 +33,19 @@ from emloop._support.files import fsync_dir, own_directory, write_new
 from emloop.errors import CheckpointError, StateError
 from emloop.types import StateTree
 
+from .array_file import Arrays, file_parts, file_size
 from .manifest import MANIFEST, FileRecord, file_records, json_values, read_manifest, render_manifest, verify_files
-from .tree import dump_tree, read_tree
+from .tree import EncodedTree, encode_tree, read_tree
 
-__all__ = ["Commit", "list_commits", "newest_commit", "open_commit", "write_commit"]
+__all__ = [
+    "Commit",
+    "encode_components",
+    "list_commits",
+    "newest_commit",
+    "open_commit",
+    "write_commit",
+    "write_encoded",
+]
 
 FORMAT = 1
 """Version of the checkpoint layout; readers refuse any other."""
@@ -102,10 +111,37 @@ def write_commit(checkpoints: Path, seq: int, components: Mapping[str, StateTree
 
     Raises:
         StateError: If a state cannot be stored; names component and place. Nothing was written.
+        CheckpointError: As :func:`write_encoded`.
+    """
+    return write_encoded(checkpoints, seq, encode_components(components), info)
+
+
+def encode_components(components: Mapping[str, StateTree]) -> dict[str, EncodedTree]:
+    """Encode all that a commit holds; the arrays are still those of the components.
+
+    Raises:
+        StateError: If a state cannot be stored; names component and place.
+    """
+    encoded = {}
+    for component, tree in components.items():
+        try:
+            encoded[component] = encode_tree(tree)
+        except StateError as error:
+            raise StateError(f"state of {component}: {error}") from error
+    return encoded
+
+
+def write_encoded(
+    checkpoints: Path, seq: int, components: Mapping[str, EncodedTree], info: Mapping[str, Any]
+) -> Commit:
+    """Make an encoded state durable, as :func:`write_commit` does; the arrays must not change meanwhile.
+
+    Raises:
+        StateError: If ``info`` is not JSON. Nothing was written.
         CheckpointError: If the checkpoint cannot be written, or already exists. Older checkpoints are untouched and
             nothing of this one remains, so it is safe to try again.
     """
-    contents, names = _encode(components)
+    contents, names = _files(components)
     header: dict[str, Any] = {
         "format": FORMAT,
         "kind": "checkpoint",
@@ -113,7 +149,8 @@ def write_commit(checkpoints: Path, seq: int, components: Mapping[str, StateTree
         "info": json_values(info),
         "components": names,
     }
-    needed = sum(map(len, contents.values())) * 11 // 10 + _RESERVE
+    size = sum(len(content) if isinstance(content, bytes) else file_size(content) for content in contents.values())
+    needed = size * 11 // 10 + _RESERVE
     final = checkpoints / f"{seq:08d}"
     try:
         own_directory(checkpoints)
@@ -191,22 +228,20 @@ def newest_commit(checkpoints: Path, *, set_aside: bool) -> tuple[Commit | None,
     return None, rejected
 
 
-def _encode(components: Mapping[str, StateTree]) -> tuple[dict[str, bytes], dict[str, list[str | None]]]:
+def _files(
+    components: Mapping[str, EncodedTree],
+) -> tuple[dict[str, bytes | Arrays], dict[str, list[str | None]]]:
     """File → content, and component → its files."""
-    contents: dict[str, bytes] = {}
+    contents: dict[str, bytes | Arrays] = {}
     names: dict[str, list[str | None]] = {}
     stems = {Path(MANIFEST).stem}
-    for component, tree in components.items():
-        try:
-            skeleton, arrays = dump_tree(tree)
-        except StateError as error:
-            raise StateError(f"state of {component}: {error}") from error
+    for component, (skeleton, arrays) in components.items():
         stem = _stem(component, stems)
         stems.add(stem.lower())
         contents[f"{stem}.json"] = skeleton
-        if arrays is not None:
+        if arrays:
             contents[f"{stem}.safetensors"] = arrays
-        names[component] = [f"{stem}.json", None if arrays is None else f"{stem}.safetensors"]
+        names[component] = [f"{stem}.json", f"{stem}.safetensors" if arrays else None]
     return contents, names
 
 
@@ -247,16 +282,13 @@ def _clear_the_way(final: Path) -> None:
         raise CheckpointError("there is an intact checkpoint of this number")
 
 
-def _write(final: Path, contents: Mapping[str, bytes], header: Mapping[str, Any]) -> dict[str, FileRecord]:
+def _write(final: Path, contents: Mapping[str, bytes | Arrays], header: Mapping[str, Any]) -> dict[str, FileRecord]:
     """The protocol: the order of these lines is what makes a checkpoint safe."""
     temporary = final.with_name(f".tmp-{final.name}-{os.getpid()}-{uuid4().hex[:8]}")
     try:
         temporary.mkdir()
-        records = {
-            name: FileRecord(name, len(content), write_new(temporary / name, content))
-            for name, content in contents.items()
-        }
-        write_new(temporary / MANIFEST, render_manifest(header, records.values()))
+        records = {name: _write_file(temporary, name, content) for name, content in contents.items()}
+        write_new(temporary / MANIFEST, [render_manifest(header, records.values())])
         fsync_dir(temporary)
         temporary.rename(final)
         try:
@@ -270,6 +302,11 @@ def _write(final: Path, contents: Mapping[str, bytes], header: Mapping[str, Any]
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return records
+
+
+def _write_file(directory: Path, name: str, content: bytes | Arrays) -> FileRecord:
+    parts, size = ([content], len(content)) if isinstance(content, bytes) else (file_parts(content), file_size(content))
+    return FileRecord(name, size, write_new(directory / name, parts))
 
 
 def _by_component(

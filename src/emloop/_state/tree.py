@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,20 +25,38 @@ from safetensors import SafetensorError
 from emloop.errors import StateError
 from emloop.types import StateTree
 
+from .array_file import NATIVE, Arrays, file_parts
 from .manifest import FileRecord, read_verified
 from .strict_json import MAX_DEPTH, dump, parse
 
-__all__ = ["copy_tree", "dump_tree", "equal_trees", "load_tree", "read_tree"]
+__all__ = ["EncodedTree", "copy_tree", "dump_tree", "encode_tree", "equal_trees", "load_tree", "read_tree"]
 
 _Array = npt.NDArray[Any]
 
-_NATIVE = frozenset(np.dtype(code) for code in ("?", *"bBhHiIqQ", "f2", "f4", "f8"))
 _STORABLE_KINDS = frozenset("biufcmMUS")
 _DTYPE = re.compile(r"[<>|][biufcmMUS][0-9]+(\[[0-9]*[A-Za-z]+\])?")
 
 _LONG_BITS = 1024  # Python refuses to read or write longer integers in decimal, so these are written in hexadecimal
 
 _ACCEPTED = "None, bool, int, float, str, bytes, NumPy arrays and scalars, and lists and dicts of these"
+
+
+class EncodedTree(NamedTuple):
+    """A state tree on its way to its two files: the skeleton, and the arrays by place."""
+
+    skeleton: bytes
+    arrays: Arrays
+
+
+def encode_tree(tree: StateTree) -> EncodedTree:
+    """Encode a state tree; its arrays are not copied where they can be written as they are.
+
+    Raises:
+        StateError: If something in the tree cannot be stored; names the place.
+    """
+    arrays: dict[str, _Array] = {}
+    skeleton = _encode(tree, "", 1, arrays)
+    return EncodedTree(dump(skeleton), arrays)
 
 
 def dump_tree(tree: StateTree) -> tuple[bytes, bytes | None]:
@@ -48,11 +66,10 @@ def dump_tree(tree: StateTree) -> tuple[bytes, bytes | None]:
         The skeleton (JSON), and the arrays (safetensors) or ``None`` if it has none.
 
     Raises:
-        StateError: If something in the tree cannot be stored; names the place.
+        StateError: As :func:`encode_tree`.
     """
-    arrays: dict[str, _Array] = {}
-    skeleton = dump(_encode(tree, "", 1, arrays))
-    return skeleton, safetensors.numpy.save(arrays) if arrays else None
+    skeleton, arrays = encode_tree(tree)
+    return skeleton, b"".join(file_parts(arrays)) if arrays else None
 
 
 def load_tree(skeleton: bytes, arrays: bytes | None) -> StateTree:
@@ -85,7 +102,7 @@ def copy_tree(tree: StateTree) -> StateTree:
     """Copy a tree as it would come back from its files, sharing no memory with the original.
 
     Raises:
-        StateError: As :func:`dump_tree`.
+        StateError: As :func:`encode_tree`.
     """
     arrays: dict[str, _Array] = {}
     skeleton = _encode(tree, "", 1, arrays)
@@ -98,7 +115,7 @@ def equal_trees(one: StateTree, other: StateTree) -> bool:
     So NaN equals NaN, ``0.0`` differs from ``-0.0``, ``1`` from ``1.0`` and ``True``, and the order of keys counts.
 
     Raises:
-        StateError: As :func:`dump_tree`.
+        StateError: As :func:`encode_tree`.
     """
     return dump_tree(one) == dump_tree(other)
 
@@ -159,7 +176,7 @@ def _encode_array(value: _Array | np.generic, place: str, arrays: dict[str, _Arr
     tag = {"$": "array" if isinstance(value, np.ndarray) else "scalar"}
     # Unlike ascontiguousarray this keeps zero dimensions.
     array = np.asarray(array, order="C")
-    if dtype in _NATIVE:
+    if dtype in NATIVE:
         arrays[place] = array
         return tag
     arrays[place] = _without_padding(array.reshape(*array.shape, 1).view(np.uint8), dtype)

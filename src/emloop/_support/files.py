@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -57,7 +57,7 @@ def atomic_write(path: Path | str, data: bytes | str) -> None:
     path = Path(path)
     # Without the file's own name, which may be as long as names can be.
     temporary = path.with_name(f".tmp-{os.getpid()}-{uuid4().hex[:12]}")
-    write_new(temporary, data.encode() if isinstance(data, str) else data)
+    write_new(temporary, [data.encode() if isinstance(data, str) else data])
     try:
         with _naming(path):
             temporary.replace(path)
@@ -67,10 +67,14 @@ def atomic_write(path: Path | str, data: bytes | str) -> None:
     fsync_dir(path.parent)
 
 
-def write_new(path: Path | str, data: bytes) -> str:
+def write_new(path: Path | str, parts: Iterable[bytes | memoryview]) -> str:
     """Write a file that must not exist yet, and return once its content is durable.
 
     Its name is durable only after :func:`fsync_dir` of the directory.
+
+    Args:
+        path: The file.
+        parts: Its content, one after the other.
 
     Returns:
         SHA-256 of the content, hexadecimal.
@@ -84,11 +88,12 @@ def write_new(path: Path | str, data: bytes) -> str:
         with _naming(path):
             try:
                 digest = hashlib.sha256()
-                view = memoryview(data)
-                for start in range(0, len(view), _CHUNK):
-                    chunk = view[start : start + _CHUNK]
-                    digest.update(chunk)
-                    write_all(descriptor, chunk)
+                for part in parts:
+                    view = memoryview(part)
+                    for start in range(0, len(view), _CHUNK):
+                        chunk = view[start : start + _CHUNK]
+                        digest.update(chunk)
+                        write_all(descriptor, chunk)
                 sync(descriptor)
             finally:
                 os.close(descriptor)
