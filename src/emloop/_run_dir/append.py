@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from emloop._support.files import fsync_dir, sync
+from emloop._support.files import fsync_dir, open_inside, sync
 from emloop.errors import CheckpointError, RunDirError
 
 from .beginnings import APPEND, NOTHING, Prefix, checked, cut, explained, extend, is_mirror
@@ -117,6 +117,11 @@ class AppendFile:
         with self._in_use():
             return os.fstat(self._descriptor).st_size
 
+    @property
+    def length(self) -> int:
+        """Length of the open file in bytes, wherever it is."""
+        return os.fstat(self._descriptor).st_size
+
     def close(self) -> None:
         """Give the file back; with the last of those who opened it, it is closed.
 
@@ -147,20 +152,24 @@ class AppendFile:
                 with explained(self.path):
                     os.close(descriptor)
 
-    def settle(self) -> Prefix:
-        """Make durable what was written so far, and say how much that is.
+    def settle(self, length: int | None = None) -> Prefix:
+        """Make durable what was written so far, or at least so many bytes, and say what that is.
 
         Raises:
             RunDirError: If it cannot be synced, was removed or has become shorter.
         """
         with self._in_use():
             end = os.fstat(self._descriptor).st_size
-            if end < self._known.length:
-                raise RunDirError(f"{self.path}: another program cut it from {self._known.length} to {end} bytes")
+            known = self._known
+            if end < max(known.length, length or 0):
+                raise RunDirError(f"{self.path}: another program cut it from {known.length} to {end} bytes")
             # Read from the file, because workers may have written to it too.
-            self._known = extend(self._known, self._descriptor, end)
+            asked = end if length is None else length
+            settled = extend(known if known.length <= asked else NOTHING, self._descriptor, asked)
+            if asked >= known.length:
+                self._known = settled
             sync(self._descriptor)
-        return self._known
+        return settled
 
     def is_in_place(self) -> bool:
         """Whether the path still leads to this file."""
@@ -241,22 +250,32 @@ class AppendFiles:
             self._unsynced.update(parent for parent in path.parents if parent.is_relative_to(self.directory))
         return self._known[name]
 
-    def settle(self, file: AppendFile) -> None:
+    def settle(self, file: AppendFile, length: int | None = None) -> None:
         """Make a file durable and remember its length.
 
         Raises:
             RunDirError: As :meth:`AppendFile.settle`.
         """
-        name = file.path.relative_to(self.directory).as_posix()
+        name = self._name_of(file)
         try:
-            self._known[name] = file.settle()
+            self._known[name] = file.settle(length)
         except RunDirError:
             if name in self._mirrors:
                 self._known[name] = NOTHING  # nobody knows what is left of it
             raise
 
-    def committed(self) -> list[dict[str, Any]]:
+    def lengths(self) -> dict[str, int]:
+        """Length of every file in bytes at this moment, by name; for :meth:`committed`."""
+        with _guard, explained(self.directory):
+            known = {name: prefix.length for name, prefix in self._known.items()}
+            return known | {self._name_of(file): file.length for file in self._open()}
+
+    def committed(self, lengths: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
         """Make all files durable, and say what they hold, for the commit that is about to be written.
+
+        Args:
+            lengths: What :meth:`lengths` returned when the state of the commit was taken; by default as long as they
+                are now. Rows may be added meanwhile.
 
         Returns:
             ``name``, ``bytes`` and ``crc32`` of every file, and whether it is a ``mirror``, by name; without those that
@@ -265,12 +284,17 @@ class AppendFiles:
         Raises:
             RunDirError: If one that is no mirror cannot be synced or was removed while open; names it.
         """
+        if lengths is None:
+            lengths = self.lengths()
         with _guard:
-            for file in [file for file in _files.values() if file.run is self]:
+            for file in self._open():
+                name = self._name_of(file)
+                if name not in lengths:
+                    continue
                 try:
-                    self.settle(file)
+                    self.settle(file, lengths[name])
                 except RunDirError as error:
-                    if file.path.relative_to(self.directory).as_posix() not in self._mirrors:
+                    if name not in self._mirrors:
                         raise
                     _logger.warning("%s; a resume begins it anew", error)
             while self._unsynced:
@@ -284,8 +308,25 @@ class AppendFiles:
             return [
                 {"name": name, "bytes": prefix.length, "crc32": prefix.crc32}
                 | ({"mirror": True} if name in self._mirrors else {})
-                for name, prefix in sorted(self._known.items())
+                for name, prefix in sorted(
+                    (name, self._beginning(name, prefix, lengths[name]))
+                    for name, prefix in self._known.items()
+                    if name in lengths
+                )
             ]
+
+    def _open(self) -> list[AppendFile]:
+        return [file for file in _files.values() if file.run is self]
+
+    def _name_of(self, file: AppendFile) -> str:
+        return file.path.relative_to(self.directory).as_posix()
+
+    def _beginning(self, name: str, known: Prefix, length: int) -> Prefix:
+        """The first bytes of a file of which more is known, since it was closed meanwhile."""
+        if known.length <= length:
+            return known
+        with explained(self.directory / name), os.fdopen(open_inside(self.directory, name), "rb") as file:
+            return extend(NOTHING, file.fileno(), length)
 
     def close(self) -> None:
         """Close all files that are open; ends the run's claim on its directory.
@@ -295,7 +336,7 @@ class AppendFiles:
         with _guard:
             if self in _runs:
                 _runs.remove(self)
-            for file in [file for file in _files.values() if file.run is self]:
+            for file in self._open():
                 try:
                     file.shut()
                 except RunDirError as error:

@@ -35,7 +35,8 @@ def file_parts(arrays: Arrays) -> Iterator[memoryview]:
     names, header = _laid_out(arrays)
     yield memoryview(struct.pack("<Q", len(header)) + header)
     for name in names:
-        yield memoryview(arrays[name].reshape(-1).view(np.uint8)) if arrays[name].size else memoryview(b"")
+        # An array without elements has no bytes to look at.
+        yield arrays[name].reshape(-1).view(np.uint8).data if arrays[name].size else memoryview(b"")
 
 
 def file_size(arrays: Arrays) -> int:

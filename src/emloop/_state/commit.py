@@ -53,6 +53,8 @@ FORMAT = 1
 _NAME = re.compile(r"[0-9]{8,}")
 _RESERVE = 1 << 20  # bytes to leave free beyond what a checkpoint needs
 
+_LARGE = 64 << 20  # bytes
+
 _logger = logging.getLogger(__name__)
 
 
@@ -90,6 +92,18 @@ class Commit:
             return read_tree(self.path, skeleton, arrays)
         except StateError as error:
             raise CheckpointError(f"{self.path / skeleton.name}: {error}") from error
+
+    def read_back(self) -> None:
+        """Read everything as a resume would; what is large only to compare its hash, so that it takes no memory.
+
+        Raises:
+            CheckpointError: If a component cannot be read again.
+        """
+        for component, (_, arrays) in self.files.items():
+            if arrays is None or arrays.bytes < _LARGE:
+                self.load(component)
+        if any(arrays is not None and arrays.bytes >= _LARGE for _, arrays in self.files.values()):
+            self.verify()
 
     def verify(self) -> None:
         """Read every file and compare its hash.

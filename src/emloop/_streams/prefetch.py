@@ -102,6 +102,11 @@ class Prefetch:
         with self._alone() as reader:
             reader.open()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the position can be kept: not while others would draw the numbers that its thread draws."""
+        return not (self._waiting and self._reader.draws_globally)
+
     def snapshot(self) -> Snapshot | None:
         """What it takes to jump to the batch after the one handed out last; ``None`` if that is impossible."""
         return self._snapshot

@@ -83,6 +83,7 @@ class Reader:
         self._lent: Iterator[bool] | None = None  # loses an element with every batch of rest()
         self._handed = self._before_pass = 0
         self._target: Mapping[str, Any] | None = None
+        self._drawn_at_start: Any = None
         self._probe = True
         self._draws_globally = False  # and what it drew is not drawn again inside a pass
         self._failed_at: TracebackType | None = None
@@ -210,6 +211,14 @@ class Reader:
             # What was drawn for the batch depends on the batches that came before.
             return None if index and reading.state() != generators else found
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the position can be kept: not inside a batch whose reading was given up and has left traces."""
+        source = self._source
+        if self.failure is None or source is None or self.draws_globally:
+            return self.failure is None
+        return self.level == "replay" or (source.capture is None and self._pass.state() == self._drawn_at_start)
+
     def snapshot(self) -> Snapshot | None:
         """What it takes to jump to the batch after the one read last; ``None`` if that is impossible."""
         source = self._source
@@ -275,6 +284,7 @@ class Reader:
             self.fail(error)
             raise
         self._opened = source.batches
+        self._drawn_at_start = self._pass.state()
         self._target = None
         if source.doubt is not None:
             raise CannotResumeError(

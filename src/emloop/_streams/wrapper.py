@@ -167,6 +167,11 @@ class StreamWrapper:
         if self._reader.lends:
             self._reader.fail(error)
 
+    @property
+    def can_stop_here(self) -> bool:
+        """Whether a run can go on from the batch handed out last; inside a pass that takes more than to read it again."""
+        return self._position.is_whole and (self.level != "epoch" or not self.cursor.batches)
+
     def __iter__(self) -> Self:
         return self
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from emloop._support.suggest import check_choice, did_you_mean
 from emloop.errors import BatchError
-from emloop.types import Batch
+from emloop.types import Batch, StateTree
 
 from .fingerprint import Watch
 
@@ -90,6 +90,7 @@ class StreamChecks:
         self._known: frozenset[str] | None = None
         self._tolerates_unequal = self.policies["on_unequal_lengths"] == "ignore"
         self._empty = 0
+        self._looked_at = 0
         self.first_nan: Any = None
         self.layout = Layout(None, 0, tuple, 0)
         """How the batch that was admitted last is laid out."""
@@ -140,6 +141,22 @@ class StreamChecks:
             f"stream {self.stream!r}: the model's outputs {common} are named like sources of the batch; "
             "rename one or the other"
         )
+
+    def found_nan(self, number: int) -> None:
+        """Note what the model says of the batches since it was asked last: the number of the first NaN, 0 for none."""
+        if self.first_nan is None and number:
+            self.first_nan = self._looked_at + number
+        self._looked_at = self.passed
+
+    def state(self) -> StateTree:
+        """What to know of the batches so far, to go on after them."""
+        return {"passed": self.passed, "empty": self._empty, "first_nan": int(self.first_nan or 0)}
+
+    def load(self, state: StateTree) -> None:
+        """Go on after the batches of :meth:`state`."""
+        self.passed = self._looked_at = state["passed"]
+        self._empty = state["empty"]
+        self.first_nan = state["first_nan"] or None
 
     def finish(self) -> None:
         """Check the epoch as a whole.

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Annotated, Any, Literal, Self
 
 from emloop._settings.reading import read_settings
 from emloop._support.intervals import Interval, parse_interval
 from emloop.declare import Every, Limits
 
-__all__ = ["Commit", "CommitPolicy"]
+__all__ = ["Commit", "CommitPolicy", "Looks"]
 
 _SHARE = 100
 """A commit may take a hundredth of the time."""
+
+_SOONEST = 1.0
+"""Seconds from one commit to the next within an epoch."""
+
+_PACE = 0.2
+"""Seconds between two looks at the clock."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +64,30 @@ class CommitPolicy:
             commit.keep,
         )
 
-    def due(self, *, epochs: int, batches: int, seconds: float, stall: float) -> bool:
+    def due(self, *, epochs: int, batches: int, seconds: float, cost: float) -> bool:
         """Whether to commit now.
 
         Args:
-            epochs: Epochs since the last commit.
+            epochs: Epochs since the last commit; within one, 0 count.
             batches: Training batches since the last commit.
             seconds: Time since the last commit.
-            stall: Seconds that the last commit took; 0 before the first.
+            cost: Seconds of the loop that the last commit took; 0 before the first.
         """
         if self.every is None:
-            return seconds >= _SHARE * stall
+            return seconds >= max(_SHARE * cost, 0 if epochs else _SOONEST)
         return {"epochs": epochs, "batches": batches, "seconds": seconds}[self.every.unit] >= self.every.amount
+
+
+class Looks:
+    """After how many batches to look at the clock again, so that nobody asks for it after every single one."""
+
+    def __init__(self) -> None:
+        self._batches = 1
+        self._at = monotonic()
+
+    def next(self) -> int:
+        """Number of batches that take about a fifth of a second, judging by the last ones."""
+        before, self._at = self._at, monotonic()
+        enough = int(self._batches * _PACE / max(self._at - before, 1e-6))
+        self._batches = max(1, min(enough, 2 * self._batches))
+        return self._batches

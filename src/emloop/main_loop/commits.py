@@ -1,8 +1,9 @@
 """What a commit holds.
 
 A commit is one state tree per component: ``loop``, ``random``, ``model``, ``streams/<name>`` for every training stream,
-``hooks/<name>`` for every hook. :func:`collect` gathers them after **all** hooks have seen the epoch; :func:`restore`
-gives them back to a freshly built loop. Streams and random state come last, once the iterators exist.
+``evaluated`` for the stream whose evaluation is in progress, ``hooks/<name>`` for every hook. :func:`collect` gathers
+them after **all** hooks have seen the batch or the epoch; :func:`restore` gives them back to a freshly built loop.
+Streams and random state come last, once the iterators exist.
 """
 
 from __future__ import annotations
@@ -21,17 +22,21 @@ from emloop.types import StateTree
 
 from .loop import MainLoop
 from .model_files import save_by_model
+from .stage import Stage
 
 __all__ = ["collect", "restore", "restore_streams"]
 
 logger = logging.getLogger(__name__)
+
+_EVALUATED = "evaluated"
+"""The component of the stream that is being evaluated."""
 
 
 def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dict[str, StateTree]:
     """Gather the state trees of all components of a loop, by name.
 
     Args:
-        loop: A loop between two epochs.
+        loop: A loop between two batches or two epochs.
         directory: The run directory.
         seq: Number of the coming commit.
         complete: Whether the training has ended.
@@ -41,6 +46,7 @@ def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dic
         "loop": {
             "training_epochs_done": loop.training_epochs_done,
             "zeroth_epoch_done": loop.zeroth_epoch_done,
+            "stage": loop.stage_state(),
             "complete": complete,
         },
         "random": random_state(),
@@ -48,6 +54,9 @@ def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dic
     }
     for name, stream in loop.streams.training().items():
         components[f"streams/{name}"] = stream.state_dict()
+    evaluated = loop.evaluated_stream()
+    if evaluated is not None:
+        components[_EVALUATED] = evaluated.state_dict()
     for name, hook in loop.events.by_name.items():
         state: StateTree = hook.state_dict() if hasattr(hook, "state_dict") else None
         if state:
@@ -64,6 +73,8 @@ def restore(loop: MainLoop, commit: Commit) -> None:
     state: StateTree = commit.load("loop")
     loop.training_epochs_done = state["training_epochs_done"]
     loop.zeroth_epoch_done = state["zeroth_epoch_done"]
+    stage = state.get("stage")  # an older commit was made between epochs
+    loop.stage = None if stage is None else Stage.restored(stage)
     if isinstance(loop.model, Stateful):
         _give(loop, f"model {type(loop.model).__name__}", loop.model.load_state_dict, commit.load("model"))
     saved = {name for name in commit.components if name.startswith("hooks/")}
@@ -96,6 +107,10 @@ def restore_streams(
         if component in commit.components:
             _give(loop, f"stream {name!r}", partial(_seek, stream), commit.load(component), tolerant=other_data)
         stream.open()
+    evaluated = loop.evaluated_stream()
+    if evaluated is not None:
+        what = f"the evaluation of stream {evaluated.name!r}"
+        _give(loop, what, partial(_seek, evaluated), commit.load(_EVALUATED), tolerant=other_data)
     _give(loop, "the random state", restore_random_state, commit.load("random"))
 
 

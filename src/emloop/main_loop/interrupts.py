@@ -39,6 +39,7 @@ class CaughtInterrupts:
 
     INTERRUPT_SIGNALS: ClassVar[Sequence[signal.Signals]] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     _outermost: ClassVar[CaughtInterrupts | None] = None
+    _entered: ClassVar[list[CaughtInterrupts]] = []
 
     def __init__(self) -> None:
         self._signals: list[int] = []
@@ -62,12 +63,16 @@ class CaughtInterrupts:
                 CaughtInterrupts._outermost._watchdog.heard()
             raise TrainingInterrupted(f"interrupted by {signal.Signals(self._signals[0]).name}")
 
+    def look_soon(self) -> None:
+        """Called by the handler of the first signal; to be overridden."""
+
     def __enter__(self) -> Self:
         self._signals = []
         self._owns.append(False)
         if threading.current_thread() is not threading.main_thread():
             return self
         self._signals = arrived
+        CaughtInterrupts._entered.append(self)
         outer = CaughtInterrupts._outermost
         self._owns[-1] = outer is None or outer._process != os.getpid()
         if not self._owns[-1]:
@@ -84,6 +89,8 @@ class CaughtInterrupts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self in CaughtInterrupts._entered:
+            CaughtInterrupts._entered.remove(self)
         if not self._owns.pop():
             return
         CaughtInterrupts._outermost = None
@@ -107,6 +114,8 @@ class CaughtInterrupts:
         if len(arrived) > 1:
             logger.error("%s: the second signal, stopping at once", name)
             raise SystemExit(128 + number)
+        for entered in CaughtInterrupts._entered:
+            entered.look_soon()
         logger.warning("%s: stopping as soon as the batch in progress is done", name)
         logger.warning("A second signal stops at once")
         raise_if_interruptible(frame)

@@ -32,18 +32,19 @@ from emloop._contracts import (
 from emloop._settings.kinds import MAIN_LOOP
 from emloop._state.random import use_seed
 from emloop._streams import StreamWrapper
-from emloop._support.interrupting import WAITING, interruptible_function
+from emloop._support.interrupting import WAITING, Interrupted, interruptible_function
 from emloop._support.problems import unknown_argument
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EXIT_STOPPED
 from emloop.declare import Count, Positive
 from emloop.errors import ConfigError
-from emloop.types import Batch, EpochData, TrainingTerminated
+from emloop.types import Batch, EpochData, StateTree, TrainingTerminated
 
 from .checks import POLICIES, Policy, StreamChecks, has_nan, policy
 from .commit_policy import Commit, CommitPolicy
 from .events import HookEvents, Times
 from .interrupts import STOPPED, CaughtInterrupts, TrainingInterrupted
 from .record import Record
+from .stage import Stage
 from .streams import Buffer, StreamLike, Streams
 from .telling import place_of
 
@@ -55,6 +56,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _OTHER_EPOCHS = "epochs are cut differently from here on; the result is no longer that of an unchanged run"
+
+
+class _Look:
+    """After which batch of the stream in progress to see to what is due; anybody may set it to 0 at any time."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = 0
 
 
 class MainLoop(CaughtInterrupts):
@@ -149,7 +159,9 @@ class MainLoop(CaughtInterrupts):
         self._run_model = bind_run(model)
         self._end_epoch = model.end_epoch if isinstance(model, EpochAware) else None
         self._first_nan = model.first_nan if isinstance(model, NaNAware) else None
-        self._checked: dict[str, StreamChecks] = {}
+        self.stage: Stage | None = None
+        """How far the epoch in progress has come; ``None`` between two."""
+        self._look = _Look()
         self._epoch_id = 0
         self._running: Batch | None = None  # None while the next batch is read
         self.streams = Streams(
@@ -233,19 +245,30 @@ class MainLoop(CaughtInterrupts):
     def _run_epoch(self, train: Mapping[str, StreamWrapper], evaluate: Mapping[str, StreamWrapper]) -> None:
         self._epoch_profile.clear()
         self._epoch_id = self.training_epochs_done + bool(train)
-        for stream in train.values():
-            self._run_stream(stream, train=True)
-        if train and self._end_epoch is not None:
-            self._end_epoch()
-        for stream in evaluate.values():
-            if not stream.training:
-                stream.restart()
-            self._run_stream(stream, train=False)
+        names = [*train, *evaluate]
+        stage = self.stage = self.stage or Stage(names, len(train))
+        stage.require(names, len(train))
+        try:
+            for stream in [*train.values(), *evaluate.values()][stage.done :]:
+                trains = stage.trains
+                if not stream.training and stage.in_progress is None:
+                    stream.restart()
+                self._run_stream(stream, stage, train=trains)
+                stage.end()
+                if trains and not stage.trains and self._end_epoch is not None:
+                    self._end_epoch()
+                if stage.done < len(names):
+                    self._attend()
+        except (TrainingTerminated, *STOPPED):
+            self._report_nan(stage)
+            raise
+        finally:
+            self.stage = None
         if train:
             self.training_epochs_done += 1
-        epoch_id, names = self.training_epochs_done, [*train, *evaluate]
+        epoch_id = self.training_epochs_done
         epoch_data: EpochData = {name: {} for name in names}
-        self._report_nan()
+        self._report_nan(stage)
         terminated = self._timed(self.events.after_epoch, "after_epoch_hooks")(epoch_id, epoch_data)
         self.events.after_epoch_profile(epoch_id, dict(self._epoch_profile), names)
         self.zeroth_epoch_done = True
@@ -257,12 +280,12 @@ class MainLoop(CaughtInterrupts):
     # A straight line of code: what is moved out of it costs a call per batch, what is decided before it nothing.
     # Streams are read in C, so no frame but the stream's own tells a signal that a batch is waited for.
     @interruptible_function(lambda frame: WAITING if frame.f_locals["self"]._running is None else None)
-    def _run_stream(self, stream: StreamWrapper, *, train: bool) -> None:  # noqa: C901
-        with self._reading(stream, train=train) as checks:
-            name, position, watch, due = checks.stream, stream.position, checks.watch, self._signals
+    def _run_stream(self, stream: StreamWrapper, stage: Stage, *, train: bool) -> None:  # noqa: C901
+        with self._reading(stream, stage, train=train) as checks:
+            name, position, watch, look = checks.stream, stream.position, checks.watch, self._look
             run_model = self._timed(self._run_model, f"eval_batch_{name}")
             after_batch = self._timed(self.events.after_batch, f"after_batch_hooks_{name}")
-            is_heard, seeks_nan = self.events.batches_are_heard, self._first_nan is None
+            is_heard, seeks_nan = self.events.batches_are_heard, self._first_nan is None and checks.first_nan is None
             size, (kind, width, values, columns) = self._fixed_batch_size, checks.layout
             for batches in stream.spans():
                 for batch in batches:
@@ -297,7 +320,7 @@ class MainLoop(CaughtInterrupts):
                         checks.first_nan, seeks_nan = checks.passed, False
                     if is_heard:
                         after_batch(name, merged)
-                    if due:
+                    if checks.passed >= look.at:
                         self._attend()
                     self._running = None
 
@@ -305,23 +328,35 @@ class MainLoop(CaughtInterrupts):
         """Examine a batch that is not like those before; return whether to run it."""
         self._running = {}  # it was read, but nothing works on it
         admitted = checks.admit(batch)
-        if not admitted and self._signals:
+        if not admitted and self.interrupted:
             self._attend()
         self._running = batch if admitted else None
         return admitted
 
+    def look_soon(self) -> None:
+        """See to signals, and to what the record has to say, after the batch in progress."""
+        self._look.at = 0
+
     def _attend(self) -> None:
-        """See to what is due between two batches: the only place, looked for with one comparison per batch.
+        """See to what is due between two batches or streams: a commit, an error of the last one, a signal.
 
         Raises:
             TrainingTerminated: If a signal has arrived.
         """
-        self.raise_check_interrupt()
+        while True:
+            interrupted = self.interrupted
+            later = self._record.between_batches(interrupted=interrupted)
+            checks = self.stage.checks if self.stage is not None else None
+            self._look.at = later + (checks.passed if checks is not None else 0)
+            if interrupted:
+                self.raise_check_interrupt()
+            if not self.interrupted and not self._record.has_failed:  # meanwhile
+                return
 
     @contextmanager
-    def _reading(self, stream: StreamWrapper, *, train: bool) -> Generator[StreamChecks]:
+    def _reading(self, stream: StreamWrapper, stage: Stage, *, train: bool) -> Generator[StreamChecks]:
         """Around the batches of a stream: its checks, and what is said of an error."""
-        checks = self._checked[str(stream.name)] = StreamChecks(
+        checks = StreamChecks(
             str(stream.name),
             self.model.input_names,
             self._policies,
@@ -332,14 +367,20 @@ class MainLoop(CaughtInterrupts):
         self.is_training = train
         self._running = None
         try:
-            if self._signals:
+            if self.interrupted:
                 self._attend()
+            stage.begin(checks)
+            self._look.at = checks.passed + 1
             with stream, self._telling_nan(checks):
                 yield checks
         except BaseException as error:
             if self._running is None:
                 stream.broken(error)
-            if isinstance(error, Exception) and not isinstance(error, TrainingTerminated):
+                if isinstance(error, Interrupted):
+                    self._record.between_batches(interrupted=True)
+            if isinstance(error, TrainingTerminated) and not isinstance(error, TrainingInterrupted):
+                self._record.terminated_inside()
+            elif isinstance(error, Exception) and not isinstance(error, TrainingTerminated):
                 error.add_note(place_of(self._running, checks.stream, checks.passed, self._epoch_id, train=train))
             raise
         self.is_training = False
@@ -360,14 +401,24 @@ class MainLoop(CaughtInterrupts):
             raise
         finally:
             if ended:
-                checks.first_nan = self._first_nan()
+                checks.found_nan(int(self._first_nan()))
 
-    def _report_nan(self) -> None:
-        for name, checks in self._checked.items():
-            number = int(checks.first_nan or 0)
-            if number:
-                self._record.found_nan(name, number, self._epoch_id)
-        self._checked.clear()
+    def evaluated_stream(self) -> StreamWrapper | None:
+        """The stream whose evaluation is in progress, if one is."""
+        name = None if self.stage is None else self.stage.evaluated
+        return None if name is None else self.streams.get(name, training=False)
+
+    def stage_state(self) -> StateTree:
+        """How far the epoch in progress has come, as a state tree; ``None`` between two."""
+        if self.stage is None:
+            return None
+        if self._first_nan is not None and self.stage.checks is not None:
+            self.stage.checks.found_nan(int(self._first_nan()))
+        return self.stage.state()
+
+    def _report_nan(self, stage: Stage) -> None:
+        for name, number in stage.nans().items():
+            self._record.found_nan(name, number, self._epoch_id)
 
     # -- context ------------------------------------------------------------------------------------------------------
 
@@ -378,7 +429,6 @@ class MainLoop(CaughtInterrupts):
             entered.push(super().__exit__)
             entered.enter_context(use_seed(self.seed))
             entered.push(lambda _kind, error, _trace: self._record.finish(error))
-            entered.push(self._report_last_nan)
             entered.push(
                 lambda _kind, error, _trace: self.events.after_training(
                     error is None or isinstance(error, (TrainingTerminated, *STOPPED))
@@ -388,11 +438,6 @@ class MainLoop(CaughtInterrupts):
             self.events.before_training(self.raise_check_interrupt)
             self._exit = entered.pop_all()
         return self
-
-    def _report_last_nan(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        # A device that has failed cannot be asked.
-        if error is None or isinstance(error, (TrainingTerminated, *STOPPED)):
-            self._report_nan()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 
 from emloop._streams import StreamWrapper
@@ -24,6 +25,11 @@ class Record:
 
     nan: str | None = None
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether :meth:`between_batches` has an error to raise."""
+        return False
+
     def begin(self) -> None:
         """Called first thing in an attempt."""
 
@@ -37,6 +43,20 @@ class Record:
     def watch(self, stream: StreamWrapper) -> Watch | None:  # noqa: ARG002 - for those who keep something
         """Called before a stream is read; returns what looks at the first batch, if anything does."""
         return None
+
+    def between_batches(self, *, interrupted: bool) -> int:  # noqa: ARG002 - for those who keep something
+        """Called between two batches or streams when that was asked for.
+
+        Args:
+            interrupted: Whether a signal asks the training to stop, now.
+
+        Returns:
+            After how many batches to ask again.
+        """
+        return sys.maxsize
+
+    def terminated_inside(self) -> None:
+        """Called when a hook has ended the training within an epoch, once all hooks have seen the batch."""
 
     def epoch_done(self, epoch_data: EpochData, *, complete: bool) -> None:
         """Called when all hooks have seen an epoch.

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -15,19 +17,23 @@ from emloop._contracts import Stateful, declares_state
 from emloop._run_dir.provenance import environment, hash_seed
 from emloop._run_dir.run import Run
 from emloop._run_dir.trace import EndStatus
-from emloop._state.commit import Commit, write_commit
+from emloop._state.background import HostBuffers, Writer
+from emloop._state.commit import Commit, encode_components, write_encoded
 from emloop._state.retention import retain
+from emloop._state.tree import EncodedTree
 from emloop._streams import StreamWrapper
 from emloop._support.moved import explain
 from emloop.constants import EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import CannotResumeError, EmloopError, ProducerError, SaveError
 from emloop.types import EpochData, TrainingTerminated
 
+from .commit_policy import Looks
 from .commits import collect, restore, restore_streams
 from .fingerprint import Difference, Fingerprint, Watch
 from .interrupts import STOPPED
 from .loop import MainLoop
 from .record import Record
+from .stage import place_in
 from .telling import disk_failure, told
 
 __all__ = ["RunRecord", "log_failure", "outcome", "was_logged"]
@@ -36,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 _TRACE_EVERY = 1.0
 """Seconds between two updates of the trace while epochs pass; the end of an attempt is always written."""
+
+_BESIDE = 0.1
+"""What a second of writing beside the training counts, where one of waiting counts 1."""
 
 _LEVELS = {
     "exact": "exact",
@@ -81,10 +90,14 @@ class RunRecord(Record):
         self._consumed: Mapping[str, Any] = commit.info.get("data", {}) if commit else {}
         self._commit = commit
         self._seq = commit.seq if commit else 0
+        self._durable = self._seq, "the beginning"
         self._committed_epochs = 0
         self._committed_at = monotonic()
         self._traced_at = -_TRACE_EVERY
-        self._stall = 0.0
+        self._cost = 0.0
+        self._writer = Writer()
+        self._buffers = HostBuffers()
+        self._looks = Looks()
         self._ended = False
         self._trains = False
         self._has_read_back = False
@@ -93,6 +106,12 @@ class RunRecord(Record):
             restore(loop, commit)
             self.nan = commit.info.get("nan")
             self._committed_epochs = loop.training_epochs_done
+            self._durable = commit.seq, place_in(loop.training_epochs_done, loop.stage)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a commit could not be written, of which nobody has heard yet."""
+        return self._writer.has_failed
 
     def begin(self) -> None:
         """Start a new attempt on the run if an earlier one of this process has ended."""
@@ -108,7 +127,8 @@ class RunRecord(Record):
         if self._only_finish:
             raise TrainingTerminated("it had already ended, only its end was missing")
         if self._commit is not None:
-            logger.info("Going on after epoch %s, from commit %s", self._loop.training_epochs_done, self._commit.seq)
+            seq, place = self._durable
+            logger.info("Going on after %s, from commit %s", place, seq)
             self._judge(self._fingerprint.compare(streams, self._consumed))
             restore_streams(self._loop, self._commit, streams, other_data=bool(self._other_data))
             self._commit = None
@@ -142,6 +162,32 @@ class RunRecord(Record):
         """Look at the first batch of a stream while there is something to learn from it."""
         return self._fingerprint.watch(stream, self._judge)
 
+    def between_batches(self, *, interrupted: bool) -> int:
+        """Commit if it is time, or if a signal asks the training to stop.
+
+        Raises:
+            CheckpointError: If the last commit could not be written.
+        """
+        self._writer.check()
+        if not self._trains:
+            return sys.maxsize
+        loop, policy = self._loop, self._loop.commit_policy
+        seconds = monotonic() - self._committed_at
+        if interrupted or policy.due(epochs=0, batches=loop.batches_since_commit, seconds=seconds, cost=self._cost):
+            if not self._can_commit_inside():
+                return sys.maxsize
+            self._write(waits=interrupted)
+        if policy.every is None or policy.every.unit == "seconds":
+            return self._looks.next()
+        if policy.every.unit == "batches":
+            return max(int(policy.every.amount) - loop.batches_since_commit, 1)
+        return sys.maxsize
+
+    def terminated_inside(self) -> None:
+        """Commit the end of the training."""
+        if self._trains and self._can_commit_inside():
+            self._write(complete=True, waits=True)
+
     def epoch_done(self, epoch_data: EpochData, *, complete: bool) -> None:
         """Write the epoch's line of metrics; commit if it is time."""
         loop = self._loop
@@ -153,11 +199,11 @@ class RunRecord(Record):
             epochs = max(loop.training_epochs_done - self._committed_epochs, 1)
             seconds = monotonic() - self._committed_at
             due = loop.commit_policy.due(
-                epochs=epochs, batches=loop.batches_since_commit, seconds=seconds, stall=self._stall
+                epochs=epochs, batches=loop.batches_since_commit, seconds=seconds, cost=self._cost
             )
             # After a signal, nothing that is whole shall have to be repeated.
             if complete or due or loop.interrupted:
-                self._write(complete=complete)
+                self._write(complete=complete, waits=complete or loop.interrupted)
         self._fingerprint.write()
         self._run.trace = replace(self._run.trace, epochs_done=loop.training_epochs_done)
         if monotonic() - self._traced_at >= _TRACE_EVERY:
@@ -168,12 +214,17 @@ class RunRecord(Record):
         """End the attempt: record how it ended in trace and attempts, close the log, release the lock."""
         self._ended = True
         status, reason, code = outcome(error)
+        if not isinstance(error, SystemExit):
+            try:
+                self._writer.wait()
+            except EmloopError as failure:
+                log_failure(failure)
         if status == "stopped" and self._run.info.kind == "training":
+            repeated = self._loop.batches_since_commit
             logger.warning(
-                "Stopped after commit %s (epoch %s); a resume repeats what came after it: %s batches",
-                self._seq,
-                self._committed_epochs,
-                self._loop.batches_since_commit,
+                "Stopped after commit %s (%s); a resume repeats %s",
+                *self._durable,
+                f"what came after it: {repeated} batches" if repeated else "nothing",
             )
         if error is not None and self._run.is_gone and isinstance(error.__cause__ or error, OSError):
             error.__dict__[_LOGGED] = True
@@ -181,7 +232,8 @@ class RunRecord(Record):
         elif status == "failed" and error is not None:
             log_failure(error)
             if self._run.info.kind == "training" and disk_failure(error):
-                kept = f"commit {self._seq}, after epoch {self._committed_epochs}" if self._seq else "no commit yet"
+                seq, place = self._durable
+                kept = f"commit {seq}, after {place}" if seq else "no commit yet"
                 logger.error("What is kept: %s. Once that is mended: emloop resume %s", kept, self._run.directory)
         elif self._other_data and not self._accepts_data:
             logger.warning("All results above are of OTHER DATA than the run's: %s", "; ".join(self._other_data))
@@ -216,35 +268,65 @@ class RunRecord(Record):
         self._other_data += [difference.what for difference in found]
         run.update_trace(other_data="; ".join(self._other_data))
 
-    def _write(self, *, complete: bool) -> None:
-        started = monotonic()
+    def _can_commit_inside(self) -> bool:
+        """Whether all that trains, and an evaluation in progress, could go on inside their passes."""
+        loop = self._loop
+        evaluated = loop.evaluated_stream()
+        streams = [*loop.streams.training().values(), *([evaluated] if evaluated is not None else ())]
+        return isinstance(loop.model, Stateful) and all(stream.can_stop_here for stream in streams)
+
+    def _write(self, *, complete: bool = False, waits: bool = False) -> None:
+        """Commit: take the state now, and write it, in a thread unless somebody waits for it."""
+        loop, started = self._loop, monotonic()
+        self._writer.wait()
         seq = self._seq + 1
         self._fingerprint.write()
-        self._consumed = self._fingerprint.consumed(self._loop.streams.training(), self._consumed)
-        components = collect(self._loop, self._run.directory, seq, complete=complete)
+        self._consumed = self._fingerprint.consumed(loop.streams.training(), self._consumed)
+        states = encode_components(collect(loop, self._run.directory, seq, complete=complete))
+        lengths = self._run.appends.lengths()
         info = {
             "run_id": self._run.info.run_id,
             "attempt": self._run.attempt,
-            "epoch": self._loop.training_epochs_done,
+            "epoch": loop.training_epochs_done,
+            "batch": None if loop.stage is None else loop.stage.where(),
             "complete": complete,
             "nan": self.nan,
-            "appended": self._run.appends.committed(),
             "environment": environment(),
             "data": self._consumed,
         }
-        commit = write_commit(self._run.checkpoints, seq, components, info)
         self._seq = seq
-        self._committed_epochs = self._loop.training_epochs_done
-        self._loop.batches_since_commit = 0
-        retain(self._run.checkpoints, self._loop.commit_policy.keep)
+        self._committed_epochs = loop.training_epochs_done
+        place = place_in(loop.training_epochs_done, loop.stage)
+        loop.batches_since_commit = 0
+        if not waits:
+            states = self._buffers.copy(states)
         self._committed_at = monotonic()
-        self._stall = self._committed_at - started
+        self._cost = self._committed_at - started
+        write = partial(self._make_durable, seq, place, states, info, lengths)
+        if waits:
+            write()
+        else:
+            self._writer.start(write, failed=loop.look_soon)
+
+    def _make_durable(
+        self,
+        seq: int,
+        place: str,
+        states: Mapping[str, EncodedTree],
+        info: Mapping[str, Any],
+        lengths: Mapping[str, int],
+    ) -> None:
+        started = monotonic()
+        appended = self._run.appends.committed(lengths)
+        commit = write_encoded(self._run.checkpoints, seq, states, {**info, "appended": appended})
+        retain(self._run.checkpoints, self._loop.commit_policy.keep)
         if not self._has_read_back:
             # What could not be restored is told by the first commit, not by the resume that needs one.
-            for component in commit.components:
-                commit.load(component)
+            commit.read_back()
             self._has_read_back = True
-        logger.debug("Commit %s, after epoch %s, is durable", seq, self._committed_epochs)
+        self._durable = seq, place
+        self._cost += _BESIDE * (monotonic() - started)
+        logger.debug("Commit %s, %s, is durable", seq, place)
 
 
 def log_failure(error: BaseException) -> None:

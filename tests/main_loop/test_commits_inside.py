@@ -1,0 +1,124 @@
+"""A commit within an epoch is a place to go on from, as exactly as one at its end."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import emloop as el
+from emloop.api import create_emloop_training, resume_emloop_training
+from emloop.constants import EL_CONFIG_FILE
+
+BATCHES = 5
+
+
+class Data(el.BaseDataset):
+    """Points on both sides of a plane, from a stream of the given kind."""
+
+    def _configure_dataset(self, kind="generator", **kwargs):
+        self._kind = kind
+
+    def _batch(self, rng):
+        x = rng.normal(size=(8, 3))
+        return {"x": x, "y": (x.sum(axis=1) > 0).astype(float)}
+
+    def _read(self, stream):
+        if self._kind == "sequence":
+            return [self._batch(np.random.default_rng(number)) for number in range(BATCHES)]
+        if self._kind == "index":
+            x = np.random.default_rng(1).normal(size=(37, 3))
+            columns = {"x": x, "y": (x.sum(axis=1) > 0).astype(float)}
+            return el.datasets.IndexStream(columns, 8, rng=self.rng(stream))
+        rng = self.rng(stream)
+        return (self._batch(rng) for _ in range(BATCHES))
+
+    def train_stream(self):
+        return self._read("train")
+
+    def valid_stream(self):
+        return self._read("valid")
+
+
+class Model(el.AbstractModel):
+    """Logistic regression with momentum, whose steps also draw from the global random state."""
+
+    input_names = ("x", "y")
+    output_names = ("loss",)
+
+    def __init__(self, dataset, log_dir, restore_from=None):
+        self._w, self._momentum, self._log_dir = np.zeros(3), np.zeros(3), log_dir
+
+    def run(self, batch, train, stream=None):
+        p = 1 / (1 + np.exp(-batch["x"] @ self._w))
+        if train:
+            noise = 0.1 * np.random.normal(size=3)
+            self._momentum = 0.9 * self._momentum + batch["x"].T @ (p - batch["y"]) / len(p) + noise
+            self._w = self._w - 0.5 * self._momentum
+        return {"loss": -np.log(np.where(batch["y"] > 0, p, 1 - p) + 1e-12)}
+
+    def state_dict(self):
+        return {"w": self._w, "momentum": self._momentum}
+
+    def load_state_dict(self, state):
+        self._w, self._momentum = state["w"], state["momentum"]
+
+    def save(self, name_suffix):
+        path = Path(self._log_dir, f"model_{name_suffix}.npy")
+        np.save(path, self._w)
+        return str(path)
+
+
+def config(**main_loop):
+    dataset = {"class": f"{__name__}.Data", "kind": main_loop.pop("kind", "generator")}
+    hooks = [
+        {"ComputeStats": {"variables": {"loss": ["mean", "std", "min", "max"]}}},
+        {"ComputeStats": {"variables": {"loss": ["median"]}, "name": "exact"}},
+        "WriteCSV",
+        "SaveBest",
+    ]
+    settings = {"seed": 3, "extra_streams": ["valid"], "epochs_count": 2, **main_loop}
+    return {
+        "dataset": dataset,
+        "model": {"class": f"{__name__}.Model", "name": "m"},
+        "hooks": hooks,
+        "main_loop": settings,
+    }
+
+
+def train(config, root, name):
+    training = create_emloop_training(config, str(root), output_dir_name=name)
+    training.main_loop.run_training()
+    return Path(training.output_dir)
+
+
+def result(run):
+    newest = max((run / "checkpoints").iterdir())
+    files = [*newest.glob("*.json"), *newest.glob("*.safetensors"), run / "training.csv", run / "metrics.jsonl"]
+    files += [run / "model_best.npy"]
+    return {path.name: path.read_bytes() for path in files if path.name != "manifest.json"}
+
+
+@pytest.mark.parametrize("buffer", [0, 3])
+@pytest.mark.parametrize("kind", ["generator", "sequence", "index"])
+@pytest.mark.parametrize("size", [None, 3, 7])
+def test_a_run_goes_on_exactly_from_every_batch(tmp_path, kind, buffer, size):
+    """Whichever batch the last commit followed, of training or evaluation, the run ends as if never stopped."""
+    settings = {"kind": kind, "buffer": buffer, "fixed_epoch_size": size}
+    whole = result(train(config(**settings), tmp_path, "whole"))
+    settings = config(**settings, commit={"every": 1, "keep": 1000})
+    each = train(settings, tmp_path, "each")
+
+    commits = sorted(path.name for path in (each / "checkpoints").iterdir())
+    assert result(each) == whole
+    assert len(commits) >= 2 * (size or BATCHES)
+
+    for number, last in enumerate(commits[:-1]):
+        copy = tmp_path / f"copy-{number}"
+        shutil.copytree(each, copy)
+        for later in commits[number + 1 :]:
+            shutil.rmtree(copy / "checkpoints" / later)
+        resume_emloop_training(settings, copy).main_loop.run_training()
+        assert result(copy) == whole, last
