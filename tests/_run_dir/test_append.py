@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import logging
@@ -655,3 +656,20 @@ def test_a_stranger_s_mirror_cannot_cut_files_elsewhere(run, tmp_path):
     run.restore([{"name": "../outside", "bytes": 0, "crc32": 0, "mirror": True}])
 
     assert (tmp_path / "outside").read_text() == "precious"
+
+
+def test_rows_that_come_while_a_commit_is_written_are_not_its_own(run, path):
+    """It holds the files as they were when the state was taken, whatever happens to them meanwhile."""
+    with contextlib.closing(open_append(path)) as file:
+        file.write("one\n")
+        lengths = run.lengths()
+        file.write("two\n")
+        open_append(run.directory / "later.csv").write("more\n")
+        expected = [{"name": "training.csv", "bytes": 4, "crc32": zlib.crc32(b"one\n")}]
+        assert run.committed(lengths) == expected
+
+    assert run.committed(lengths) == expected  # closed, and durable to its end
+    resumed = again(run)
+    resumed.restore(expected)
+    assert path.read_text() == "one\n"
+    assert discarded(run) == {"training.csv": "two\n"}

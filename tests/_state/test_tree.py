@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from emloop._state.array_file import NATIVE, file_parts, file_size
 from emloop._state.tree import copy_tree, dump_tree, equal_trees, load_tree
 from emloop.errors import StateError
 
@@ -300,3 +301,18 @@ def test_a_damaged_tree_is_a_tree_or_refused(data):
     part[data.draw(st.integers(0, len(part) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(StateError):
         dump_tree(load_tree(bytes(skeleton), bytes(arrays)))
+
+
+NATIVE_ARRAYS = hnp.arrays(
+    st.sampled_from(sorted(NATIVE, key=str)), hnp.array_shapes(min_dims=0, min_side=0, max_side=3)
+)
+
+
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), NATIVE_ARRAYS, max_size=6))
+def test_arrays_are_written_as_the_format_s_own_package_writes_them(arrays):
+    """The parts make up the very bytes, and their size is known beforehand."""
+    arrays.pop("__metadata__", None)
+    written = b"".join(file_parts(arrays))
+
+    assert written == safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+    assert file_size(arrays) == len(written)

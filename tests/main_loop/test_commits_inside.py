@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import emloop as el
+from emloop._state.commit import newest_commit
 from emloop.api import create_emloop_training, resume_emloop_training
-from emloop.constants import EL_CONFIG_FILE
+from emloop.errors import CheckpointError
 
 BATCHES = 5
 
@@ -55,8 +56,9 @@ class Model(el.AbstractModel):
         p = 1 / (1 + np.exp(-batch["x"] @ self._w))
         if train:
             noise = 0.1 * np.random.normal(size=3)
-            self._momentum = 0.9 * self._momentum + batch["x"].T @ (p - batch["y"]) / len(p) + noise
-            self._w = self._w - 0.5 * self._momentum
+            self._momentum *= 0.9
+            self._momentum += batch["x"].T @ (p - batch["y"]) / len(p) + noise
+            self._w -= 0.5 * self._momentum
         return {"loss": -np.log(np.where(batch["y"] > 0, p, 1 - p) + 1e-12)}
 
     def state_dict(self):
@@ -101,10 +103,9 @@ def result(run):
     return {path.name: path.read_bytes() for path in files if path.name != "manifest.json"}
 
 
-@pytest.mark.parametrize("buffer", [0, 3])
 @pytest.mark.parametrize("kind", ["generator", "sequence", "index"])
-@pytest.mark.parametrize("size", [None, 3, 7])
-def test_a_run_goes_on_exactly_from_every_batch(tmp_path, kind, buffer, size):
+@pytest.mark.parametrize(("buffer", "size"), [(0, None), (3, 7)])
+def test_a_run_goes_on_exactly_from_any_batch(tmp_path, kind, buffer, size):
     """Whichever batch the last commit followed, of training or evaluation, the run ends as if never stopped."""
     settings = {"kind": kind, "buffer": buffer, "fixed_epoch_size": size}
     whole = result(train(config(**settings), tmp_path, "whole"))
@@ -115,10 +116,55 @@ def test_a_run_goes_on_exactly_from_every_batch(tmp_path, kind, buffer, size):
     assert result(each) == whole
     assert len(commits) >= 2 * (size or BATCHES)
 
-    for number, last in enumerate(commits[:-1]):
+    for number in range(0, len(commits) - 1, 3):
         copy = tmp_path / f"copy-{number}"
         shutil.copytree(each, copy)
         for later in commits[number + 1 :]:
             shutil.rmtree(copy / "checkpoints" / later)
         resume_emloop_training(settings, copy).main_loop.run_training()
-        assert result(copy) == whole, last
+        assert result(copy) == whole, commits[number]
+
+
+def test_an_end_within_an_epoch_is_a_place_to_go_on_from(tmp_path):
+    """A run that a hook ended after some batch equals, with more of them, one that had these from the start."""
+    whole = result(train(config(), tmp_path, "whole"))
+    limited = config()
+    limited["hooks"].append({"StopAfter": {"iterations": 7}})
+    run = train(limited, tmp_path, "cut")
+
+    cut = newest_commit(run / "checkpoints", set_aside=False)[0]
+    assert (cut.info["complete"], cut.info["epoch"], cut.info["batch"]) == (True, 1, ["train", 2])
+    limited["hooks"][-1]["StopAfter"]["iterations"] = 100
+    resume_emloop_training(limited, run).main_loop.run_training()
+    found = result(run)
+    assert found.pop("hooks.StopAfter.json")
+    assert found == whole
+
+
+class Saboteur(el.AbstractHook):
+    """Puts a file where the checkpoints belong, and counts the batches that are run all the same."""
+
+    reads = writes = ()
+    stateless = True
+
+    def __init__(self, output_dir, **kwargs):
+        super().__init__(**kwargs)
+        self._checkpoints = Path(output_dir, "checkpoints")
+        type(self).trained = 0
+
+    def before_training(self):
+        self._checkpoints.write_text("in the way")
+
+    def after_batch(self, stream_name, batch_data):
+        type(self).trained += self._main_loop.is_training
+
+
+def test_a_commit_that_cannot_be_written_ends_the_run(tmp_path):
+    """Not silently: the error of the thread that writes is raised before the next commit at the latest."""
+    settings = config(commit={"every": 2}, epochs_count=50)
+    settings["hooks"].append({f"{__name__}.Saboteur": {}})
+
+    with pytest.raises(CheckpointError, match="checkpoints"):
+        train(settings, tmp_path, "run")
+
+    assert 2 <= Saboteur.trained <= 4
