@@ -169,7 +169,7 @@ class StreamWrapper:
 
     @property
     def can_stop_here(self) -> bool:
-        """Whether a run can go on from the batch handed out last; inside a pass that takes more than to read it again."""
+        """Whether a run can go on from the batch handed out last, also where that is inside a pass."""
         return self._position.is_whole and (self.level != "epoch" or not self.cursor.batches)
 
     def __iter__(self) -> Self:
