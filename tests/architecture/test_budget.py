@@ -21,7 +21,7 @@ ROOMS = {
     "emloop._settings": 1090,  # what classes accept, read and write: it was spread over parsers in constructors
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 835,  # arrays written in parts, beside the training
-    "emloop._streams": 895,  # digests of batches and files, one batch read again; reads in C, the gate, signals
+    "emloop._streams": 915,  # digests of batches and files, one batch read again; reads in C, the gate, signals
     "emloop._support": 1080,  # names that have moved; what leads out of a directory; what a signal ends at once
     "emloop._yaml": 795,
     "emloop.abilities": 15,  # the protocols' public path
@@ -35,7 +35,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3180,  # figures under the names of their classes, and columns for them; weighted statistics
     "emloop.interrupting": 5,
-    "emloop.main_loop": 1625,  # the fingerprint of the data; commits within an epoch; one straight line a batch
+    "emloop.main_loop": 1690,  # the fingerprint of the data; commits within an epoch; one straight line a batch
     "emloop.models": 235,  # what weighs what
     "emloop.saved_models": 290,  # read back at first; a saved model takes another program in one step
     "emloop.seeding": 5,
@@ -61,6 +61,7 @@ LARGE_FOLDERS = {
     "emloop/_source": 14,
     "emloop/main_loop": 14,  # what is told of an error, and how far an epoch has come, beside what the loop does
     "emloop/_support": 16,  # whom to trust, and what a signal ends, is asked everywhere
+    "emloop.main_loop": 1690,  # what is told of an error, and how far an epoch has come, beside what the loop does
 }
 """Folders that may hold more, and why."""
 
