@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from emloop._registry import LiveResolver, find_class
 from emloop._settings import reading
@@ -98,4 +98,6 @@ def read_component(family: type[Family], value: Any, keys: tuple[Any, ...]) -> C
         raise ConfigError(found)
     name, arguments, beside = component_parts(value, kind)
     own = {kind.names.get(key, key): item for key, item in arguments.items()}
+    hints = get_type_hints(family)
+    beside = {key: reading.made(item, hints.get(key)) for key, item in beside.items()}
     return Chosen(None if name is None else find_class(name, kind), own, beside)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ from emloop.types import StateTree
 from emloop_torch._programs.program import Program
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._tensors.parameters import frozen_statistics
-from emloop_torch._training.optimizers import rebuild_optimizer
-from emloop_torch._training.updates import Updates, clipper
+from emloop_torch._training.averages import Averages
+from emloop_torch._training.learners import Learner, build_learners, clipper, rebuild_learner
+from emloop_torch._training.updates import Updates, states_of
 
 from ._saved import overridden_methods
 from ._settings import Settings
@@ -72,33 +73,62 @@ def warn_of_statistics(module: nn.Module, frozen: Iterable[str]) -> None:
 
 
 def build_updates(
-    model: Any, settings: Settings, scaler: torch.amp.GradScaler | None, state: StateTree | None
+    model: Any,
+    base: type[Any],
+    settings: Settings,
+    scaler: torch.amp.GradScaler | None,
+    state: StateTree | None,
+    frozen: Collection[str],
+    averages: Averages | None,
 ) -> Updates | None:
     """What trains a model's module; ``None`` where there is nothing to train.
 
     Args:
         model: The model, with its module, and ``create_optimizer``.
+        base: The class whose ``create_optimizer`` obeys the settings.
         settings: Its settings.
         scaler: Keeps the gradients of half-precision numbers from vanishing.
         state: The state that it will go on from.
+        frozen: Names of parameters that the configuration excludes from training.
+        averages: What follows the parameters.
 
     Raises:
-        ConfigError: If optimizer or schedule are described wrongly.
+        ConfigError: If optimizers or schedules are described wrongly.
     """
     module: nn.Module = model.module
     if not any(parameter.requires_grad for parameter in module.parameters()):
         return None
-    training = None if state is None else state["training"]
+    learners = _learners(model, base, settings, None if state is None else state["training"], frozen)
+    if not learners:
+        return None
+    updates = Updates(module, learners, settings.accumulate, scaler, averages)
+    if isinstance(module, ProgramModule) and module.is_traced and updates.routes != module.losses:
+        wanted = "one optimizer" if module.losses is None else f"optimizers of {', '.join(module.losses)}"
+        hint = "where its source is, the program can be made anew"
+        message = f"the model goes on without its source, by gradients that are made for {wanted}, and these parameters"
+        raise ConfigError.about("optimizers" if settings.optimizers else "optimizer", message, hint)
+    return updates
+
+
+def _learners(
+    model: Any, base: type[Any], settings: Settings, training: StateTree | None, frozen: Collection[str]
+) -> list[Learner]:
+    module, name = model.module, type(model).__name__
+    schedule, clip = settings.lr_schedule, clipper(settings.clip_gradient)
+    if settings.optimizers is not None:
+        if settings.optimizer is not None:
+            raise ConfigError.about("optimizers", "there is also 'optimizer'; leave out one of the two")
+        if type(model).create_optimizer is not base.create_optimizer:
+            raise ConfigError.about("optimizers", f"there is also create_optimizer of {name}; leave out one of the two")
+        return build_learners(settings.optimizers, module, schedule, settings.clip_gradient, frozen)
     if training is not None and isinstance(module, ProgramModule) and settings.optimizer is None:
         # Only the source, or its defaults, described the optimizer.
-        configured = training["configured"]
-        made = _rebuilt(module, training["optimizer"]["class"], configured)
-        if made is None:
-            return None
-    else:
-        configured, made = None, _checked(model.create_optimizer(), type(model).__name__, module)
-    clip = clipper(settings.clip_gradient)
-    return Updates(module, made, settings.lr_schedule, clip, settings.accumulate, scaler, configured)
+        try:
+            return [rebuild_learner(module, own, part, schedule, clip) for own, part in states_of(training).items()]
+        except StateError as error:
+            logger.warning("%s; the model can be evaluated, not trained", error)
+            return []
+    return [Learner(module, _checked(model.create_optimizer(), name, module), schedule, clip)]
 
 
 def _checked(optimizer: Any, name: str, module: nn.Module) -> optim.Optimizer:
@@ -112,14 +142,6 @@ def _checked(optimizer: Any, name: str, module: nn.Module) -> optim.Optimizer:
             f"hold them: of shape {', '.join(str(list(parameter.shape)) for parameter in strange[:_SHOWN])}"
         )
     return optimizer
-
-
-def _rebuilt(module: ProgramModule, name: str, configured: Sequence[Mapping[str, Any]]) -> optim.Optimizer | None:
-    try:
-        return rebuild_optimizer(name, configured, module)
-    except StateError as error:
-        logger.warning("%s; the model can be evaluated, not trained", error)
-        return None
 
 
 def _restored(model: Any, base: type[Any], saved: Saved, state: StateTree) -> ProgramModule:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import optim
 
 __all__ = ["BACKEND", "FORMAT", "overridden_methods", "why_training_needs_source"]
@@ -17,13 +19,13 @@ def overridden_methods(cls: type, base: type) -> list[str]:
     return [name for name in _METHODS if getattr(cls, name) is not getattr(base, name)]
 
 
-def why_training_needs_source(cls: type, base: type, optimizer: optim.Optimizer | None) -> str | None:
+def why_training_needs_source(cls: type, base: type, optimizers: Iterable[optim.Optimizer]) -> str | None:
     """Why the source is needed for training, or ``None`` if it is not."""
     name = f"{cls.__module__}.{cls.__qualname__}"
     overridden = overridden_methods(cls, base)
     if overridden:
         return f"{name} overrides {', '.join(overridden)}"
-    kind = type(optimizer)
-    if optimizer is not None and getattr(optim, kind.__name__, None) is not kind:
-        return f"{name} is trained by {kind.__module__}.{kind.__qualname__}"
+    for kind in map(type, optimizers):
+        if getattr(optim, kind.__name__, None) is not kind:
+            return f"{name} is trained by {kind.__module__}.{kind.__qualname__}"
     return None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from emloop.declare import Component, Limits, Names, Positive
 from emloop_torch._tensors.devices import Device, PrecisionName
+from emloop_torch._training.averages import Ema
+from emloop_torch._training.learners import Clip, Limit, Several
 from emloop_torch._training.optimizers import Optimizers
 from emloop_torch._training.profiling import Profile
 from emloop_torch._training.schedules import Schedules
-from emloop_torch._training.updates import Clip, Limit
 
 from ._transferring import InitFrom
 
@@ -58,8 +59,12 @@ class Settings:
             [means and weights](../explanation/means-and-weights.md).
         optimizer: ``{class: AdamW, learning_rate: 1e-3, …, groups: […]}``, see below; ``null``: AdamW with PyTorch's
             values.
+        optimizers: Several in its place, as a list of ``{name: critic, match: 'critic\..*', loss: critic_loss, class:
+            Adam, …}``: each minimises an output of the module by the parameters that it matches, see below.
         lr_schedule: ``{class: CosineAnnealingLR, T_max: 100, interval: epoch, warmup_steps: 500}``, see below.
         clip_gradient: ``{norm: 1.0}``, or ``{value: 0.5}``, or a bare number: by value.
+        ema: ``{decay: 0.9999}``: evaluations use an average of the model; ``{from: student, to: teacher, decay: 0.99,
+            buffers: copy}``, or a list of such: one part is the average of another, see below.
         accumulate: Batches that make one step, which follows the mean over all of them; what is left at the end of an
             epoch makes a step, too.
         precision: ``fp32``; ``tf32``: matrix products on CUDA with 19 bits; ``bf16``, ``fp16``: forward pass under
@@ -86,8 +91,10 @@ class Settings:
     inference_inputs: Names | None = None
     weights: Mapping[str, str] | None = None
     optimizer: Component[Optimizers] | None = None
+    optimizers: Sequence[Component[Several]] | None = None
     lr_schedule: Component[Schedules] | None = None
     clip_gradient: Limit | Clip | None = None
+    ema: Ema | Sequence[Ema] | None = None
     accumulate: Positive = 1
     precision: PrecisionName = "fp32"
     compile: bool | Compile | None = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -24,6 +24,7 @@ from emloop.types import Batch
 from emloop_torch._programs.program import FOLDER, Program
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._programs.views import label_free_view
+from emloop_torch._proofs.alarms import LOST
 from emloop_torch._proofs.ladder import Request, climb
 from emloop_torch._proofs.plain_attributes import PlainAttributes
 from emloop_torch._proofs.shadow import Comparison, Shadow
@@ -114,13 +115,20 @@ class SourceFree:
             self._shapes = shapes
         self._examples.append(sources)
 
-    def program(self, log_dir: Path, training_needs_source: str | None, floating: torch.dtype) -> Program:
+    def program(
+        self,
+        log_dir: Path,
+        training_needs_source: str | None,
+        floating: torch.dtype,
+        losses: Mapping[str, Sequence[str]] | None,
+    ) -> Program:
         """The program; it is in the run directory then.
 
         Args:
             log_dir: The run directory.
             training_needs_source: Why training needs the source, if it does.
             floating: What 64-bit floats become.
+            losses: Loss → names of the parameters that its gradient reaches; ``None``: ``loss`` is the only one.
 
         Raises:
             SavedModelError: If the source is needed and the configuration says that it must not be.
@@ -133,7 +141,7 @@ class SourceFree:
         moved = {name for name in known.keys() | now.keys() if known.get(name) != now.get(name)} - self._results
         if program is None or (not is_settled and (moved or self._surroundings is None)):
             earlier = program or Program.read_if_sound(log_dir / FOLDER)
-            program = self._make(earlier, training_needs_source, floating, moved)
+            program = self._make(earlier, training_needs_source, floating, losses, moved)
             if before is not None and "train" in before.graphs and "train" not in program.graphs:
                 self._mark(before, "inference", program.reason or "")
             self._say(program)
@@ -169,6 +177,9 @@ class SourceFree:
             f"the program has parted from the {kind} that it stands for, "
             f"in batch {self._shadow.batches[training]} after it was made: {difference}"
         )
+        now, known = Surroundings(self._module).values, self._surroundings or {}
+        moved = (name for name, value in known.items() if now.get(name) != value and name not in self._results)
+        reason += "".join(f"; {LOST.format(name)}" for name in islice(moved, 1))
         before, self._program = self._program, self._program.fallen(rung, reason)
         # What is left has to be verified again, since whatever has changed may matter to it, too.
         self._shadow = self._surroundings = None
@@ -213,6 +224,7 @@ class SourceFree:
         known: Program | None,
         training_needs_source: str | None,
         floating: torch.dtype,
+        losses: Mapping[str, Sequence[str]] | None,
         moved: set[str],
     ) -> Program:
         settings = self._settings
@@ -232,6 +244,7 @@ class SourceFree:
             trusted=self._saving.trust,
             weights=self._weights,
             withheld=self._withheld,
+            losses=losses,
         )
         program, self._results = climb(self._module, request, known)
         logger.info("The model's program is '%s', verified in %.1f s", program.rung, perf_counter() - started)

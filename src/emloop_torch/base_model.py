@@ -17,28 +17,37 @@ import torch
 from torch import nn, optim
 
 from emloop.arguments import take_settings
-from emloop.errors import ConfigError, MissingVariableError, Problem, SavedModelError, StateError
+from emloop.errors import (
+    ConfigError,
+    MissingVariableError,
+    Problem,
+    SavedModelError,
+    StateError,
+    VariableTypeError,
+)
 from emloop.models.abstract_model import AbstractModel
 from emloop.saved_models import find_saved, require_format, saved_model_path, write_saved_model
 from emloop.seeding import current_seed
-from emloop.suggest import check_choice, moved_hints
+from emloop.suggest import check_choice, did_you_mean, moved_hints
 from emloop.types import Batch, StateTree
 from emloop_torch._programs.program import FOLDER
 from emloop_torch._programs.program_module import LOSS, ProgramModule
 from emloop_torch._programs.values import Values
 from emloop_torch._programs.views import PREDICT, choose_view, loss_among, require_outputs, weights_in
 from emloop_torch._proofs.shadow import Comparison
+from emloop_torch._tensors.arrays import dtype_name
 from emloop_torch._tensors.devices import Precision, choose_device, compute_deterministically
 from emloop_torch._tensors.feeding import Feed
 from emloop_torch._tensors.generators import Generators
 from emloop_torch._tensors.means import check_loss, check_weight, counted, total_weight, weighted_mean
 from emloop_torch._tensors.parameters import freeze, storages
+from emloop_torch._training.averages import averages_of
 from emloop_torch._training.companions import Companions
 from emloop_torch._training.first_nan import FirstNaN
+from emloop_torch._training.learners import Learner
 from emloop_torch._training.monitor import SIGNALS, Monitor, listen_to
 from emloop_torch._training.optimizers import build_optimizer, learnable
 from emloop_torch._training.profiling import Profile, Profiling
-from emloop_torch._training.updates import Updates
 
 from ._building import adopt_arguments, build_module, build_updates, warn_of_statistics
 from ._cures import cures
@@ -57,6 +66,7 @@ __all__ = ["BaseModel"]
 logger = logging.getLogger(__name__)
 
 Tensors = Mapping[str, torch.Tensor]
+_SHOWN = 8
 
 
 class BaseModel(AbstractModel):
@@ -99,7 +109,7 @@ class BaseModel(AbstractModel):
         SavedModelError: If there is nothing to restore from, or the source is needed for it.
     """
 
-    _weight: torch.Tensor | None = None
+    _weighed: Mapping[str, torch.Tensor | None] = {}
     _examples = 0
 
     exports_to: ClassVar[tuple[str, ...]] = FORMATS
@@ -109,11 +119,15 @@ class BaseModel(AbstractModel):
     resume_changes: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("name", "profile", "saved_model", "init_from"), "safe"),
         **dict.fromkeys(("device", "precision", "compile"), "counts from here on; other bits, so no longer exact"),
-        "optimizer": "counts from here on; a rate that was moved meanwhile moves by the same factor",
+        **dict.fromkeys(
+            ("optimizer", "optimizers"), "counts from here on; a rate that was moved meanwhile moves by the same factor"
+        ),
+        "ema": "counts from here on; an average of the whole model that is new begins with what was trained",
         "*": "counts from here on; the model's state must fit",
     }
 
     _comparison: Comparison | None = None
+    _monitor: Monitor | None = None
 
     def __init__(
         self,
@@ -142,7 +156,6 @@ class BaseModel(AbstractModel):
             torch.manual_seed(self.seed)
         self._generators = Generators(self.seed, self._device)
         self._log_dir = log_dir
-        self._monitor: Monitor | None = None
         self._batches, self._nan = 0, FirstNaN()
         with self._generators.use("training"):
             made = build_module(self, BaseModel, arguments, saved, state)
@@ -152,7 +165,11 @@ class BaseModel(AbstractModel):
         if settings.init_from is not None and state is None:
             transfer(made, settings.init_from)
         self._frozen = freeze(made.to(self._device), settings.frozen)
+        self._averages = averages_of(made, settings.ema)
         self._values = Values(made)
+        self._updates = build_updates(
+            self, BaseModel, settings, self._precision.scaler(), state, self._frozen, self._averages
+        )
         self._weigh(made)
         withheld = frozenset(self._inputs).difference(self._taken)
         self._source_free = SourceFree(
@@ -162,8 +179,7 @@ class BaseModel(AbstractModel):
         self._monitor = listen_to(made, settings.monitor, compiled=compiled)
         self._floating = next((p.dtype for p in made.parameters() if p.is_floating_point()), torch.get_default_dtype())
         self._feed = Feed(self._inputs, self._device, self._floating, storages(made))
-        self._updates = build_updates(self, settings, self._precision.scaler(), state)
-        self._companions = Companions(self, made, self._optimizer)
+        self._companions = Companions(self, made, self._optimizers)
         self._call = torch.compile(made, **_options(settings.compile)) if compiled else made
         self._profiling = None
         if settings.profile and log_dir is not None:
@@ -196,7 +212,10 @@ class BaseModel(AbstractModel):
             The outputs, those that the parameters had before.
         """
         outputs = self.compute(batch)
-        self.update(loss_among(outputs))
+        if self._losses == [LOSS]:
+            self.update(loss_among(outputs))
+        else:
+            self.update({name: loss_among(outputs, name) for name in self._losses})
         return outputs
 
     def compute(self, batch: Tensors) -> Tensors:
@@ -206,8 +225,8 @@ class BaseModel(AbstractModel):
         with self._precision.forward():
             outputs: Any = getattr(self.module, PREDICT)(**given) if self._view == PREDICT else self._call(**given)
         outputs = require_outputs(self._view, outputs)
-        if self._loss_weight is not None:
-            self._weight = outputs.get(self._loss_weight, batch.get(self._loss_weight))
+        if self._loss_weights:
+            self._weighed = {loss: outputs.get(own, batch.get(own)) for loss, own in self._loss_weights.items()}
         if comparison is not None:
             comparison.take(outputs)
             self._comparison = comparison if comparison.train else None
@@ -215,37 +234,45 @@ class BaseModel(AbstractModel):
                 self._source_free.compare(comparison)
         return outputs
 
-    def update(self, loss: torch.Tensor, weight: torch.Tensor | None = None) -> None:
+    def update(self, loss: torch.Tensor | Tensors, weight: torch.Tensor | None = None) -> None:
         """Learn from the losses of a batch: backward pass and, every ``accumulate`` batches, a step of the optimizer.
 
         Args:
-            loss: One value for every example, ``[B]``, or their mean; with a weight of the same shape, any shape.
+            loss: One value for every example, ``[B]``, or their mean; with a weight of the same shape, any shape. With
+                several ``optimizers`` a mapping, loss → values.
             weight: How much each counts; by default what the model's ``weights`` name, of the batch computed last.
 
         Raises:
             BatchError: If they are something else.
             MissingVariableError: If neither module nor batch has the weight.
         """
-        name = self._loss_weight
-        if weight is None and name is not None:
-            weight = self._weight
-            if weight is None:
-                raise MissingVariableError(f"neither module nor batch has {name!r}, which weighs the loss")
-        check_loss(loss, weight, name)
-        if self._updates is None:
+        updates, module = self._updates, self.module
+        if isinstance(loss, torch.Tensor):
+            loss = {self._losses[0]: loss}
+        means, totals = dict[str, torch.Tensor](), dict[str, float | torch.Tensor]()
+        for name, values in loss.items():
+            own, called = weight, self._loss_weights.get(name)
+            if own is None and called is not None:
+                own = self._weighed[name]
+                if own is None:
+                    raise MissingVariableError(f"neither module nor batch has {called!r}, which weighs the loss")
+            check_loss(values, own, called)
+            if own is not None:
+                check_weight(own, called or "weight")
+            if isinstance(module, ProgramModule):
+                means[name] = module.mean_loss(name, values, own)
+            else:
+                means[name] = weighted_mean(values, own)
+            totals[name] = 1.0 if self._settings.accumulate == 1 else total_weight(values, own, self._examples)
+        if updates is None:
             raise ConfigError(f"{type(self).__name__} has no parameters to train")
-        if weight is not None:
-            check_weight(weight, name or "weight")
-        module = self.module
-        mean = module.mean_loss(loss, weight) if isinstance(module, ProgramModule) else weighted_mean(loss, weight)
-        alone = self._settings.accumulate == 1
-        total = 1.0 if alone else total_weight(loss, weight, self._examples)
+        loss_among(means, next((name for name in self._losses if name not in means), self._losses[0]))
         comparison, self._comparison = self._comparison, None
         if comparison is None:
-            self._updates(mean, total)
+            updates(means, totals)
         else:
-            comparison.listen(mean)
-            self._updates(mean, total, partial(self._source_free.compare, comparison))
+            comparison.listen(means, updates.reached())
+            updates(means, totals, partial(self._source_free.compare, comparison))
 
     @property
     def input_names(self) -> list[str]:
@@ -290,14 +317,10 @@ class BaseModel(AbstractModel):
             around.enter_context(self._generators.use("training" if train else "evaluation"))
             if self._monitor is not None:
                 around.enter_context(self._monitor.listening())
+            if self._averages is not None and not train:
+                around.enter_context(self._averages.in_use())
             outputs = self._computed(inputs, around, train=train)
-            loss = outputs.get(LOSS)
-            if isinstance(loss, torch.Tensor):
-                if not train:
-                    check_loss(loss, self._weight, self._loss_weight)
-                self._nan.look(counted(loss, self._weight))
-                if not loss.ndim:
-                    outputs = {**outputs, LOSS: loss.expand(examples)}
+            outputs = self._with_losses(outputs, examples, train=train)
             self._feed.examine(inputs, train=train)
             if self._monitor is not None:
                 outputs = {**outputs, **self._monitor.signals(examples)}
@@ -326,20 +349,42 @@ class BaseModel(AbstractModel):
         return self._nan.take()
 
     def get_variable(self, name: str) -> float:
-        """The value of ``learning_rate``: that of the last parameter group, apart from a warm-up.
+        """One of the numbers that hooks may change.
+
+        Args:
+            name: ``learning_rate``, that of the last parameter group, apart from a warm-up; of several optimizers the
+                first one's, and ``<name of an optimizer>/learning_rate``. Or the name of a buffer of the module that
+                holds one number, such as ``temperature``.
 
         Raises:
             MissingVariableError: If there is no such variable.
         """
-        return self._trained_by(name).get_rate(name)
+        rates = self._rates
+        return rates[name][0].rate if name in rates else float(self._number(name))
 
     def set_variable(self, name: str, value: float) -> None:
-        """Set ``learning_rate`` for all batches to come; other parameter groups keep their ratio to it.
+        """Change what :meth:`get_variable` tells, for all batches to come.
+
+        Other parameter groups, and with ``learning_rate`` other optimizers, keep their ratio to it.
 
         Raises:
             MissingVariableError: If there is no such variable.
+            VariableTypeError: If a buffer cannot hold the value.
         """
-        self._trained_by(name).set_rate(name, value)
+        learners = self._rates.get(name)
+        if learners is None:
+            buffer = self._number(name)
+            if not (buffer.is_floating_point() or buffer.is_complex() or value == int(value)):
+                raise VariableTypeError(
+                    f"{name!r} is a buffer of {dtype_name(buffer.dtype)}, which cannot hold {value}"
+                )
+            with torch.no_grad():
+                buffer.fill_(value)
+            return
+        before = learners[0].rate
+        for learner in learners[1:]:
+            learner.set_rate(learner.rate * (value / before) if before else value)
+        learners[0].set_rate(float(value))
 
     def save(self, name_suffix: str) -> str:
         """Save the model, durably, as ``model_<name_suffix>`` in the run directory, and return its path.
@@ -350,8 +395,9 @@ class BaseModel(AbstractModel):
         """
         if self._log_dir is None:
             raise SavedModelError(f"{type(self).__name__} has no log_dir, so it cannot be saved")
-        needs_source = why_training_needs_source(type(self), BaseModel, self._optimizer)
-        program = self._source_free.program(Path(self._log_dir), needs_source, self._floating)
+        needs_source = why_training_needs_source(type(self), BaseModel, self._optimizers)
+        losses = None if self._updates is None else self._updates.routes
+        program = self._source_free.program(Path(self._log_dir), needs_source, self._floating, losses)
         return write_saved_model(
             saved_model_path(self._log_dir, name_suffix),
             backend=BACKEND,
@@ -369,7 +415,8 @@ class BaseModel(AbstractModel):
     def export(self, to: str, directory: str, batches: Sequence[Batch]) -> Sequence[Batch]:
         """Write what the model does without labels for another runtime; ``emloop export`` calls this, and compares."""
         check_choice("to", to, FORMATS)
-        return export(self.module, directory, batches, self._settings, self.weights, self._floating)
+        with nullcontext() if self._averages is None else self._averages.in_use():
+            return export(self.module, directory, batches, self._settings, self.weights, self._floating)
 
     def state_dict(self) -> StateTree:
         """All that the training depends on; optimizer and gradients by the names of the parameters."""
@@ -379,6 +426,7 @@ class BaseModel(AbstractModel):
             **self._values.state_dict(),
             "frozen": {"configured": self._frozen, "now": self._frozen_now()},
             "companions": self._companions.state_dict(),
+            **({} if self._averages is None else self._averages.state_dict()),
             "training": None if self._updates is None else self._updates.state_dict(),
             "generators": self._generators.state_dict(),
             "batches": self._batches,
@@ -401,6 +449,10 @@ class BaseModel(AbstractModel):
                 self.module.get_parameter(name).requires_grad_(name not in frozen["now"])
             self.module.train()
         self._companions.load_state_dict(state.get("companions", {}))
+        if self._averages is not None:
+            self._averages.load_state_dict(state)
+        elif "average" in state:
+            logger.warning("There is an average of the whole model, which nothing uses; model.ema would evaluate by it")
         if self._updates is not None and state["training"] is not None:
             self._updates.load_state_dict(state["training"])
         self._generators.load_state_dict(state["generators"])
@@ -413,25 +465,28 @@ class BaseModel(AbstractModel):
             ConfigError: If no method takes the inputs, or a program's loss has another weight than the configured one.
         """
         settings = self._settings
+        self._losses = [LOSS] if self._updates is None else self._updates.losses
         own, given = weights_in(module)
         configured = {**self.weights, **(settings.weights or {})}
-        is_other = configured.get(LOSS, own.get(LOSS)) != own.get(LOSS)
-        if isinstance(module, ProgramModule) and is_other and (LOSS in own or module.is_traced):
-            told = f"its loss is weighed by {own[LOSS]!r}" if LOSS in own else "its loss has no weight"
-            raise ConfigError.about("weights", f"the model goes on without its source, where {told}")
+        for loss in self._losses if isinstance(module, ProgramModule) else ():
+            is_other = configured.get(loss, own.get(loss)) != own.get(loss)
+            if is_other and (loss in own or module.is_traced):
+                name = "loss" if loss == LOSS else f"loss {loss!r}"
+                told = f"its {name} is weighed by {own[loss]!r}" if loss in own else f"its {name} has no weight"
+                raise ConfigError.about("weights", f"the model goes on without its source, where {told}")
         weights, known = {**configured, **own}, {*settings.outputs, *given}
         sources = [weight for weight in (*weights.values(), *configured.values()) if weight not in known]
         self._view, self._taken = choose_view(module, settings.inputs, settings.inference_inputs, sources)
         if self._view == PREDICT or set(settings.inputs) == set(settings.inference_inputs or ()):
             # Without labels there is no loss, and nothing that only the labels tell.
             weights = {n: weight for n, weight in weights.items() if n in settings.outputs and weight not in given}
-        used = {*settings.outputs, LOSS}
+        used = {*settings.outputs, *self._losses}
         sources = [weight for name, weight in weights.items() if name in used and weight not in known]
         self._inputs = list(dict.fromkeys((*settings.inputs, *sources, *self._taken)))
         beside = [weights[name] for name in settings.outputs if weights.get(name) in given]
         self._outputs = list(dict.fromkeys((*settings.outputs, *beside)))
         self._withholds = set(self._inputs) != set(self._taken)
-        self._loss_weight = weights.get(LOSS)
+        self._loss_weights = {loss: weights[loss] for loss in self._losses if loss in weights}
         self._weight_sources = [name for name in self._inputs if name in configured.values()]
         # A class may have it as a property, which then counts.
         self.__dict__["weights"] = weights
@@ -451,24 +506,45 @@ class BaseModel(AbstractModel):
         if self._view == PREDICT:
             raise ConfigError.about("inputs", f"{self.input_names} are enough to predict, not to train; add the labels")
         if self._updates is not None:
-            self._updates.schedule.before_batch()
+            self._updates.before_batch()
         self._batches += 1
         profiling = self._profiling
         if profiling is not None and profiling.due(self._batches):
             around.enter_context(profiling.of(self._batches))
         return self.training_step(inputs)
 
+    def _with_losses(self, outputs: Tensors, examples: int, *, train: bool) -> Tensors:
+        """The outputs with a value of each loss for every example; NaN is looked for on the way."""
+        losses = {name: loss for name in self._losses if isinstance(loss := outputs.get(name), torch.Tensor)}
+        for name, loss in losses.items():
+            if not train:
+                check_loss(loss, self._weighed.get(name), self._loss_weights.get(name))
+            if not loss.ndim:
+                outputs = {**outputs, name: loss.expand(examples)}
+        self._nan.look(*(counted(loss, self._weighed.get(name)) for name, loss in losses.items()))
+        return outputs
+
     def _frozen_now(self) -> list[str]:
-        return [name for name, parameter in learnable(self.module).items() if not parameter.requires_grad]
+        averages = () if self._averages is None else self._averages.names
+        frozen = [name for name, parameter in learnable(self.module).items() if not parameter.requires_grad]
+        return [name for name in frozen if name not in averages]
 
     @property
-    def _optimizer(self) -> optim.Optimizer | None:
-        return None if self._updates is None else self._updates.optimizer
+    def _optimizers(self) -> list[optim.Optimizer]:
+        return [] if self._updates is None else [learner.optimizer for learner in self._updates.learners]
 
-    def _trained_by(self, name: str) -> Updates:
-        if self._updates is None:
-            raise MissingVariableError(f"there is no variable {name!r}: the model has no parameters to train")
-        return self._updates
+    @property
+    def _rates(self) -> Mapping[str, Sequence[Learner]]:
+        return {} if self._updates is None else self._updates.rates
+
+    def _number(self, name: str) -> torch.Tensor:
+        numbers = {own: buffer for own, buffer in self.module.named_buffers() if buffer.numel() == 1}
+        if name not in numbers:
+            known = [*self._rates, *numbers]
+            there = ", ".join(map(repr, known[:_SHOWN])) + (", …" if len(known) > _SHOWN else "")
+            hints = "".join(f"; {hint}" for hint in did_you_mean(name, known))
+            raise MissingVariableError(f"there is no variable {name!r}; there is {there or 'none'}{hints}")
+        return numbers[name]
 
 
 def _options(compile_: bool | Compile | None) -> dict[str, Any]:

@@ -17,8 +17,8 @@ ROOMS = {
     "emloop._config": 2360,  # configs of 0.2 rewritten; where code is; what a stranger's config may ask for
     "emloop._contracts": 200,  # what weighs what
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
-    "emloop._run_dir": 1620,  # prints and warnings in train.log; where code and data are; a run taken away
-    "emloop._settings": 1090,  # what classes accept, read and write: it was spread over parsers in constructors
+    "emloop._run_dir": 1625,  # prints and warnings in train.log; where code and data are; a run taken away
+    "emloop._settings": 1095,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 835,  # arrays written in parts, beside the training
     "emloop._streams": 915,  # digests of batches and files, one batch read again; reads in C, the gate, signals
@@ -45,11 +45,11 @@ ROOMS = {
     "emloop.utils": 200,
     "emloop_onnx": 275,
     "emloop_sklearn": 775,  # trees whose numbers are sound; weights
-    "emloop_torch": 1265,  # cures; parts thawed later go on; weights in others' files; what falls, and who carries it
-    "emloop_torch._programs": 1365,  # what graphs write to, branches on buffers, what PyTorch cannot trace
-    "emloop_torch._proofs": 1290,  # what Python code can reach, put back to the bit; plain attributes
+    "emloop_torch": 1365,  # cures; what falls, and who carries it; a weight for each loss; buffers that hooks steer
+    "emloop_torch._programs": 1360,  # what graphs write to, branches on buffers; gradients of several losses
+    "emloop_torch._proofs": 1290,  # what Python code can reach, put back to the bit; plain attributes; several losses
     "emloop_torch._tensors": 570,  # statistics of frozen parts; the weighted mean
-    "emloop_torch._training": 630,  # a schedule's end; the first NaN, on the device
+    "emloop_torch._training": 945,  # several optimizers in place of steps by hand; averages that follow
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 

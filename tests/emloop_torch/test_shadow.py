@@ -274,7 +274,8 @@ def test_a_false_alarm_names_its_cause_and_can_be_overruled(create, batches, man
     assert "test_shadow.py:" in reason
     assert reason.partition(": ")[2] == (
         "self.calls += 1: no graph or state holds 'calls', which changes; "
-        "register_buffer would make it part of the state; if it does not matter, saved_model: {trust: [calls]}"
+        "register_buffer would make it part of the state, for hooks to steer; "
+        "if it does not matter, saved_model: {trust: [calls]}"
     )
     trusting = create(Logging, saved_model={"trust": ["calls"]})
     trusting.run(batches[0], train=True)

@@ -270,7 +270,8 @@ class _Writer:
     @staticmethod
     def _required(found: Accepted, kind: Kind) -> list[str]:
         called = {own: name for name, own in kind.names.items()}
-        return sorted(called.get(name, name) for name in found.required - {*kind.injected, *kind.refused})
+        own = {called.get(name, name) for name in found.required - {*kind.injected, *kind.refused}}
+        return sorted(own.union(field.name for field in kind.beside if field.required))
 
 
 def _loose(hint: Hint) -> Hint:

@@ -11,7 +11,7 @@ from emloop._source.summaries import ClassSummary, Expression
 from emloop._source.values import value_of
 from emloop.declare import Limits
 
-from .hints import ANYTHING, CONTAINERS, NOTHING, PLAIN, Field, Hint, Kind, union
+from .hints import ANYTHING, CONTAINERS, NOTHING, PLAIN, Field, Hint, Kind, as_key, union
 
 __all__ = ["fields_of", "hint_in"]
 
@@ -59,7 +59,7 @@ def _field(
     library: Library, module: Module, name: str, annotation: Expression, default: Expression | None, depth: int
 ) -> Field:
     value = None if default is None else value_of(library, module, default)
-    return Field(name, hint_in(library, module, annotation, depth + 1), default is None, value)
+    return Field(as_key(name), hint_in(library, module, annotation, depth + 1), default is None, value)
 
 
 def _named(library: Library, module: Module, path: str, depth: int) -> Hint:

@@ -167,12 +167,9 @@ def _of_component(value: Any, hint: Hint, resolver: Resolver | None, keys: Keys)
         yield _misfit(value, hint, keys)
         return
     name, arguments, beside = component_parts(value, kind)
-    fields = {field.name: field for field in kind.beside}
-    for key, item in beside.items():
-        if key in kind.variants:
-            arguments[key] = item  # checked with the class
-        else:
-            yield from value_problems(item, fields[key].hint, resolver, (*keys, key))
+    # The variants are checked with the class.
+    arguments.update({key: beside.pop(key) for key in kind.variants if key in beside})
+    yield from _of_beside(beside, kind, arguments, resolver, keys)
     if not isinstance(name, str | None):
         yield wrong_value("text", name, (), (*keys, "class"))
     elif name is None and not kind.needs_class:
@@ -191,6 +188,17 @@ def _of_component(value: Any, hint: Hint, resolver: Resolver | None, keys: Keys)
             yield found._replace(keys=at)
         elif found is not None:
             yield from _of_class(found, kind, arguments, resolver, keys)
+
+
+def _of_beside(
+    beside: Mapping[str, Any], kind: Kind, arguments: Iterable[str], resolver: Resolver | None, keys: Keys
+) -> Iterator[Problem]:
+    """What is wrong with the keys of a family, of which some may be missing."""
+    for field in kind.beside:
+        if field.name in beside:
+            yield from value_problems(beside[field.name], field.hint, resolver, (*keys, field.name))
+        elif field.required and not nearest(field.name, arguments):
+            yield missing_argument(f"each {kind.word}", field.name, keys)
 
 
 def _of_class(

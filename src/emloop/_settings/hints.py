@@ -4,11 +4,12 @@ Only hints that say something about plain values are told apart; every other hin
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from keyword import iskeyword
 from typing import Any, NamedTuple
 
 from emloop.declare import Limits
 
-__all__ = ["ANYTHING", "CONTAINERS", "NOTHING", "PLAIN", "Accepted", "Field", "Hint", "Kind", "union"]
+__all__ = ["ANYTHING", "CONTAINERS", "NOTHING", "PLAIN", "Accepted", "Field", "Hint", "Kind", "as_key", "union"]
 
 
 class Hint(NamedTuple):
@@ -124,6 +125,11 @@ class Accepted(NamedTuple):
         """The same but for some arguments."""
         hints = {name: hint for name, hint in self.hints.items() if name not in names}
         return self._replace(hints=hints, required=self.required - set(names))
+
+
+def as_key(field: str) -> str:
+    """What a configuration calls a field of a data class: ``from`` for ``from_``, since Python has its own ``from``."""
+    return field[:-1] if field.endswith("_") and iskeyword(field[:-1]) else field
 
 
 def union(parts: Iterable[Hint]) -> Hint:

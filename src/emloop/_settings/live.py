@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, NewType, Union, get_args, 
 
 from emloop.declare import Component, Family, Limits
 
-from .hints import ANYTHING, CONTAINERS, NOTHING, PLAIN, Accepted, Field, Hint, Kind, union
+from .hints import ANYTHING, CONTAINERS, NOTHING, PLAIN, Accepted, Field, Hint, Kind, as_key, union
 
 __all__ = ["accepted_by", "fields_of", "hint_of", "kind_of"]
 
@@ -102,7 +102,7 @@ def fields_of(cls: Any) -> tuple[Field, ...]:
     absent = dataclasses.MISSING
     return tuple(
         Field(
-            field.name,
+            as_key(field.name),
             hint_of(hints.get(field.name, Any)),
             field.default is field.default_factory is absent,
             None if field.default is absent else (field.default,),
@@ -116,7 +116,12 @@ def kind_of(family: type[Family]) -> Kind:
     """What a family declares."""
     hints = _type_hints(family)
     fields = [
-        Field(name, hint_of(hints[name]), not hasattr(family, name), (getattr(family, name, None),))
+        Field(
+            name,
+            hint_of(hints[name]),
+            not hasattr(family, name),
+            (getattr(family, name),) if hasattr(family, name) else None,
+        )
         for cls in reversed(family.__mro__)
         if cls is not Family
         for name in inspect.get_annotations(cls)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, TypeVar, get_args, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from emloop.errors import ConfigError
 
 from .fitting import Resolver, argument_problems
-from .hints import Accepted
+from .hints import Accepted, as_key
 from .live import fields_of
 
-__all__ = ["read_settings"]
+__all__ = ["made", "read_settings"]
 
 T = TypeVar("T")
 
@@ -42,15 +42,16 @@ def read_settings(
     found = list(argument_problems(Accepted(owner or cls.__name__, fields, required), given, resolver, keys))
     if found:
         raise ConfigError(found)
-    hints = get_type_hints(cls)
-    return cls(**{name: _made(value, hints[name]) for name, value in given.items()})
+    read: T = made(given, cls)
+    return read
 
 
-def _made(value: Any, hint: Any) -> Any:
-    """A value, or the object that a mapping describes where a data class is asked for."""
-    if isinstance(value, Mapping):
-        for option in (hint, *get_args(hint)):
-            if dataclasses.is_dataclass(option) and isinstance(option, type):
-                hints = get_type_hints(option)
-                return option(**{name: _made(item, hints[name]) for name, item in value.items()})
+def made(value: Any, hint: Any) -> Any:
+    """A value, or the objects that mappings describe where data classes are asked for."""
+    for option in (hint, *get_args(hint)):
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(option) and isinstance(option, type):
+            hints = {as_key(name): (name, inner) for name, inner in get_type_hints(option).items()}
+            return option(**{hints[name][0]: made(item, hints[name][1]) for name, item in value.items()})
+        if isinstance(value, list) and get_origin(option) is Sequence:
+            return [made(item, get_args(option)[0]) for item in value]
     return value

@@ -12,7 +12,7 @@ from emloop._source.library import ClassSource, Library, Module
 from emloop._source.summaries import Expression, Function, Pass
 
 from .annotations import hint_in
-from .hints import Accepted, Hint
+from .hints import Accepted, Hint, as_key
 
 __all__ = ["Parameter", "accepted_by_source", "parameters_of", "settings_of"]
 
@@ -212,7 +212,7 @@ class _Reader:
         for cls in reversed(ancestry.order):
             if is_dataclass(self._library, cls):
                 for name, annotation, default in dataclass_fields(self._library, cls):
-                    self.parameters[name] = Parameter(cls.module, default, annotation, required=default is None)
+                    self.parameters[as_key(name)] = Parameter(cls.module, default, annotation, required=default is None)
 
 
 def _is_as_written(library: Library, module: Module, function: Function) -> bool:

@@ -24,7 +24,7 @@ from torch.fx.passes.runtime_assert import insert_deferred_runtime_asserts
 from emloop_torch._tensors.means import weighted_mean
 
 from .archive import pack
-from .program_module import LOSS, PREFIX
+from .program_module import PREFIX
 from .sizes import conditions_of_export, conditions_of_trace
 from .traceable import decided_by_buffers, recorded_whole, traceable, traced_as_it_runs
 
@@ -42,7 +42,7 @@ class View(nn.Module):
         inputs: Names of its inputs.
         outputs: Names of the outputs to return.
         withheld: Inputs that are not for the module, such as what only weighs its loss.
-        weight: Name of the output or input that weighs the loss.
+        weights: Output → the output or input that weighs it.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class View(nn.Module):
         inputs: Sequence[str],
         outputs: Sequence[str],
         withheld: Collection[str] = (),
-        weight: str | None = None,
+        weights: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         setattr(self, PREFIX, net)
@@ -60,7 +60,7 @@ class View(nn.Module):
         self._inputs = tuple(inputs)
         self._outputs = tuple(outputs)
         self._withheld = frozenset(withheld)
-        self._weight = weight
+        self._weights = weights or {}
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Compute the outputs."""
@@ -74,10 +74,10 @@ class View(nn.Module):
         if self._modules[PREFIX].training is not train:  # type: ignore[union-attr]
             self.train(train)
 
-    def mean_loss(self, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The weighted mean of the losses among the outputs."""
+    def mean_loss(self, loss: str, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The weighted mean of a loss among the outputs."""
         named = {**dict(zip(self._inputs, inputs, strict=True)), **dict(zip(self._outputs, outputs, strict=True))}
-        return weighted_mean(named[LOSS], None if self._weight is None else named[self._weight])
+        return weighted_mean(named[loss], named[self._weights[loss]] if loss in self._weights else None)
 
 
 class Made(NamedTuple):
@@ -135,7 +135,7 @@ def trace_view(
     varying: Mapping[str, Collection[int]],
     precision: AbstractContextManager[Any],
     *,
-    gradients: Sequence[str],
+    gradients: Mapping[str, Sequence[str]],
     train: bool,
 ) -> Made:
     """Trace a view as a graph: parameters, buffers and inputs → outputs, gradients and new buffers.
@@ -145,12 +145,11 @@ def trace_view(
         example: As for :func:`export_view`.
         varying: As for :func:`export_view`.
         precision: Entered around the forward pass.
-        gradients: Names of the parameters whose gradients to return; each must have one.
+        gradients: Loss → names of the parameters whose gradients to return; each must have one.
         train: Whether to trace it in training mode.
     """
     view.switch(train)
     parameters, buffers = dict(view.named_parameters()), dict(view.named_buffers())
-    trained = [f"{PREFIX}.{name}" for name in gradients]
     counts = (len(parameters), len(buffers))
 
     def step(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -163,11 +162,10 @@ def trace_view(
         held = {name: value.clone() for name, value in zip(buffers, rest[: counts[1]], strict=True)}
         with precision:
             found = torch.func.functional_call(view, {**leaves, **held}, tuple(rest[counts[1] :]))
-        found_gradients = (
-            torch.autograd.grad(view.mean_loss(rest[counts[1] :], found), [leaves[name] for name in trained])
-            if trained
-            else ()
-        )
+        found_gradients: list[torch.Tensor] = []
+        for number, (loss, names) in enumerate(gradients.items(), 1):
+            mean, own = view.mean_loss(loss, rest[counts[1] :], found), [leaves[f"{PREFIX}.{name}"] for name in names]
+            found_gradients += torch.autograd.grad(mean, own, retain_graph=number < len(gradients))
         return (*(output.detach() for output in found), *found_gradients, *held.values())
 
     flat = [value.detach() for value in (*parameters.values(), *buffers.values(), *example.values())]

@@ -2,14 +2,14 @@
 
 Each view (``train``, ``eval``, ``predict``) is a graph; all share one set of parameters. An *exported* graph computes
 outputs, and gradients flow through it as through any module. A *traced* graph computes outputs and gradients at once;
-only the mean loss of the batch, from ``mean_loss``, can then be back-propagated.
+only the mean losses of the batch, from ``mean_loss``, can then be back-propagated.
 """
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -55,7 +55,7 @@ class ProgramModule(nn.Module):
     _graphs: dict[str, nn.Module]
     _steps: dict[str, _Step]
     _compiled: bool
-    _mean: torch.Tensor | None
+    _means: Mapping[str, torch.Tensor]
 
     def __init__(self, program: Program, beside: nn.Module | None = None, *, compiled: bool = False) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class ProgramModule(nn.Module):
         self.__dict__["program"] = program
         self.__dict__["_graphs"] = {}
         self.__dict__["_steps"] = {}
-        self.__dict__["_mean"] = None
+        self.__dict__["_means"] = {}
         description = program.description
         # Not by setattr, since a name may clash with an attribute of nn.Module.
         for entry in description["parameters"]:
@@ -91,9 +91,9 @@ class ProgramModule(nn.Module):
         """
         return self._run("predict", inputs)
 
-    def mean_loss(self, loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
-        """The differentiable mean of the losses that :meth:`forward` returned last, with their weights."""
-        return weighted_mean(loss, weight) if self._mean is None else self._mean
+    def mean_loss(self, name: str, loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+        """The differentiable mean of a loss that :meth:`forward` returned last, with its weights."""
+        return self._means[name] if name in self._means else weighted_mean(loss, weight)
 
     @property
     def outputs(self) -> list[str]:
@@ -104,6 +104,12 @@ class ProgramModule(nn.Module):
     def is_traced(self) -> bool:
         """Whether the mean loss is a part of the program."""
         return bool(self.program.description["views"].get("train", {}).get("kind") == "traced")
+
+    @property
+    def losses(self) -> Mapping[str, Sequence[str]] | None:
+        """Loss → parameters that its gradient reaches, in the training that it comes from; ``None``: one for all."""
+        losses: Mapping[str, Sequence[str]] | None = self.program.description.get("losses")
+        return losses
 
     @property
     def weights(self) -> Mapping[str, str]:
@@ -217,7 +223,7 @@ class ProgramModule(nn.Module):
             for number, (buffer, place) in enumerate(zip(buffers, places, strict=True), ends[1])
             if results[number] is not place
         ]
-        run, held, weight = self._straight(graph), [*named.values(), *buffers], self.weights.get(LOSS)
+        run, held = self._straight(graph), [*named.values(), *buffers]
 
         @torch.no_grad()
         def compute(*inputs: torch.Tensor) -> tuple[Any, Any]:
@@ -230,11 +236,14 @@ class ProgramModule(nn.Module):
         if view != "train":
             return lambda *inputs: compute(*inputs)[0]
         trained = [named[name] for name in described["gradients"]]
+        losses = {LOSS: described["gradients"]} if self.losses is None else self.losses
+        weights = {loss: self.weights.get(loss) for loss in losses}
+        owners = [next(n for n, loss in enumerate(losses) if own in losses[loss]) for own in described["gradients"]]
 
         def train(*inputs: torch.Tensor) -> Any:
-            mean, *outputs = _Traced.apply(compute, described, weight, inputs, *trained)
-            self.__dict__["_mean"] = mean
-            return outputs
+            found = _Traced.apply(compute, described, weights, owners, inputs, *trained)
+            self.__dict__["_means"] = dict(zip(losses, found, strict=False))
+            return found[len(losses) :]
 
         return train
 
@@ -352,26 +361,45 @@ class _Recomputed(nn.Module):
 
 
 class _Traced(torch.autograd.Function):
-    """A graph that computes gradients, as a node of autograd; only the mean loss is differentiable."""
+    """A graph that computes gradients, as a node of autograd; only the mean losses are differentiable."""
 
     @staticmethod
-    def forward(ctx: Any, compute: Any, described: Mapping[str, Any], weight: str | None, *rest: Any) -> Any:
+    def forward(
+        ctx: Any,
+        compute: Any,
+        described: Mapping[str, Any],
+        weights: Mapping[str, str | None],
+        owners: Sequence[int],
+        *rest: Any,
+    ) -> Any:
         outputs, ctx.gradients = compute(*rest[0])
+        ctx.owners, ctx.losses = owners, len(weights)
         ctx.mark_non_differentiable(*outputs)
+        if len(weights) > 1:
+            ctx.set_materialize_grads(False)
         named = {
             **dict(zip(described["inputs"], rest[0], strict=True)),
             **dict(zip(described["outputs"], outputs, strict=True)),
         }
-        return weighted_mean(named[LOSS], None if weight is None else named[weight]), *outputs
+        means = [weighted_mean(named[loss], None if own is None else named[own]) for loss, own in weights.items()]
+        return *means, *outputs
 
     @staticmethod
-    def backward(ctx: Any, scale: torch.Tensor, *_: Any) -> Any:
-        gradients = ctx.gradients
-        if torch.compiler.is_compiling() or scale.device.type != "cpu" or scale.item() != 1.0:
-            gradients = [gradient * scale for gradient in gradients]
-        # Nobody else holds them, so they need not be copied.
-        ctx.gradients = None
-        return None, None, None, None, *gradients
+    def backward(ctx: Any, *scales: torch.Tensor | None) -> Any:
+        # Of one, nobody else holds the gradients, so they need not be copied.
+        factors = [None if scale is None else 1 if _is_one(scale) else scale for scale in scales[: ctx.losses]]
+        given = [(gradient, factors[owner]) for gradient, owner in zip(ctx.gradients, ctx.owners, strict=True)]
+        gradients = [
+            None if by is None else gradient if isinstance(by, int) else gradient * by for gradient, by in given
+        ]
+        # Those of the other losses wait for their turn.
+        ctx.gradients = [gradient if by is None else None for gradient, by in given]
+        return None, None, None, None, None, *gradients
+
+
+def _is_one(scale: torch.Tensor) -> bool:
+    """Whether a scale changes nothing, as far as that is known without waiting for a device."""
+    return not torch.compiler.is_compiling() and scale.device.type == "cpu" and scale.item() == 1.0
 
 
 def _check(view: str, described: Mapping[str, Any], inputs: _Tensors) -> None:

@@ -84,16 +84,16 @@ def require_outputs(view: str, outputs: Any) -> Mapping[str, Any]:
     return outputs
 
 
-def loss_among(outputs: Mapping[str, Any]) -> Any:
+def loss_among(outputs: Mapping[str, Any], name: str = LOSS) -> Any:
     """The output to train on.
 
     Raises:
         MissingVariableError: If there is none.
     """
-    if LOSS not in outputs:
+    if name not in outputs:
         found = ", ".join(map(repr, outputs))
-        raise MissingVariableError(f"forward gives no {LOSS!r} to learn from; it gives {found}")
-    return outputs[LOSS]
+        raise MissingVariableError(f"forward gives no {name!r} to learn from; it gives {found}")
+    return outputs[name]
 
 
 def _fits(accepted: dict[str, bool], inputs: Sequence[str]) -> bool:

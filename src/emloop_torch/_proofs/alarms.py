@@ -25,12 +25,14 @@ from .places import line_naming, line_of_code, line_of_frame, told
 from .surroundings import Place, Snapshot, Surroundings, is_library
 from .verifying import Results, agree, distance, nodes_of
 
-__all__ = ["Alarms", "Step", "is_trusted", "look", "unexported"]
+__all__ = ["LOST", "Alarms", "Step", "is_trusted", "look", "unexported"]
 
 Step = Callable[[bool], Mapping[str, Results]]
 """Runs the live module for a batch, in training mode or not."""
 
-_LOST = "no graph or state holds {!r}, which changes; register_buffer would make it part of the state"
+LOST = (
+    "no graph or state holds {!r}, which changes; register_buffer would make it part of the state, for hooks to steer"
+)
 _DRAWN = "{} is drawn from, by no graph; torch.rand would be part of it"
 _SHARED = "{!r} shares the memory of parameters or buffers, as only the source arranges it"
 _TRUST = "if it does not matter, saved_model: {{trust: [{}]}}"
@@ -72,17 +74,17 @@ def look(snapshot: Snapshot, step: Step, moved: Collection[str], trusted: Sequen
     aliases = _aliases(snapshot, known)
     found = Alarms(noise=evaluation.noise if training.error else training.noise)
     found.evaluating = (
-        evaluation.alarm or evaluation.reads(evaluation.changed, _LOST) or evaluation.reads(aliases, _SHARED)
+        evaluation.alarm or evaluation.reads(evaluation.changed, LOST) or evaluation.reads(aliases, _SHARED)
     )
     found.training = found.evaluating or (
         training.alarm
-        or training.reads(training.changed, _LOST)
-        or evaluation.reads(training.changed, _LOST)
+        or training.reads(training.changed, LOST)
+        or evaluation.reads(training.changed, LOST)
         or training.reads(aliases, _SHARED)
     )
     changed = training.reading(outside) or evaluation.reading(outside)
     if changed is not None:
-        found.fallen = changed[0], _worded(changed, _LOST)
+        found.fallen = changed[0], _worded(changed, LOST)
     if found.training is None:
         found.results = {*training.changed, *evaluation.changed}
     return found
@@ -125,7 +127,7 @@ class _Trial:
             where = line_naming(known.functions, drawn[0].split("."))
             self.alarm = f"{_at(where)}{_DRAWN.format(drawn[0])}; {_TRUST.format(drawn[0])}"
         elif flags:
-            self.alarm = _worded((flags[0], None), _LOST)
+            self.alarm = _worded((flags[0], None), LOST)
 
     def reads(self, places: Mapping[str, Place], what: str) -> str | None:
         """What is to be said if the step reads one of these before it writes it."""

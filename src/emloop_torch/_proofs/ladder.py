@@ -56,6 +56,7 @@ class Request:
         trusted: Regular expressions: names of what alarms may ignore.
         weights: Output → the output or input that weighs it.
         withheld: Inputs that are not for the module, only weigh its outputs.
+        losses: Loss → names of the parameters that its gradient reaches; ``None``: ``loss`` is the only one, for all.
     """
 
     examples: Sequence[Mapping[str, torch.Tensor]]
@@ -68,6 +69,12 @@ class Request:
     withheld: frozenset[str] = frozenset()
     moved: Collection[str] = ()
     trusted: Sequence[str] = ()
+    losses: Mapping[str, Sequence[str]] | None = None
+
+    @property
+    def reached(self) -> Mapping[str, Sequence[str] | None]:
+        """Each loss, and what its gradient reaches."""
+        return {LOSS: None} if self.losses is None else self.losses
 
 
 def climb(module: nn.Module, request: Request, known: Program | None = None) -> tuple[Program, set[str]]:
@@ -82,6 +89,7 @@ def climb(module: nn.Module, request: Request, known: Program | None = None) -> 
         The program, and the names of what the module leaves for others without ever reading it.
     """
     described: dict[str, Any] = {"format": FORMAT, "torch": torch.__version__, **_made_of(module, request.frozen)}
+    described["losses"] = None if request.losses is None else {n: list(own) for n, own in request.losses.items()}
     if request.weights:
         described["weights"] = dict(request.weights)
     fallen = None
@@ -251,14 +259,20 @@ class _Climber:
                     raise _Unreached(f"{kind}: {reason}")
             gradients = self._trained(example) if train else []
             self._snapshot.put_back()
-            maker = View(self._module, method, names, outputs, self._request.withheld, self._request.weights.get(LOSS))
+            maker = View(self._module, method, names, outputs, self._request.withheld, self._request.weights)
             if kind == _EXPORTED:
                 made = export_view(maker, example, self._varying, train=train)
             elif train and self._request.scaled:
                 raise _Unreached("traced: gradients of 16 bits, which vanish unless the loss is scaled first")
             else:
                 precision = self._request.precision()
-                made = trace_view(maker, example, self._varying, precision, gradients=gradients, train=train)
+                by_loss = {
+                    loss: [name for name in gradients if names is None or name in names]
+                    for loss, names in self._request.reached.items()
+                }
+                gradients = [name for names in by_loss.values() for name in names]
+                traced = {loss: names for loss, names in by_loss.items() if names}
+                made = trace_view(maker, example, self._varying, precision, gradients=traced, train=train)
         finally:
             self._snapshot.put_back()
         inputs = {
@@ -280,8 +294,7 @@ class _Climber:
         program = ProgramModule(self.program(_EXPORTED, None), self._module)
         own_method = view if view == "predict" else "forward"
         described, train = self._views[view], view == "train"
-        precision = self._request.precision
-        runs = self._live(method), Run(program, own_method, precision, (), self._request.weights.get(LOSS))
+        runs = self._live(method), self._live(method)._replace(module=program, method=own_method, withheld=())
         # Not every module takes a single example; batch normalisation, for one, refuses it in training.
         single = with_examples(self._batches[0], 1)
         try:
@@ -314,16 +327,17 @@ class _Climber:
         return [
             name
             for name, value in outputs.items()
-            if isinstance(value, torch.Tensor) and (value.shape[:1] == (examples,) or (name == LOSS and not value.ndim))
+            if isinstance(value, torch.Tensor)
+            and (value.shape[:1] == (examples,) or (name in {LOSS, *self._request.reached} and not value.ndim))
         ]
 
     def _loss(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The mean loss of a batch in training mode, with its graph."""
+        """The losses of a batch in training mode, with their graph."""
         if not self._module.training:
             self._module.train()
         with forked(batch), torch.enable_grad(), self._request.precision():
             outputs = self._module(**self._given(batch))
-        return outputs[LOSS].mean()
+        return torch.stack([outputs[name].mean() for name in self._request.reached]).sum()
 
     def _trained(self, batch: Mapping[str, torch.Tensor]) -> list[str]:
         """Names of the parameters that get a gradient."""
@@ -340,7 +354,8 @@ class _Climber:
 
     def _live(self, method: str) -> Run:
         request = self._request
-        return Run(self._module, method, request.precision, request.withheld, request.weights.get(LOSS))
+        weights = request.weights
+        return Run(self._module, method, request.precision, request.withheld, weights, request.reached)
 
     def _given(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What of a batch is for the module, copied."""

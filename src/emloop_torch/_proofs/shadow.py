@@ -111,18 +111,31 @@ class Comparison:
         self._buffers = {name: buffer.clone() for name, buffer in shadow._module.named_buffers()}
         self._gradients: dict[str, torch.Tensor] = {}
         self._parameters = {n: p for n, p in shadow._module.named_parameters() if p.requires_grad} if train else {}
-        self._scale: torch.Tensor | None = None
+        self._scales: dict[str, torch.Tensor] = {}
+        self._reached: dict[str, dict[str, nn.Parameter]] = {}
         named = dict(shadow._module.named_parameters())
         self._written = {name: named[name].detach().clone() for name in shadow._written if name in named}
         self._others = {name: p.detach().clone() for name, p in named.items() if name not in self._written}
         self._changed: str | None = None
         self._listening: list[Any] = []
 
-    def listen(self, mean: torch.Tensor) -> None:
-        """Note, in its backward pass, by what the mean loss of the training is scaled, and the batch's gradients."""
-        self._listening = [mean.register_hook(lambda scale: setattr(self, "_scale", scale.detach().clone()))]
+    def listen(self, means: Mapping[str, torch.Tensor], reached: Mapping[str, list[nn.Parameter] | None]) -> None:
+        """Note, in the backward passes, by what the mean losses are scaled, and the batch's gradients.
+
+        Args:
+            means: The mean of each loss.
+            reached: Loss → the parameters that its gradient reaches in this batch; ``None``: all.
+        """
+        for loss, parameters in reached.items():
+            own = None if parameters is None else set(map(id, parameters))
+            self._reached[loss] = {n: p for n, p in self._parameters.items() if own is None or id(p) in own}
+            self._listening.append(means[loss].register_hook(partial(self._note, loss)))
+        self._parameters = {name: p for own in self._reached.values() for name, p in own.items()}
         for name, parameter in self._parameters.items():
             self._listening.append(parameter.register_hook(partial(self._gradients.__setitem__, name)))
+
+    def _note(self, loss: str, scale: torch.Tensor) -> None:
+        self._scales[loss] = scale.detach().clone()
 
     def take(self, outputs: Mapping[str, Any]) -> None:
         """Note the outputs of the live module, and what the forward pass has written to."""
@@ -146,7 +159,7 @@ class Comparison:
 
     def _compare(self, outputs: Mapping[str, Any]) -> None:
         shadow, train = self._shadow, self.train
-        if train and shadow._trained != self._parameters.keys():
+        if train and shadow._trained != {n for n, p in shadow._module.named_parameters() if p.requires_grad}:
             return  # thawed or frozen since: the state says so, and the next save makes another program
         if self._changed is not None:
             raise Difference(f"the forward pass writes to the parameter {self._changed!r}, which the program does not")
@@ -186,15 +199,19 @@ class Comparison:
                 computed = beside(**self._inputs)
             found: dict[str, Results] = {"output": {name: value.detach() for name, value in computed.items()}}
             if train:
-                weight = beside.weights.get("loss")
-                mean = beside.mean_loss(
-                    computed["loss"], None if weight is None else {**self._inputs, **computed}[weight]
-                )
-                wanted = [beside.get_parameter(name) for name in self._parameters]
-                gradients = torch.autograd.grad(mean, wanted, self._scale, allow_unused=True)
-                found["gradient"] = dict(zip(self._parameters, gradients, strict=True))
+                found["gradient"] = self._gradients_of(beside, computed)
         found["buffer"] = own
         found["parameter"] = {name: beside.get_parameter(name).detach() for name in self._written}
+        return found
+
+    def _gradients_of(self, beside: ProgramModule, computed: Mapping[str, torch.Tensor]) -> Results:
+        found: dict[str, torch.Tensor | None] = {}
+        for number, (loss, own) in enumerate(self._reached.items(), 1):
+            weight = {**self._inputs, **computed}[beside.weights[loss]] if loss in beside.weights else None
+            mean, more = beside.mean_loss(loss, computed[loss], weight), number < len(self._reached)
+            wanted = [beside.get_parameter(name) for name in own]
+            gradients = torch.autograd.grad(mean, wanted, self._scales[loss], retain_graph=more, allow_unused=True)
+            found |= dict(zip(own, gradients, strict=True))
         return found
 
     @property

@@ -68,14 +68,16 @@ class Run(NamedTuple):
         method: ``forward`` or ``predict``.
         precision: Makes the context of a forward pass.
         withheld: Inputs that are not for the module.
-        weight: Name of the output or input that weighs the loss.
+        weights: Output → the output or input that weighs it.
+        losses: Loss → names of the parameters that its gradient reaches; ``None``: all.
     """
 
     module: nn.Module
     method: str
     precision: Callable[[], AbstractContextManager[Any]]
     withheld: Collection[str] = ()
-    weight: str | None = None
+    weights: Mapping[str, str] = {}
+    losses: Mapping[str, Collection[str] | None] = {LOSS: None}
 
 
 def compare(
@@ -147,20 +149,33 @@ def results(run: Run, batch: Tensors, outputs: Sequence[str], *, train: bool) ->
             computed = module(**given) if run.method == "forward" else getattr(module, run.method)(**given)
         found: dict[str, Results] = {"output": {name: computed[name] for name in outputs}}
         if train:
-            mean = module.mean_loss if isinstance(module, ProgramModule) else weighted_mean
-            loss = mean(computed[LOSS], None if run.weight is None else {**inputs, **computed}[run.weight])
-            leaves = [(leaf, leaf.grad) for leaf in leaves_of(loss)]
-            for leaf, _ in leaves:
+            means = {name: _mean(run, name, computed, inputs) for name in run.losses}
+            leaves = {id(leaf): (leaf, leaf.grad) for mean in means.values() for leaf in leaves_of(mean)}
+            for leaf, _ in leaves.values():
                 leaf.grad = None
-            loss.backward()
+            for number, (loss, names) in enumerate(run.losses.items(), 1):
+                reached = None if names is None else _trained(module, names)
+                if reached != []:
+                    means[loss].backward(inputs=reached, retain_graph=number < len(means))
             found["gradient"] = {name: parameter.grad for name, parameter in module.named_parameters()}
-            for leaf, gradient in leaves:
+            for leaf, gradient in leaves.values():
                 leaf.grad = gradient
     found["buffer"] = {name: buffer.clone() for name, buffer in module.named_buffers()}
     return {
         kind: {name: None if value is None else value.detach() for name, value in tensors.items()}
         for kind, tensors in found.items()
     }
+
+
+def _mean(run: Run, loss: str, computed: Tensors, inputs: Tensors) -> torch.Tensor:
+    weight = {**inputs, **computed}[run.weights[loss]] if loss in run.weights else None
+    if isinstance(run.module, ProgramModule):
+        return run.module.mean_loss(loss, computed[loss], weight)
+    return weighted_mean(computed[loss], weight)
+
+
+def _trained(module: nn.Module, names: Collection[str]) -> list[nn.Parameter]:
+    return [parameter for name, parameter in module.named_parameters() if name in names and parameter.requires_grad]
 
 
 def nodes_of(tensor: torch.Tensor) -> Iterator[Any]:

@@ -6,7 +6,7 @@ Every one that is an attribute of the model once it is made is a part of its sta
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn, optim
@@ -15,7 +15,7 @@ from emloop.errors import StateError
 from emloop.types import StateTree
 from emloop_torch._programs.program_module import ProgramModule
 
-from .optimizers import load_optimizer, optimizer_state
+from .optimizers import learnable, load_optimizer, optimizer_state
 
 __all__ = ["Companions"]
 
@@ -28,10 +28,10 @@ class Companions:
     Args:
         model: The model, made; its attributes are looked through.
         module: The module whose parameters they have.
-        main: The optimizer that is no companion.
+        main: The optimizers that are no companions.
     """
 
-    def __init__(self, model: object, module: nn.Module, main: optim.Optimizer | None) -> None:
+    def __init__(self, model: object, module: nn.Module, main: Sequence[optim.Optimizer]) -> None:
         self._model = model
         self._module = module
         self._main = main
@@ -72,13 +72,13 @@ class Companions:
             raise StateError(f"the state has an optimizer {unknown[0]!r}, which {type(self._model).__name__} has not")
         for name, values in state.items():
             configured, before = self._configured[name], values["configured"]
-            load_optimizer(found[name], self._module, values, configured, before)
+            load_optimizer(found[name], self._module, learnable(self._module), values, configured, before)
 
     def _found(self) -> dict[str, optim.Optimizer]:
         return {
             name: value
             for name, value in vars(self._model).items()
-            if isinstance(value, optim.Optimizer) and value is not self._main
+            if isinstance(value, optim.Optimizer) and all(value is not one for one in self._main)
         }
 
     def _groups(self, optimizer: optim.Optimizer) -> list[Mapping[str, Any]]:

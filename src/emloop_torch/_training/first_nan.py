@@ -18,10 +18,12 @@ class FirstNaN:
     def __init__(self) -> None:
         self._forget()
 
-    def look(self, loss: torch.Tensor | None) -> None:
-        """Take the loss of one batch, of any shape; one without does not count."""
-        if loss is not None and loss.is_floating_point():
-            self._sums.append(loss.detach().sum())
+    def look(self, *losses: torch.Tensor | None) -> None:
+        """Take the losses of one batch, of any shape; one without does not count."""
+        sums = [loss.detach().sum() for loss in losses if loss is not None and loss.is_floating_point()]
+        if sums:
+            # Of several without their signs, since infinities of two signs make NaN.
+            self._sums.append(sums[0] if len(sums) == 1 else torch.stack([each.abs().float() for each in sums]).sum())
             if len(self._sums) == _TOGETHER:
                 self._reduce()
 

@@ -25,7 +25,7 @@ from torch import nn, optim
 
 from emloop.arguments import Chosen, read_component
 from emloop.declare import Family
-from emloop.errors import ConfigError, MissingVariableError, StateError
+from emloop.errors import ConfigError, StateError
 from emloop.types import StateTree
 from emloop_torch._classes import construct
 from emloop_torch._tensors.arrays import to_plain, to_tensor
@@ -33,11 +33,11 @@ from emloop_torch._tensors.parameters import matching
 
 __all__ = [
     "Optimizers",
-    "Rates",
     "build_optimizer",
     "first_rates",
     "learnable",
     "load_optimizer",
+    "make_optimizer",
     "optimizer_state",
     "rebuild_optimizer",
 ]
@@ -78,11 +78,23 @@ def build_optimizer(description: Any, module: nn.Module) -> optim.Optimizer:
     Raises:
         ConfigError: If the description is wrong.
     """
-    chosen = read_component(Optimizers, description or "AdamW", ("optimizer",))
-    named = learnable(module)
-    groups = _grouped(chosen.beside.get("groups", ()), named)
-    optimizer: optim.Optimizer = construct(("optimizer",), chosen, groups)
-    _check_steps(optimizer, named)
+    keys = ("optimizer",)
+    return make_optimizer(read_component(Optimizers, description or "AdamW", keys), learnable(module), keys)
+
+
+def make_optimizer(chosen: Chosen, named: Mapping[str, nn.Parameter], keys: tuple[Any, ...]) -> optim.Optimizer:
+    """An optimizer of some parameters.
+
+    Args:
+        chosen: Its class and arguments, and its groups.
+        named: The parameters, by name.
+        keys: Where the configuration describes it.
+
+    Raises:
+        ConfigError: If the description is wrong.
+    """
+    optimizer: optim.Optimizer = construct(keys, chosen, _grouped(chosen.beside.get("groups", ()), named, keys))
+    _check_steps(optimizer, named, keys)
     return optimizer
 
 
@@ -133,6 +145,7 @@ def optimizer_state(optimizer: optim.Optimizer, module: nn.Module) -> StateTree:
 def load_optimizer(
     optimizer: optim.Optimizer,
     module: nn.Module,
+    named: Mapping[str, nn.Parameter],
     state: StateTree,
     configured: Sequence[Mapping[str, Any]],
     before: Sequence[Mapping[str, Any]],
@@ -145,6 +158,7 @@ def load_optimizer(
     Args:
         optimizer: The optimizer.
         module: The module whose parameters it has.
+        named: Those that may have a state, by name.
         state: The state.
         configured: The groups as the configuration made them.
         before: The groups as the configuration made them that was valid when the state was taken.
@@ -157,7 +171,6 @@ def load_optimizer(
         raise StateError(
             f"the state is of the optimizer {state['class']}, the configuration describes {found['class']}"
         )
-    named = learnable(module)
     strange = sorted(set(state["state"]) - set(named))
     if strange:
         raise StateError(f"the optimizer's state has parameters that are not trained here: {', '.join(strange[:4])}")
@@ -184,44 +197,7 @@ def first_rates(group: Mapping[str, Any]) -> dict[str, float]:
     return {key: group[key] for key in _FIRST_RATES if key in group}
 
 
-class Rates:
-    """The learning rate of an optimizer, as hooks see it: that of its last group, which moves the others along.
-
-    Args:
-        optimizer: The optimizer.
-    """
-
-    def __init__(self, optimizer: optim.Optimizer) -> None:
-        self._groups = optimizer.param_groups
-
-    def get(self, name: str) -> float:
-        """The rate.
-
-        Raises:
-            MissingVariableError: If it is another name.
-        """
-        _require_rate(name)
-        return float(self._groups[-1][_RATE_KEY])
-
-    def set(self, name: str, value: float) -> float | None:
-        """Set the rate; those of other groups keep their ratio to it.
-
-        Returns:
-            The factor by which it has changed; ``None`` if it was zero.
-
-        Raises:
-            MissingVariableError: If it is another name.
-        """
-        _require_rate(name)
-        before = float(self._groups[-1][_RATE_KEY])
-        factor = float(value) / before if before else None
-        for group in self._groups:
-            group[_RATE_KEY] = float(value) if factor is None else group[_RATE_KEY] * factor
-        self._groups[-1][_RATE_KEY] = float(value)
-        return factor
-
-
-def _check_steps(optimizer: optim.Optimizer, named: Mapping[str, nn.Parameter]) -> None:
+def _check_steps(optimizer: optim.Optimizer, named: Mapping[str, nn.Parameter], keys: tuple[Any, ...]) -> None:
     """Refuse now, or right before the first step, what would fail within it.
 
     Raises:
@@ -230,29 +206,26 @@ def _check_steps(optimizer: optim.Optimizer, named: Mapping[str, nn.Parameter]) 
     for group in optimizer.param_groups:
         if group.get("capturable") and any(parameter.device.type == "cpu" for parameter in group["params"]):
             message = "this is for devices other than the CPU; leave it out"
-            raise ConfigError.about(("optimizer", "capturable"), message)
+            raise ConfigError.about((*keys, "capturable"), message)
 
     def check_gradients(*_: Any) -> None:
         dense = [name for name, p in named.items() if p.grad is not None and not p.grad.is_sparse]
         if dense:
             message = f"SparseAdam takes sparse gradients only, and that of {dense[0]!r} is dense"
             hint = "take Adam, or make them sparse as nn.Embedding(…, sparse=True) does"
-            raise ConfigError.about("optimizer", message, hint)
+            raise ConfigError.about(keys, message, hint)
 
     if isinstance(optimizer, optim.SparseAdam):
         optimizer.register_step_pre_hook(check_gradients)
 
 
-def _require_rate(name: str) -> None:
-    if name != _RATE:
-        raise MissingVariableError(f"there is no variable {name!r}; there is {_RATE!r}")
-
-
-def _grouped(descriptions: Sequence[Mapping[str, Any]], named: Mapping[str, nn.Parameter]) -> list[dict[str, Any]]:
+def _grouped(
+    descriptions: Sequence[Mapping[str, Any]], named: Mapping[str, nn.Parameter], at: tuple[Any, ...]
+) -> list[dict[str, Any]]:
     left = dict(named)
     groups = []
     for index, description in enumerate(descriptions):
-        keys = ("optimizer", "groups", index, "match")
+        keys = (*at, "groups", index, "match")
         values = {_RATE_KEY if key == _RATE else key: value for key, value in description.items()}
         names = [name for name in matching(keys, values.pop("match"), named) if name in left]
         if not names:

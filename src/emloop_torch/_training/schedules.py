@@ -25,7 +25,7 @@ from torch.optim import lr_scheduler
 
 from emloop.arguments import Chosen, read_component
 from emloop.declare import Family, Limits
-from emloop.errors import ConfigError, StateError
+from emloop.errors import ConfigError, StateError, dotted
 from emloop.types import StateTree
 from emloop_torch._classes import construct
 
@@ -72,19 +72,21 @@ class Schedule:
     Args:
         description: The key ``lr_schedule``; ``None`` for none.
         optimizer: The optimizer.
+        keys: Where the configuration describes it.
 
     Raises:
         ConfigError: If the description is wrong.
     """
 
-    def __init__(self, description: Any, optimizer: optim.Optimizer) -> None:
-        chosen = read_component(Schedules, description or {}, ("lr_schedule",))
+    def __init__(self, description: Any, optimizer: optim.Optimizer, keys: tuple[Any, ...] = ("lr_schedule",)) -> None:
+        chosen = read_component(Schedules, description or {}, keys)
+        self._keys = keys
         self._optimizer = optimizer
         self.interval = chosen.beside.get("interval", Schedules.interval)
         self._warmup_steps = chosen.beside.get("warmup_steps", Schedules.warmup_steps)
         self._steps = 0
         self._epoch_ended = False
-        self._scheduler = self._build(chosen, ("lr_schedule",)) if chosen.cls is not None else None
+        self._scheduler = self._build(chosen, keys) if chosen.cls is not None else None
         self._parts = [] if self._scheduler is None else _parts(self._scheduler)
         self._fresh = [_changing(part) for part in self._parts]
 
@@ -139,8 +141,9 @@ class Schedule:
                 if total is not None and part.last_epoch >= total:
                     unit = "epochs" if self.interval == "epoch" else "steps"
                     message = f"{type(part).__name__} ends after {total} {unit}, and the training goes on"
-                    hint = f"make it as long as the training, e.g. model.lr_schedule.total_steps={2 * total}"
-                    raise ConfigError.about(("model", "lr_schedule", "total_steps"), message, hint)
+                    keys = ("model", *self._keys, "total_steps")
+                    hint = f"make it as long as the training, e.g. {dotted(keys)}={2 * total}"
+                    raise ConfigError.about(keys, message, hint)
         if self._epoch_ended and self._scheduler is not None and self.interval == "epoch":
             self._scheduler.step()
         self._epoch_ended = False

@@ -1,103 +1,106 @@
-"""From a loss to new parameters: backward pass, accumulation, clipping, the optimizer's step, the schedule."""
+"""From losses to new parameters: backward passes, accumulation, and the steps of the optimizers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, Any, TypeAlias
 
 import torch
-from torch import nn, optim
+from torch import nn
 
-from emloop.declare import Limits
 from emloop.errors import ConfigError, StateError
 from emloop.types import StateTree
+from emloop_torch._programs.program_module import LOSS
 from emloop_torch._tensors.arrays import to_plain, to_tensor
 
-from .optimizers import Rates, first_rates, learnable, load_optimizer, optimizer_state
-from .schedules import Schedule
+from .averages import Averages
+from .learners import Learner
+from .optimizers import learnable
 
-__all__ = ["Clip", "Limit", "Updates", "clipper"]
+__all__ = ["Updates", "states_of"]
 
-Limit: TypeAlias = Annotated[float, Limits(above=0)]
-_Weight: TypeAlias = float | torch.Tensor
-
-
-@dataclass(frozen=True)
-class Clip:
-    """The key ``clip_gradient``: by value or by norm.
-
-    Args:
-        value: Largest absolute value of an element.
-        norm: Largest norm of all gradients together.
-    """
-
-    value: Limit | None = None
-    norm: Limit | None = None
-
-
-def clipper(clip: Clip | float | None) -> Callable[[list[nn.Parameter]], Any] | None:
-    """What clips gradients; a number is a limit of the values.
-
-    Raises:
-        ConfigError: If both, or neither, of value and norm are given.
-    """
-    if clip is None:
-        return None
-    clip = clip if isinstance(clip, Clip) else Clip(value=clip)
-    if clip.norm is not None and clip.value is None:
-        return partial(nn.utils.clip_grad_norm_, max_norm=clip.norm)
-    if clip.value is not None and clip.norm is None:
-        return partial(nn.utils.clip_grad_value_, clip_value=clip.value)
-    raise ConfigError.about("clip_gradient", "expected either a value or a norm, e.g. {norm: 1.0}")
+_Weight = float | torch.Tensor
+_RATE = "learning_rate"
 
 
 class Updates:
-    """Turns losses into steps of an optimizer.
+    """Turns losses into steps.
 
     Args:
         module: The module that is trained.
-        optimizer: Its optimizer, fresh.
-        lr_schedule: The key of that name.
-        clip: What clips the gradients, if anything.
+        learners: What trains its parameters.
         accumulate: Number of batches whose gradients make one step.
         scaler: Keeps the gradients of half-precision numbers from vanishing; ``None`` where there are none.
-        configured: The optimizer's groups as configured, where the optimizer does not come from there.
-
-    Raises:
-        ConfigError: If the schedule is described wrongly.
+        averages: What follows the parameters after every step, if anything does.
     """
 
     def __init__(
         self,
         module: nn.Module,
-        optimizer: optim.Optimizer,
-        lr_schedule: Any,
-        clip: Callable[[list[nn.Parameter]], Any] | None,
+        learners: Sequence[Learner],
         accumulate: int,
         scaler: torch.amp.GradScaler | None,
-        configured: Sequence[Mapping[str, Any]] | None = None,
+        averages: Averages | None = None,
     ) -> None:
         self._module = module
         self._parameters = list(learnable(module).values())
-        self.optimizer = optimizer
-        # Before the schedule, which may begin by changing the rates; what it notes about them is configured, too.
-        configured = optimizer_state(optimizer, module)["groups"] if configured is None else configured
-        self.schedule = Schedule(lr_schedule, optimizer)
-        self._configured = [
-            {**wanted, **first_rates(group)} for wanted, group in zip(configured, optimizer.param_groups, strict=True)
-        ]
-        self._rates = Rates(optimizer)
-        self._clip = clip
+        self.learners = list(learners)
+        self.losses = list(dict.fromkeys(learner.loss for learner in learners))
+        """Names of the outputs that are learned from."""
+        self._is_simple = len(self.losses) == 1 and all(learner.every == 1 for learner in learners)
+        matched = {name for learner in learners for name in learner.named}
+        self._unmatched = {name: p for name, p in learnable(module).items() if name not in matched}
+        self._windows = {loss: _Window() for loss in sorted(self.losses)}
         self._accumulate = accumulate
         self._scaler = scaler
+        self._averages = averages
         self._pending = 0
         self._steps = 0
-        self._largest: _Weight = 0.0
-        self._total: _Weight = 0.0
 
-    def __call__(self, loss: torch.Tensor, weight: _Weight, between: Callable[[], None] | None = None) -> None:
+    @property
+    def routes(self) -> dict[str, list[str]] | None:
+        """Loss → names of the parameters that its gradient reaches; ``None``: ``loss`` is the only one, for all."""
+        if self.losses == [LOSS]:
+            return None
+        return {loss: sorted(n for one in self.learners if one.loss == loss for n in one.named) for loss in self.losses}
+
+    @property
+    def rates(self) -> dict[str, list[Learner]]:
+        """Name of a learning rate → what it is the rate of, the first of which tells its value."""
+        own = {f"{learner.name}/{_RATE}": [learner] for learner in self.learners if learner.name}
+        return {_RATE: self.learners, **own}
+
+    def before_batch(self) -> None:
+        """Called before every training batch.
+
+        Raises:
+            ConfigError: If a schedule is at its end, or a parameter has been thawed that nobody trains.
+        """
+        for learner in self.learners:
+            learner.schedule.before_batch()
+        for name, parameter in self._unmatched.items():
+            if parameter.requires_grad:
+                hint = "add it to the match of one"
+                raise ConfigError.about(
+                    "optimizers", f"{name!r} is no longer frozen, and none of them matches it", hint
+                )
+
+    def reached(self) -> dict[str, list[nn.Parameter] | None]:
+        """Loss → the parameters that its gradient reaches in this batch; ``None``: whatever it depends on."""
+        if self._is_simple:
+            return {self.losses[0]: None}
+        found: dict[str, list[nn.Parameter] | None] = {}
+        for loss in self.losses:
+            due = [learner for learner in self._due() if learner.loss == loss]
+            parameters = [p for learner in due for p in learner.parameters if p.requires_grad]
+            found |= {loss: parameters} if parameters else {}
+        return found
+
+    def __call__(
+        self,
+        losses: Mapping[str, torch.Tensor],
+        weights: Mapping[str, _Weight],
+        between: Callable[[], None] | None = None,
+    ) -> None:
         """Learn from one batch.
 
         A step follows the mean over all batches since the last one, ``Σ W·loss / Σ W``. As ``Σ W`` is known at its end
@@ -105,17 +108,22 @@ class Updates:
         scale then. So batches of one weight are divided by ``n``, the number of batches in a step, and by nothing else.
 
         Args:
-            loss: The batch's mean loss.
-            weight: ``W``, what the batch counts among others.
-            between: Called between the backward pass and the step.
+            losses: The batch's mean of each loss.
+            weights: ``W`` of each, what the batch counts among others.
+            between: Called between the backward passes and the steps.
         """
-        if self._accumulate > 1:
-            largest = _larger(weight, self._largest)
-            if self._pending:
-                self._scale_gradients(_ratio(self._largest, largest))
-            loss = loss * (_ratio(weight, largest) / self._accumulate)
-            self._largest, self._total = largest, self._total + weight
-        (loss if self._scaler is None else self._scaler.scale(loss)).backward()
+        reached = self.reached()
+        for number, (name, parameters) in enumerate(reached.items(), 1):
+            loss = losses[name]
+            if self._accumulate > 1:
+                window, weight = self._windows[name], weights[name]
+                largest = _larger(weight, window.largest)
+                if self._pending:
+                    self._scale_gradients(name, _ratio(window.largest, largest))
+                loss = loss * (_ratio(weight, largest) / self._accumulate)
+                window.largest, window.total = largest, window.total + weight
+            scaled = loss if self._scaler is None else self._scaler.scale(loss)
+            scaled.backward(retain_graph=number < len(reached), inputs=parameters)
         if between is not None:
             between()
         self._pending += 1
@@ -126,38 +134,23 @@ class Updates:
         """Learn from what is left of the batches that would have made one step."""
         if self._pending:
             self._step()
-        self.schedule.end_epoch()
-
-    def get_rate(self, name: str) -> float:
-        """The learning rate, apart from its warm-up.
-
-        Raises:
-            MissingVariableError: If it is another name.
-        """
-        return self._rates.get(name)
-
-    def set_rate(self, name: str, value: float) -> None:
-        """Set the learning rate; other groups and the schedule go on in proportion.
-
-        Raises:
-            MissingVariableError: If it is another name.
-        """
-        self.schedule.scale(self._rates.set(name, value))
+        for learner in self.learners:
+            learner.schedule.end_epoch()
 
     def state_dict(self) -> StateTree:
         """Everything but the parameters themselves."""
         named = learnable(self._module)
         pending = {name: to_plain(p.grad) for name, p in named.items() if p.grad is not None} if self._pending else {}
+        states = {learner.name: learner.state_dict() for learner in self.learners}
+        weights = [weight for window in self._windows.values() for weight in (window.total, window.largest)]
         return {
-            "optimizer": optimizer_state(self.optimizer, self._module),
-            "configured": self._configured,
-            "schedule": self.schedule.state_dict(),
+            **states.get("", {"optimizers": states}),
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
             "steps": self._steps,
             "accumulated": {
                 "batches": self._pending,
                 "gradients": pending,
-                "weights": [w if isinstance(w, float) else to_plain(w) for w in (self._total, self._largest)],
+                "weights": [w if isinstance(w, float) else to_plain(w) for w in weights],
             },
         }
 
@@ -165,51 +158,65 @@ class Updates:
         """Go on from what :meth:`state_dict` returned.
 
         Raises:
-            StateError: If the state is of another optimizer or model.
+            StateError: If the state is of other optimizers or another model.
         """
         named = learnable(self._module)
         gradients = state["accumulated"]["gradients"]
         if not gradients.keys() <= named.keys():
             raise StateError("the state holds gradients of parameters that are not trained here")
-        load_optimizer(self.optimizer, self._module, state["optimizer"], self._configured, state["configured"])
-        self.schedule.load_state_dict(state["schedule"])
+        states, own = states_of(state), {learner.name: learner for learner in self.learners}
+        if states.keys() != own.keys():
+            told = [", ".join(filter(None, names)) or "only one" for names in (states, own)]
+            raise StateError(f"the state is of these optimizers: {told[0]}; the configuration describes: {told[1]}")
+        for name, learner in own.items():
+            learner.load_state_dict(states[name])
         if self._scaler is not None and state["scaler"] is not None:
             self._scaler.load_state_dict(state["scaler"])
         self._steps = state["steps"]
         self._pending = state["accumulated"]["batches"]
         device = self._parameters[0].device
-        self._total, self._largest = (
-            w if isinstance(w, float) else to_tensor(w).to(device) for w in state["accumulated"]["weights"]
-        )
+        weights = [w if isinstance(w, float) else to_tensor(w).to(device) for w in state["accumulated"]["weights"]]
+        for window, total, largest in zip(self._windows.values(), weights[::2], weights[1::2], strict=False):
+            window.total, window.largest = total, largest
         for name, parameter in named.items():
             parameter.grad = to_tensor(gradients[name]).to(parameter.device) if name in gradients else None
 
+    def _due(self) -> list[Learner]:
+        return [learner for learner in self.learners if (self._steps + 1) % learner.every == 0]
+
     def _step(self) -> None:
         if self._accumulate > 1:
-            self._scale_gradients(_ratio(self._accumulate * self._largest, self._total))
-            self._largest = self._total = 0.0
-        with self.schedule.warmed_up():
-            if self._scaler is None:
-                if self._clip is not None:
-                    self._clip(self._parameters)
-                self.optimizer.step()
-            else:
-                if self._clip is not None:
-                    self._scaler.unscale_(self.optimizer)
-                    self._clip(self._parameters)
-                self._scaler.step(self.optimizer)
-                self._scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.schedule.after_step()
+            for loss, window in self._windows.items():
+                self._scale_gradients(loss, _ratio(self._accumulate * window.largest, window.total))
+                window.largest = window.total = 0.0
+        # Each of them, since all count their steps.
+        scaled = [learner.step(self._scaler) for learner in (self.learners if self._is_simple else self._due())]
+        if self._scaler is not None and any(scaled):
+            self._scaler.update()
+        if self._averages is not None:
+            self._averages.follow(self._steps)
         self._pending = 0
         self._steps += 1
 
-    def _scale_gradients(self, factor: _Weight) -> None:
+    def _scale_gradients(self, loss: str, factor: _Weight) -> None:
         # A tensor's value is left to the device.
         if isinstance(factor, torch.Tensor) or factor != 1.0:
-            for parameter in self._parameters:
-                if parameter.grad is not None:
-                    parameter.grad.mul_(factor)
+            for learner in self.learners:
+                for parameter in learner.parameters if learner.loss == loss else ():
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(factor)
+
+
+def states_of(state: StateTree) -> dict[str, StateTree]:
+    """Name of an optimizer → its part of a state of :class:`Updates`; the only one has no name."""
+    return dict(state["optimizers"]) if "optimizers" in state else {"": state}
+
+
+class _Window:
+    """What the batches since the last step count, of one loss: the largest, and all together."""
+
+    largest: _Weight = 0.0
+    total: _Weight = 0.0
 
 
 def _larger(one: _Weight, other: _Weight) -> _Weight:
