@@ -372,6 +372,28 @@ def gan():
     return Adversaries()
 
 
+ADAM = {"class": "Adam", "learning_rate": 2e-4, "betas": [0.5, 0.999]}
+
+
+@architecture(
+    "gan-declared",
+    points,
+    outputs=["fake", "judgement"],
+    everyday=True,
+    optimizers=[
+        {"name": "generator", "match": r"generator\..*", **ADAM},
+        {"name": "discriminator", "match": r"discriminator\..*", "loss": "judgement", **ADAM},
+    ],
+)
+class DeclaredGan(Adversaries):
+    """The same, its optimizers in the configuration."""
+
+    def forward(self, points):
+        outputs = super().forward(points)
+        real, fake = (self.discriminator(each)[:, 0] for each in (points, outputs["fake"]))
+        return {**outputs, "judgement": F.softplus(-real) + F.softplus(fake)}
+
+
 class Reversal(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, alpha):

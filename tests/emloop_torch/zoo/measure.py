@@ -133,7 +133,8 @@ def _create(architecture: Architecture, directory: Path, restore_from: Path | No
     if restore_from is None:
         cls = type("Model", (architecture.model,), {"create_model": lambda self: architecture.make()})
     inputs = list(architecture.batch(np.random.default_rng(0), 2))
-    config = {"optimizer": {"class": "AdamW", "learning_rate": 0.01}, **architecture.config}
+    trained_by = {} if "optimizers" in architecture.config else {"optimizer": {"class": "AdamW", "learning_rate": 0.01}}
+    config = {**trained_by, **architecture.config}
     if any(isinstance(part, torch.nn.Embedding) and part.sparse for part in architecture.make().modules()):
         config["optimizer"] = {"class": "SGD", "learning_rate": 0.1}
     with use_seed(5):

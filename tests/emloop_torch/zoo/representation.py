@@ -129,6 +129,14 @@ class TensorMoco(Moco):
         self.queue_ptr.add_(keys.shape[0]).remainder_(self.K)
 
 
+@architecture("moco-declared", views, ema={"from": "encoder_q", "to": "encoder_k", "decay": 0.9, "buffers": "keep"})
+class DeclaredMoco(TensorMoco):
+    """The average in the configuration, the queue in ``forward``."""
+
+    def _momentum_update_key_encoder(self):
+        pass
+
+
 class Byol(nn.Module):
     """A student that foretells its teacher, which follows it."""
 
@@ -166,6 +174,10 @@ class Following(emloop_torch.BaseModel):
 def byol():
     """The teacher follows in the training step."""
     return Byol()
+
+
+architecture("byol-declared", views, ema={"from": "online", "to": "target", "decay": 0.99, "buffers": "keep"})(Byol)
+architecture("mean-teacher-declared", views, ema={"from": "online", "to": "target", "decay": 0.99})(Byol)
 
 
 @architecture("mean-teacher", views)
