@@ -17,7 +17,7 @@ ROOMS = {
     "emloop._config": 2360,  # configs of 0.2 rewritten; where code is; what a stranger's config may ask for
     "emloop._contracts": 200,  # what weighs what
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
-    "emloop._run_dir": 1625,  # prints and warnings in train.log; where code and data are; a run taken away
+    "emloop._run_dir": 1620,  # prints and warnings in train.log; where code and data are; a run taken away
     "emloop._settings": 1095,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 835,  # arrays written in parts, beside the training
