@@ -104,12 +104,19 @@ def test_batches_that_are_passed_over_are_left_alone():
     assert again.made[0] == 4
 
 
-def test_a_failure_is_told_with_the_batch():
-    """As any other failure of reading ahead."""
+@pytest.mark.parametrize("fails_at", [0, 1])
+@pytest.mark.parametrize("error", [MemoryError("no room on the device"), StopIteration()])
+def test_a_failure_is_told_with_the_batch(error, fails_at):
+    """As any other failure of reading ahead, also if it could be taken for the end of the stream."""
 
     def fail(batch):
-        raise MemoryError("no room on the device")
+        if batch["x"] == [fails_at]:
+            raise error
 
     stream = StreamWrapper(numbers(3), 2, name="train", prefetch=fail)
-    with stream, pytest.raises(ProducerError, match=r"stream 'train' failed while it was read ahead, at batch 1 of"):
-        next(stream)
+    with stream:
+        for _ in range(fails_at):
+            next(stream)
+        where = f"stream 'train' failed while it was read ahead, at batch {fails_at + 1} of"
+        with pytest.raises(ProducerError, match=where):
+            next(stream)

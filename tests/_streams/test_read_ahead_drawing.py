@@ -90,11 +90,11 @@ class Augmented:
         return self._reading.batch(self._reading.draw(np.random.rand))
 
 
-def train(stream_fn, buffer_size, epoch_size):
+def train(stream_fn, buffer_size, epoch_size, gate="model"):
     """What a stream and a model draw in three epochs, and whether batches were read while the model worked."""
     seed_everything(5)
     reading = Reading()
-    stream = StreamWrapper(lambda: stream_fn(reading), buffer_size, epoch_size, name="train")
+    stream = StreamWrapper(lambda: stream_fn(reading), buffer_size, epoch_size, name="train", gate=gate)
     model = Model(reading)
     drawn, ahead = [], []
     for _ in range(3):
@@ -107,6 +107,7 @@ def train(stream_fn, buffer_size, epoch_size):
     return drawn, any(ahead)
 
 
+@pytest.mark.parametrize("gate", ["open", "model"])
 @pytest.mark.parametrize("epoch_size", [pytest.param(-1, id="passes"), pytest.param(4, id="fixed-epochs")])
 @pytest.mark.parametrize(
     ("stream_fn", "is_read_ahead"),
@@ -117,9 +118,9 @@ def train(stream_fn, buffer_size, epoch_size):
         pytest.param(Loader, True, id="when-opened"),
     ],
 )
-def test_a_buffer_changes_nothing_of_what_is_drawn_globally(stream_fn, is_read_ahead, epoch_size):
+def test_a_buffer_changes_nothing_of_what_is_drawn_globally(stream_fn, is_read_ahead, epoch_size, gate):
     """Batches and the model's own numbers are those of a run without a buffer; it is of use where only an order is
     drawn.
     """
     expected, _ = train(stream_fn, 0, epoch_size)
-    assert train(stream_fn, 3, epoch_size) == (expected, is_read_ahead)
+    assert train(stream_fn, 3, epoch_size, gate) == (expected, is_read_ahead)

@@ -129,16 +129,17 @@ lengths = st.lists(st.integers(0, 5), min_size=1, max_size=4)
     buffer_size=st.sampled_from([0, 1, 2, 16]),
     epoch_size=st.sampled_from([-1, 1, 2, 3, 7]),
     history=histories,
+    gate=st.sampled_from(["open", "model"]),
 )
 @settings(max_examples=400)
-def test_every_history_gives_the_stream_batch_by_batch(lengths, fails_at, buffer_size, epoch_size, history):
+def test_every_history_gives_the_stream_batch_by_batch(lengths, fails_at, buffer_size, epoch_size, history, gate):
     """Nothing is lost, doubled, reordered or cut short, wherever blocks and permissions begin and end."""
     source, model = Stream(lengths, fails_at), Model(lengths, fails_at, epoch_size)
-    stream = StreamWrapper(source, buffer_size, epoch_size)
+    stream = StreamWrapper(source, buffer_size, epoch_size, gate=gate)
     block, permissions = ExitStack(), ExitStack()
     with block, permissions:
         block.enter_context(stream)
-        inside, permitted = True, False
+        inside, permitted = True, gate == "open"
         for action in [*history, *["next"] * 12]:
             if action == "next":
                 assert request(stream) == model.next()
@@ -151,7 +152,7 @@ def test_every_history_gives_the_stream_batch_by_batch(lengths, fails_at, buffer
                 permitted = True
             elif action == "forbid":
                 permissions.close()
-                permitted = False
+                permitted = gate == "open"
             elif action == "wait until full" and inside and permitted and buffer_size and not model.idle:
                 source.wait_until_read(model.handed_out + model.readable_ahead(buffer_size))
             if action in ("enter", "leave and enter") and not inside:
@@ -166,8 +167,8 @@ def test_every_history_gives_the_stream_batch_by_batch(lengths, fails_at, buffer
 def test_a_run_with_a_buffer_equals_one_without(lengths, epoch_size, stops):
     """Epochs that are left early and entered again give the same batches for every size of the buffer."""
     seen = []
-    for buffer_size in (0, 1, 16):
-        stream = StreamWrapper(Stream(lengths, None), buffer_size, epoch_size)
+    for buffer_size, gate in ((0, "model"), (1, "model"), (16, "model"), (1, "open"), (16, "open")):
+        stream = StreamWrapper(Stream(lengths, None), buffer_size, epoch_size, gate=gate)
         events = []
         for stop in [*stops, 10]:
             with stream:
@@ -177,7 +178,7 @@ def test_a_run_with_a_buffer_equals_one_without(lengths, epoch_size, stops):
                         pass
         seen.append(events)
 
-    assert seen[0] == seen[1] == seen[2]
+    assert all(events == seen[0] for events in seen)
 
 
 def test_many_streams_in_many_threads_do_not_disturb_each_other():

@@ -53,6 +53,11 @@ class Pass:
             generator = self._generators[stream] = keyed_rng(stream, self._purpose, self._index)
         return generator
 
+    @property
+    def has_drawn(self) -> bool:
+        """Whether any generator was created in this pass."""
+        return bool(self._generators)
+
     def state(self) -> dict[str, Any]:
         """States of the generators created in this pass, by stream."""
         return {stream: generator.bit_generator.state for stream, generator in self._generators.items()}

@@ -35,7 +35,8 @@ __all__ = ["Gate", "Prefetch"]
 Gate = Literal["open", "model"]
 """When batches are read ahead: always, or only where the model allows it."""
 
-_Item = tuple[Batch, int, int, Snapshot | None, Any]
+_END: Any = object()
+_Item = tuple[Any, int, int, Snapshot | None, Any]
 """A batch, its pass, the number of batches read in the pass so far, what it takes to jump behind it, and what
 ``prepare`` made of it."""
 
@@ -57,12 +58,9 @@ class Prefetch:
         self, reader: Reader, size: int, prepare: Callable[[Batch], Any] | None = None, *, gate: Gate = "model"
     ) -> None:
         self.handed = 0
-        self.pass_index = 0
-        self.batches = 0
         self.last: Batch | None = None
         self.ended: Consumed | None = None
-        self.prepared: Any = None
-        self._snapshot: Snapshot | None = None
+        self._at: _Item = (None, 0, 0, None, None)  # what was handed out last
         self._reader = reader
         self._prepare = prepare
         self._size = size
@@ -88,10 +86,31 @@ class Prefetch:
             ProducerError: Once all batches before a failure were handed out; from the original error.
             UsageError: If reading was never started.
         """
-        item = self._take() if self._items else self._wait()
-        self.last, self.pass_index, self.batches, self._snapshot, self.prepared = item
+        if not self._items:
+            self._wait()
+        self._at = item = self._items.popleft()
+        if self._parked:
+            with self._lock:
+                self._unpark()
         self.handed += 1
-        return item[0]
+        batch: Batch = item[0]
+        self.last = batch
+        return batch
+
+    @property
+    def pass_index(self) -> int:
+        """Number of the pass."""
+        return self._at[1]
+
+    @property
+    def batches(self) -> int:
+        """Batches handed out in this pass."""
+        return self._at[2]
+
+    @property
+    def prepared(self) -> Any:
+        """What was prepared of the batch handed out last."""
+        return self._at[4]
 
     def upcoming(self) -> Any:
         """What was prepared of the next batch; ``None`` unless that is in the buffer."""
@@ -109,7 +128,7 @@ class Prefetch:
 
     def snapshot(self) -> Snapshot | None:
         """What it takes to jump to the batch after the one handed out last; ``None`` if that is impossible."""
-        return self._snapshot
+        return self._at[3]
 
     def seek(self, target: Mapping[str, Any]) -> None:
         """As :meth:`Reader.seek`; forgets what was read ahead."""
@@ -183,8 +202,8 @@ class Prefetch:
         self._items.clear()
         self._idle = True
         self._ended = False
-        self.pass_index, self.batches = self._reader.pass_index, self._reader.batches
-        self.last = self.ended = self._snapshot = self.prepared = None
+        self._at = None, self._reader.pass_index, self._reader.batches, None, None
+        self.last = self.ended = None
 
     def _settle(self) -> None:
         """Go to a loaded position in the caller's thread, so that its errors arrive unwrapped."""
@@ -192,21 +211,21 @@ class Prefetch:
             self._reader.open()
 
     @interruptible_function(WAITING)
-    def _wait(self) -> _Item:
-        """Return the next item of an empty buffer."""
+    def _wait(self) -> None:
+        """Wait for an item in an empty buffer."""
         reader = self._reader
         while True:
             with self._lock:
                 self._waiting = threaded = self._thread is not None
                 if self._items:
                     self._waiting = False
-                    break
+                    return
                 if self._ended:
                     self._waiting = self._ended = False
                     if reader.training and self.last is not None:
                         self.ended = Consumed(self.pass_index, self.batches - 1, self.last)
-                    self.pass_index, self.batches = reader.pass_index, 0
-                    self.last = self._snapshot = self.prepared = None
+                    self._at = None, reader.pass_index, 0, None, None
+                    self.last = None
                     raise StopIteration
                 if reader.failure is not None:
                     self._waiting = False
@@ -226,11 +245,23 @@ class Prefetch:
                     f"stream {reader.name!r} reads ahead (buffer_size={self._size}), so it must be entered before it "
                     "is read: `with stream: ...`"
                 )
-        return self._take()
 
     def _run(self) -> None:
-        while self._may_read():
+        reader = self._reader
+        alive = self._may_read()
+        while alive:
             self._produce()
+            # All but the first batch of a pass, unless read() has to see what they draw.
+            rest, number = reader.rest(None), reader.batches
+            try:
+                while (alive := self._may_read()) and (batch := next(rest, _END)) is not _END:
+                    number += 1
+                    self._put(batch, number)
+            except BaseException as error:  # noqa: BLE001 - raised by the consumer, after all batches before it
+                reader.fail(error)
+                alive = self._may_read()
+            else:
+                reader.recall(ended=alive)
 
     def _may_read(self) -> bool:
         """Park until a batch may be read; return whether to go on at all."""
@@ -251,29 +282,24 @@ class Prefetch:
         """Read one batch into the buffer. Raises nothing: the consumer asks the reader whether it has failed."""
         reader = self._reader
         try:
-            batch = reader.read()
-        except StopIteration:
-            with self._lock:
-                self._ended = not reader.turned
-                self._idle = self._ended or reader.draws_at_start
-        except BaseException as error:  # noqa: BLE001 - raised by the consumer, after all batches before it
-            reader.fail(error)
-        else:
             try:
-                prepared = None if self._prepare is None else self._prepare(batch)
-                self._items.append((batch, reader.pass_index, reader.batches, reader.snapshot(), prepared))
-            except BaseException as error:  # noqa: BLE001 - likewise
-                reader.fail(error)
+                batch = reader.read()
+            except StopIteration:
+                with self._lock:
+                    self._ended = not reader.turned
+                    self._idle = self._ended or reader.draws_at_start
+                    self._wake_waiting()
+            else:
+                self._put(batch, reader.batches)
+        except BaseException as error:  # noqa: BLE001 - likewise
+            reader.fail(error)
+
+    def _put(self, batch: Batch, number: int) -> None:
+        prepared = None if self._prepare is None else self._prepare(batch)
+        self._items.append((batch, self._reader.pass_index, number, self._reader.snapshot(), prepared))
         if self._waiting:
             with self._lock:
                 self._wake_waiting()
-
-    def _take(self) -> _Item:
-        item = self._items.popleft()
-        if self._parked:
-            with self._lock:
-                self._unpark()
-        return item
 
     def _wanted_ahead(self) -> bool:
         return (

@@ -27,10 +27,11 @@ __all__ = ["Consumed", "Reader", "Snapshot"]
 
 logger = logging.getLogger(__name__)
 
-Snapshot = dict[str, Any]
+Snapshot = Mapping[str, Any]
 """What it takes to jump to a batch: the states of the iterable (``source``) and of the pass's ``generators``."""
 
 _END: Any = object()
+_NO_STATE: Snapshot = {"source": None, "generators": {}}
 _UNLIMITED = sys.maxsize
 
 
@@ -222,8 +223,10 @@ class Reader:
     def snapshot(self) -> Snapshot | None:
         """What it takes to jump to the batch after the one read last; ``None`` if that is impossible."""
         source = self._source
-        if source is None or self.level != "exact":
+        if source is None or self._draws_globally or source.level != "exact":
             return None
+        if source.capture is None and not self._pass.has_drawn:
+            return _NO_STATE
         captured = None if source.capture is None else copy_tree(source.capture())
         return {"source": captured, "generators": self._pass.state()}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice, repeat
+from operator import call
 from time import perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -151,16 +153,19 @@ class StreamWrapper:
 
         The counts are right at any time. A piece that raises has to be :meth:`broken`.
         """
-        if self._prefetch is not None or self._profile is not None:
-            yield self
-            return
         reader = self._reader
-        for batch in self:
-            yield iter((batch,))
-            left = None if self._epoch_size < 0 else self._epoch_size - self._epoch_batches
-            before = reader.handed
-            yield reader.rest(left)
-            reader.recall(ended=reader.handed - before != left)
+        if self._profile is not None:
+            yield self
+        elif self._prefetch is not None:
+            ahead = map(call, repeat(self._prefetch.read))
+            yield ahead if (left := self._left()) is None else islice(ahead, left)
+            self._epoch_end()
+        else:
+            for batch in self:
+                yield iter((batch,))
+                left, before = self._left(), reader.handed
+                yield reader.rest(left)
+                reader.recall(ended=reader.handed - before != left)
 
     def broken(self, error: BaseException) -> None:
         """Stop reading for good after an error in one of :meth:`spans`."""
@@ -261,6 +266,10 @@ class StreamWrapper:
             batches if self._epoch_size < 0 else min(batches, self._epoch_size)
         )
         self._loaded = copy_tree(state)
+
+    def _left(self) -> int | None:
+        """Batches left in the epoch; ``None``: all of the pass."""
+        return None if self._epoch_size < 0 else self._epoch_size - self._epoch_batches
 
     @property
     def _epoch_batches(self) -> int:
