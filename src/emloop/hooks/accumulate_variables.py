@@ -42,7 +42,7 @@ class AccumulateVariables(AbstractHook):
         self._variables = name_list("variables", variables)
         self._streams = optional_name_list("streams", streams)
         self._examples = Gathering(self._variables, lambda _: Examples(), weights=self._weights)
-        self._gatherings: list[Gathering[Any]] = [self._examples]
+        self._gatherings: list[Gathering[Any]] = [self._examples] if self._variables else []
 
     @property
     def _accumulator(self) -> Mapping[str, Mapping[str, Examples]]:
@@ -78,7 +78,7 @@ class AccumulateVariables(AbstractHook):
             MissingVariableError: If the batch lacks a variable.
             VariableTypeError: If a variable does not hold a value for every example.
         """
-        if self._observes(stream_name):
+        if self._streams is None or stream_name in self._streams:
             for gathering in self._gatherings:
                 gathering.add(stream_name, batch_data)
 

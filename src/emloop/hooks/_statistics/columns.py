@@ -16,7 +16,7 @@ from emloop.errors import StateError
 from emloop.types import StateTree
 
 from .._variables.batches import MOST_WAITING, as_numbers, lives_on_device
-from .reductions import STREAMING, Partial, Scalar, Values
+from .reductions import STREAMING, Partial, Piece, Scalar, Values
 
 MOST_ROWS = 64
 MOST_BYTES = 1 << 18
@@ -93,11 +93,11 @@ class Column:
             self._filled = 0
 
     def _reduce(self, values: Values) -> None:
-        flat = values.reshape(-1)
+        piece = Piece(values.reshape(-1))
         # Infinities and NaN are results here.
         with np.errstate(all="ignore"):
             for name, partial in self._partials.items():
-                self._partials[name] = STREAMING[name].extend(partial, flat)
+                self._partials[name] = STREAMING[name].extend(partial, piece)
 
     def results(self) -> dict[str, Scalar]:
         """Every aggregation of all that was added; nothing can be added afterwards."""

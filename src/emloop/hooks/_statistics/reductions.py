@@ -3,8 +3,8 @@
 Each gives what NumPy's function of that name gives for the whole epoch at once, up to rounding (floats are summed in
 double precision). Of nothing, it gives NumPy's neutral element if there is one, otherwise NaN.
 
-A :class:`Streaming` one sees the values in pieces of one axis, which are never empty. What it remembers of a piece, its
-*partial*, is a short tuple of numbers.
+A :class:`Streaming` one sees the values in pieces, which are never empty. What it remembers of a piece, its *partial*,
+is a short tuple of numbers; what several need of a piece is computed once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,35 +24,73 @@ Scalar: TypeAlias = bool | int | float
 Partial: TypeAlias = tuple[Any, ...]
 
 
+class Piece:
+    """Values of one axis, and what several aggregations need of them.
+
+    Args:
+        values: The values.
+        weights: Their weights, ``float64`` and not 0; ``None`` if all are 1.
+    """
+
+    def __init__(self, values: Values, weights: Values | None = None) -> None:
+        self.values = values
+        self.weights = weights
+
+    @cached_property
+    def without_nan(self) -> Piece:
+        """The values that are numbers."""
+        if self.values.dtype.kind != "f":
+            return self
+        there = ~np.isnan(self.values)
+        return Piece(self.values[there], None if self.weights is None else self.weights[there])
+
+    @cached_property
+    def total(self) -> Any:
+        """Sum of the values, in double precision."""
+        return self.values.sum(dtype=np.float64).item()
+
+    @cached_property
+    def moments(self) -> Partial:
+        """Weight, mean, and weighted sum of squared distances from the mean."""
+        if self.weights is None:
+            weight, mean = self.values.size, self.total / self.values.size
+        else:
+            weight = self.weights.sum().item()
+            mean = _weighted_sum(self.values, self.weights) / weight
+        distances = np.subtract(self.values, mean, dtype=np.float64)
+        squares = np.square(distances, out=distances)
+        return weight, mean, squares.sum().item() if self.weights is None else _weighted_sum(squares, self.weights)
+
+
 @dataclass(frozen=True)
 class Streaming:
     """An aggregation that is joined from pieces.
 
     Args:
         of_piece: A piece → its partial.
-        of_weighted: A piece and its weights, ``float64`` and not 0 → its partial; ``None`` if weights do not matter.
+        of_weighted: Values and their weights → the partial of that piece; ``None`` if weights do not matter, or
+            ``of_piece`` looks at them itself.
         join: Two partials → the partial of both pieces together.
         finish: A partial → the result.
         of_nothing: The result if no piece came.
         skips_nan: Whether NaN is left out beforehand.
     """
 
-    of_piece: Callable[[Values], Partial]
+    of_piece: Callable[[Piece], Partial]
     join: Callable[[Partial, Partial], Partial]
     finish: Callable[[Partial], Scalar] = operator.itemgetter(0)
     of_nothing: Scalar = math.nan
     skips_nan: bool = False
     of_weighted: Callable[[Values, Values], Partial] | None = None
 
-    def extend(self, partial: Partial | None, values: Values, weights: Values | None = None) -> Partial | None:
-        """The partial of all pieces so far and one more, with weights other than 1 if it has any."""
-        if self.skips_nan and values.dtype.kind == "f":
-            there = ~np.isnan(values)
-            values, weights = values[there], None if weights is None else weights[there]
-        if not values.size:
+    def extend(self, partial: Partial | None, piece: Piece) -> Partial | None:
+        """The partial of all pieces so far and one more."""
+        if self.skips_nan:
+            piece = piece.without_nan
+        if not piece.values.size:
             return partial
-        weigh = self.of_weighted
-        added = self.of_piece(values) if weigh is None or weights is None else weigh(values, weights)
+        weigh, weights = self.of_weighted, piece.weights
+        added = self.of_piece(piece) if weigh is None or weights is None else weigh(piece.values, weights)
         return added if partial is None else self.join(partial, added)
 
     def result(self, partial: Partial | None) -> Scalar:
@@ -75,20 +114,6 @@ def _weighted_sum(values: Values, weights: Values) -> Any:
     return np.multiply(values, weights, dtype=np.float64).sum().item()
 
 
-def _weighted_moments(values: Values, weights: Values) -> Partial:
-    total = weights.sum().item()
-    mean = _weighted_sum(values, weights) / total
-    distances = np.subtract(values, mean, dtype=np.float64)
-    return total, mean, _weighted_sum(np.square(distances, out=distances), weights)
-
-
-def _moments(values: Values) -> Partial:
-    """Count, mean, and sum of squared distances from the mean."""
-    mean = values.mean(dtype=np.float64)
-    distances = np.subtract(values, mean, dtype=np.float64)
-    return values.size, mean.item(), np.square(distances, out=distances).sum().item()
-
-
 def _join_moments(left: Partial, right: Partial) -> Partial:
     """Chan's rule, which stays exact where a difference of sums would cancel out."""
     left_count, left_mean, left_squares = left
@@ -107,27 +132,27 @@ def _larger(left: Scalar, right: Scalar) -> Scalar:
     return left if left >= right or math.isnan(left) else right
 
 
-_VARIANCE = Streaming(_moments, _join_moments, lambda partial: partial[2] / partial[0], of_weighted=_weighted_moments)
+_VARIANCE = Streaming(operator.attrgetter("moments"), _join_moments, lambda partial: partial[2] / partial[0])
 _WITH_NAN = {
     "mean": Streaming(
-        lambda values: (values.sum(dtype=np.float64).item(), values.size),
+        lambda piece: (piece.total, piece.values.size),
         _add,
         _share,
         of_weighted=lambda values, weights: (_weighted_sum(values, weights), weights.sum().item()),
     ),
     "sum": Streaming(
-        lambda values: (values.sum(dtype=np.float64 if values.dtype.kind == "f" else None).item(),),
+        lambda piece: (piece.total if piece.values.dtype.kind == "f" else piece.values.sum().item(),),
         _add,
         of_nothing=0.0,
         of_weighted=lambda values, weights: (_weighted_sum(values, weights),),
     ),
     "prod": Streaming(
-        lambda values: (values.prod(dtype=np.float64).item(),), lambda a, b: (a[0] * b[0],), of_nothing=1.0
+        lambda piece: (piece.values.prod(dtype=np.float64).item(),), lambda a, b: (a[0] * b[0],), of_nothing=1.0
     ),
     "var": _VARIANCE,
     "std": replace(_VARIANCE, finish=lambda partial: math.sqrt(partial[2] / partial[0])),
-    "min": Streaming(lambda values: (values.min().item(),), lambda a, b: (_smaller(a[0], b[0]),)),
-    "max": Streaming(lambda values: (values.max().item(),), lambda a, b: (_larger(a[0], b[0]),)),
+    "min": Streaming(lambda piece: (piece.values.min().item(),), lambda a, b: (_smaller(a[0], b[0]),)),
+    "max": Streaming(lambda piece: (piece.values.max().item(),), lambda a, b: (_larger(a[0], b[0]),)),
 }
 
 STREAMING = {
@@ -137,17 +162,17 @@ STREAMING = {
     "amin": _WITH_NAN["min"],
     "amax": _WITH_NAN["max"],
     "ptp": Streaming(
-        lambda values: (values.min().item(), values.max().item()),
+        lambda piece: (piece.values.min().item(), piece.values.max().item()),
         lambda a, b: (_smaller(a[0], b[0]), _larger(a[1], b[1])),
         lambda partial: partial[1] - partial[0],
     ),
-    "all": Streaming(lambda values: (values.all().item(),), lambda a, b: (a[0] and b[0],), of_nothing=True),
-    "any": Streaming(lambda values: (values.any().item(),), lambda a, b: (a[0] or b[0],), of_nothing=False),
-    "size": Streaming(lambda values: (values.size,), _add, of_nothing=0),
-    "count_nonzero": Streaming(lambda values: (int(np.count_nonzero(values)),), _add, of_nothing=0),
-    "nancount": Streaming(lambda values: (_nans(values),), _add, of_nothing=0),
+    "all": Streaming(lambda piece: (piece.values.all().item(),), lambda a, b: (a[0] and b[0],), of_nothing=True),
+    "any": Streaming(lambda piece: (piece.values.any().item(),), lambda a, b: (a[0] or b[0],), of_nothing=False),
+    "size": Streaming(lambda piece: (piece.values.size,), _add, of_nothing=0),
+    "count_nonzero": Streaming(lambda piece: (int(np.count_nonzero(piece.values)),), _add, of_nothing=0),
+    "nancount": Streaming(lambda piece: (_nans(piece.values),), _add, of_nothing=0),
     "nanfraction": Streaming(
-        lambda values: (_nans(values), values.size),
+        lambda piece: (_nans(piece.values), piece.values.size),
         _add,
         _share,
         of_weighted=lambda values, weights: (weights[np.isnan(values)].sum().item(), weights.sum().item()),

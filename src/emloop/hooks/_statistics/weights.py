@@ -16,7 +16,7 @@ from emloop.types import StateTree
 
 from .._variables.batches import MOST_WAITING, as_numbers, lives_on_device
 from .columns import MOST_BYTES, MOST_ROWS
-from .reductions import STREAMING, Partial, Scalar, Values
+from .reductions import STREAMING, Partial, Piece, Scalar, Values
 
 __all__ = ["WeightedColumn", "as_weights"]
 
@@ -98,11 +98,11 @@ class WeightedColumn:
         if not counts.all():
             values, weights = values[counts], weights[counts]
         self._has_weight = self._has_weight or bool(weights.size)
-        of_ones = bool((weights == 1).all())
+        piece = Piece(values, None if (weights == 1).all() else weights)
         # Infinities and NaN are results here.
         with np.errstate(all="ignore"):
             for name, partial in self._partials.items():
-                self._partials[name] = STREAMING[name].extend(partial, values, None if of_ones else weights)
+                self._partials[name] = STREAMING[name].extend(partial, piece)
 
     def results(self) -> dict[str, Scalar]:
         """Every aggregation of all that was added; nothing can be added afterwards.

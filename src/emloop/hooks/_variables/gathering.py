@@ -84,16 +84,18 @@ class Gathering(Generic[G]):
         """
         if not self._names:
             return
-        for name, gatherer in self.gathered[stream_name].items():
+        gatherers = self.gathered[stream_name].items()  # a stream's first batch asks for the weights
+        weighed = self._weighed
+        for name, gatherer in gatherers:
             value = batch_data.get(name, _ABSENT)
-            weight = self._weighed.get(name)
             try:
-                if value is not _ABSENT and weight is not None:
-                    gatherer.add(value, read_variable(batch_data, stream_name, weight))
-                elif value is not _ABSENT:
+                if value is _ABSENT:
+                    if self._required:
+                        raise missing_from_batch(batch_data, stream_name, name)
+                elif name in weighed:
+                    gatherer.add(value, read_variable(batch_data, stream_name, weighed[name]))
+                else:
                     gatherer.add(value)
-                elif self._required:
-                    raise missing_from_batch(batch_data, stream_name, name)
             except MissingVariableError as error:
                 self._leave_out(stream_name, name, error)
             except VariableTypeError as error:
