@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dis
+import itertools
 import os
 import signal
+import sys
 import threading
 from collections import OrderedDict, UserDict, defaultdict
 from typing import Any
@@ -352,3 +355,57 @@ def test_a_buffer_that_cannot_be_is_refused(make_loop, buffer, message):
     """Where it is wrong, and what is accepted."""
     with pytest.raises(ValueError, match=message):
         make_loop(buffer=buffer)
+
+
+class Signal:
+    """Delivers a signal at the n-th place in a stream's code, ours or the user's, where Python runs handlers."""
+
+    def __init__(self, loop: Any, number: int) -> None:
+        self._loop = loop
+        self._left = number
+        self._places: dict[Any, set[int]] = {}
+
+    def __call__(self, frame: Any, event: str, _: Any) -> Any:
+        if "_streams" not in frame.f_code.co_filename and frame.f_code is not as_generator.__code__:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode" and frame.f_lasti in self._of(frame.f_code):
+            self._left -= 1
+            if not self._left:
+                sys.settrace(None)
+                self._loop._on_signal(signal.SIGINT, frame)
+        return self
+
+    def _of(self, code: Any) -> set[int]:
+        if code not in self._places:
+            steps = [step for step in dis.get_instructions(code) if step.opname != "CACHE"]
+            self._places[code] = {
+                after.offset
+                for step, after in itertools.pairwise(steps)
+                if step.opname.startswith("CALL") or after.opname in ("RESUME", "JUMP_BACKWARD")
+            }
+        return self._places[code]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [list, as_generator])
+@pytest.mark.parametrize("buffer_size", [0, 2])
+def test_a_signal_at_any_instant_leaves_a_position_behind_what_was_run(make_loop, kind, buffer_size):
+    """Also while the stream is read: a batch that counts was run, and one that was run counts."""
+    for number in itertools.count(1):
+        model, stream = CountingModel(), reads(kind, batches(1, 2), buffer_size=buffer_size, epoch_size=3)
+        loop = make_loop(model=model)
+        before = sys.gettrace()
+        try:
+            with loop:
+                sys.settrace(Signal(loop, number))
+                loop.epoch([stream])
+        except (TrainingTerminated, KeyboardInterrupt):
+            pass
+        else:
+            break
+        finally:
+            sys.settrace(before)
+        assert len(model.runs) == 2 * stream.cursor.pass_index + stream.cursor.batches, number
+    assert [[1], [2], [1]] == [x for x, _ in model.runs]
+    assert number > 50

@@ -24,7 +24,7 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Literal
 
-from emloop._support.interrupting import WAITING, interruptible_function
+from emloop._support.interrupting import WAITING, interruptible_function, uninterrupted
 from emloop.errors import ProducerError, UsageError
 from emloop.types import Batch
 
@@ -78,6 +78,7 @@ class Prefetch:
         self._wake_consumer: SimpleQueue[None] = SimpleQueue()
         self._wake_producer: SimpleQueue[None] = SimpleQueue()
 
+    @uninterrupted  # but while it waits
     def read(self) -> Batch:
         """Return the next batch, from the buffer if possible.
 
@@ -146,6 +147,7 @@ class Prefetch:
         """Whether the buffer is empty."""
         return not self._items
 
+    @uninterrupted
     def start(self) -> None:
         """Allow reading ahead, in a copy of the caller's context."""
         self._settle()
@@ -163,6 +165,7 @@ class Prefetch:
                 self._thread = None
                 raise
 
+    @interruptible_function(lambda frame: WAITING if frame.f_locals.get("thread") else None)
     def stop(self, *, wait: bool = True) -> None:
         """Stop reading ahead after the batch in flight; what was read stays in the buffer.
 
@@ -171,8 +174,8 @@ class Prefetch:
         """
         with self._lock:
             self._running = False
-            thread = self._thread
             self._wake_parked()
+            thread = self._thread
         if wait and thread is not None:
             thread.join()
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from emloop._state.random import random_state, restore_random_state
 from emloop._state.tree import copy_tree, equal_trees
-from emloop._support.interrupting import WAITING, interruptible_function
+from emloop._support.interrupting import WAITING, interruptible_function, uninterrupted
 from emloop.errors import CannotResumeError, ProducerError
 from emloop.types import Batch, StateTree, Stream
 
@@ -121,7 +121,8 @@ class Reader:
         """Whether a position was loaded that the stream has yet to be brought to."""
         return self._target is not None
 
-    @interruptible_function(WAITING)
+    # What was read counts, and is to be run.
+    @interruptible_function(lambda frame: None if "batch" in frame.f_locals else WAITING)
     def read(self) -> Batch:
         """Return the next batch.
 
@@ -297,6 +298,7 @@ class Reader:
             )
         return before if drew else None
 
+    @uninterrupted  # but while it opens or reads
     def _read_first(self) -> Batch:
         if self._opened is None:
             self._open()

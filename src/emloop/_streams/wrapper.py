@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from emloop._state.tree import copy_tree
-from emloop._support.interrupting import is_interrupted
+from emloop._support.interrupting import is_interrupted, uninterrupted
 from emloop.errors import StateError
 from emloop.types import Batch, StateTree, Stream
 
@@ -148,6 +148,7 @@ class StreamWrapper:
         """What counts the batches; whoever iterates over :meth:`spans` sets its ``last``."""
         return self._position
 
+    @uninterrupted  # a batch that counts as handed out is to be run
     def spans(self) -> Generator[Iterator[Batch]]:
         """The rest of the epoch in pieces, each to be iterated over to its end: what ``next`` gives, at less cost.
 
@@ -180,6 +181,7 @@ class StreamWrapper:
     def __iter__(self) -> Self:
         return self
 
+    @uninterrupted
     def __next__(self) -> Batch:
         if self._epoch_size > 0 and self._epoch_batches == self._epoch_size:
             raise self._epoch_end()
