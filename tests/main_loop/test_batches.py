@@ -357,6 +357,12 @@ def test_a_buffer_that_cannot_be_is_refused(make_loop, buffer, message):
         make_loop(buffer=buffer)
 
 
+def lives(thread: threading.Thread) -> bool:
+    """Whether a thread that was told to end goes on."""
+    thread.join(10)
+    return thread.is_alive()
+
+
 class Signal:
     """Delivers a signal at the n-th place in a stream's code, ours or the user's, where Python runs handlers."""
 
@@ -406,6 +412,7 @@ def test_a_signal_at_any_instant_leaves_a_position_behind_what_was_run(make_loop
             break
         finally:
             sys.settrace(before)
+        assert not [thread for thread in threading.enumerate() if thread.name == "stream train" and lives(thread)]
         assert len(model.runs) == 2 * stream.cursor.pass_index + stream.cursor.batches, number
     assert [[1], [2], [1]] == [x for x, _ in model.runs]
     assert number > 50

@@ -201,11 +201,13 @@ class StreamWrapper:
             raise self._epoch_end() from None
         return batch
 
+    @uninterrupted  # a thread that was started is to be ended
     def __enter__(self) -> Self:
         if self._prefetch is not None:
             self._prefetch.start()
         return self
 
+    @uninterrupted
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
