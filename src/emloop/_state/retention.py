@@ -37,11 +37,13 @@ def retain(checkpoints: Path, keep: int = 2) -> None:
         doomed = checkpoints / f".del-{commit.path.name}-{uuid4().hex[:8]}"
         try:
             commit.path.rename(doomed)
-            fsync_dir(checkpoints)
         except OSError as error:
             _logger.warning("An old checkpoint cannot be deleted: %s", error)
-        else:
-            delete_leftover(doomed)
+            continue
+        # Should its old name come back after a crash, it is damaged, and older than what is resumed from.
+        with contextlib.suppress(OSError):
+            fsync_dir(checkpoints)
+        delete_leftover(doomed)
 
 
 def clean_leftovers(checkpoints: Path) -> None:
@@ -62,10 +64,14 @@ def clean_leftovers(checkpoints: Path) -> None:
 
 def delete_leftover(path: Path) -> None:
     """Delete a file, a link or a directory with all its contents; failing to do so is only worth a warning."""
-    try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+    for is_last in (False, True):  # an error that does not last leaves nothing behind
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except OSError as error:
+            if is_last:
+                _logger.warning("A leftover cannot be deleted: %s", error)
         else:
-            path.unlink()
-    except OSError as error:
-        _logger.warning("A leftover cannot be deleted: %s", error)
+            return
