@@ -43,6 +43,7 @@ from emloop.constants import (
     EL_CONFIG_FILE,
     EL_DATA_FILE,
     EL_HOME_VARIABLE,
+    EL_LOSSES_FILE,
     EL_RUN_FILE,
 )
 from emloop.errors import MissingStreamError
@@ -279,7 +280,7 @@ def fork_emloop_training(
 
     def copied() -> tuple[int, Iterable[Mapping[str, Any]]]:
         appended = commit.info["appended"]
-        data = [EL_DATA_FILE] if (origin / EL_DATA_FILE).is_file() else []
+        data = [name for name in (EL_DATA_FILE, EL_LOSSES_FILE) if (origin / name).is_file()]
         copy_files(appended, origin, directory, [*saved_files(commit.load("model")), *data])
         components = {component: commit.load(component) for component in commit.components}
         write_commit(directory / EL_CHECKPOINTS_DIR, commit.seq, components, commit.info)

@@ -19,6 +19,7 @@ EL_METRICS_FILE = "metrics.jsonl"
 EL_ENVIRONMENT_FILE = "environment.txt"
 EL_PATCH_FILE = "code.patch"
 EL_DATA_FILE = "data.json"
+EL_LOSSES_FILE = "losses.json"
 EL_CHECKPOINTS_DIR = "checkpoints"
 
 EL_DEFAULT_LOG_DIR = "./log"

@@ -27,7 +27,7 @@ ROOMS = {
     "emloop.abilities": 15,  # the protocols' public path
     "emloop.api": 265,
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 2265,  # `migrate`, what unknown commands are told, and checks of runs by their names
+    "emloop.cli": 2525,  # `migrate`, `doctor`, what unknown commands are told, and checks of runs by their names
     "emloop.constants": 40,
     "emloop.datasets": 315,
     "emloop.declare": 75,

@@ -225,7 +225,8 @@ class AppendFiles:
                 name, prefix = checked(self.directory, record)
             except CheckpointError as error:
                 if not is_mirror(record):
-                    raise
+                    way_out = f"to go on with what is left: emloop doctor {self.named} --fix"
+                    raise CheckpointError(f"{error}; {way_out}") from error
                 _logger.warning("%s; it begins anew", error)
                 continue
             known[name] = prefix

@@ -1,6 +1,7 @@
 """Known beginnings of append-only files: checking them, cutting back to them, copying them for a fork."""
 
 import contextlib
+import json
 import operator
 import os
 import shutil
@@ -9,12 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emloop._support.files import fsync_dir, open_inside, sync, write_all
+from emloop._support.files import atomic_write, fsync_dir, open_inside, read_small, sync, write_all, write_new
+from emloop.constants import EL_LOSSES_FILE
 from emloop.errors import CheckpointError, EmloopError, RunDirError
 
 APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 _DISCARDED = "discarded"
+_RECORDED = ("name", "bytes", "crc32")
 _CHUNK = 1 << 20  # bytes
 
 
@@ -34,11 +37,64 @@ def is_mirror(record: Mapping[str, Any]) -> bool:
 
 
 def checked(directory: Path, record: Mapping[str, Any]) -> tuple[str, Prefix]:
-    """Name and beginning of a file that a commit recorded, if the file agrees.
+    """Name and beginning of a file that a commit recorded, if the file agrees; or what is left of it, if that was
+    accepted by :func:`accept_loss`.
 
     Raises:
         CheckpointError: If it is missing, shorter or different, or the record describes no file of the run.
     """
+    try:
+        return _compared(directory, record)
+    except CheckpointError:
+        left = _left(directory, record)
+        if left is record:
+            raise
+        return _compared(directory, left)
+
+
+def accept_loss(directory: Path, record: Mapping[str, Any]) -> None:
+    """Let a run go on with what is left of an append-only file: its whole lines, up to the end of what was committed.
+
+    Args:
+        directory: The run directory; the caller holds its lock.
+        record: The commit's record of the file.
+
+    Raises:
+        RunDirError: If there is something else in the place of the file, or it cannot be written.
+    """
+    name, length = str(record["name"]), operator.index(record["bytes"])
+    with explained(directory / name):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            write_new(directory / name, b"")
+        with os.fdopen(open_inside(directory, name), "rb") as file:
+            end = 0
+            while end < length and (line := file.readline()).endswith(b"\n"):
+                end += len(line)
+            left = extend(NOTHING, file.fileno(), end)._asdict()
+        committed = {key: record[key] for key in _RECORDED}
+        loss = {"committed": committed, "left": {"bytes": left["length"], "crc32": left["crc32"]}}
+        others = [known for known in _losses(directory) if known.get("committed") != committed]
+        atomic_write(directory / EL_LOSSES_FILE, json.dumps([*others, loss], indent=2) + "\n")
+
+
+def _left(directory: Path, record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record of what is left of a file, if its loss was accepted; else the same record."""
+    for loss in _losses(directory):
+        committed, left = loss.get("committed"), loss.get("left")
+        if isinstance(left, dict) and committed == {key: record.get(key) for key in _RECORDED}:
+            return {**record, **left}
+    return record
+
+
+def _losses(directory: Path) -> list[dict[str, Any]]:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        found = json.loads(read_small(directory / EL_LOSSES_FILE))
+        return [loss for loss in found if isinstance(loss, dict)] if isinstance(found, list) else []
+    return []
+
+
+def _compared(directory: Path, record: Mapping[str, Any]) -> tuple[str, Prefix]:
     try:
         name, prefix = record["name"], Prefix(operator.index(record["bytes"]), operator.index(record["crc32"]))
         file = os.fdopen(open_inside(directory, name), "rb")
@@ -103,7 +159,8 @@ def copy_files(records: Iterable[Mapping[str, Any]], origin: Path, directory: Pa
     """
     for record in records:
         try:
-            _copy(origin, directory, record["name"], record["bytes"])
+            left = _left(origin, record)
+            _copy(origin, directory, left["name"], left["bytes"])
         except RunDirError:
             if not is_mirror(record):  # the new run says what it lacks when it begins
                 raise

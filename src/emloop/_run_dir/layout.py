@@ -31,6 +31,7 @@ DESCRIPTIONS = _LOCK_FILES | {
     constants.EL_DATA_FILE,
     constants.EL_ENVIRONMENT_FILE,
     constants.EL_LOG_FILE,
+    constants.EL_LOSSES_FILE,
     constants.EL_PATCH_FILE,
     constants.EL_RUN_FILE,
     constants.EL_STATUS_FILE,
