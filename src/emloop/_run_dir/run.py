@@ -107,6 +107,7 @@ class Run:
         with explained(directory, "cannot create a run"), _locked(directory) as lock:
             if not only_locked(directory):
                 raise RunDirError(f"{directory}: cannot create a run in a directory that is not empty")
+            _remove_leftovers(directory)
             source_name = None if source is None else constants.EL_CONFIG_SOURCE_FILE
             info = RunInfo(
                 kind, seed, tuple(command), parent, config_source=source_name, home=home, hash_seed=hash_seed()
@@ -160,9 +161,7 @@ class Run:
         directory = Path(directory).absolute()
         with explained(directory, "cannot go on with this run"), _locked(directory) as lock:
             info = read_info(directory)
-            for leftover in directory.glob(f"{TEMPORARY}*"):
-                if not leftover.is_dir():
-                    leftover.unlink()
+            _remove_leftovers(directory)
             before = read_trace(directory)
             attempt = max(before.attempts, *(record["attempt"] for record in read_attempts(directory)), 0) + 1
             trace = replace(
@@ -278,6 +277,13 @@ def delete_run(run: Run) -> None:
                 else:
                     entry.unlink()
         lock.release()
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Remove files that a killed process was writing."""
+    for leftover in directory.glob(f"{TEMPORARY}*"):
+        if not leftover.is_dir() or leftover.is_symlink():
+            leftover.unlink()
 
 
 def _identity(directory: Path) -> tuple[int, int] | None:

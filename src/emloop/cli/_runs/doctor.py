@@ -63,9 +63,8 @@ def installation(*, as_json: bool = False) -> int:
         rows.append([f"backend {name}", version or f"not installed: pip install 'emloop[{name}]'"])
     for extra, lacking in about["extras"].items():
         if extra not in about["backends"]:
-            rows.append(
-                [f"extra {extra}", f"lacks {', '.join(lacking)}: pip install 'emloop[{extra}]'" if lacking else "ready"]
-            )
+            lacks = f"lacks {', '.join(lacking)}: pip install 'emloop[{extra}]'"
+            rows.append([f"extra {extra}", lacks if lacking else "ready"])
     render.say(render.aligned(rows))
     for what, advice in found:
         render.say(f"{what}\n  {advice}")

@@ -62,9 +62,7 @@ def findings(run: RunSummary) -> Iterator[Finding]:
     for name, why in rejected:
         yield Finding("tampered", f"commit {name} cannot be used: {why}", f"{sound}: emloop resume {path}")
     if run.kind == "training" and run.status == "lost":
-        kept = (
-            f"commit {commit.seq}, after epoch {commit.info.get('epoch')}" if commit else "no commit, so it begins anew"
-        )
+        kept = f"commit {commit.seq}, after epoch {commit.info.get('epoch')}" if commit else "nothing: it begins anew"
         yield Finding("lost", "its process died without a word", f"what is kept: {kept}: emloop resume {path}")
     yield from _appended(path, commit)
     yield from _saved_models(path)

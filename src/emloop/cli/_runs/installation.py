@@ -38,27 +38,19 @@ def described() -> dict[str, Any]:
 def wrong() -> Iterator[tuple[str, str]]:
     """What is wrong with it, and the way out."""
     for name, module in _OLD.items():
-        found = _found(name)
-        if found is not None:
-            what = (
-                f"{name} {found.version} is installed, which was made for emloop 0.2 and brings a {module} of its own"
-            )
+        if (found := _found(name)) is not None:
+            what = f"{name} {found.version} is installed, made for emloop 0.2, and brings a {module} of its own"
             yield what, f"pip uninstall {name}"
     ours = [dist for dist in distributions() if (dist.metadata["Name"] or "").lower() == "emloop"]
     versions = sorted({dist.version for dist in ours})
     if len(versions) > 1:
-        yield (
-            f"emloop is installed twice: {', '.join(versions)}",
-            "pip uninstall emloop, until there is none; then install it",
-        )
+        yield f"emloop is installed twice: {', '.join(versions)}", "pip uninstall emloop, twice, and install it again"
     for group in _GROUPS:
         for point in entry_points(group=group):
             if find_spec(point.module.partition(".")[0]) is None:
                 owner = point.dist.name if point.dist else "an unknown distribution"
-                yield (
-                    f"{group}: {point.name!r} of {owner} leads to {point.module}, which is not there",
-                    f"pip uninstall {owner}",
-                )
+                what = f"{group}: {point.name!r} of {owner} leads to {point.module}, which is not there"
+                yield what, f"pip uninstall {owner}"
 
 
 def _found(name: str) -> Distribution | None:
