@@ -17,7 +17,7 @@ ROOMS = {
     "emloop._config": 2360,  # configs of 0.2 rewritten; where code is; what a stranger's config may ask for
     "emloop._contracts": 200,  # what weighs what
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
-    "emloop._run_dir": 1620,  # prints and warnings in train.log; where code and data are; a run taken away
+    "emloop._run_dir": 1635,  # prints in train.log; where code and data are; a run taken away; losses accepted
     "emloop._settings": 1095,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 835,  # arrays written in parts, beside the training
@@ -57,7 +57,7 @@ FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
     "emloop": 15,  # public names, most of them a line or two, that have to stand at the front door
     "emloop/hooks": 30,  # one file a hook
-    "emloop/_run_dir": 13,  # one file for each of a run directory's
+    "emloop._run_dir": 1635,  # prints in train.log; where code and data are; a run taken away; losses accepted
     "emloop/_source": 14,
     "emloop/main_loop": 14,  # what is told of an error, and how far an epoch has come, beside what the loop does
     "emloop/_support": 16,  # whom to trust, and what a signal ends, is asked everywhere

@@ -124,8 +124,8 @@ def with_torn_description(run):
 @pytest.mark.parametrize(
     ("harm", "kind", "said"),
     [
-        (as_lost, "lost", "what is kept: commit 3, after epoch 3: emloop resume log/run"),
-        (with_damaged_commit, "tampered", "commit 2 is sound: emloop resume log/run"),
+        (as_lost, "lost", "what is kept: commit 4, after epoch 3: emloop resume log/run"),
+        (with_damaged_commit, "tampered", "commit 3 is sound: emloop resume log/run"),
         (with_leftovers, "orphaned", "a killed process left .tmp-1-abc, checkpoints/.tmp-00000009-1-abc"),
         (with_link, "link", "notes is a link"),
         (without_config, "torn", "config.yaml is gone"),

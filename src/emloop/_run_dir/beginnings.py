@@ -66,7 +66,7 @@ def accept_loss(directory: Path, record: Mapping[str, Any]) -> None:
     with explained(directory / name):
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
-            write_new(directory / name, b"")
+            write_new(directory / name, ())
         with os.fdopen(open_inside(directory, name), "rb") as file:
             end = 0
             while end < length and (line := file.readline()).endswith(b"\n"):

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import emloop
+from emloop import __version__
 
 __all__ = ["described", "wrong"]
 
@@ -25,8 +25,8 @@ def described() -> dict[str, Any]:
     """Versions, backends with that of their framework, devices, and extras with what they lack."""
     backends = {point.name: _version(point.name) for point in entry_points(group="emloop.backends")}
     return {
-        "emloop": emloop.__version__,
-        "place": str(Path(emloop.__file__).parent),
+        "emloop": __version__,
+        "place": str(Path(__file__).parents[2]),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "backends": backends,
