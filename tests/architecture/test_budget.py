@@ -57,7 +57,7 @@ FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
     "emloop": 15,  # public names, most of them a line or two, that have to stand at the front door
     "emloop/hooks": 30,  # one file a hook
-    "emloop._run_dir": 1635,  # prints in train.log; where code and data are; a run taken away; losses accepted
+    "emloop/_run_dir": 13,  # one file for each of a run directory's
     "emloop/_source": 14,
     "emloop/main_loop": 14,  # what is told of an error, and how far an epoch has come, beside what the loop does
     "emloop/_support": 16,  # whom to trust, and what a signal ends, is asked everywhere
