@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,15 @@ from emloop.types import Batch, StateTree
 from emloop_torch._programs.program import FOLDER
 from emloop_torch._programs.program_module import LOSS, ProgramModule
 from emloop_torch._programs.values import Values
-from emloop_torch._programs.views import PREDICT, choose_view, loss_among, require_outputs, weights_in
+from emloop_torch._programs.views import (
+    PREDICT,
+    Asking,
+    Selective,
+    choose_view,
+    loss_among,
+    require_outputs,
+    weights_in,
+)
 from emloop_torch._proofs.shadow import Comparison
 from emloop_torch._tensors.arrays import dtype_name
 from emloop_torch._tensors.devices import Precision, choose_device, compute_deterministically
@@ -67,6 +75,8 @@ logger = logging.getLogger(__name__)
 
 Tensors = Mapping[str, torch.Tensor]
 _SHOWN = 8
+
+_NOTHING: AbstractContextManager[Any] = nullcontext()
 
 
 class BaseModel(AbstractModel):
@@ -110,6 +120,7 @@ class BaseModel(AbstractModel):
     """
 
     _weighed: Mapping[str, torch.Tensor | None] = {}
+    _learned: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = {}
     _examples = 0
 
     exports_to: ClassVar[tuple[str, ...]] = FORMATS
@@ -222,7 +233,8 @@ class BaseModel(AbstractModel):
         """The module's outputs for a batch on the device, in the configured precision."""
         comparison = self._source_free.comparison(batch)
         given = {name: batch[name] for name in self._taken if name in batch} if self._withholds else batch
-        with self._precision.forward():
+        # What the program is compared with has all outputs.
+        with self._precision.forward(), self._asking if comparison is None else _NOTHING:
             outputs: Any = getattr(self.module, PREDICT)(**given) if self._view == PREDICT else self._call(**given)
         outputs = require_outputs(self._view, outputs)
         if self._loss_weights:
@@ -263,6 +275,7 @@ class BaseModel(AbstractModel):
                 means[name] = module.mean_loss(name, values, own)
             else:
                 means[name] = weighted_mean(values, own)
+            self._learned = {**self._learned, name: (values, means[name].detach())}
             totals[name] = 1.0 if self._settings.accumulate == 1 else total_weight(values, own, self._examples)
         if updates is None:
             raise ConfigError(f"{type(self).__name__} has no parameters to train")
@@ -308,23 +321,28 @@ class BaseModel(AbstractModel):
         for name in self._weight_sources:
             check_weight(torch.as_tensor(batch[name]), name)
         inputs = self._feed.inputs(batch, stream, train=train)
-        self._examples = examples = len(next(iter(inputs.values())))
+        self._examples = examples = next(iter(inputs.values())).shape[0]
         if self.module.training is not train:
             self.module.train(train)
         others_may_work = None if stream is None else stream.allow_buffering
-        with ExitStack() as around:
-            around.enter_context(others_may_work or nullcontext())
-            around.enter_context(self._generators.use("training" if train else "evaluation"))
-            if self._monitor is not None:
-                around.enter_context(self._monitor.listening())
-            if self._averages is not None and not train:
-                around.enter_context(self._averages.in_use())
-            outputs = self._computed(inputs, around, train=train)
-            outputs = self._with_losses(outputs, examples, train=train)
-            self._feed.examine(inputs, train=train)
-            if self._monitor is not None:
-                outputs = {**outputs, **self._monitor.signals(examples)}
-            arrays = self._feed.outputs(outputs, self.output_names, examples, others_may_work)
+        # Few models have any of these.
+        surrounded = bool(self._monitor or self._profiling or self._averages)
+        with others_may_work or _NOTHING, ExitStack() if surrounded else _NOTHING as around:
+            # Not entered as a context, as every batch has it.
+            outer = self._generators.begin("training" if train else "evaluation")
+            try:
+                if self._monitor is not None:
+                    around.enter_context(self._monitor.listening())
+                if self._averages is not None and not train:
+                    around.enter_context(self._averages.in_use())
+                outputs = self._computed(inputs, around, train=train)
+                outputs = self._with_losses(outputs, examples, train=train)
+                self._feed.examine(inputs, train=train)
+                if self._monitor is not None:
+                    outputs = {**outputs, **self._monitor.signals(examples)}
+                arrays = self._feed.outputs(outputs, self.output_names, examples, others_may_work)
+            finally:
+                self._generators.end("training" if train else "evaluation", outer)
             self._feed.send_next(stream)
         if self._view != PREDICT:
             self._source_free.remember(batch, inputs, arrays)
@@ -488,10 +506,13 @@ class BaseModel(AbstractModel):
         self._withholds = set(self._inputs) != set(self._taken)
         self._loss_weights = {loss: weights[loss] for loss in self._losses if loss in weights}
         self._weight_sources = [name for name in self._inputs if name in configured.values()]
+        self._asking: AbstractContextManager[Any] = _NOTHING
+        if isinstance(module, Selective) and settings.compile in (None, False):
+            self._asking = Asking(module, frozenset((*self._outputs, *self._losses, *self._loss_weights.values())))
         # A class may have it as a property, which then counts.
         self.__dict__["weights"] = weights
 
-    def _computed(self, inputs: Tensors, around: ExitStack, *, train: bool) -> Tensors:
+    def _computed(self, inputs: Tensors, around: Any, *, train: bool) -> Tensors:
         try:
             if train:
                 return self._train(inputs, around)
@@ -502,7 +523,7 @@ class BaseModel(AbstractModel):
                 error.add_note(cure)
             raise
 
-    def _train(self, inputs: Tensors, around: ExitStack) -> Tensors:
+    def _train(self, inputs: Tensors, around: Any) -> Tensors:
         if self._view == PREDICT:
             raise ConfigError.about("inputs", f"{self.input_names} are enough to predict, not to train; add the labels")
         if self._updates is not None:
@@ -516,12 +537,17 @@ class BaseModel(AbstractModel):
     def _with_losses(self, outputs: Tensors, examples: int, *, train: bool) -> Tensors:
         """The outputs with a value of each loss for every example; NaN is looked for on the way."""
         losses = {name: loss for name in self._losses if isinstance(loss := outputs.get(name), torch.Tensor)}
+        looked_at, known, self._learned = list[torch.Tensor](), self._learned, {}
         for name, loss in losses.items():
+            weight = self._weighed.get(name)
             if not train:
-                check_loss(loss, self._weighed.get(name), self._loss_weights.get(name))
+                check_loss(loss, weight, self._loss_weights.get(name))
             if not loss.ndim:
                 outputs = {**outputs, name: loss.expand(examples)}
-        self._nan.look(*(counted(loss, self._weighed.get(name)) for name, loss in losses.items()))
+            # Of what has been learned from, the mean is known, and NaN where a loss that counts is.
+            learned, mean = known.get(name, (None, loss))
+            looked_at.append(mean if learned is loss else counted(loss, weight))
+        self._nan.look(*looked_at)
         return outputs
 
     def _frozen_now(self) -> list[str]:

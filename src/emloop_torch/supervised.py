@@ -20,7 +20,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -31,6 +31,7 @@ from emloop.arguments import read_component
 from emloop.declare import Component, Family, Limits
 from emloop.errors import BatchError, ConfigError, Problem
 from emloop.suggest import did_you_mean
+from emloop_torch._programs.views import Selective
 
 from ._classes import construct
 from ._settings import Settings
@@ -123,7 +124,7 @@ class Supervised(BaseModel):
         return _Network(_build(net, ("net",)), measure, measures, names, masks)
 
 
-class _Network(nn.Module):
+class _Network(Selective):
     """A network, its loss and its metrics, whose inputs are named by the configuration.
 
     What counts, by its label or a mask, is the weight of an output: ``loss_weight`` and the like, one number for every
@@ -149,10 +150,13 @@ class _Network(nn.Module):
         self.net = net
         self.loss = loss
         self._metrics = dict(metrics)
+        self._classifies, self._ignores = isinstance(loss, _CLASSIFYING), isinstance(loss, _IGNORING)
+        self._is_binary = isinstance(loss, nn.BCEWithLogitsLoss)
+        self._has_probabilities = self._is_binary or isinstance(loss, nn.CrossEntropyLoss)
         self._names = list(names)
         self._masks = dict(masks)
         # Classes can be ignored, and by default -100 is.
-        weighed = (*_WEIGHED, *metrics) if isinstance(loss, _IGNORING) else masks
+        weighed = (*_WEIGHED, *metrics) if self._ignores else masks
         self.weights = {name: f"{name}_weight" for name in weighed} if len(names) == 2 else {}
 
     def inputs_of(self, method: str) -> list[str] | None:
@@ -163,25 +167,31 @@ class _Network(nn.Module):
 
     def predict(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Scores, and what follows from them."""
-        return self._follow(self.net(inputs[self._names[0]]))
+        return self._follow(self.net(inputs[self._names[0]]), self.asked)
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """The same, with loss and metrics, and what weighs them."""
-        features, target = (inputs[name] for name in self._names)
-        outputs = self._follow(self.net(features))
-        loss = self.loss(outputs["scores"], self._like_scores(target, outputs["scores"]))
-        counts = class_weight = None
-        if isinstance(self.loss, _IGNORING) and not target.is_floating_point():
-            counts = target != self.loss.ignore_index
-            if self.loss.weight is not None:
-                class_weight = self.loss.weight[target.masked_fill(~counts, 0).long()] * counts
+        asked = self.asked
+        measure: Any = self.loss
+        features, target = [inputs[name] for name in self._names]
+        metrics = [name for name in self._metrics if asked is None or name in asked]
+        outputs = self._follow(self.net(features), asked if asked is None or not metrics else {*asked, "predictions"})
+        scores = outputs["scores"]
+        loss = measure(scores, target if self._classifies else _like_scores(target, scores))
+        counts: torch.Tensor | None = None
+        class_weight: torch.Tensor | None = None
+        if self._ignores and not target.is_floating_point():
+            counts = target.ne(measure.ignore_index)
+            if measure.weight is not None:
+                class_weight = measure.weight[target.masked_fill(~counts, 0).long()] * counts
                 # The loss itself, of a class as of any other.
                 loss = loss / torch.where(class_weight > 0, class_weight, 1.0)
-        elements = {"loss": loss, **{n: metric(outputs["predictions"], target) for n, metric in self._metrics.items()}}
-        for name, values in elements.items():
-            weight = counts if name != "loss" or class_weight is None else class_weight
-            outputs.update(self._per_example(name, values, self._masked(name, values, weight, inputs)))
-        if "predictions" in self.weights:
+        weight = counts if class_weight is None else class_weight
+        outputs.update(self._per_example("loss", loss, self._masked("loss", loss, weight, inputs)))
+        for name in metrics:
+            values = self._metrics[name](outputs["predictions"], target)
+            outputs.update(self._per_example(name, values, self._masked(name, values, counts, inputs)))
+        if "predictions" in self.weights and (asked is None or "predictions" in asked):
             weight = self._masked("predictions", outputs["predictions"], counts, inputs)
             given = outputs["predictions"]
             outputs["predictions_weight"] = torch.ones_like(given, dtype=torch.bool) if weight is None else weight
@@ -204,6 +214,10 @@ class _Network(nn.Module):
 
     def _per_example(self, name: str, values: torch.Tensor, weight: torch.Tensor | None) -> dict[str, torch.Tensor]:
         """An output, the weighted mean of each example's elements, and its weight, their sum."""
+        if values.ndim == 1:
+            if name not in self.weights:
+                return {name: values}
+            return {name: values, f"{name}_weight": values.new_ones(values.shape[0]) if weight is None else weight}
         values = values.reshape(values.shape[0], -1)
         if name not in self.weights:
             return {name: values.mean(dim=1)}
@@ -217,21 +231,22 @@ class _Network(nn.Module):
         weighted = (values.masked_fill(weight == 0, 0.0) * weight).sum(dim=1)
         return {name: weighted / torch.where(total > 0, total, 1.0), f"{name}_weight": total}
 
-    def _follow(self, scores: torch.Tensor) -> dict[str, torch.Tensor]:
-        if isinstance(self.loss, _CLASSIFYING):
-            outputs = {"scores": scores, "predictions": scores.argmax(dim=1)}
-            if isinstance(self.loss, nn.CrossEntropyLoss):
-                outputs["probabilities"] = scores.softmax(dim=1)
-            return outputs
-        if isinstance(self.loss, nn.BCEWithLogitsLoss):
-            return {"scores": scores, "predictions": (scores > 0).to(torch.int64), "probabilities": scores.sigmoid()}
-        return {"scores": scores, "predictions": scores}
+    def _follow(self, scores: torch.Tensor, asked: Collection[str] | None) -> dict[str, torch.Tensor]:
+        """The scores, and as much as is asked for of what follows from them."""
+        outputs = {"scores": scores}
+        if asked is None or "predictions" in asked:
+            if self._classifies:
+                outputs["predictions"] = scores.argmax(dim=1)
+            else:
+                outputs["predictions"] = (scores > 0).to(torch.int64) if self._is_binary else scores
+        if self._has_probabilities and (asked is None or "probabilities" in asked):
+            outputs["probabilities"] = scores.sigmoid() if self._is_binary else scores.softmax(dim=1)
+        return outputs
 
-    def _like_scores(self, target: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if isinstance(self.loss, _CLASSIFYING):
-            return target
-        # One number for every example is a column for the network.
-        return target.reshape(scores.shape).to(scores.dtype) if target.numel() == scores.numel() else target
+
+def _like_scores(target: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    # One number for every example is a column for the network.
+    return target.reshape(scores.shape).to(scores.dtype) if target.numel() == scores.numel() else target
 
 
 _CLASSIFYING = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)

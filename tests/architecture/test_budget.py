@@ -45,11 +45,11 @@ ROOMS = {
     "emloop.utils": 200,
     "emloop_onnx": 275,
     "emloop_sklearn": 775,  # trees whose numbers are sound; weights
-    "emloop_torch": 1365,  # cures; what falls, and who carries it; a weight for each loss; buffers that hooks steer
-    "emloop_torch._programs": 1360,  # what graphs write to, branches on buffers; gradients of several losses
+    "emloop_torch": 1400,  # cures; what falls; outputs that are asked for; a weight for each loss; steered buffers
+    "emloop_torch._programs": 1400,  # what graphs write to, branches on buffers; gradients of several losses
     "emloop_torch._proofs": 1290,  # what Python code can reach, put back to the bit; plain attributes; several losses
-    "emloop_torch._tensors": 570,  # statistics of frozen parts; the weighted mean
-    "emloop_torch._training": 945,  # several optimizers in place of steps by hand; averages that follow
+    "emloop_torch._tensors": 600,  # statistics of frozen parts; the weighted mean; plain batches taken as they are
+    "emloop_torch._training": 960,  # several optimizers in place of steps by hand; averages that follow
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 

@@ -13,7 +13,7 @@ import emloop_torch  # noqa: E402
 from emloop._state.tree import equal_trees  # noqa: E402
 from emloop.errors import ConfigError, SavedModelError  # noqa: E402
 
-from .nets import Net, deep  # noqa: E402
+from .nets import Net, constant, deep  # noqa: E402
 
 CONFIGS = {
     "adadelta": {"class": "Adadelta", "learning_rate": 0.1},
@@ -133,3 +133,30 @@ def test_gradients_of_the_wrong_kind_are_named_before_the_first_step(create, bat
         model.run(batches[0], train=True)
 
     assert all(torch.equal(*pair) for pair in zip(before, model.module.parameters(), strict=True))
+
+
+def test_an_optimizer_may_have_its_own_way_to_forget_gradients(create, batches):
+    """Its ``zero_grad`` is called; that of PyTorch is only imitated."""
+
+    class Keeping(optim.SGD):
+        def zero_grad(self, set_to_none=True):
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad.mul_(0.5)
+
+    class Model(emloop_torch.BaseModel):
+        def create_model(self):
+            return constant()
+
+        def create_optimizer(self):
+            return Keeping(self.module.parameters(), lr=0.1)
+
+    model, module = create(cls=Model), constant()
+    optimizer = Keeping(module.parameters(), lr=0.1)
+    for batch in batches[:3]:
+        model.run(batch, train=True)
+        module(**{name: torch.from_numpy(values) for name, values in batch.items()})["loss"].mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    assert all(map(torch.equal, model.module.parameters(), module.parameters()))

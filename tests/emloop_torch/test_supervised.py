@@ -116,3 +116,35 @@ def test_all_mistakes_of_a_net_come_at_once(supervised):
         supervised(net=["Flaten", {"class": "Linear"}, {"class": "ReLU", "place": True}])
 
     assert len(error.value.problems) == 4
+
+
+@pytest.mark.parametrize(
+    ("loss", "target"),
+    [("CrossEntropyLoss", "classes"), ("NLLLoss", "classes"), ("BCEWithLogitsLoss", "columns"), ("MSELoss", "columns")],
+)
+def test_outputs_that_nobody_asks_for_change_nothing(create, batches, caplog, loss, target):
+    """They are left out of the training, and yet the saved model has them."""
+    caplog.set_level("WARNING")
+    outputs = ["scores", "predictions", "loss", "squared_error"]
+    config = {
+        "net": [{"class": "Linear", "in_features": 3, "out_features": 2}, {"class": "Dropout", "p": 0.2}],
+        "loss": loss,
+        "metrics": ["squared_error"] if target == "columns" else ["accuracy"],
+        "saved_model": {"shadow": 1.0, "source_free": "require"},
+    }
+    outputs = outputs if target == "columns" else [*outputs[:3], "accuracy"]
+    few = create(cls=emloop_torch.Supervised, **config)
+    many = create(cls=emloop_torch.Supervised, **config, outputs=outputs, log_dir=None)
+    if target == "columns":
+        batches = [{**batch, "labels": np.eye(2, dtype=np.float32)[batch["labels"]]} for batch in batches]
+    for number, batch in enumerate(batches):
+        train = number % 4 != 3
+        expected = many.run(batch, train=train)
+        assert np.array_equal(expected["loss"], few.run(batch, train=train)["loss"])
+        if number == 4:
+            path = few.save("best")
+            restored = create(restore_from=path, outputs=outputs, log_dir=None)
+            assert equal_trees(many.run(batch, train=False), restored.run(batch, train=False))
+
+    assert equal_trees(few.state_dict(), many.state_dict())
+    assert caplog.text == ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import nn
@@ -13,9 +14,50 @@ from emloop.suggest import did_you_mean
 
 from .program_module import LOSS, ProgramModule
 
-__all__ = ["FORWARD", "PREDICT", "choose_view", "label_free_view", "loss_among", "require_outputs", "weights_in"]
+__all__ = [
+    "FORWARD",
+    "PREDICT",
+    "Asking",
+    "Selective",
+    "choose_view",
+    "label_free_view",
+    "loss_among",
+    "require_outputs",
+    "weights_in",
+]
 
 FORWARD, PREDICT = "forward", "predict"
+
+
+class Selective(nn.Module):
+    """A module that may leave out outputs that nobody asks for."""
+
+    asked: Collection[str] | None
+    """Names of those that are asked for; ``None``: all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = None
+
+
+class Asking(AbstractContextManager[None]):
+    """Ask a module for some of its outputs only, inside the block.
+
+    Args:
+        module: The module.
+        names: Names of the outputs.
+    """
+
+    def __init__(self, module: Selective, names: Collection[str]) -> None:
+        # Not by setattr, which looks for parameters first.
+        self._held = vars(module)
+        self._names = names
+
+    def __enter__(self) -> None:
+        self._held["asked"] = self._names
+
+    def __exit__(self, *_: object) -> None:
+        self._held["asked"] = None
 
 
 def choose_view(

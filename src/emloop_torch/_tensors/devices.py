@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Annotated, Literal, TypeAlias
+from contextlib import AbstractContextManager
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 
@@ -16,6 +15,8 @@ from emloop.errors import ConfigError
 __all__ = ["Device", "Precision", "PrecisionName", "choose_device", "compute_deterministically"]
 
 logger = logging.getLogger(__name__)
+
+_mha = torch.backends.mha
 
 PrecisionName: TypeAlias = Literal["fp32", "tf32", "bf16", "fp16"]
 Device: TypeAlias = (
@@ -68,19 +69,30 @@ class Precision:
         elif name == "tf32":
             logger.info("precision: tf32 is fp32 on %s", self._kind)
 
-    @contextmanager
-    def forward(self) -> Iterator[None]:
+    def forward(self) -> AbstractContextManager[None]:
         """The context of a forward pass."""
-        # Attention's fast path, taken in evaluation only, rounds differently and drops padding; neither programs nor
-        # training have it.
-        fast = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            with nullcontext() if self._dtype is None else torch.autocast(self._kind, self._dtype):
-                yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
+        return _Forward(self._kind, self._dtype)
 
     def scaler(self) -> torch.amp.GradScaler | None:
         """A new loss scaler for ``fp16``; ``None`` otherwise."""
         return torch.amp.GradScaler(self._kind) if self.name == "fp16" else None
+
+
+class _Forward(AbstractContextManager[None]):
+    """No generator, since there is one for every batch."""
+
+    def __init__(self, kind: str, dtype: torch.dtype | None) -> None:
+        self._autocast = None if dtype is None else torch.autocast(kind, dtype)
+
+    def __enter__(self) -> None:
+        # Attention's fast path, taken in evaluation only, rounds differently and drops padding; neither programs nor
+        # training have it.
+        self._fast = _mha.get_fastpath_enabled()
+        _mha.set_fastpath_enabled(False)
+        if self._autocast is not None:
+            self._autocast.__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        _mha.set_fastpath_enabled(self._fast)
+        if self._autocast is not None:
+            self._autocast.__exit__(*raised)

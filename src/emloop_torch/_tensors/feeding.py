@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Feed", "tensors_of"]
 
 _NUMERIC = "biufc"
+_AS_THEY_ARE = frozenset(map(np.dtype, ("f4", "f2", "i8", "i4", "i2", "i1", "u1", "?")))
+_PLAIN = frozenset({torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool})
+"""Dtypes of outputs that are arrays at once."""
 
 
 class Feed:
@@ -108,6 +111,8 @@ class Feed:
 
     def _output(self, tensor: torch.Tensor, waiting: AbstractContextManager[Any] | None) -> Any:
         tensor = tensor.detach()
+        if tensor.is_cpu and tensor.dtype in _PLAIN and not tensor.is_neg():
+            return (tensor.clone() if tensor.untyped_storage().data_ptr() in self._held else tensor).numpy()
         if tensor.dtype in WITHOUT_NUMPY:
             tensor = tensor.float()
         if tensor.is_conj() or tensor.is_neg():
@@ -144,6 +149,9 @@ def _host_tensors(batch: Batch, names: Iterable[str], floating: torch.dtype) -> 
 
 
 def _tensor_of(values: Any, name: str, floating: torch.dtype) -> torch.Tensor:
+    # What most batches hold; the rest is asked one question after the other.
+    if type(values) is np.ndarray and values.dtype in _AS_THEY_ARE and values.flags.carray:
+        return torch.from_numpy(values)
     tensor = values if isinstance(values, torch.Tensor) else _from_array(values, name)
     return tensor.to(floating) if tensor.dtype is torch.float64 else tensor
 

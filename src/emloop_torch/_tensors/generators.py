@@ -65,6 +65,7 @@ class Generators:
 
     def __init__(self, seed: int | None, device: torch.device) -> None:
         self._device = device
+        self._kind = device.type
         if seed is None:
             seed = int(torch.randint(2**62, ()))
         seed %= 2**64
@@ -73,13 +74,22 @@ class Generators:
     @contextmanager
     def use(self, purpose: Purpose) -> Iterator[None]:
         """Draw from one of the sequences inside the block."""
-        outer = self._read()
-        self._write(self._states[purpose])
+        outer = self.begin(purpose)
         try:
             yield
         finally:
-            self._states[purpose] = self._read()
-            self._write(outer)
+            self.end(purpose, outer)
+
+    def begin(self, purpose: Purpose) -> dict[str, torch.Tensor]:
+        """Draw from one of the sequences from here on; what is returned is for :meth:`end`."""
+        outer = self._read()
+        self._write(self._states[purpose])
+        return outer
+
+    def end(self, purpose: Purpose, outer: dict[str, torch.Tensor]) -> None:
+        """Draw again as before :meth:`begin`."""
+        self._states[purpose] = self._read()
+        self._write(outer)
 
     def state_dict(self) -> StateTree:
         """Purpose → kind of device → state of the generator, ``uint8``."""
@@ -114,15 +124,15 @@ class Generators:
 
     def _read(self) -> dict[str, torch.Tensor]:
         states = {"cpu": torch.get_rng_state()}
-        if self._device.type == "cuda":
+        if self._kind == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self._device)
-        elif self._device.type == "mps":
+        elif self._kind == "mps":
             states["mps"] = torch.mps.get_rng_state()
         return states
 
     def _write(self, states: dict[str, torch.Tensor]) -> None:
         torch.set_rng_state(states["cpu"])
-        if self._device.type == "cuda":
+        if self._kind == "cuda":
             torch.cuda.set_rng_state(states["cuda"], self._device)
-        elif self._device.type == "mps":
+        elif self._kind == "mps":
             torch.mps.set_rng_state(states["mps"])

@@ -13,6 +13,8 @@ from .arrays import dtype_name
 
 __all__ = ["check_loss", "check_weight", "counted", "total_weight", "weighted_mean"]
 
+_TINY = {dtype: torch.finfo(dtype).tiny for dtype in (torch.float32, torch.float64)}
+
 
 def weighted_mean(loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
     """``Σ w·l / Σ w``, differentiable in the loss; 0 where all weights are 0.
@@ -27,14 +29,22 @@ def weighted_mean(loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tens
     if weight is None or not loss.ndim:
         return loss.mean()
     values = loss if loss.dtype is torch.float64 else loss.float()
-    weight = _of_losses(weight, loss).to(values.dtype)
-    share = weight / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
-    return (counted(values, weight) * share).sum()
+    weight = _of_losses(weight, loss)
+    number = weight.to(values.dtype)
+    nothing = _is_nothing(weight if weight.dtype is torch.bool else number)
+    share = number / number.sum().clamp_min(_TINY[values.dtype])
+    return (values.masked_fill(nothing, 0.0) * share).sum()
 
 
 def counted(loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
     """The losses, but 0 for those of no weight."""
-    return loss if weight is None or not loss.ndim else loss.masked_fill(_of_losses(weight, loss) == 0, 0.0)
+    if weight is None or not loss.ndim:
+        return loss
+    return loss.masked_fill(_is_nothing(_of_losses(weight, loss)), 0.0)
+
+
+def _is_nothing(weight: torch.Tensor) -> torch.Tensor:
+    return weight.logical_not() if weight.dtype is torch.bool else weight == 0
 
 
 def _of_losses(weight: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:
@@ -70,13 +80,14 @@ def check_loss(loss: torch.Tensor, weight: torch.Tensor | None, name: str | None
     Raises:
         BatchError: If shape or dtype are others; says how they come about.
     """
-    found = f"got {dtype_name(loss.dtype)} {list(loss.shape)}"
-    if not loss.is_floating_point():
-        raise BatchError(f"loss: expected a number for every example, {found}")
-    if weight is not None and loss.ndim and weight.shape[: loss.ndim] != loss.shape:
+    is_number = loss.is_floating_point()
+    if weight is not None and is_number and loss.ndim and weight.shape[: loss.ndim] != loss.shape:
         raise BatchError(f"loss: its weight {name!r} has the shape {list(weight.shape)}, not {list(loss.shape)}")
-    if loss.ndim < 2 or weight is not None:
+    if is_number and (loss.ndim < 2 or weight is not None):
         return
+    found = f"got {dtype_name(loss.dtype)} {list(loss.shape)}"
+    if not is_number:
+        raise BatchError(f"loss: expected a number for every example, {found}")
     hint = "take the mean of the other axes, or give every element its weight: model.weights={loss: …}"
     if loss.shape[1:] == (1,):
         hint = "loss.squeeze(1) has no such axis"

@@ -20,7 +20,8 @@ class FirstNaN:
 
     def look(self, *losses: torch.Tensor | None) -> None:
         """Take the losses of one batch, of any shape; one without does not count."""
-        sums = [loss.detach().sum() for loss in losses if loss is not None and loss.is_floating_point()]
+        found = [loss.detach() for loss in losses if loss is not None and loss.is_floating_point()]
+        sums = [loss.sum() if loss.ndim else loss for loss in found]
         if sums:
             # Of several without their signs, since infinities of two signs make NaN.
             self._sums.append(sums[0] if len(sums) == 1 else torch.stack([each.abs().float() for each in sums]).sum())

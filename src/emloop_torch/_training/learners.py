@@ -29,6 +29,7 @@ from emloop_torch._tensors.parameters import matching
 from .optimizers import (
     Optimizers,
     first_rates,
+    forget_gradients,
     learnable,
     load_optimizer,
     make_optimizer,
@@ -153,7 +154,7 @@ class Learner:
                     scaler.unscale_(self.optimizer)
                     self._clip(self.parameters)
                 scaler.step(self.optimizer)
-        self.optimizer.zero_grad(set_to_none=True)
+        forget_gradients(self.optimizer)
         self.schedule.after_step()
         return has_gradients
 

@@ -17,7 +17,7 @@ configuration.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Annotated, Any, ClassVar, Literal
 
 from torch import optim
@@ -33,6 +33,7 @@ from .optimizers import first_rates
 
 __all__ = ["Schedule", "Schedules"]
 
+_WARM = nullcontext()
 _RATES = ("base_lrs", "_last_lr")
 _LISTS = {"base_lrs", "max_lrs"}
 """What schedulers keep themselves of the rates that theirs are made of, for every group."""
@@ -107,13 +108,13 @@ class Schedule:
         )
         return scheduler
 
-    @contextmanager
-    def warmed_up(self) -> Iterator[None]:
+    def warmed_up(self) -> AbstractContextManager[None]:
         """Around one step of the optimizer: its rates as far as they have warmed up."""
         self._steps += 1
-        if self._steps >= self._warmup_steps:
-            yield
-            return
+        return _WARM if self._steps >= self._warmup_steps else self._warming_up()
+
+    @contextmanager
+    def _warming_up(self) -> Iterator[None]:
         groups = self._optimizer.param_groups
         rates = [group["lr"] for group in groups]
         for group, rate in zip(groups, rates, strict=True):

@@ -1,0 +1,198 @@
+"""What does a training step of a PyTorch model cost beside the same step in a bare loop?
+
+A small perceptron, batches of 32, SGD; CPU time, one thread, steps of all variants in turn. The bare loops keep the
+same contract: the losses are reduced in the same way, and the outputs are arrays. Of ``Supervised``, that includes the
+weights of its means. Ratios are medians over blocks of steps, with quartiles.
+
+    python benchmarks/torch_steps.py [--blocks 60]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable, Mapping
+from time import process_time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+import emloop_torch
+from emloop.models.abstract_model import AbstractModel
+
+STEPS = 25
+RATE = 1e-4
+"""So low that nothing is learned: gradients that vanish are computed slowly."""
+CONFIG: Mapping[str, Any] = {
+    "inputs": ["points", "labels"],
+    "outputs": ["loss"],
+    "device": "cpu",
+    "optimizer": {"class": "SGD", "learning_rate": RATE},
+    "saved_model": {"source_free": "off"},
+}
+
+
+def batch() -> dict[str, Any]:
+    """32 points in ten classes."""
+    rng = np.random.default_rng(0)
+    return {"points": rng.normal(size=(32, 64)).astype(np.float32), "labels": rng.integers(0, 10, 32)}
+
+
+def layers() -> nn.Sequential:
+    """10k parameters."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+class Classifier(nn.Module):
+    """A perceptron with its loss, for every example or as their mean."""
+
+    def __init__(self, reduction: str) -> None:
+        super().__init__()
+        self.layers = layers()
+        self.reduction = reduction
+
+    def forward(self, points: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Scores and loss."""
+        logits = self.layers(points)
+        return {"logits": logits, "loss": functional.cross_entropy(logits, labels, reduction=self.reduction)}
+
+
+class HandWritten(AbstractModel):
+    """The bare loop's step behind the contract of a model."""
+
+    def __init__(self, reduction: str) -> None:
+        super().__init__(None, None)
+        self._step = bare(reduction)
+
+    @property
+    def input_names(self) -> list[str]:
+        """Sources."""
+        return ["points", "labels"]
+
+    @property
+    def output_names(self) -> list[str]:
+        """Variables."""
+        return ["loss"]
+
+    def run(self, batch: Any, train: bool, stream: Any = None) -> Any:
+        """One step."""
+        return self._step(batch)
+
+    def save(self, name_suffix: str) -> str:
+        """Nothing is saved."""
+        raise NotImplementedError
+
+
+def bare(reduction: str) -> Callable[[Mapping[str, Any]], Any]:
+    """A step as one would write it."""
+    module = Classifier(reduction)
+    optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
+    module.train()
+
+    def step(batch: Mapping[str, Any]) -> dict[str, Any]:
+        outputs = module(**{name: torch.from_numpy(values) for name, values in batch.items()})
+        loss = outputs["loss"]
+        loss.mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        loss = loss.detach()
+        return {"loss": (loss if loss.ndim else loss.expand(len(batch["labels"]))).numpy()}
+
+    return step
+
+
+def bare_weighted() -> Callable[[Mapping[str, Any]], Any]:
+    """The same, of labels that may be ignored, as ``Supervised`` reduces its losses."""
+    module, criterion = layers(), nn.CrossEntropyLoss(reduction="none")
+    optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
+    module.train()
+
+    def step(batch: Mapping[str, Any]) -> dict[str, Any]:
+        labels = torch.from_numpy(batch["labels"])
+        loss = criterion(module(torch.from_numpy(batch["points"])), labels)
+        counts = labels != -100
+        weight = counts.to(loss.dtype)
+        share = weight / weight.sum().clamp_min(torch.finfo(loss.dtype).tiny)
+        (loss.masked_fill(~counts, 0.0) * share).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return {"loss": loss.detach().numpy(), "loss_weight": counts.numpy()}
+
+    return step
+
+
+def base_model(reduction: str) -> emloop_torch.BaseModel:
+    """The module behind ``BaseModel``."""
+    return type("Model", (emloop_torch.BaseModel,), {"create_model": lambda _: Classifier(reduction)})(
+        None, None, **CONFIG
+    )
+
+
+def supervised() -> emloop_torch.Supervised:
+    """The same by configuration."""
+    net = [
+        {"class": "Linear", "in_features": 64, "out_features": 128},
+        "ReLU",
+        {"class": "Linear", "in_features": 128, "out_features": 10},
+    ]
+    return emloop_torch.Supervised(None, None, net=net, **CONFIG)
+
+
+def run(model: Any) -> Callable[[Mapping[str, Any]], Any]:
+    """A model as the main loop runs it."""
+    return lambda batch: model.run(batch=batch, train=True, stream=None)
+
+
+def compare(variants: Mapping[str, Callable[[Mapping[str, Any]], Any]], blocks: int) -> dict[str, list[float]]:
+    """CPU seconds of blocks of steps, taken in turn."""
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    data = batch()
+    for step in variants.values():
+        for _ in range(STEPS):
+            step(data)
+    for _ in range(blocks):
+        for name, step in variants.items():
+            started = process_time()
+            for _ in range(STEPS):
+                step(data)
+            times[name].append(process_time() - started)
+    return times
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--blocks", type=int, default=60, help=f"blocks of {STEPS} steps to take the median of")
+    blocks = parser.parse_args().blocks
+    torch.set_num_threads(1)
+    tables: dict[str, dict[str, Callable[[Mapping[str, Any]], Any]]] = {
+        f"loss per example, by {name}": variants
+        for name, variants in {
+            "one's own code": {
+                "bare": bare("none"),
+                "hand-written": run(HandWritten("none")),
+                "BaseModel": run(base_model("none")),
+            },
+            "configuration": {"bare": bare_weighted(), "Supervised": run(supervised())},
+        }.items()
+    }
+    tables["mean loss"] = {
+        "bare": bare("mean"),
+        "hand-written": run(HandWritten("mean")),
+        "BaseModel": run(base_model("mean")),
+    }
+    for title, variants in tables.items():
+        times = compare(variants, blocks)
+        print(f"{title}: bare {1e6 * statistics.median(times['bare']) / STEPS:.0f} µs")
+        for name in [name for name in variants if name != "bare"]:
+            ratios = [taken / raw for taken, raw in zip(times[name], times["bare"], strict=True)]
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            print(f"  {name:14}{middle:5.2f} ({low:.2f}-{high:.2f})", flush=True)
+
+
+if __name__ == "__main__":
+    main()
