@@ -359,3 +359,24 @@ def test_a_run_taken_away_ends_in_one_line(place, processes, fate):
     assert process.returncode == 1
     assert len(lines) == 1
     assert f"{live} was moved or deleted while this process worked on it" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"streams": {"valid": {"evaluation": "x"}}},
+        {"streams": {"train": {"training": {"first": "x"}}}},
+        {"streams": {"train": 5}},
+        {"files": {"a": 1}},
+        {"accepted": [{"digests": [1]}]},
+        {"source": []},
+    ],
+)
+def test_a_fingerprint_of_another_form_counts_as_none(place, emloop, data):
+    """Its parts are looked at before they are used."""
+    known = json.loads((place / "run" / "data.json").read_text())
+    (place / "run" / "data.json").write_text(json.dumps({**known, **data}))
+
+    for command in ("eval", "resume"):
+        code, said = emloop(*COMMANDS[command])
+        assert code == 0, said

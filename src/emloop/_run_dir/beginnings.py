@@ -33,7 +33,7 @@ NOTHING = Prefix(0, 0)
 
 def is_mirror(record: Mapping[str, Any]) -> bool:
     """Whether a commit recorded the file as one that the run can do without."""
-    return record.get("mirror") is True
+    return isinstance(record, Mapping) and record.get("mirror") is True
 
 
 def checked(directory: Path, record: Mapping[str, Any]) -> tuple[str, Prefix]:
@@ -46,7 +46,7 @@ def checked(directory: Path, record: Mapping[str, Any]) -> tuple[str, Prefix]:
     try:
         return _compared(directory, record)
     except CheckpointError:
-        left = _left(directory, record)
+        left = _left(directory, record) if isinstance(record, dict) else record
         if left is record:
             raise
         return _compared(directory, left)
@@ -99,7 +99,7 @@ def _compared(directory: Path, record: Mapping[str, Any]) -> tuple[str, Prefix]:
         name, prefix = record["name"], Prefix(operator.index(record["bytes"]), operator.index(record["crc32"]))
         file = os.fdopen(open_inside(directory, name), "rb")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{directory}: {dict(record)} describes no file of the run: {error}") from error
+        raise CheckpointError(f"{directory}: {record!r:.200} describes no file of the run: {error}") from error
     except OSError as error:
         raise CheckpointError(f"{directory / name}: {prefix.length} bytes are committed, but {error}") from error
     with file:

@@ -284,9 +284,33 @@ def _read(path: Path) -> dict[str, Any]:
     """What ``data.json`` says; nothing if it is missing, damaged, or written by a newer emloop."""
     with suppress(OSError, ValueError, RecursionError):
         found = json.loads(read_small(path))
-        if isinstance(found, dict) and found.get("format") == _FORMAT:
+        if isinstance(found, dict) and found.get("format") == _FORMAT and _is_whole(found):
             return found
     return {}
+
+
+def _is_whole(data: Mapping[str, Any]) -> bool:
+    """Whether all parts have the form in which they are written; a stranger's file may have any."""
+    tables = [data.get(name, {}) for name in ("streams", "files", "source")]
+    accepted = data.get("accepted", [])
+    if not (all(isinstance(table, dict) for table in tables) and isinstance(accepted, list)):
+        return False
+    streams, files, source = tables
+    purposes = [
+        known for stream in streams.values() for known in (stream.values() if isinstance(stream, dict) else [0])
+    ]
+    kinds = {"first": str, "batches": int | None, "random": bool, "times": int}
+    return (
+        all(_has(known, kinds) for known in purposes)
+        and all(_has(known, {"bytes": int, "digest": str}) for known in files.values())
+        and all(isinstance(digest, str) for digest in source.values())
+        and all(_has(entry, {"digests": list}) for entry in accepted)
+        and all(isinstance(word, str) for entry in accepted for word in entry["digests"])
+    )
+
+
+def _has(part: Any, kinds: Mapping[str, Any]) -> bool:
+    return isinstance(part, dict) and all(key in part and isinstance(part[key], kind) for key, kind in kinds.items())
 
 
 def _source_of(dataset: object, root: str) -> dict[str, str]:

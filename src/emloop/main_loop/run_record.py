@@ -381,6 +381,7 @@ def _plain(value: Any) -> Any:
 
 def _warn_of_changes(before: Mapping[str, Any]) -> None:
     now = environment()
+    before = before if isinstance(before, Mapping) else {}
     changed = [f"{name}: {before.get(name)} → {now.get(name)}" for name in now if before.get(name) != now.get(name)]
     if before and changed:
         logger.warning("The environment has changed, so this resume may not be exact: %s", "; ".join(changed))

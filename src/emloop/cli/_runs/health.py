@@ -109,13 +109,16 @@ def _config(run: Path) -> Iterator[Finding]:
 
 def _appended(run: Path, commit: Commit | None) -> Iterator[Finding]:
     """Files that only grow, and no longer begin with what was committed."""
-    for record in commit.info.get("appended", ()) if commit else ():
+    appended = commit.info.get("appended") if commit else None
+    for record in appended if isinstance(appended, list) else ():
         try:
             checked(run, record)
         except CheckpointError as error:
             if not is_mirror(record):
                 advice = "a resume refuses it; --fix lets the run go on with what is left of the file"
-                yield Finding("tampered", str(error), advice, partial(accept_loss, run, record))
+                is_whole = isinstance(record, dict) and {"name", "bytes", "crc32"} <= record.keys()
+                mend = partial(accept_loss, run, record) if is_whole else None
+                yield Finding("tampered", str(error), advice, mend)
 
 
 def _saved_models(run: Path) -> Iterator[Finding]:
