@@ -190,7 +190,7 @@ def test_a_signal_at_the_end_of_an_epoch_commits_it(slow):
     code, err = interrupt(process, signal.SIGINT)
 
     assert 75 == code
-    assert "Stopped after commit 1 (epoch 2); a resume repeats what came after it: 0 batches" in err
+    assert "Stopped after commit 1 (epoch 2); a resume repeats nothing" in err
 
 
 def test_a_keyboard_interrupt_of_user_code_is_the_signal_that_it_stands_for(slow):

@@ -1,0 +1,31 @@
+"""Benchmarks run; how fast is for people to read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LOOP = Path(__file__).parents[1] / "benchmarks" / "loop.py"
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_loop_gives_a_ratio_for_every_figure(tmp_path):
+    """And writes them all, with the versions they belong to."""
+    report = tmp_path / "loop.json"
+
+    said = subprocess.run(
+        [sys.executable, LOOP, "--batches", "50", "--repetitions", "2", "--json", report],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    found = json.loads(report.read_text())
+    assert {"versions", "compared", "overlap", "growth", "memory"} == set(found)
+    for name, figures in {**found["compared"], **found["overlap"]}.items():
+        assert f"| {name} | " in said
+        assert {"ours": 3, "limit": 3, "ratio": 3} == {key: len(value) for key, value in figures.items()}
