@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 import sys
 import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -175,6 +177,40 @@ def test_a_family_without_a_base_takes_any_class_of_its_home(tmp_path, monkeypat
     assert ("my_rates", "Constant", {"rate": 0.1}) == (chosen.cls.__module__, chosen.cls.__name__, chosen.arguments)
     with pytest.raises(ConfigError, match="did you mean 'Constant'"):
         read_component(Rates, "Constnt", ("rate",))
+
+
+@dataclass(frozen=True)
+class Span:
+    """A key that is a word of Python."""
+
+    from_: int
+    to: int = 9
+
+
+class Spanned(Rates):
+    """Further keys, one of which must be given."""
+
+    word = "spanned rate"
+
+    span: Span
+    others: Sequence[Span] = ()
+
+
+def test_keys_of_a_family_are_read_as_deep_as_they_nest(tmp_path, monkeypatch):
+    """Data classes are made of mappings, also in lists; a key without a default must be given."""
+    (tmp_path / "my_rates.py").write_text("class Constant:\n    def __init__(self, rate: float = 1.0):\n        pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    given = {"class": "Constant", "span": {"from": 1}, "others": [{"from": 2, "to": 3}]}
+    chosen = read_component(Spanned, given, ("rate",))
+    assert {"span": Span(1), "others": [Span(2, 3)]} == chosen.beside
+    for wrong, message in (
+        ("Constant", "rate: each spanned rate needs the argument 'span'"),
+        ({"class": "Constant", "span": {"from_": 1}}, "rate.span: unknown argument 'from_'"),
+        ({"class": "Constant", "span": {"to": 1}}, "rate.span: Span needs the argument 'from'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            read_component(Spanned, wrong, ("rate",))
 
 
 def test_all_mistakes_come_at_once_each_with_its_place(configure, tmp_path):

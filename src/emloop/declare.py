@@ -93,8 +93,8 @@ Every: TypeAlias = Annotated[
 class Family:
     """Classes that may stand in one place of a configuration; to be extended, never made.
 
-    Annotated attributes of a family are keys that stand beside the arguments of the class, with their defaults; or, of
-    those in ``names``, what an argument accepts.
+    Annotated attributes of a family are keys that stand beside the arguments of the class, with their defaults (those
+    without must be given); or, of those in ``names``, what an argument accepts.
     """
 
     word: ClassVar[str] = ""

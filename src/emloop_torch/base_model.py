@@ -265,7 +265,7 @@ class BaseModel(AbstractModel):
         for name, values in loss.items():
             own, called = weight, self._loss_weights.get(name)
             if own is None and called is not None:
-                own = self._weighed[name]
+                own = self._weighed.get(name)
                 if own is None:
                     raise MissingVariableError(f"neither module nor batch has {called!r}, which weighs the loss")
             check_loss(values, own, called)
@@ -279,7 +279,6 @@ class BaseModel(AbstractModel):
             totals[name] = 1.0 if self._settings.accumulate == 1 else total_weight(values, own, self._examples)
         if updates is None:
             raise ConfigError(f"{type(self).__name__} has no parameters to train")
-        loss_among(means, next((name for name in self._losses if name not in means), self._losses[0]))
         comparison, self._comparison = self._comparison, None
         if comparison is None:
             updates(means, totals)
@@ -536,9 +535,11 @@ class BaseModel(AbstractModel):
 
     def _with_losses(self, outputs: Tensors, examples: int, *, train: bool) -> Tensors:
         """The outputs with a value of each loss for every example; NaN is looked for on the way."""
-        losses = {name: loss for name in self._losses if isinstance(loss := outputs.get(name), torch.Tensor)}
         looked_at, known, self._learned = list[torch.Tensor](), self._learned, {}
-        for name, loss in losses.items():
+        for name in self._losses:
+            loss = outputs.get(name)
+            if not isinstance(loss, torch.Tensor):
+                continue
             weight = self._weighed.get(name)
             if not train:
                 check_loss(loss, weight, self._loss_weights.get(name))
@@ -547,7 +548,7 @@ class BaseModel(AbstractModel):
             # Of what has been learned from, the mean is known, and NaN where a loss that counts is.
             learned, mean = known.get(name, (None, loss))
             looked_at.append(mean if learned is loss else counted(loss, weight))
-        self._nan.look(*looked_at)
+        self._nan.look(looked_at)
         return outputs
 
     def _frozen_now(self) -> list[str]:

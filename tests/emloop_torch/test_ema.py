@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
+import emloop_torch  # noqa: E402
 from emloop._state.tree import copy_tree, equal_trees  # noqa: E402
 from emloop.errors import ConfigError  # noqa: E402
 
@@ -145,6 +146,28 @@ def test_a_saved_model_holds_the_weights_and_their_average(create, batches):
         assert equal_trees(model.run(batches[7], train=True), restored.run(batches[7], train=True))
         assert equal_trees(model.run(batches[6], train=False), restored.run(batches[6], train=False))
         model.load_state_dict(state)
+
+
+def test_what_is_exported_is_the_average(create, batches, tmp_path):
+    """As an evaluation is."""
+    pytest.importorskip("onnx")
+    model = create(deep, ema={"decay": 0.8}, optimizer=SGD, outputs=["logits"])
+    for batch in batches[:3]:
+        model.run(batch, train=True)
+    (exported,) = model.export("onnx", str(tmp_path / "exported"), [batches[4]])
+
+    np.testing.assert_allclose(exported["logits"], model.run(batches[4], train=False)["logits"], rtol=1e-5)
+
+
+def test_a_network_without_code_has_several_optimizers_and_an_average(create, batches):
+    """``Supervised`` takes the same keys."""
+    optimizers = [{"match": ".*weight", "class": "Muon"}, {"match": ".*bias", "class": "AdamW"}]
+    net = [{"class": "Linear", "in_features": 3, "out_features": 2}]
+    model = create(cls=emloop_torch.Supervised, net=net, optimizers=optimizers, ema={"decay": 0.5})
+    before = [parameter.detach().clone() for parameter in model.module.parameters()]
+    model.run(batches[0], train=True)
+
+    assert not any(torch.equal(*pair) for pair in zip(before, model.module.parameters(), strict=True))
 
 
 def test_an_average_can_begin_later_and_is_not_lost_silently(create, batches, caplog):

@@ -47,7 +47,7 @@ def test_it_is_found_wherever_it_is(first, dtype):
     """Among any number of batches, of any size."""
     watch = FirstNaN()
     for number in range(1, 201):
-        watch.look(torch.full((number % 3 + 1, 2), torch.nan if number in (first, 199) else 6e4, dtype=dtype))
+        watch.look([torch.full((number % 3 + 1, 2), torch.nan if number in (first, 199) else 6e4, dtype=dtype)])
 
     assert int(watch.take()) == min(first, 199)
 
@@ -55,7 +55,7 @@ def test_it_is_found_wherever_it_is(first, dtype):
 def test_a_loss_that_cannot_be_nan_is_none():
     """Integers, or no loss at all."""
     watch = FirstNaN()
-    watch.look(torch.ones(3, dtype=torch.int64))
-    watch.look(None)
+    watch.look([torch.ones(3, dtype=torch.int64)])
+    watch.look([])
 
     assert watch.take() is None

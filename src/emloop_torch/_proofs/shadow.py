@@ -127,6 +127,8 @@ class Comparison:
             reached: Loss → the parameters that its gradient reaches in this batch; ``None``: all.
         """
         for loss, parameters in reached.items():
+            if loss not in means:
+                return  # the training itself will say so
             own = None if parameters is None else set(map(id, parameters))
             self._reached[loss] = {n: p for n, p in self._parameters.items() if own is None or id(p) in own}
             self._listening.append(means[loss].register_hook(partial(self._note, loss)))

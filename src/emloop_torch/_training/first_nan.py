@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 __all__ = ["FirstNaN"]
@@ -18,9 +20,9 @@ class FirstNaN:
     def __init__(self) -> None:
         self._forget()
 
-    def look(self, *losses: torch.Tensor | None) -> None:
+    def look(self, losses: Sequence[torch.Tensor]) -> None:
         """Take the losses of one batch, of any shape; one without does not count."""
-        found = [loss.detach() for loss in losses if loss is not None and loss.is_floating_point()]
+        found = [loss.detach() for loss in losses if loss.is_floating_point()]
         sums = [loss.sum() if loss.ndim else loss for loss in found]
         if sums:
             # Of several without their signs, since infinities of two signs make NaN.

@@ -10,6 +10,7 @@ from torch import nn
 from emloop.errors import ConfigError, StateError
 from emloop.types import StateTree
 from emloop_torch._programs.program_module import LOSS
+from emloop_torch._programs.views import loss_among
 from emloop_torch._tensors.arrays import to_plain, to_tensor
 
 from .averages import Averages
@@ -46,7 +47,8 @@ class Updates:
         self.learners = list(learners)
         self.losses = list(dict.fromkeys(learner.loss for learner in learners))
         """Names of the outputs that are learned from."""
-        self._is_simple = len(self.losses) == 1 and all(learner.every == 1 for learner in learners)
+        is_simple = len(self.losses) == 1 and all(learner.every == 1 for learner in learners)
+        self._always: dict[str, list[nn.Parameter] | None] = dict.fromkeys(self.losses) if is_simple else {}
         matched = {name for learner in learners for name in learner.named}
         self._unmatched = {name: p for name, p in learnable(module).items() if name not in matched}
         self._windows = {loss: _Window() for loss in sorted(self.losses)}
@@ -86,8 +88,8 @@ class Updates:
 
     def reached(self) -> dict[str, list[nn.Parameter] | None]:
         """Loss → the parameters that its gradient reaches in this batch; ``None``: whatever it depends on."""
-        if self._is_simple:
-            return {self.losses[0]: None}
+        if self._always:
+            return self._always
         found: dict[str, list[nn.Parameter] | None] = {}
         for loss in self.losses:
             due = [learner for learner in self._due() if learner.loss == loss]
@@ -108,13 +110,16 @@ class Updates:
         scale then. So batches of one weight are divided by ``n``, the number of batches in a step, and by nothing else.
 
         Args:
-            losses: The batch's mean of each loss.
+            losses: The batch's mean of each loss that has its turn.
             weights: ``W`` of each, what the batch counts among others.
             between: Called between the backward passes and the steps.
+
+        Raises:
+            MissingVariableError: If a loss is missing.
         """
-        reached = self.reached()
+        reached = self._always or self.reached()
         for number, (name, parameters) in enumerate(reached.items(), 1):
-            loss = losses[name]
+            loss = loss_among(losses, name)
             if self._accumulate > 1:
                 window, weight = self._windows[name], weights[name]
                 largest = _larger(weight, window.largest)
@@ -189,9 +194,10 @@ class Updates:
             for loss, window in self._windows.items():
                 self._scale_gradients(loss, _ratio(self._accumulate * window.largest, window.total))
                 window.largest = window.total = 0.0
-        # Each of them, since all count their steps.
-        scaled = [learner.step(self._scaler) for learner in (self.learners if self._is_simple else self._due())]
-        if self._scaler is not None and any(scaled):
+        has_scaled = False
+        for learner in self.learners if self._always else self._due():
+            has_scaled = learner.step(self._scaler) or has_scaled
+        if self._scaler is not None and has_scaled:
             self._scaler.update()
         if self._averages is not None:
             self._averages.follow(self._steps)
