@@ -63,7 +63,7 @@ def processes():
     processes.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def emloop_in(processes):
     """Makes, for a directory, a function that runs the command line there, in one thread, and returns what it said."""
 

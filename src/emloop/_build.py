@@ -100,12 +100,14 @@ def build_model(
     """
     entry = model_entry(config)._replace(kind=kind)
     runtime = None if restore_from is None else saved_models.class_of_export(restore_from)
+    offer = ""
     if runtime is not None:
         cls = find_class(runtime, kind)
     else:
         cls, reason = _find_or_replace(entry, config, restore_from or state_from)
         if reason is not None:
-            logger.warning(reason)
+            offer = _offer(restore_from or state_from)
+            logger.warning("%s%s", reason, offer and f"; {offer}")
             entry, restore_from = _for_fallback(entry, cls), restore_from or state_from
     if restore_from is None and state_from is not None:
         unneeded = getattr(cls, "only_when_fresh", ())
@@ -113,7 +115,26 @@ def build_model(
     if runtime is not None and runtime != entry.name:
         entry = _for_export(entry, runtime)
     injected = {"dataset": dataset, "log_dir": output_dir, "restore_from": restore_from}
-    model: AbstractModel = _construct(cls, injected, entry, config)
+    try:
+        model: AbstractModel = _construct(cls, injected, entry, config)
+    except SavedModelError as error:
+        if offer:
+            raise SavedModelError(f"{error}; {offer}") from error
+        raise
+    return model
+
+
+def build_fallback(config: Mapping[str, Any], dataset: object, restore_from: str) -> AbstractModel:
+    """Build what restores a saved model without its source, whether its source is there or not.
+
+    Raises:
+        ConfigError: If the class is not there, or the section does not fit it.
+        SavedModelError: If the source is needed.
+    """
+    entry = model_entry(config)
+    cls = find_class(_fallback_name(UnknownClassError(()), config, restore_from), MODEL)
+    injected = {"dataset": dataset, "log_dir": None, "restore_from": restore_from}
+    model: AbstractModel = _construct(cls, injected, _for_fallback(entry, cls), config)
     return model
 
 
@@ -276,11 +297,20 @@ def _fallback_name(missing: UnknownClassError, config: Mapping[str, Any], restor
                     "and nothing else can restore the model: neither the configuration nor the saved model names a "
                     "restore_fallback",
                     "model",
-                    hints=("make the model's source importable, or save it with a backend that restores without it",),
+                    hints=(
+                        _offer(restore_from)
+                        or "make the model's source importable, or save it with a backend that restores without it",
+                    ),
                 ),
             ]
         ) from missing
     return str(name)
+
+
+def _offer(restore_from: str | None) -> str:
+    with suppress(SavedModelError):
+        return "" if restore_from is None else saved_models.find_saved(restore_from).offer
+    return ""
 
 
 def _for_fallback(entry: Entry, cls: type[Any]) -> Entry:

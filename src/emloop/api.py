@@ -50,6 +50,7 @@ from emloop.errors import MissingStreamError
 from emloop.main_loop import MainLoop, RunRecord, log_failure, outcome
 from emloop.main_loop.fingerprint import Fingerprint
 from emloop.main_loop.model_files import restoring_from, saved_files, saved_path
+from emloop.saved_models import evaluating, trust_source_of
 
 __all__ = [
     "EmloopTraining",
@@ -128,6 +129,8 @@ def create_model(
     output_dir: str | None = None,
     dataset: object = None,
     restore_from: str | None = None,
+    *,
+    trust_source: bool = False,
 ) -> AbstractModel:
     """Create the model described by the section ``model``.
 
@@ -137,10 +140,14 @@ def create_model(
         dataset: The dataset.
         restore_from: Saved model, run or checkpoint to restore from. If the model's class cannot be found, the
             ``restore_fallback`` of the configuration, or of the saved model, takes its place.
+        trust_source: Whether the source capsule in it may be imported, where the source is not there.
 
     Raises:
         ConfigError: If the section is wrong.
+        UntrustedError: If the capsule has been changed, or another module here has one of its names.
     """
+    if trust_source and restore_from is not None:
+        trust_source_of(restore_from)
     return _build.build_model(config, output_dir, dataset, restore_from)
 
 
@@ -169,6 +176,7 @@ def create_emloop_training(
     output_dir_name: str | None = None,
     *,
     accept_data: bool = False,
+    trust_source: bool = False,
 ) -> EmloopTraining:
     """Create a run directory and everything that a training, or an evaluation, needs.
 
@@ -178,12 +186,15 @@ def create_emloop_training(
         restore_from: What the model restores itself from; epochs are counted from 0 all the same.
         output_dir_name: Name of the run directory, instead of a generated one.
         accept_data: Whether an evaluation may read other data than the run it restores, without a warning.
+        trust_source: Whether the source capsule of what is restored may be imported, where the source is not there.
 
     Raises:
         ConfigError: With every mistake found; no directory is created then.
         RunDirError: If the directory cannot be created.
     """
     where = use_home(getattr(config, "origin", None))
+    if trust_source and restore_from is not None:
+        trust_source_of(restore_from)
     _build.check(config, MainLoop, restore_from)
     evaluates = getattr(config, "evaluates", None)
     config = copy.deepcopy(config) if evaluates is None else _without_steering_hooks(config)
@@ -210,7 +221,12 @@ def create_emloop_training(
 
 @logged_later()
 def resume_emloop_training(
-    config: Mapping[str, Any], run_dir: str | Path, *, only_finish: bool = False, accept_data: bool = False
+    config: Mapping[str, Any],
+    run_dir: str | Path,
+    *,
+    only_finish: bool = False,
+    accept_data: bool = False,
+    trust_source: bool = False,
 ) -> EmloopTraining:
     """Create everything needed to go on with a run, exactly where its last commit left it.
 
@@ -219,6 +235,7 @@ def resume_emloop_training(
         run_dir: The run directory.
         only_finish: Whether the training ended with its last commit, so that only the end is missing.
         accept_data: Whether to go on with other data, which are the run's own from then on.
+        trust_source: Whether the run's source capsule may be imported, where the source is not there.
 
     Raises:
         ConfigError: With every mistake found; nothing is written then.
@@ -228,8 +245,11 @@ def resume_emloop_training(
     """
     config = copy.deepcopy(config)
     where = use_home(str(Path(run_dir) / EL_CONFIG_FILE))
-    _build.check(config, MainLoop, str(run_dir))
     checkpoints = Path(run_dir) / EL_CHECKPOINTS_DIR
+    if trust_source:
+        begun, _ = newest_commit(checkpoints, set_aside=False)
+        trust_source_of(run_dir if begun is None else begun.path)
+    _build.check(config, MainLoop, str(run_dir))
     commit: Commit | None = None
 
     def newest() -> tuple[int | None, Iterable[Mapping[str, Any]]]:
@@ -253,6 +273,7 @@ def fork_emloop_training(
     output_dir_name: str | None = None,
     *,
     accept_data: bool = False,
+    trust_source: bool = False,
 ) -> EmloopTraining:
     """Create a new run that goes on from a commit of another, with its full state and its numbering.
 
@@ -265,6 +286,7 @@ def fork_emloop_training(
         output_root: Where run directories live.
         output_dir_name: Name of the run directory, instead of a generated one.
         accept_data: Whether to go on with other data, which are the new run's own.
+        trust_source: Whether the run's source capsule may be imported, where the source is not there.
 
     Raises:
         ConfigError: With every mistake found; no directory is created then.
@@ -274,6 +296,8 @@ def fork_emloop_training(
     config = copy.deepcopy(config)
     origin = commit.path.parent.parent
     where = use_home(str(origin / EL_CONFIG_FILE))
+    if trust_source:
+        trust_source_of(commit.path)
     _build.check(config, MainLoop, str(commit.path))
     info = read_info(origin)
     directory = _make_directory(config, output_root, output_dir_name)
@@ -335,7 +359,7 @@ def _assemble(
         if commit is not None:
             own = saved_path(commit.load("model"), run.directory)
             restore_from, state_from = (str(own), None) if own is not None else (None, str(commit.path))
-        with restoring_from(own):
+        with restoring_from(own), evaluating(run.info.kind == "evaluation"):
             model = _build.build_model(config, output_dir, dataset, restore_from, state_from)
         _write_fallback(config, run, model)
         hooks = create_hooks(config, model, dataset, output_dir)

@@ -9,7 +9,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,15 @@ from emloop.arguments import take_settings
 from emloop.declare import Component, Limits, Names
 from emloop.errors import ConfigError, Problem, SavedModelError, StateError
 from emloop.models.abstract_model import AbstractModel
-from emloop.saved_models import describe_variables, find_saved, require_format, saved_model_path, write_saved_model
+from emloop.saved_models import (
+    advise_capsule,
+    capsule_for,
+    describe_variables,
+    find_saved,
+    require_format,
+    saved_model_path,
+    write_saved_model,
+)
 from emloop.seeding import current_seed
 from emloop.types import Batch, StateTree
 
@@ -47,6 +56,17 @@ _FORMAT = f"emloop_{_BACKEND} 1"
 
 
 @dataclass(frozen=True)
+class Saving:
+    """The key ``saved_model``.
+
+    Args:
+        capsule: Whether the texts of the project's own modules go along, for those who trust them.
+    """
+
+    capsule: Literal["on", "off", True, False] = "off"
+
+
+@dataclass(frozen=True)
 class Settings:
     """The settings of every model of scikit-learn, as a configuration gives them."""
 
@@ -56,6 +76,7 @@ class Settings:
     classes: Annotated[int | Sequence[Any] | None, Limits(words="their number or a list of them")] = None
     weights: Mapping[str, str] | None = None
     trusted_types: Names = ()
+    saved_model: Saving = Saving()
 
 
 class BaseModel(AbstractModel):
@@ -103,6 +124,8 @@ class BaseModel(AbstractModel):
         classes: Number or list of the classes; by default the dataset's ``num_classes``.
         weights: Output → the source that weighs it, for all hooks: ``{loss: w, accuracy: w}``. That of ``loss``,
             ``[B]``, weighs the examples in training, too, as the ``sample_weight`` of ``partial_fit``.
+        saved_model: ``{capsule: on}``: the source of the project's own modules goes along; see
+            [the source capsule](../reference/saved-models.md#the-source-capsule).
         trusted_types: Full names of types that may be restored, beside those of scikit-learn, NumPy and SciPy.
         **kwargs: The arguments of :meth:`create_model`.
 
@@ -162,6 +185,12 @@ class BaseModel(AbstractModel):
                 self.load_state_dict(state)
             except StateError as error:
                 raise SavedModelError(f"{saved.path}: {error}") from error
+        self._capsule = capsule_for(
+            settings.saved_model.capsule,
+            (type(self), type(self._estimator)),
+            kwargs,
+            without_source=None if has_source else saved,
+        )
         overridden = overridden_methods(type(self), BaseModel)
         learns = len(self._inputs) == 2 or not (is_classifier(self._estimator) or is_regressor(self._estimator))
         self._weight = self.weights.get("loss") if learns else None
@@ -287,7 +316,12 @@ class BaseModel(AbstractModel):
         why: str | None = state["needs_source"]
         if why and not self._has_said_why:
             self._has_said_why = True
-            logger.warning("Restoring %s will need its source: %s", type(self).__name__, why)
+            logger.warning(
+                "Restoring %s will need its source: %s%s",
+                type(self).__name__,
+                why,
+                advise_capsule(self._capsule is not None),
+            )
         return write_saved_model(
             saved_model_path(self._log_dir, name_suffix),
             backend=_BACKEND,
@@ -296,6 +330,7 @@ class BaseModel(AbstractModel):
             outputs=self._variables.get("outputs", dict.fromkeys(self._outputs)),
             tree=state,
             weights=self.weights,
+            capsule=self._capsule,
             rung="weights" if why else "estimator",
             reason=why,
             extra={"versions": {"scikit-learn": sklearn.__version__, "skops": skops.__version__}},
@@ -307,6 +342,8 @@ class BaseModel(AbstractModel):
         Raises:
             StateError: If a part of the estimator cannot be stored.
         """
+        if self._capsule is not None and self._log_dir is not None:
+            self._capsule.write(Path(self._log_dir))
         archive = dump(self._estimator)
         self._require_restorable(archive)
         return {

@@ -10,7 +10,7 @@ import torch
 from torch import nn, optim
 
 from emloop.errors import ConfigError, SavedModelError, StateError
-from emloop.saved_models import Saved
+from emloop.saved_models import Saved, shelf_life
 from emloop.types import StateTree
 from emloop_torch._programs.program import Program
 from emloop_torch._programs.program_module import ProgramModule
@@ -77,7 +77,7 @@ def build_updates(
     base: type[Any],
     settings: Settings,
     scaler: torch.amp.GradScaler | None,
-    state: StateTree | None,
+    training: StateTree | None,
     frozen: Collection[str],
     averages: Averages | None,
 ) -> Updates | None:
@@ -88,7 +88,7 @@ def build_updates(
         base: The class whose ``create_optimizer`` obeys the settings.
         settings: Its settings.
         scaler: Keeps the gradients of half-precision numbers from vanishing.
-        state: The state that it will go on from.
+        training: The state that it will go on from.
         frozen: Names of parameters that the configuration excludes from training.
         averages: What follows the parameters.
 
@@ -98,7 +98,7 @@ def build_updates(
     module: nn.Module = model.module
     if not any(parameter.requires_grad for parameter in module.parameters()):
         return None
-    learners = _learners(model, base, settings, None if state is None else state["training"], frozen)
+    learners = _learners(model, base, settings, training, frozen)
     if not learners:
         return None
     updates = Updates(module, learners, settings.accumulate, scaler, averages)
@@ -159,4 +159,15 @@ def _restored(model: Any, base: type[Any], saved: Saved, state: StateTree) -> Pr
     program = Program.read(directory)
     if not program.graphs:
         raise SavedModelError(f"{saved.path}: the model's source is needed: {program.reason}")
-    return ProgramModule(program, compiled=model._settings.compile not in (None, False))
+    made = program.description.get("torch")
+    if made is not None and (why := shelf_life({"torch": made})) is not None:
+        logger.warning(
+            "The program of %s is past its shelf life: %s; where its source, or a capsule, is there, it is "
+            "made anew by: emloop upgrade %s",
+            saved.path,
+            why,
+            saved.path,
+        )
+    module = ProgramModule(program, compiled=model._settings.compile not in (None, False))
+    module.__dict__["hint"] = saved.offer
+    return module

@@ -38,12 +38,14 @@ class Saving:
         source_free: Whether saved models shall do without the source: as far as possible, always, or never.
         shadow: Share of the time in which the program is compared with the training that it stands for; 0: never.
         trust: Regular expressions: names, from the reason of a lower rung, of what does not matter.
+        capsule: Whether the texts of the project's own modules go along, for those who trust them.
     """
 
     # YAML 1.1 readers, and people used to it, take off for false.
     source_free: Literal["auto", "require", "off", False] = "auto"
     shadow: Annotated[float, Limits(minimum=0, maximum=1)] = 0.01
     trust: Names = ()
+    capsule: Literal["on", "off", True, False] = "off"
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Settings:
         profile: ``{keep: 5, every: 100}``: traces of single training batches in ``profile/``, the newest ones.
         saved_model: ``{source_free: auto}``; ``require``: a saved model that needs its source is an error; ``off``: no
             program is made. ``shadow: 0.01``: the share of the time in which the program is compared with the training
-            that goes on; ``trust: ['calls']``: names of what only seems to matter, see below.
+            that goes on; ``trust: ['calls']``: names of what only seems to matter, see below; ``capsule: on``: the
+            source of the project's own modules goes along.
         distributed: Not available yet: training on several devices.
     """
 

@@ -19,7 +19,15 @@ import torch
 from torch import nn
 
 from emloop.errors import EmloopError, SavedModelError
-from emloop.saved_models import describe_variables, find_saved, replace_program
+from emloop.saved_models import (
+    Capsule,
+    Saved,
+    advise_capsule,
+    capsule_for,
+    describe_variables,
+    find_saved,
+    replace_program,
+)
 from emloop.types import Batch
 from emloop_torch._programs.program import FOLDER, Program
 from emloop_torch._programs.program_module import ProgramModule
@@ -155,6 +163,12 @@ class SourceFree:
         program.write(log_dir / FOLDER)
         return program
 
+    def capsule(self, cls: type, arguments: Mapping[str, Any], saved: Saved | None) -> Capsule | None:
+        """The source that goes along where the configuration asks for it; that of a restored program is handed on."""
+        classes = {cls, *map(type, self._module.modules())}
+        without_source = saved if isinstance(self._module, ProgramModule) else None
+        return capsule_for(self._saving.capsule, classes, arguments, without_source)
+
     def comparison(self, inputs: Mapping[str, torch.Tensor]) -> Comparison | None:
         """What compares the program with the forward pass that is about to begin; ``None`` for most batches."""
         shadow = self._shadow
@@ -269,4 +283,5 @@ class SourceFree:
                 f"(it is '{program.rung}'): {program.reason}"
             )
         undone = "trained further" if program.rung == "inference" else "restored"
-        logger.warning("Saved models of %s cannot be %s without its source: %s", self._name, undone, program.reason)
+        reason = f"{program.reason}{advise_capsule(self._saving.capsule)}"
+        logger.warning("Saved models of %s cannot be %s without its source: %s", self._name, undone, reason)

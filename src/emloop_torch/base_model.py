@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +26,13 @@ from emloop.errors import (
     VariableTypeError,
 )
 from emloop.models.abstract_model import AbstractModel
-from emloop.saved_models import find_saved, require_format, saved_model_path, write_saved_model
+from emloop.saved_models import (
+    find_saved,
+    require_format,
+    restores_to_evaluate,
+    saved_model_path,
+    write_saved_model,
+)
 from emloop.seeding import current_seed
 from emloop.suggest import check_choice, did_you_mean, moved_hints
 from emloop.types import Batch, StateTree
@@ -55,7 +61,8 @@ from emloop_torch._training.first_nan import FirstNaN
 from emloop_torch._training.learners import Learner
 from emloop_torch._training.monitor import SIGNALS, Monitor, listen_to
 from emloop_torch._training.optimizers import build_optimizer, learnable
-from emloop_torch._training.profiling import Profile, Profiling
+from emloop_torch._training.profiling import Profiling
+from emloop_torch._training.updates import Updates
 
 from ._building import adopt_arguments, build_module, build_updates, warn_of_statistics
 from ._cures import cures
@@ -178,9 +185,8 @@ class BaseModel(AbstractModel):
         self._frozen = freeze(made.to(self._device), settings.frozen)
         self._averages = averages_of(made, settings.ema)
         self._values = Values(made)
-        self._updates = build_updates(
-            self, BaseModel, settings, self._precision.scaler(), state, self._frozen, self._averages
-        )
+        self._unused = None if state is None else state["training"]
+        self._waits = state is not None and self._can_wait()
         self._weigh(made)
         withheld = frozenset(self._inputs).difference(self._taken)
         self._source_free = SourceFree(
@@ -190,12 +196,10 @@ class BaseModel(AbstractModel):
         self._monitor = listen_to(made, settings.monitor, compiled=compiled)
         self._floating = next((p.dtype for p in made.parameters() if p.is_floating_point()), torch.get_default_dtype())
         self._feed = Feed(self._inputs, self._device, self._floating, storages(made))
-        self._companions = Companions(self, made, self._optimizers)
+        self._companions = Companions(self, made, [] if self._waits else self._optimizers)
+        self._capsule = self._source_free.capsule(cls, kwargs, saved)
         self._call = torch.compile(made, **_options(settings.compile)) if compiled else made
-        self._profiling = None
-        if settings.profile and log_dir is not None:
-            profile = settings.profile if isinstance(settings.profile, Profile) else Profile()
-            self._profiling = Profiling(Path(log_dir), profile)
+        self._profiling = Profiling.asked_for(settings.profile, log_dir)
         if state is not None:
             try:
                 self.load_state_dict(state)
@@ -426,6 +430,7 @@ class BaseModel(AbstractModel):
             rung=program.rung,
             reason=program.reason,
             weights=self.weights,
+            capsule=self._capsule,
             extra={"versions": {"torch": torch.__version__}, **program.summary},
         )
 
@@ -438,13 +443,15 @@ class BaseModel(AbstractModel):
     def state_dict(self) -> StateTree:
         """All that the training depends on; optimizer and gradients by the names of the parameters."""
         self._source_free.warn_of_what_is_lost()
+        if self._capsule is not None and self._log_dir is not None:
+            self._capsule.write(Path(self._log_dir))
         return {
             "format": FORMAT,
             **self._values.state_dict(),
             "frozen": {"configured": self._frozen, "now": self._frozen_now()},
             "companions": self._companions.state_dict(),
             **({} if self._averages is None else self._averages.state_dict()),
-            "training": None if self._updates is None else self._updates.state_dict(),
+            "training": self._unused if self._waits else None if self._updates is None else self._updates.state_dict(),
             "generators": self._generators.state_dict(),
             "batches": self._batches,
             "arguments": self._arguments,
@@ -470,10 +477,29 @@ class BaseModel(AbstractModel):
             self._averages.load_state_dict(state)
         elif "average" in state:
             logger.warning("There is an average of the whole model, which nothing uses; model.ema would evaluate by it")
-        if self._updates is not None and state["training"] is not None:
+        if not self._waits and self._updates is not None and state["training"] is not None:
             self._updates.load_state_dict(state["training"])
+        self._unused = state["training"] if self._waits else None
         self._generators.load_state_dict(state["generators"])
         self._batches = state["batches"]
+
+    def _can_wait(self) -> bool:
+        """Whether the optimizer of a restored model need not be made before somebody trains it."""
+        evaluates = restores_to_evaluate() or (self.dataset is None and self._log_dir is None)
+        has_one = self._settings.optimizers is None and "optimizers" not in (self._unused or ())
+        # A class that overrides create_optimizer may expect to have been asked.
+        return evaluates and has_one and type(self).create_optimizer is BaseModel.create_optimizer
+
+    @cached_property
+    def _updates(self) -> Updates | None:
+        """What trains the module; where it is restored only to evaluate, it is not made before somebody needs it."""
+        updates = build_updates(
+            self, BaseModel, self._settings, self._precision.scaler(), self._unused, self._frozen, self._averages
+        )
+        if self._waits and updates is not None and self._unused is not None:
+            updates.load_state_dict(self._unused)
+        self._waits = False
+        return updates
 
     def _weigh(self, module: nn.Module) -> None:
         """Decide which method runs, what it takes, and what weighs its outputs.
@@ -482,7 +508,7 @@ class BaseModel(AbstractModel):
             ConfigError: If no method takes the inputs, or a program's loss has another weight than the configured one.
         """
         settings = self._settings
-        self._losses = [LOSS] if self._updates is None else self._updates.losses
+        self._losses = [LOSS] if self._waits or self._updates is None else self._updates.losses
         own, given = weights_in(module)
         configured = {**self.weights, **(settings.weights or {})}
         for loss in self._losses if isinstance(module, ProgramModule) else ():

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = {
     "emloop": 65,
     "emloop.__main__": 5,
-    "emloop._build": 206,  # whatever fails to be imported is replaced, by the fallback of what is restored
+    "emloop._build": 230,  # what cannot be imported is replaced, also on purpose; where a capsule helps
     "emloop._config": 2360,  # configs of 0.2 rewritten; where code is; what a stranger's config may ask for
     "emloop._contracts": 200,  # what weighs what
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
@@ -25,9 +25,9 @@ ROOMS = {
     "emloop._support": 1080,  # names that have moved; what leads out of a directory; what a signal ends at once
     "emloop._yaml": 795,
     "emloop.abilities": 15,  # the protocols' public path
-    "emloop.api": 265,
+    "emloop.api": 280,  # who trusts a source
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 2525,  # `migrate`, `doctor`, what unknown commands are told, and checks of runs by their names
+    "emloop.cli": 2730,  # `migrate`, `doctor`, `upgrade`, what unknown commands are told, checks of runs by name
     "emloop.constants": 40,
     "emloop.datasets": 315,
     "emloop.declare": 75,
@@ -37,15 +37,15 @@ ROOMS = {
     "emloop.interrupting": 5,
     "emloop.main_loop": 1690,  # the fingerprint of the data; commits within an epoch; one straight line a batch
     "emloop.models": 235,  # what weighs what
-    "emloop.saved_models": 290,  # read back at first; a saved model takes another program in one step
+    "emloop.saved_models": 690,  # the source capsule: what belongs to it, and what of it may run; read back at first
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 760,  # every failure names the promise, what was seen, and the fix
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_onnx": 275,
-    "emloop_sklearn": 775,  # trees whose numbers are sound; weights
-    "emloop_torch": 1400,  # cures; what falls; outputs that are asked for; a weight for each loss; steered buffers
+    "emloop_sklearn": 800,  # trees whose numbers are sound; weights; the source goes along
+    "emloop_torch": 1445,  # cures; what falls; outputs that are asked for; a weight for each loss; steered buffers
     "emloop_torch._programs": 1400,  # what graphs write to, branches on buffers; gradients of several losses
     "emloop_torch._proofs": 1290,  # what Python code can reach, put back to the bit; plain attributes; several losses
     "emloop_torch._tensors": 600,  # statistics of frozen parts; the weighted mean; plain batches taken as they are

@@ -351,7 +351,7 @@ def test_arguments_of_one_s_own_are_checked(create, sgd):
     with pytest.raises(
         ConfigError,
         match=r"Custom: unknown argument 'alhpa'\n  did you mean 'alpha'\?\n"
-        r"  Custom takes: inputs, outputs, estimator, classes, weights, trusted_types, alpha, n_classes",
+        r"  Custom takes: inputs, outputs, estimator, classes, weights, trusted_types, saved_model, alpha, n_classes",
     ):
         create(Custom, outputs=["confidence"], alhpa=1)
     with pytest.raises(ConfigError, match="estimator: has no effect, since create_model is overridden"):

@@ -27,6 +27,7 @@ COMMANDS = {
     "resume": ("_training.resume", "go on with a run, exactly where its last commit left it"),
     "eval": ("_training.eval", "evaluate a model on a stream"),
     "export": ("_exporting.export", "write a trained model for another runtime, and check it there"),
+    "upgrade": ("_exporting.upgrade", "make the programs of saved models anew, with the versions installed"),
     "dataset": ("_training.dataset", "call a method of the dataset"),
     "check": ("_configs.check", "report every mistake in a config, without running any of it"),
     "config": ("_configs.config", "show a config as it will be used, and where every value comes from"),
@@ -150,6 +151,12 @@ def add_untrusted(parser: ArgumentParser) -> None:
     """Declare ``--untrusted``."""
     help_text = "take the run for a stranger's: use no class but those of installed backends, and no file outside of it"
     parser.add_argument("--untrusted", action="store_true", help=help_text)
+
+
+def add_trust_source(parser: ArgumentParser) -> None:
+    """Declare ``--trust-source``."""
+    help_text = "let the source in the saved model's capsule run, where the model's own is not there"
+    parser.add_argument("--trust-source", action="store_true", help=help_text)
 
 
 def add_json(parser: ArgumentParser, what: str) -> None:

@@ -7,6 +7,7 @@
       model-3fa1c2d4.json       the model's state tree …
       model-3fa1c2d4.safetensors    … and its arrays
       program/                  optional: the model as data, without weights
+  capsule-5d2ee94b.json     optional: the source of the project's own modules, which only its user can let run
       model.onnx                an exported model: what other runtimes read
 
 The manifest is replaced last, in one step, and names every file by its hash. So a model can be saved over an older one
@@ -14,17 +15,30 @@ at any time: readers find the old or the new one, complete, even after a crash. 
 it and works wherever it is copied.
 """
 
+from .capsule import Capsule
+from .collecting import advise_capsule, capsule_for, collect_capsule
 from .finding import class_of_export, find_saved
+from .purpose import evaluating, restores_to_evaluate
 from .reading import Saved, require_format
+from .trust import trust_source_of
+from .versions import shelf_life
 from .writing import describe_variables, replace_program, saved_model_path, write_saved_model
 
 __all__ = [
+    "Capsule",
     "Saved",
+    "advise_capsule",
+    "capsule_for",
     "class_of_export",
+    "collect_capsule",
     "describe_variables",
+    "evaluating",
     "find_saved",
     "replace_program",
     "require_format",
+    "restores_to_evaluate",
     "saved_model_path",
+    "shelf_life",
+    "trust_source_of",
     "write_saved_model",
 ]

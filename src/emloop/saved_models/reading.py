@@ -10,8 +10,11 @@ from typing import Any, Literal, TypeVar
 from emloop._state.commit import open_commit
 from emloop._state.manifest import MANIFEST, FileRecord, file_records, read_manifest, read_verified
 from emloop._state.tree import read_tree
+from emloop._support.files import read_small
 from emloop.errors import CheckpointError, SavedModelError, StateError
 from emloop.types import StateTree
+
+from .capsule import CAPSULE, Capsule
 
 __all__ = ["FORMAT", "KIND", "PROGRAM", "Saved", "open_saved", "require_format"]
 
@@ -19,6 +22,9 @@ T = TypeVar("T")
 
 KIND, FORMAT = "saved model", 1
 PROGRAM = "program"
+_OFFER = (
+    "its source is in a capsule; --trust-source, in Python trust_source=True, lets it run, if you trust who made it"
+)
 
 
 @dataclass
@@ -63,6 +69,26 @@ class Saved:
             return of_the_run if of_the_run.is_dir() and not of_the_run.is_symlink() else None
         return _reading(self.path, self._verified_program)
 
+    def capsule(self) -> tuple[Capsule, Path] | None:
+        """Read the source capsule, and say where it lies; for a checkpoint, that of its run. ``None`` without one.
+
+        Raises:
+            SavedModelError: If it is damaged.
+            UntrustedError: If a text in it has been changed, or would take the place of another's module.
+        """
+        if self.kind == "checkpoint":
+            path = self.path.parent.parent / f"{CAPSULE}.json"
+            return (Capsule.parse(read_small(path), str(path)), path) if path.is_file() else None
+        content = _reading(self.path, self._verified_capsule)
+        path = self.path / str(self.manifest.get(CAPSULE))
+        return None if content is None else (Capsule.parse(content, str(path)), path)
+
+    @property
+    def offer(self) -> str:
+        """How to have the source, where there is a capsule, for messages that say that it is missing; else empty."""
+        of_the_run = self.kind == "checkpoint" and (self.path.parent.parent / f"{CAPSULE}.json").is_file()
+        return _OFFER if of_the_run or self.manifest.get(CAPSULE) is not None else ""
+
     def exported(self, name: str) -> bytes:
         """Read a file of an exported model.
 
@@ -99,6 +125,11 @@ class Saved:
         if name not in self.manifest.get("exported", ()):
             raise CheckpointError(f"{self.path / MANIFEST}: exports no {name!r}")
         return read_verified(self.path, records[name])
+
+    def _verified_capsule(self) -> bytes | None:
+        records = self._records()
+        name = self.manifest.get(CAPSULE)
+        return None if name is None else read_verified(self.path, records[name])
 
     def _verified_program(self) -> Path | None:
         records = self._records()

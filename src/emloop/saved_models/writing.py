@@ -21,11 +21,14 @@ from emloop._support.files import atomic_write, fsync_dir, own_directory, sha256
 from emloop.errors import CheckpointError, ConfigError, SavedModelError
 from emloop.types import Batch, StateTree
 
+from .capsule import CAPSULE, Capsule
 from .reading import FORMAT, KIND, PROGRAM, open_saved
 
 __all__ = ["describe_variables", "replace_program", "saved_model_path", "write_saved_model"]
 
-_OURS = re.compile(rf"model-[0-9a-f]{{8}}\.(json|safetensors)|{PROGRAM}(-[0-9a-f]{{8}})?|\.tmp-.*")
+_OURS = re.compile(
+    rf"model-[0-9a-f]{{8}}\.(json|safetensors)|{CAPSULE}-[0-9a-f]{{8}}\.json|{PROGRAM}(-[0-9a-f]{{8}})?|\.tmp-.*"
+)
 """Entries of a saved model's directory that may be removed; anything else is not ours."""
 
 _read_back: set[Path] = set()
@@ -64,6 +67,7 @@ def write_saved_model(
     extra: Mapping[str, Any] | None = None,
     exported: Mapping[str, bytes] | None = None,
     weights: Mapping[str, str] | None = None,
+    capsule: Capsule | None = None,
 ) -> str:
     """Save a model durably; one that was saved there before stays valid until the very last moment.
 
@@ -81,6 +85,7 @@ def write_saved_model(
         exported: Name → content of the files that another runtime reads. The names do not depend on the content, so
             this needs a directory without a saved model. Only ``restore_fallback`` restores it then, no other class.
         weights: Variable → the output or source that weighs it.
+        capsule: The texts of the project's own modules; not for exported models.
 
     Returns:
         The directory.
@@ -109,6 +114,10 @@ def write_saved_model(
         folder, copied = _program_files(program, directory)
         contents |= copied
     contents |= exported or {}
+    enclosed = None
+    if capsule is not None:
+        enclosed = f"{CAPSULE}-{_hash8(capsule.content())}.json"
+        contents[enclosed] = capsule.content()
     records = [_put(directory, name, content) for name, content in contents.items()]
     description = {
         "format": FORMAT,
@@ -124,6 +133,7 @@ def write_saved_model(
         "state": [f"{stem}.json", f"{stem}.safetensors" if arrays is not None else None],
         "program": folder,
         "exported": sorted(exported or ()),
+        CAPSULE: enclosed,
         "extra": extra or {},
     }
     write_manifest(directory, description, records)

@@ -63,8 +63,11 @@ class Program:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Entries for a saved model's manifest: tied names, and whether the program equals the original to the bit."""
-        return {"tied": self.description.get("tied", []), "exact": self.description.get("exact")}
+        """Entries for a saved model's manifest: tied names, and whether the program equals the original to the bit, and
+        what made it.
+        """
+        made_with = {"versions": {"torch": made}} if (made := self.description.get("torch")) else {}
+        return {"tied": self.description.get("tied", []), "exact": self.description.get("exact"), **made_with}
 
     @classmethod
     def none(cls, reason: str) -> Program:

@@ -52,6 +52,7 @@ class ProgramModule(nn.Module):
     """
 
     program: Program
+    hint = ""
     _graphs: dict[str, nn.Module]
     _steps: dict[str, _Step]
     _compiled: bool
@@ -252,7 +253,7 @@ class ProgramModule(nn.Module):
         if view not in views:
             raise SavedModelError(
                 f"without its source this model has no {view!r} view, only {', '.join(map(repr, views)) or 'weights'}: "
-                f"{self.program.reason}"
+                f"{self.program.reason}{self.hint and f'; {self.hint}'}"
             )
         described: Mapping[str, Any] = views[view]
         return described

@@ -93,7 +93,8 @@ def climb(module: nn.Module, request: Request, known: Program | None = None) -> 
     if request.weights:
         described["weights"] = dict(request.weights)
     fallen = None
-    if known is not None and {key: known.description.get(key) for key in described} == described:
+    # What has parted from the training does so in any version of PyTorch.
+    if known is not None and all(known.description.get(key) == described[key] for key in described.keys() - {"torch"}):
         fallen = known.description.get("fallen")
     if fallen is not None and is_trusted(fallen[0], request.trusted):
         fallen = None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch.profiler import ProfilerActivity
@@ -42,6 +43,13 @@ class Profiling:
         self._directory = directory / _FOLDER
         self._keep = profile.keep
         self._every = profile.every
+
+    @classmethod
+    def asked_for(cls, profile: bool | Profile | None, log_dir: str | None) -> Self | None:
+        """What the key ``profile`` asks for; ``None`` for nothing, or without a run directory."""
+        if not profile or log_dir is None:
+            return None
+        return cls(Path(log_dir), profile if isinstance(profile, Profile) else Profile())
 
     def due(self, batch: int) -> bool:
         """Whether to look at this training batch."""

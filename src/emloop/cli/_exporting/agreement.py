@@ -83,4 +83,4 @@ def _largest(arrays: Arrays) -> float:
 
 
 def _different(name: str, how: str) -> SaveError:
-    return SaveError(f"the exported model differs from the original, and is not kept: the output {name!r} {how}")
+    return SaveError(f"the output {name!r} {how}")

@@ -90,7 +90,7 @@ def export(
     _require_free(target)
     above = next(parent for parent in target.absolute().parents if parent.is_dir())
     temporary = above / f".tmp-{to}-{os.getpid()}-{uuid4().hex[:8]}"
-    seed = _seed(config, saved.path)
+    seed = seed_of(config, saved.path)
     seed_everything(seed)
     with use_seed(seed):
         trial = Trial(config, saved, to)
@@ -107,7 +107,7 @@ def export(
     return EXIT_DONE
 
 
-def _seed(config: Mapping[str, Any], saved: Path) -> int:
+def seed_of(config: Mapping[str, Any], saved: Path) -> int:
     """The seed of the model's run, by which the dataset may have been split."""
     for directory in (saved.parent, saved.parent.parent):
         if (directory / EL_RUN_FILE).is_file():

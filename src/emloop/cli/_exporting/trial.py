@@ -47,17 +47,13 @@ class Trial:
     """
 
     def __init__(self, config: Mapping[str, Any], saved: Saved, to: str) -> None:
-        try:
-            dataset, why_none = build_dataset(config), ""
-        except (UnknownClassError, ImportError, OSError) as error:
-            # Its source or its files may have stayed behind.
-            dataset, why_none = None, str(error)
+        dataset, why_none = dataset_of(config)
         model = build_model(config, None, dataset, str(saved.path))
         if not isinstance(model, Exportable):
             raise UsageError(f"--to {to}: a {full_name(type(model))} cannot be exported; it offers no format")
         self._model: Exportable = model
         self._to = check_choice("--to", to, model.exports_to)
-        self._batches, self.origin = _examples(model, config, dataset, saved, why_none)
+        self._batches, self.origin = examples_of(model, config, dataset, saved, why_none)
         self.sizes = list(map(_count, self._batches))
 
     def export(self, directory: Path, target: Path) -> Mapping[str, str]:
@@ -81,10 +77,21 @@ class Trial:
         except EmloopError as error:
             text = str(error).replace(str(directory), str(target))
             raise SaveError(f"what was exported does not work, and is not kept: {text}") from error
-        return compared(expected, answers)
+        try:
+            return compared(expected, answers)
+        except SaveError as error:
+            raise SaveError(f"the exported model differs from the original, and is not kept: {error}") from error
 
 
-def _examples(
+def dataset_of(config: Mapping[str, Any]) -> tuple[Any, str]:
+    """The dataset of a model; or none, and why: its source or its files may have stayed behind."""
+    try:
+        return build_dataset(config), ""
+    except (UnknownClassError, ImportError, OSError) as error:
+        return None, str(error)
+
+
+def examples_of(
     model: AbstractModel, config: Mapping[str, Any], dataset: Any, saved: Saved, why_none: str
 ) -> tuple[list[Batch], str]:
     """Find batches of several sizes; say where they come from."""

@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from emloop._config.check import checked_config
 
 from .._configs.named import config_of_model
-from ..args import SAVED_MODEL, add_accept_data, add_config, add_overrides, add_run_options, add_untrusted, overrides
+from ..args import (
+    SAVED_MODEL,
+    add_accept_data,
+    add_config,
+    add_overrides,
+    add_run_options,
+    add_trust_source,
+    add_untrusted,
+    overrides,
+)
 from .running import run_loop
 
 
@@ -24,6 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_config(parser)
     add_run_options(parser)
     add_accept_data(parser)
+    add_trust_source(parser)
     add_untrusted(parser)
 
 
@@ -31,9 +41,14 @@ def run(arguments: Namespace) -> int:
     """Run the command."""
     changes = overrides(arguments.words)
     options = arguments.output_root, arguments.delete_dir, arguments.output_dir
-    accept = arguments.accept_data
     return evaluate(
-        arguments.model_path, arguments.eval_target, arguments.config, changes, *options, accept_data=accept
+        arguments.model_path,
+        arguments.eval_target,
+        arguments.config,
+        changes,
+        *options,
+        accept_data=arguments.accept_data,
+        trust_source=arguments.trust_source,
     )
 
 
@@ -47,6 +62,7 @@ def evaluate(
     output_dir: str | None = None,
     *,
     accept_data: bool = False,
+    trust_source: bool = False,
 ) -> int:
     """Evaluate a model.
 
@@ -59,6 +75,7 @@ def evaluate(
         delete_dir: Whether to delete the evaluation's run directory in the end.
         output_dir: Name of the evaluation's run directory, instead of a generated one.
         accept_data: Whether other data than those of the run are meant, and need no warning.
+        trust_source: Whether the model's source capsule may run, where its source is not there.
 
     Returns:
         The exit code.
@@ -69,7 +86,9 @@ def evaluate(
     from emloop.api import create_emloop_training
 
     return run_loop(
-        lambda: create_emloop_training(config, output_root, str(model), output_dir, accept_data=accept_data),
+        lambda: create_emloop_training(
+            config, output_root, str(model), output_dir, accept_data=accept_data, trust_source=trust_source
+        ),
         lambda loop: loop.run_evaluation(*streams),
         delete=delete_dir,
     )

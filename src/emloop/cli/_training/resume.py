@@ -28,7 +28,16 @@ from emloop.constants import EL_CHECKPOINTS_DIR, EL_RUN_FILE, EXIT_DONE
 from emloop.errors import CannotResumeError, RunDirError, UsageError
 
 from .._configs.named import named_config
-from ..args import RUN, add_accept_data, add_overrides, add_run_options, add_untrusted, is_override, overrides
+from ..args import (
+    RUN,
+    add_accept_data,
+    add_overrides,
+    add_run_options,
+    add_trust_source,
+    add_untrusted,
+    is_override,
+    overrides,
+)
 from .review import differences, review
 from .running import run_loop
 
@@ -47,6 +56,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_overrides(parser)
     add_run_options(parser)
     add_accept_data(parser)
+    add_trust_source(parser)
     add_untrusted(parser)
     parser.add_argument("--fork", action="store_true", help="go on in a new directory and leave the run alone")
 
@@ -56,8 +66,8 @@ def run(arguments: Namespace) -> int:
     words = overrides(arguments.words, after=1)
     restore_from = words.pop(0) if words and not is_override(words[0]) else ""
     options = arguments.output_root, arguments.delete_dir, arguments.output_dir
-    accept = arguments.accept_data
-    return resume(arguments.config_path, restore_from, words, *options, fork=arguments.fork, accept_data=accept)
+    flags = {name: getattr(arguments, name) for name in ("fork", "accept_data", "trust_source")}
+    return resume(arguments.config_path, restore_from, words, *options, **flags)
 
 
 def resume(
@@ -70,6 +80,7 @@ def resume(
     *,
     fork: bool = False,
     accept_data: bool = False,
+    trust_source: bool = False,
 ) -> int:
     """Go on with a run.
 
@@ -83,6 +94,7 @@ def resume(
         output_dir: Name of a newly made run directory, instead of a generated one.
         fork: Whether to go on in a new directory.
         accept_data: Whether to go on with other data, which are the run's own from then on.
+        trust_source: Whether the model's source capsule may run, where its source is not there.
 
     Returns:
         The exit code.
@@ -95,7 +107,8 @@ def resume(
             restore_from = str(find_restorable(restore_from, output_root).path)
         config = checked_config(named_config(config_path, output_root).file, cl_arguments, restoring=True)
         return run_loop(
-            lambda: create_emloop_training(config, output_root, restore_from, output_dir), delete=delete_dir
+            lambda: create_emloop_training(config, output_root, restore_from, output_dir, trust_source=trust_source),
+            delete=delete_dir,
         )
     path = Path(config_path)
     is_commit = path.parent.name == EL_CHECKPOINTS_DIR and path.is_dir()
@@ -108,7 +121,8 @@ def resume(
     if not (run_dir / EL_RUN_FILE).exists():
         # emloop 0.2 made it, or it was shipped, so there is nothing but the model to go on with.
         logger.info("%s holds a model, and no run to go on with: a new run begins", run_dir)
-        return resume(config_file, str(run_dir), cl_arguments, output_root, delete_dir, output_dir)
+        options = output_root, delete_dir, output_dir
+        return resume(config_file, str(run_dir), cl_arguments, *options, trust_source=trust_source)
     config = checked_config(config_file, cl_arguments, restoring=True)
     if fork:
         review(load_config(config_file), config, seed=read_info(run_dir).seed, fork=True)
@@ -116,7 +130,9 @@ def resume(
         if origin is None:
             raise CannotResumeError(f"{run_dir} has no commit to fork from; it ended before its first one")
         return run_loop(
-            lambda: fork_emloop_training(config, origin, output_root, output_dir, accept_data=accept_data),
+            lambda: fork_emloop_training(
+                config, origin, output_root, output_dir, accept_data=accept_data, trust_source=trust_source
+            ),
             delete=delete_dir,
         )
     if commit is not None:
@@ -125,10 +141,17 @@ def resume(
         )
     if output_dir is not None or delete_dir:
         raise UsageError("a resumed run stays in its directory: --output_dir and --rm go with --fork")
-    return go_on(config, run_dir, accept_data=accept_data)
+    return go_on(config, run_dir, accept_data=accept_data, trust_source=trust_source)
 
 
-def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False, accept_data: bool = False) -> int:
+def go_on(
+    config: Mapping[str, Any],
+    run_dir: Path,
+    *,
+    guarded: bool = False,
+    accept_data: bool = False,
+    trust_source: bool = False,
+) -> int:
     """Go on with a run in its own directory.
 
     Args:
@@ -136,6 +159,7 @@ def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False, ac
         run_dir: The run directory.
         guarded: Whether to refuse when the last attempts all died before they could commit.
         accept_data: Whether to go on with other data, which are the run's own from then on.
+        trust_source: Whether the run's source capsule may run, where its source is not there.
 
     Returns:
         The exit code.
@@ -166,7 +190,8 @@ def go_on(config: Mapping[str, Any], run_dir: Path, *, guarded: bool = False, ac
         return EXIT_DONE
     if guarded:
         _refuse_crash_loop(run_dir, commit)
-    return run_loop(lambda: resume_emloop_training(config, run_dir, only_finish=only_finish, accept_data=accept_data))
+    flags = {"only_finish": only_finish, "accept_data": accept_data, "trust_source": trust_source}
+    return run_loop(lambda: resume_emloop_training(config, run_dir, **flags))
 
 
 def _has_ended(run_dir: Path, commit: Commit, run_id: str, config: Mapping[str, Any]) -> bool:
