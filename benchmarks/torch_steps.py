@@ -2,7 +2,9 @@
 
 A small perceptron, batches of 32, SGD; CPU time, one thread, steps of all variants in turn. The bare loops keep the
 same contract: the losses are reduced in the same way, and the outputs are arrays. Of ``Supervised``, that includes the
-weights of its means. Ratios are medians over blocks of steps, with quartiles.
+weights of its means. Then the step of a model that goes on without its source, beside that of the model it comes from,
+and the share of the time in which a program is compared with the training. Ratios are medians over blocks of steps,
+with quartiles.
 
     python benchmarks/torch_steps.py [--blocks 60]
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 from collections.abc import Callable, Mapping
 from time import process_time
 from typing import Any
@@ -142,6 +145,52 @@ def supervised() -> emloop_torch.Supervised:
     return emloop_torch.Supervised(None, None, net=net, **CONFIG)
 
 
+class Turned(torch.autograd.Function):
+    """A backward pass of its own, which only a traced graph holds."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        """The values."""
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        """The gradient, turned around."""
+        return -gradient
+
+
+class Adversarial(Classifier):
+    """A perceptron that is saved as a traced graph."""
+
+    def forward(self, points: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Scores and loss."""
+        logits = Turned.apply(self.layers(points))
+        return {"logits": logits, "loss": functional.cross_entropy(logits, labels, reduction=self.reduction)}
+
+
+def saved(module: type[Classifier], directory: str, shadow: float) -> tuple[Any, str]:
+    """A model that has been saved once, and where."""
+    config = {**CONFIG, "saved_model": {"shadow": shadow}}
+    model_class = type("Model", (emloop_torch.BaseModel,), {"create_model": lambda _: module("none")})
+    model = model_class(None, directory, **config)
+    model.run(batch(), train=True)
+    return model, model.save("best")
+
+
+def shadow_share(steps: int) -> float:
+    """The part of the time after a save in which the program is compared with the training."""
+    with tempfile.TemporaryDirectory() as directory:
+        model, _ = saved(Classifier, directory, 0.01)
+        data, taken = batch(), []
+        for _ in range(steps):
+            started = process_time()
+            model.run(data, train=True)
+            taken.append(process_time() - started)
+    compared = {number - 1 for number in (1, 2, 4, 8, 16, 32, 64, 128, *range(256, steps, 200))}
+    usual = statistics.mean(seconds for number, seconds in enumerate(taken) if number not in compared)
+    return sum(taken[number] - usual for number in compared) / sum(taken)
+
+
 def run(model: Any) -> Callable[[Mapping[str, Any]], Any]:
     """A model as the main loop runs it."""
     return lambda batch: model.run(batch=batch, train=True, stream=None)
@@ -185,13 +234,21 @@ def main() -> None:
         "hand-written": run(HandWritten("mean")),
         "BaseModel": run(base_model("mean")),
     }
-    for title, variants in tables.items():
-        times = compare(variants, blocks)
-        print(f"{title}: bare {1e6 * statistics.median(times['bare']) / STEPS:.0f} µs")
-        for name in [name for name in variants if name != "bare"]:
-            ratios = [taken / raw for taken, raw in zip(times[name], times["bare"], strict=True)]
-            low, middle, high = statistics.quantiles(ratios, n=4)
-            print(f"  {name:14}{middle:5.2f} ({low:.2f}-{high:.2f})", flush=True)
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        for module, directory in ((Classifier, first), (Adversarial, second)):
+            live, path = saved(module, directory, 0)
+            restored = emloop_torch.BaseModel(None, None, path, **CONFIG)
+            title = f"without source, {restored.module.program.rung}"
+            tables[title] = {"live": run(live), "restored": run(restored)}
+        for title, variants in tables.items():
+            times = compare(variants, blocks)
+            base = next(iter(variants))
+            print(f"{title}: {base} {1e6 * statistics.median(times[base]) / STEPS:.0f} µs")
+            for name in [name for name in variants if name != base]:
+                ratios = [taken / raw for taken, raw in zip(times[name], times[base], strict=True)]
+                low, middle, high = statistics.quantiles(ratios, n=4)
+                print(f"  {name:14}{middle:5.2f} ({low:.2f}-{high:.2f})", flush=True)
+    print(f"shadow check: {100 * shadow_share(3000):.2f} % of 3,000 steps after the first save")
 
 
 if __name__ == "__main__":
