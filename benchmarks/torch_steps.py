@@ -130,9 +130,9 @@ def bare_weighted() -> Callable[[Mapping[str, Any]], Any]:
 
 def base_model(reduction: str) -> emloop_torch.BaseModel:
     """The module behind ``BaseModel``."""
-    return type("Model", (emloop_torch.BaseModel,), {"create_model": lambda _: Classifier(reduction)})(
-        None, None, **CONFIG
-    )
+    model_class = type("Model", (emloop_torch.BaseModel,), {"create_model": lambda _: Classifier(reduction)})
+    model: emloop_torch.BaseModel = model_class(None, None, **CONFIG)
+    return model
 
 
 def supervised() -> emloop_torch.Supervised:
@@ -164,7 +164,7 @@ class Adversarial(Classifier):
 
     def forward(self, points: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Scores and loss."""
-        logits = Turned.apply(self.layers(points))
+        logits = Turned.apply(self.layers(points))  # type: ignore[no-untyped-call]
         return {"logits": logits, "loss": functional.cross_entropy(logits, labels, reduction=self.reduction)}
 
 
@@ -186,9 +186,9 @@ def shadow_share(steps: int) -> float:
             started = process_time()
             model.run(data, train=True)
             taken.append(process_time() - started)
-    compared = {number - 1 for number in (1, 2, 4, 8, 16, 32, 64, 128, *range(256, steps, 200))}
+    compared = {number - 1 for number in (1, 2, 4, 8, 16, 32, 64, 128, 256, *range(512, steps, 400))}
     usual = statistics.mean(seconds for number, seconds in enumerate(taken) if number not in compared)
-    return sum(taken[number] - usual for number in compared) / sum(taken)
+    return float(sum(taken[number] - usual for number in compared) / sum(taken))
 
 
 def run(model: Any) -> Callable[[Mapping[str, Any]], Any]:
@@ -238,7 +238,7 @@ def main() -> None:
         for module, directory in ((Classifier, first), (Adversarial, second)):
             live, path = saved(module, directory, 0)
             restored = emloop_torch.BaseModel(None, None, path, **CONFIG)
-            title = f"without source, {restored.module.program.rung}"
+            title = f"without source, {'exported' if module is Classifier else 'traced'}"
             tables[title] = {"live": run(live), "restored": run(restored)}
         for title, variants in tables.items():
             times = compare(variants, blocks)

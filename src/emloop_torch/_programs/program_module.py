@@ -171,11 +171,18 @@ class ProgramModule(nn.Module):
         # What is made of the parameters of this module is not for a copy.
         return {**self.__dict__, "_graphs": {}, "_steps": {}}
 
+    def prepare(self, view: str) -> _Step:
+        """Make what computes a view, which otherwise the first batch does.
+
+        Raises:
+            SavedModelError: If there is no such view.
+        """
+        if view not in self._steps:
+            self._steps[view] = self._step(view)
+        return self._steps[view]
+
     def _run(self, view: str, inputs: _Tensors) -> dict[str, torch.Tensor]:
-        step = self._steps.get(view)
-        if step is None:
-            step = self._steps[view] = self._step(view)
-        return step(inputs)
+        return self.prepare(view)(inputs)
 
     def _step(self, view: str) -> _Step:
         """What computes a view; a layout of batches is checked once."""

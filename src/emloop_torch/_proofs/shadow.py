@@ -30,8 +30,11 @@ from .verifying import Difference, Results, agree
 __all__ = ["Shadow"]
 
 _VIEWS = {True: "train", False: "eval"}
-_EXACT_COST, _INEXACT_COST = 2, 4
-"""Batches of the training that take at least as long as one comparison; one of rounded numbers looks at them often."""
+_EXACT_COST, _INEXACT_COST = 4, 8
+"""Batches of the training that take longer than one comparison does; one of rounded numbers looks at them often.
+
+The smallest network takes 2; the rest is for the first batches, which are compared more often.
+"""
 _COMPILED = 1e-2
 _INEXACT = 1e-4
 """What a program that rounds differently from the start may differ by while the weights move on."""
@@ -78,7 +81,7 @@ class Shadow:
         self._farthest = ceil(cost / share) if share < 1 else 1
         # Now, since the save is expected to take a while, and a batch is not.
         for train in self._views:
-            self._beside.graph("train" if train else "eval")
+            self._beside.prepare("train" if train else "eval")
 
     def due(self, train: bool) -> bool:
         """Count a batch, and tell whether to compare it."""
