@@ -39,6 +39,7 @@ class Saving:
         shadow: Share of the time in which the program is compared with the training that it stands for; 0: never.
         trust: Regular expressions: names, from the reason of a lower rung, of what does not matter.
         capsule: Whether the texts of the project's own modules go along, for those who trust them.
+        cache: Whether to look in the user's cache directory for a program of the same architecture.
     """
 
     # YAML 1.1 readers, and people used to it, take off for false.
@@ -46,6 +47,7 @@ class Saving:
     shadow: Annotated[float, Limits(minimum=0, maximum=1)] = 0.01
     trust: Names = ()
     capsule: Literal["on", "off", True, False] = "off"
+    cache: Literal["on", "off", True, False] = "on"
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from emloop_torch._programs.program import FOLDER, Program
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._programs.views import label_free_view
 from emloop_torch._proofs.alarms import LOST
+from emloop_torch._proofs.cache import ProgramCache, digest
 from emloop_torch._proofs.ladder import Request, climb
 from emloop_torch._proofs.plain_attributes import PlainAttributes
 from emloop_torch._proofs.shadow import Comparison, Shadow
@@ -92,6 +93,7 @@ class SourceFree:
         self._surroundings: Mapping[str, str] | None = None
         self._results: set[str] = set()
         self._directory = Path()
+        self._cache = ProgramCache(None)
         self._shadow: Shadow | None = None
         self._examples: list[Batch] = []
         self._shapes: list[torch.Size] = []
@@ -195,6 +197,7 @@ class SourceFree:
         moved = (name for name, value in known.items() if now.get(name) != value and name not in self._results)
         reason += "".join(f"; {LOST.format(name)}" for name in islice(moved, 1))
         before, self._program = self._program, self._program.fallen(rung, reason)
+        self._cache.drop()
         # What is left has to be verified again, since whatever has changed may matter to it, too.
         self._shadow = self._surroundings = None
         self._mark(before, rung, reason)
@@ -260,9 +263,32 @@ class SourceFree:
             withheld=self._withheld,
             losses=losses,
         )
+        if known is None and self._saving.cache not in ("off", False):
+            self._cache = ProgramCache(digest(self._module, self._described(request)))
+            known = self._cache.get()
+        logger.info(
+            "%s a program of the model, so that what is saved needs no source",
+            "Making" if known is None else "Verifying",
+        )
         program, self._results = climb(self._module, request, known)
+        if program is not known and program.graphs and "fallen" not in program.description:
+            self._cache.put(program)
         logger.info("The model's program is '%s', verified in %.1f s", program.rung, perf_counter() - started)
         return program
+
+    def _described(self, request: Request) -> dict[str, Any]:
+        """What its program depends on beside the module."""
+        shapes = {
+            name: {tuple(example[name].shape[1:]) for example in request.examples} for name in request.examples[0]
+        }
+        own = {key: value for key, value in vars(request).items() if key not in ("examples", "precision")}
+        return {
+            "shapes": {name: sorted(map(str, found)) for name, found in shapes.items()},
+            "dtypes": {name: str(tensor.dtype) for name, tensor in request.examples[0].items()},
+            "precision": self._settings.precision,
+            **own,
+            "withheld": sorted(request.withheld),
+        }
 
     def _say(self, program: Program) -> None:
         """Tell once what cannot be done without source.

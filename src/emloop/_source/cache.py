@@ -26,7 +26,14 @@ _SETTLED_COARSELY_NS = 2_500_000_000
 
 
 def cache_directory() -> str | None:
-    """Where the user's caches of emloop are: ``$XDG_CACHE_HOME/emloop``; ``None`` if there is no home."""
+    """Where the user's caches of emloop are: ``$EMLOOP_CACHE``, or ``$XDG_CACHE_HOME/emloop``.
+
+    Returns:
+        ``None`` if there is no home, or ``EMLOOP_CACHE`` is ``off``.
+    """
+    own = os.environ.get("EMLOOP_CACHE", "")
+    if own:
+        return None if own == "off" else os.path.abspath(own)
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):
         base = os.path.join(os.path.expanduser("~"), ".cache")

@@ -15,6 +15,8 @@ at any time: readers find the old or the new one, complete, even after a crash. 
 it and works wherever it is copied.
 """
 
+from emloop._source.cache import cache_directory
+
 from .capsule import Capsule
 from .collecting import advise_capsule, capsule_for, collect_capsule
 from .finding import class_of_export, find_saved
@@ -28,6 +30,7 @@ __all__ = [
     "Capsule",
     "Saved",
     "advise_capsule",
+    "cache_directory",
     "capsule_for",
     "class_of_export",
     "collect_capsule",

@@ -21,6 +21,8 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.runtime_assert import insert_deferred_runtime_asserts
 
+from emloop.errors import UntrustedError
+from emloop.interrupting import uninterrupted
 from emloop_torch._tensors.means import weighted_mean
 
 from .archive import pack
@@ -110,6 +112,8 @@ def export_view(view: View, example: Tensors, varying: Mapping[str, Collection[i
         try:
             with traced_as_it_runs(view), recorded_whole(view), decided_by_buffers(view) as decided:
                 return _made(torch.export.export(view, **arguments, strict=False), example, decided)
+        except (UntrustedError, _Unwanted):
+            raise  # of a graph that was made, and would be made again
         except Exception:
             # Slower, but it reads the code itself: it keeps ``int`` of a size, and more of what data decide, open.
             with suppress(Exception):
@@ -120,9 +124,13 @@ def export_view(view: View, example: Tensors, varying: Mapping[str, Collection[i
 def _made(exported: ExportedProgram, example: Tensors, decided: Collection[str]) -> Made:
     if exported.graph_signature.parameters_to_mutate:
         name = next(iter(exported.graph_signature.parameters_to_mutate.values()))
-        raise ValueError(f"the forward pass writes to the parameter {name.removeprefix(PREFIX + '.')!r}")
+        raise _Unwanted(f"the forward pass writes to the parameter {name.removeprefix(PREFIX + '.')!r}")
     conditions = conditions_of_export(exported._guards_code, list(example))
     return Made(pack(exported), conditions, _own_names(decided))
+
+
+class _Unwanted(ValueError):
+    """A graph can be made, but does what none must do."""
 
 
 def _own_names(names: Collection[str]) -> list[str]:
@@ -197,6 +205,7 @@ def dynamic_sizes(varying: Collection[int]) -> dict[int, Any]:
     return {0: Dim.DYNAMIC, **dict.fromkeys(varying, Dim.AUTO)}
 
 
+@uninterrupted
 @contextmanager
 def quiet(level: int, *loggers: str) -> Iterator[None]:
     """Silence warnings, and loggers below a level: exporting warns about things that only its developers can change."""
@@ -212,6 +221,7 @@ def quiet(level: int, *loggers: str) -> Iterator[None]:
             logger.setLevel(before)
 
 
+@uninterrupted
 @contextmanager
 def _quietly() -> Iterator[None]:
     # Where exporting fails, PyTorch shows whole graphs; the reason is reported without them.

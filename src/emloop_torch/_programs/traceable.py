@@ -29,6 +29,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils import checkpoint
 
+from emloop.interrupting import uninterrupted
+
 from .archive import RECOMPUTED
 from .writes import written
 
@@ -39,6 +41,7 @@ _TRACED = (FakeTensor, FunctionalTensor)
 _aten: Any = torch.ops.aten
 
 
+@uninterrupted
 @contextmanager
 def traceable(module: nn.Module) -> Iterator[None]:
     """Do without checks of distributions, and let every submodule compute by tensors only, inside the block."""
@@ -50,6 +53,7 @@ def traceable(module: nn.Module) -> Iterator[None]:
         yield
 
 
+@uninterrupted
 @contextmanager
 def traced_as_it_runs(module: nn.Module) -> Iterator[None]:
     """Let Python's own operations, and changes through ``data``, leave a trace inside the block.
@@ -71,6 +75,7 @@ def traced_as_it_runs(module: nn.Module) -> Iterator[None]:
         yield
 
 
+@uninterrupted
 @contextmanager
 def recorded_whole(module: nn.Module) -> Iterator[None]:
     """Record some operators whole, and which part is a checkpoint, inside the block.
@@ -101,6 +106,7 @@ def recorded_whole(module: nn.Module) -> Iterator[None]:
         yield
 
 
+@uninterrupted
 @contextmanager
 def decided_by_buffers(module: nn.Module) -> Iterator[set[str]]:
     """Follow branches on values of buffers alone, inside the block, the way that they go now.

@@ -17,11 +17,13 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 import torch
 from torch import nn
 
+from emloop.interrupting import interruptible
 from emloop_torch._programs.exporting import View, export_view, trace_view
 from emloop_torch._programs.program import FORMAT, Program
 from emloop_torch._programs.program_module import LOSS, ProgramModule
@@ -187,6 +189,7 @@ class _Climber:
             for size in sizes_of(len(next(iter(example.values()))))
         ]
 
+    @interruptible("trying out the model")
     def look(self) -> Alarms:
         """Look for what comparing does not show."""
         self._of_forward = self._outputs("forward", self._batches[0])
@@ -249,7 +252,9 @@ class _Climber:
         self._views[view], self._graphs[view] = self._of_several[view]
         return str(self._views[view]["kind"])
 
+    @interruptible("making the model's program")
     def _make(self, view: str, method: str, names: Sequence[str], kind: str) -> None:
+        started = perf_counter()
         example = {name: self._batches[0][name] for name in names}
         train = view == "train"
         try:
@@ -290,7 +295,9 @@ class _Climber:
             described["decided"] = made.decided
         self._views[view], self._graphs[view] = described, made.graph
         self._verify(view, method)
+        logger.info("  %s: %s and verified, in %.1f s", view, kind, perf_counter() - started)
 
+    @interruptible("verifying the model's program")
     def _verify(self, view: str, method: str) -> None:
         program = ProgramModule(self.program(_EXPORTED, None), self._module)
         own_method = view if view == "predict" else "forward"

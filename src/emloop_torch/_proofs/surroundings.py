@@ -28,6 +28,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from emloop.interrupting import uninterrupted
+
 __all__ = ["Place", "Snapshot", "Surroundings", "is_library"]
 
 _LIBRARIES = {"emloop", "emloop_torch", "numpy", "torch", *sys.stdlib_module_names} - {"__main__"}
@@ -102,6 +104,7 @@ class Surroundings:
         waiting: list[_Found] = [("", _NOWHERE, module)]
         while waiting and len(self._seen) < _MOST:
             waiting += reversed(list(self._enter(*waiting.pop())))
+        self.is_whole = not waiting
         for name, parameter in module.named_parameters():
             self.values[f"{name}.requires_grad"] = repr(parameter.requires_grad)
 
@@ -159,10 +162,12 @@ class Surroundings:
         for kind in cls.__mro__:
             if kind in self.classes or is_library(kind.__module__):
                 continue
+            # A class is often named after the one that it extends.
+            name = kind.__qualname__ + "'" * sum(other.__qualname__ == kind.__qualname__ for other in self.classes)
             self.classes.append(kind)
             for key, value in list(vars(kind).items()):
                 if not (key.startswith("__") and isinstance(value, (*_ATOMS, dict, tuple, types.GetSetDescriptorType))):
-                    yield f"{kind.__qualname__}.{key}", Place(kind, key), value
+                    yield f"{name}.{key}", Place(kind, key), value
 
     def _of_cached(self, name: str, place: Place, value: Any) -> Iterator[_Found]:
         if place is not _NOWHERE:
@@ -257,6 +262,7 @@ class Snapshot:
         self._torch = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
         self._begin_anew()
 
+    @uninterrupted
     def put_back(self) -> None:
         """Put everything back, but gradients and what functions remember."""
         self._put_back_places()
@@ -277,6 +283,7 @@ class Snapshot:
             torch.cuda.set_rng_state_all(self._torch[1])
         self._begin_anew()
 
+    @uninterrupted
     def take_back(self) -> dict[str, torch.Tensor]:
         """Put the parameters back, and return the values of those that have been written to."""
         noted = {id(tensor): (alias, value) for tensor, alias, value, *_ in self._tensors}
@@ -306,6 +313,7 @@ class Snapshot:
             if repr(_quietly(iterator.__reduce__)) != repr(_quietly(before.__reduce__)):
                 place.put(_quietly(functools.partial(copy.copy, before)))
 
+    @uninterrupted
     def close(self) -> None:
         """Put everything back."""
         self.put_back()

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from emloop.interrupting import uninterrupted
 from emloop_torch._programs.program_module import LOSS, ProgramModule
 from emloop_torch._tensors.means import weighted_mean
 
@@ -129,6 +130,7 @@ def compare(
     return agree(expected, found, slack)
 
 
+@uninterrupted
 @contextmanager
 def forked(batch: Tensors) -> Iterator[None]:
     """Draw PyTorch's random numbers from where they stand, and put them back."""
@@ -151,15 +153,17 @@ def results(run: Run, batch: Tensors, outputs: Sequence[str], *, train: bool) ->
         if train:
             means = {name: _mean(run, name, computed, inputs) for name in run.losses}
             leaves = {id(leaf): (leaf, leaf.grad) for mean in means.values() for leaf in leaves_of(mean)}
-            for leaf, _ in leaves.values():
-                leaf.grad = None
-            for number, (loss, names) in enumerate(run.losses.items(), 1):
-                reached = None if names is None else _trained(module, names)
-                if reached != []:
-                    means[loss].backward(inputs=reached, retain_graph=number < len(means))
-            found["gradient"] = {name: parameter.grad for name, parameter in module.named_parameters()}
-            for leaf, gradient in leaves.values():
-                leaf.grad = gradient
+            try:
+                for leaf, _ in leaves.values():
+                    leaf.grad = None
+                for number, (loss, names) in enumerate(run.losses.items(), 1):
+                    reached = None if names is None else _trained(module, names)
+                    if reached != []:
+                        means[loss].backward(inputs=reached, retain_graph=number < len(means))
+                found["gradient"] = {name: parameter.grad for name, parameter in module.named_parameters()}
+            finally:
+                for leaf, gradient in leaves.values():
+                    leaf.grad = gradient
     found["buffer"] = {name: buffer.clone() for name, buffer in module.named_buffers()}
     return {
         kind: {name: None if value is None else value.detach() for name, value in tensors.items()}
