@@ -13,6 +13,7 @@ Measured on two cores, PyTorch 2.13.0 on the CPU, one thread: see the table in `
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping
@@ -139,6 +140,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="training steps to take the median of")
     steps = parser.parse_args().steps
     torch.set_num_threads(1)
+    os.environ["EMLOOP_CACHE"] = "off"
     print(line("", *COLUMNS))
     for name in MODELS:
         print(measure(name, steps), flush=True)

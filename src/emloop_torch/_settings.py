@@ -87,7 +87,7 @@ class Settings:
         saved_model: ``{source_free: auto}``; ``require``: a saved model that needs its source is an error; ``off``: no
             program is made. ``shadow: 0.01``: the share of the time in which the program is compared with the training
             that goes on; ``trust: ['calls']``: names of what only seems to matter, see below; ``capsule: on``: the
-            source of the project's own modules goes along.
+            source of the project's own modules goes along; ``cache: off``: no program of an earlier run is looked for.
         distributed: Not available yet: training on several devices.
     """
 

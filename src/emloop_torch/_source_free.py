@@ -283,7 +283,11 @@ class SourceFree:
         }
         own = {key: value for key, value in vars(request).items() if key not in ("examples", "precision")}
         return {
-            "shapes": {name: sorted(map(str, found)) for name, found in shapes.items()},
+            # Of axes that vary, which sizes were seen makes no difference.
+            "shapes": {
+                name: [sizes.pop() if len(sizes) == 1 else None for sizes in map(set, zip(*found, strict=False))]
+                for name, found in shapes.items()
+            },
             "dtypes": {name: str(tensor.dtype) for name, tensor in request.examples[0].items()},
             "precision": self._settings.precision,
             **own,
