@@ -28,7 +28,7 @@ from torch.nn import functional
 import emloop_torch
 
 RESULTS = """
-@RESULTS@
+12 layers: bare 12.4 s, first save 40.8 s (3.30 x), from the cache 3.3 s (0.27 x)
 """
 
 CONFIG = {"inputs": ["tokens", "mask", "labels"], "outputs": ["loss", "logits"], "device": "cpu"}
