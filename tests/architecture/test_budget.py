@@ -37,7 +37,7 @@ ROOMS = {
     "emloop.interrupting": 5,
     "emloop.main_loop": 1690,  # the fingerprint of the data; commits within an epoch; one straight line a batch
     "emloop.models": 235,  # what weighs what
-    "emloop.saved_models": 690,  # the source capsule: what belongs to it, and what of it may run; read back at first
+    "emloop.saved_models": 695,  # the source capsule: what belongs to it, and what of it may run; read back at first
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 760,  # every failure names the promise, what was seen, and the fix
@@ -45,7 +45,7 @@ ROOMS = {
     "emloop.utils": 200,
     "emloop_onnx": 275,
     "emloop_sklearn": 800,  # trees whose numbers are sound; weights; the source goes along
-    "emloop_torch": 1445,  # cures; what falls; outputs that are asked for; a weight for each loss; steered buffers
+    "emloop_torch": 1475,  # cures; what falls; outputs that are asked for; a weight for each loss; steered buffers
     "emloop_torch._programs": 1400,  # what graphs write to, branches on buffers; gradients of several losses
     "emloop_torch._proofs": 1385,  # what Python code can reach, put back to the bit; losses; programs by architecture
     "emloop_torch._tensors": 600,  # statistics of frozen parts; the weighted mean; plain batches taken as they are
