@@ -208,3 +208,12 @@ def age(directory):
             replace_program(directory, Path(scratch), rung=old.rung, reason=old.reason, extra=old.summary)
     else:
         old.write(folder)
+
+
+def test_under_untrusted_no_source_is_trusted(moved):
+    """Whoever made the run does not become trusted by what is in it."""
+    emloop = moved("off")
+
+    said = emloop("eval", "valid", "log/run", "--trust-source", "--untrusted", expect=4)
+
+    assert "shop/nets.py  sha256" not in said

@@ -13,6 +13,7 @@ import emloop_torch  # noqa: E402
 from emloop._state.tree import copy_tree, equal_trees  # noqa: E402
 from emloop.datasets import StreamWrapper  # noqa: E402
 from emloop.errors import SavedModelError, StateError  # noqa: E402
+from emloop.saved_models import evaluating  # noqa: E402
 
 from .nets import Net, deep  # noqa: E402
 
@@ -201,3 +202,34 @@ def test_evaluations_draw_numbers_of_their_own(create, batches):
     assert equal_trees(seen, [other.run(batches[0], train=False)["loss"] for _ in range(2)])
     model.run(batches[0], train=False)
     assert equal_trees(model.run(batches[1], train=True), other.run(batches[1], train=True))
+
+
+@pytest.mark.parametrize("by", ["the-core", "no-dataset-and-no-run"])
+def test_a_model_that_is_restored_to_evaluate_makes_its_optimizer_when_it_is_asked_for(
+    create, batches, monkeypatch, by
+):
+    """Not before; its state is handed on untouched, and training goes on to the bit all the same."""
+    import emloop_torch.base_model as module  # noqa: PLC0415
+
+    made = []
+    build = module.build_updates
+    monkeypatch.setattr(module, "build_updates", lambda *given: made.append(1) or build(*given))
+    settings = {"make": deep, "optimizer": {"class": "Adam", "learning_rate": 0.01}}
+    first = create(**settings)
+    for batch in batches[:4]:
+        first.run(batch, train=True)
+    path = first.save("half")
+    made.clear()
+
+    with evaluating(by == "the-core"):
+        restored = create(**settings, restore_from=path, **({} if by == "the-core" else {"log_dir": None}))
+    restored.run(batches[4], train=False)
+    assert equal_trees(restored.state_dict()["training"], first.state_dict()["training"])
+    assert made == []
+
+    first.run(batches[4], train=False)
+    for batch in batches[4:]:
+        first.run(batch, train=True)
+        restored.run(batch, train=True)
+    assert made == [1]
+    assert equal_trees(restored.state_dict(), first.state_dict())
