@@ -246,6 +246,23 @@ def in_parts(_self, values):
     return torch.cat([part.tanh() for part in values.chunk(int(np.ceil(values.shape[0] / 100)))])
 
 
+@torch.library.custom_op("emloop_tests::counts", mutates_args=())
+def counts(values: torch.Tensor) -> torch.Tensor:
+    """How many values of each row are positive; no gradient."""
+    return (values > 0).sum(1, keepdim=True).to(values.dtype)
+
+
+@torch.library.custom_op("emloop_tests::rounded", mutates_args=())
+def rounded(values: torch.Tensor) -> torch.Tensor:
+    """Rounded values, with the gradient of the values themselves."""
+    return (values * 10).round() / 10
+
+
+counts.register_fake(lambda values: values.new_empty(values.shape[0], 1))
+rounded.register_fake(torch.empty_like)
+rounded.register_autograd(lambda _ctx, gradient: gradient)
+
+
 def normed():
     return nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
 
@@ -278,6 +295,9 @@ ZOO = {
     "long-since-warm": (lambda: Net(WarmingUp(lambda count, n: count.item() >= n, 2)), "exported"),
     "every-other-batch": (lambda: Net(WarmingUp(lambda count, _: count.item() % 2 == 0)), "inference"),
     "in-parts": (lambda: layer(in_parts), "exported"),
+    "registered-operator": (lambda: layer(lambda _, v: v * counts(v.detach())), "exported"),
+    "registered-by-name": (lambda: layer(lambda _, v: v * torch.ops.emloop_tests.counts(v.detach())), "exported"),
+    "registered-gradient": (lambda: layer(lambda _, v: rounded(v)), "traced"),
     "replaced-buffer": (lambda: Net(Replacing()), "exported"),
     "joined-masks": (lambda: layer(lambda _, v: v * ((v > 0) & (v < 1) | (v < -1))), "exported"),
     "length": (lambda: layer(lambda _, v: v + v[torch.arange(len(v))] / len(v)), "exported"),

@@ -28,7 +28,7 @@ from emloop_torch._tensors.means import weighted_mean
 from .archive import pack
 from .program_module import PREFIX
 from .sizes import conditions_of_export, conditions_of_trace
-from .traceable import decided_by_buffers, recorded_whole, traceable, traced_as_it_runs
+from .traceable import decided_by_buffers, recorded_whole, registered_operators, traceable, traced_as_it_runs
 
 __all__ = ["Made", "View", "dynamic_sizes", "export_view", "quiet", "trace_view"]
 
@@ -179,7 +179,8 @@ def trace_view(
     flat = [value.detach() for value in (*parameters.values(), *buffers.values(), *example.values())]
     with _quietly(), torch.set_grad_enabled(train), traceable(view):
         with traced_as_it_runs(view), decided_by_buffers(view) as decided:
-            graph: Any = make_fx(step, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat)
+            traced = make_fx(step, registered_operators(), "symbolic", _allow_non_fake_inputs=True)
+            graph: Any = traced(*flat)
             if decided:
                 insert_deferred_runtime_asserts(graph, graph.shape_env, "traced", export=True)
         fixed: tuple[Any, ...] = (None,) * sum(counts)

@@ -12,11 +12,13 @@ import importlib
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import partial, partialmethod
 from typing import Any
 
 import torch
 from torch import nn
+from torch._library.custom_ops import OPDEFS, CustomOpDef
+from torch._ops import OpOverloadPacket
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.distributions import Distribution
@@ -34,7 +36,7 @@ from emloop.interrupting import uninterrupted
 from .archive import RECOMPUTED
 from .writes import written
 
-__all__ = ["decided_by_buffers", "recorded_whole", "traceable", "traced_as_it_runs"]
+__all__ = ["decided_by_buffers", "recorded_whole", "registered_operators", "traceable", "traced_as_it_runs"]
 
 _VF: Any = torch._VF
 _TRACED = (FakeTensor, FunctionalTensor)
@@ -68,6 +70,8 @@ def traced_as_it_runs(module: nn.Module) -> Iterator[None]:
         _set(restored, transformer, "_generate_square_subsequent_mask", _causal_mask)
         _set(restored, transformer, "_detect_is_causal_mask", _is_causal)
         _set(restored, torch.Tensor, "data", property(_data, _set_data))
+        _set(restored, CustomOpDef, "__call__", partialmethod(_apart, CustomOpDef.__call__))
+        _set(restored, OpOverloadPacket, "__call__", partialmethod(_apart, OpOverloadPacket.__call__))
         for name in {kind.__module__ for part in module.modules() for kind in type(part).__mro__}:
             if name.partition(".")[0] not in ("builtins", "torch"):
                 _set(restored, sys.modules[name], "int", _Integer)
@@ -377,6 +381,21 @@ def _set_data(tensor: torch.Tensor, value: torch.Tensor) -> None:
         tensor.detach().copy_(value)
     else:
         _real_data.__set__(tensor, value)
+
+
+def registered_operators() -> dict[Any, Callable[..., Any]]:
+    """Operators that Python code has registered, and what they compute, which is all that a graph may hold."""
+    return {definition._opoverload: definition._init_fn for definition in OPDEFS.values()}
+
+
+def _apart(operator: Any, call: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
+    # With a gradient of its own, it is for a graph that holds gradients.
+    name = operator._qualname if isinstance(operator, CustomOpDef) else operator._qualified_op_name
+    definition = OPDEFS.get(name)
+    if definition is None or definition._backward_fn is not None:
+        return call(operator, *args, **named)
+    with torch.no_grad():
+        return definition._init_fn(*args, **named)
 
 
 def _causal_mask(*args: Any, **kwargs: Any) -> torch.Tensor:
