@@ -1,13 +1,15 @@
 """Exporting what a module does without labels as an ONNX file, weights and all.
 
-It is done with a copy, on the host and in the precision of the parameters. Where the source is gone, the graph that was
-saved takes the place of the module.
+It is done with the module itself, on the host and in the precision of the parameters, and everything is put back: a
+copy would share with it what its code refers to. Where the source is gone, the saved graph takes the module's place.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib.util
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +22,10 @@ from emloop.types import Batch
 from emloop_torch._programs.onnx_file import file_of, plain
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._programs.views import label_free_view, weights_in
+from emloop_torch._proofs.surroundings import Snapshot
 from emloop_torch._tensors.arrays import dtype_name
 from emloop_torch._tensors.devices import Precision
 from emloop_torch._tensors.feeding import tensors_of
-from emloop_torch._tensors.parameters import copy_of
 
 from ._settings import Settings
 
@@ -46,7 +48,7 @@ class _Source(NamedTuple):
     """What is exported.
 
     Args:
-        module: A copy of the module, on the host, for evaluation.
+        module: The module, on the host, in evaluation mode.
         method: Its method.
         inputs: Names of what that takes.
     """
@@ -84,12 +86,14 @@ def export(
     """
     if not all(importlib.util.find_spec(name) for name in _NEEDED):
         raise MissingExtraError("exporting to ONNX", FORMATS[0])
-    source = _source(module, settings)
-    examples = [_inputs(batch, source.inputs, floating) for batch in batches]
-    results = _results(source, examples)
-    varying = {name: _varying(name, examples, module) for name in source.inputs}
-    with Precision("fp32", _HOST).forward():
-        content = file_of(source.module, source.method, examples[0], varying, list(results[0]))
+    view = _view(module, settings)
+    examples = [_inputs(batch, view[1], floating) for batch in batches]
+    varying = {name: _varying(name, examples, module) for name in view[1]}
+    with _on_host(module) as there:
+        source = _Source(there, *view)
+        results = _results(source, examples)
+        with Precision("fp32", _HOST).forward():
+            content = file_of(source.module, source.method, examples[0], varying, list(results[0]))
     write_saved_model(
         directory,
         backend=FORMATS[0],
@@ -107,7 +111,26 @@ def export(
     return results
 
 
-def _source(module: nn.Module, settings: Settings) -> _Source:
+@contextmanager
+def _on_host(module: nn.Module) -> Iterator[nn.Module]:
+    """The module, as it is exported, inside the block."""
+    if isinstance(module, ProgramModule):
+        # It is data, and a copy shares none of it.
+        yield copy.deepcopy(module).to(_HOST).eval()
+        return
+    snapshot = Snapshot(module)
+    try:
+        if snapshot.surroundings.irreversible:
+            name = snapshot.surroundings.irreversible[0]
+            raise SaveError(
+                f"the generator {name!r} cannot be put back, so the model cannot be exported; a list can be"
+            )
+        yield module.to(_HOST).eval()
+    finally:
+        snapshot.close()
+
+
+def _view(module: nn.Module, settings: Settings) -> tuple[str, Sequence[str]]:
     view = label_free_view(module, settings.inputs, settings.inference_inputs)
     if view is None:
         raise ConfigError(
@@ -122,7 +145,7 @@ def _source(module: nn.Module, settings: Settings) -> _Source:
     size = sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
     if size > _LARGEST:
         raise SaveError(f"the model has {size / 2**30:.1f} GiB of weights; an ONNX file holds 2 GiB")
-    return _Source(copy_of(module).to(_HOST).eval(), *view)
+    return view
 
 
 def _inputs(batch: Batch, names: Sequence[str], floating: torch.dtype) -> dict[str, torch.Tensor]:

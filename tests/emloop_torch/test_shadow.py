@@ -104,6 +104,18 @@ def trained(create, batches, tmp_path):
     return trained
 
 
+@pytest.mark.parametrize("make", [deep, adapted], ids=["deep", "lora"])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.torture)])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_training_is_not_changed_and_keeps_what_it_promised(trained, manifest, tmp_path, make, backend):
+    """The program computes as the source says, a compiled module nearly so: no false alarm, and no other bit."""
+    config = {"compile": {"backend": backend}}
+    saved = trained(make, "with", saves=True, saved_model={"shadow": 1.0}, **config)
+
+    assert equal_trees(saved, trained(make, "without", **config))
+    assert manifest(tmp_path / "with" / "model_latest")["rung"] == "exported"
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -299,3 +311,36 @@ def test_the_reason_for_a_lower_rung_names_line_and_cure(create, batches, manife
 
     assert "test_shadow.py:" in reason
     assert "if logits.mean() > 0: a branch on values, of which a graph holds one side; torch.where in place" in reason
+
+
+class LargeBank(Net):
+    """Features of former batches, in an array that is too large to be compared as a whole."""
+
+    def __init__(self):
+        super().__init__()
+        self.bank, self.place = np.zeros((1 << 22, 2)), nn.Buffer(torch.zeros((), dtype=torch.long))
+
+    def predict(self, points):
+        found = super().predict(points)["logits"]
+        return {"logits": found + torch.from_numpy(self.bank[int(self.place) - 1]).float()}
+
+    def forward(self, points, labels):
+        outputs = super().forward(points, labels)
+        if self.training:
+            self.bank[int(self.place)] = outputs["logits"].detach().mean(0)
+            self.place += 1
+        return outputs
+
+
+def test_no_step_writes_unseen_to_an_array_that_is_too_large_to_compare(create, batches, manifest):
+    """It refuses to be written to while steps are tried out, and the reason names the line and the cure."""
+    model, silent = create(LargeBank), create(LargeBank)
+    for batch in batches[:3]:
+        model.run(batch, train=True), silent.run(batch, train=True)
+    described = manifest(model.save("best"))
+
+    assert described["rung"] in ("inference", "weights")
+    assert "self.bank[int(self.place)] = outputs" in described["reason"]
+    assert "a buffer, by register_buffer, in place of a large array" in described["reason"]
+    assert equal_trees(model.run(batches[3], train=True), silent.run(batches[3], train=True))
+    assert np.array_equal(model.module.bank, silent.module.bank)

@@ -14,6 +14,7 @@ it what its Python code refers to. Everything that the module can reach is put b
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -106,7 +107,10 @@ def climb(module: nn.Module, request: Request, known: Program | None = None) -> 
             name = snapshot.surroundings.irreversible[0]
             reason = f"the generator {name!r} cannot be put back, so nothing can be tried out; a list can be"
             return Program({**described, "rung": _WEIGHTS, "reason": reason, "exact": None, "views": {}}), set()
-        return _climbed(snapshot, request, described, known, fallen)
+        with warnings.catch_warnings():
+            # Large arrays are, for as long as steps are tried out.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return _climbed(snapshot, request, described, known, fallen)
     finally:
         snapshot.close()
 

@@ -40,7 +40,8 @@ _STATE = ("_parameters", "_buffers", "_modules")
 _OF_EVERY_MODULE = vars(nn.Module()).keys()
 _CACHED = type(functools.lru_cache(lambda: None))
 _MOST, _LARGEST = 200_000, 1 << 24
-"""Values to look at, and bytes of an array to compare; larger ones are data, which no step writes to."""
+"""Values to look at, and bytes of an array to compare; of a larger one a sample is, and no step may write to it."""
+_SAMPLED = 1 << 16
 _ABSENT = object()
 
 
@@ -91,6 +92,7 @@ class Surroundings:
         """Name → identity of the value."""
         self.leaves: list[Any] = []
         """Tensors, arrays and generators."""
+        self.large: list[np.ndarray] = []
         self.containers: list[Any] = []
         self.classes: list[type] = []
         self.functions: list[types.FunctionType] = []
@@ -127,7 +129,8 @@ class Surroundings:
         if id(value) in self._state:
             self.values[name] = "state"
         elif isinstance(value, np.ndarray) and value.nbytes > _LARGEST:
-            self.values[name] += f" {id(value)}"
+            self.values[name] += f" {id(value)} {_identified(value.flat[:: value.size // _SAMPLED])}"
+            self.large.append(value)
         else:
             self.values[name] = _identified(value)
             self.leaves.append(value)
@@ -232,7 +235,8 @@ class Surroundings:
 class Snapshot:
     """Everything that running a module may change: put back as often as needed, to the bit.
 
-    Until :meth:`close`, gradients are set aside, and functions that remember results begin anew.
+    Until :meth:`close`, gradients are set aside, functions that remember results begin anew, and large arrays refuse
+    to be written to.
 
     Args:
         module: The module.
@@ -259,6 +263,9 @@ class Snapshot:
         ]
         self._cached = [(place, place.get()) for place in found.cached]
         self._random = random.getstate(), np.random.get_state()
+        self._locked = [array for array in found.large if array.flags.writeable]
+        for array in self._locked:
+            array.flags.writeable = False
         self._torch = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
         self._begin_anew()
 
@@ -317,6 +324,8 @@ class Snapshot:
     def close(self) -> None:
         """Put everything back."""
         self.put_back()
+        for array in self._locked:
+            array.flags.writeable = True
         for place, function in self._cached:
             place.put(function)
         for tensor, gradient in self._gradients:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
@@ -18,7 +17,6 @@ from emloop.types import StateTree
 from .arrays import dtype_name, to_plain, to_tensor
 
 __all__ = [
-    "copy_of",
     "freeze",
     "frozen_statistics",
     "load_values",
@@ -30,13 +28,6 @@ __all__ = [
 ]
 
 _EXTRA = "extra"
-
-
-def copy_of(module: nn.Module) -> nn.Module:
-    """A deep copy; computed tensors that a module keeps, as old-style hooks do, are copied without their graph."""
-    kept = [tensor for part in module.modules() for value in vars(part).values() for tensor in _tensors_in(value)]
-    memo = {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}
-    return copy.deepcopy(module, memo)
 
 
 def values_of(module: nn.Module) -> dict[str, Any]:
@@ -178,14 +169,6 @@ def _hold_statistics(owner: nn.Module, part: nn.Module, _inputs: Any) -> None:
 def storages(module: nn.Module) -> frozenset[int]:
     """Addresses of the memory of parameters and buffers."""
     return frozenset(tensor.untyped_storage().data_ptr() for tensor in _strided(module).values())
-
-
-def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (list, tuple, Mapping)):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _tensors_in(item)
 
 
 def _strided(module: nn.Module) -> dict[str, torch.Tensor]:
