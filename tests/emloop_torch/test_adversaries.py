@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import array
+import contextvars
 import functools
 import itertools
+import os
 import random
+import threading
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -104,6 +109,16 @@ class OwnGenerator(Base):
 
     def between(self, values):
         return values.detach() if self.training and self.generator.random() < 0.1 else values
+
+
+class DroppedByTheSystem(Base):
+    """Random numbers that nobody can put back."""
+
+    def between(self, values):
+        if not self.training:
+            return values
+        kept = np.frombuffer(os.urandom(values.numel()), np.uint8) < 128
+        return values * torch.from_numpy(kept.reshape(values.shape))
 
 
 # ------------------------------------------------------------------------------------------------- counters
@@ -258,6 +273,60 @@ class CountsInTensor(Counting):
         return float(self.kept[0])
 
 
+class CountsInBytes(Counting):
+    def __init__(self):
+        super().__init__()
+        self.batches = bytearray(1)
+
+    def count(self):
+        self.batches[0] += 1
+        return self.batches[0]
+
+
+class CountsInNumbers(Counting):
+    def __init__(self):
+        super().__init__()
+        self.batches = array.array("l", [0])
+
+    def count(self):
+        self.batches[0] += 1
+        return self.batches[0]
+
+
+BATCHES_SEEN = contextvars.ContextVar("BATCHES_SEEN", default=0)
+
+
+class CountsInContext(Counting):
+    def __init__(self):
+        super().__init__()
+        BATCHES_SEEN.set(0)
+
+    def count(self):
+        BATCHES_SEEN.set(BATCHES_SEEN.get() + 1)
+        return BATCHES_SEEN.get()
+
+
+class CountsInThread(Counting):
+    def __init__(self):
+        super().__init__()
+        self.local = threading.local()
+        self.local.batches = 0
+
+    def count(self):
+        self.local.batches += 1
+        return self.local.batches
+
+
+class CountsInWeak(Counting):
+    def __init__(self):
+        super().__init__()
+        self.seen = weakref.WeakKeyDictionary({Counting: 0})
+
+    def count(self):
+        self.seen[Counting] += 1
+        return self.seen[Counting]
+
+
 def counting_in_closure():
     batches = 0
 
@@ -333,6 +402,66 @@ class TemperedByGlobal(Base):
         return values / CONFIG.temperature
 
 
+class TemperedByEnvironment(Base):
+    def __init__(self):
+        super().__init__()
+        os.environ["TEMPERATURE_OF_TESTS"] = "1"
+
+    def between(self, values):
+        return values / float(os.environ["TEMPERATURE_OF_TESTS"])
+
+
+class Flagged(Base):
+    """A branch on a buffer, which the graph asserts."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("is_late", torch.tensor(False))
+
+    def between(self, values):
+        return values * 2 if self.is_late else values
+
+
+class Dropping(Base):
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.1)
+
+    def between(self, values):
+        return self.drop(values)
+
+
+class Patched(Base):
+    scale = staticmethod(lambda values: values)
+
+    def __init__(self):
+        super().__init__()
+        Patched.scale = staticmethod(lambda values: values)
+
+    def between(self, values):
+        return self.scale(values)
+
+
+def cool_by_environment(_model, number):
+    if number == 40:
+        os.environ["TEMPERATURE_OF_TESTS"] = "2"
+
+
+def raise_flag(model, number):
+    if number == 40:
+        model.module.is_late.fill_(True)
+
+
+def drop_more(model, number):
+    if number == 40:
+        model.module.drop.p = 0.5
+
+
+def patch(_model, number):
+    if number == 40:
+        Patched.scale = staticmethod(lambda values: values * 2)
+
+
 def cool(model, number):
     if number % 30 == 29:
         model.module.config.temperature *= 0.5
@@ -384,6 +513,24 @@ def adapted():
     layer.weight.requires_grad_(False)
     layer.a, layer.b = nn.Parameter(torch.randn(3, 2)), nn.Parameter(torch.randn(2, 3))
     layer.forward = lambda values: old(values) + values @ layer.a @ layer.b
+    return net
+
+
+def holding():
+    """LoRA by a closure over the parameters themselves, which an exporter takes for constants."""
+    net = Base()
+    layer, old = net.one, net.one.forward
+    a, b = nn.Parameter(torch.randn(3, 2)), nn.Parameter(torch.randn(2, 3))
+    layer.a, layer.b = a, b
+    layer.forward = lambda values: old(values) + values @ a @ b
+    return net
+
+
+def holding_a_number():
+    """A weight that is read as a number."""
+    net = Base()
+    net.scale = nn.Parameter(torch.ones(()))
+    net.between = lambda values: values * float(net.scale.detach().numpy())
     return net
 
 
@@ -449,7 +596,12 @@ class CountsEvaluations(Base):
         return values * (2 if self.state["batches"] > 20 else 1)
 
 
-RIGHT = {"lora": adapted, "tied-by-lambda": tied_by_lambda}
+RIGHT = {
+    "lora": adapted,
+    "tied-by-lambda": tied_by_lambda,
+    "held-parameters": holding,
+    "held-number": holding_a_number,
+}
 RARE = {
     "custom-backward": CustomBackward,
     "tensor-hook": TensorHook,
@@ -473,6 +625,11 @@ LASTING = {
     "closure": counting_in_closure,
     "function": counting_in_function,
     "bank": Bank,
+    "bytes": CountsInBytes,
+    "numbers": CountsInNumbers,
+    "context": CountsInContext,
+    "thread": CountsInThread,
+    "weak": CountsInWeak,
 }
 OTHERS = {
     "generator": CountsInGenerator,
@@ -488,6 +645,10 @@ CHANGED = {
     "injected": (Base, inject),
     "hooked": (Base, hook),
     "teacher-set-going": (Idle, set_going),
+    "environment": (TemperedByEnvironment, cool_by_environment),
+    "flag": (Flagged, raise_flag),
+    "dropout": (Dropping, drop_more),
+    "patched-class": (Patched, patch),
 }
 
 
@@ -589,3 +750,58 @@ def test_what_somebody_else_changes_is_noticed(judge, make, change, shadow):
     described, equal = judge(make, change, shadow=shadow)
 
     assert (described["rung"], equal) == (("inference", None) if shadow else ("exported", False))
+
+
+def test_chance_that_nobody_can_put_back_is_no_tolerance(judge):
+    """Two runs of the module differ by it, and so might a program that is wrong; it is not taken for rounding."""
+    described, equal = judge(DroppedByTheSystem)
+
+    assert (described["rung"], equal) == ("inference", None)
+    assert "no generator of PyTorch's gives" in described["reason"]
+
+
+class Listening(Base):
+    """Looks at the gradients that the batch before has left, where several make a step."""
+
+    def weigh(self, loss):
+        return loss if self.one.weight.grad is None else loss * 0.5
+
+
+@pytest.mark.parametrize("shadow", [0, 0.01])
+def test_gradients_that_forward_reads_are_noticed(create, many_batches, manifest, shadow):
+    """No graph knows them; only a batch that finds some shows it."""
+    config = {"outputs": ["loss", "logits"], "accumulate": 2, "saved_model": {"shadow": shadow}}
+    model = create(Listening, **config)
+    for batch in many_batches[:4]:
+        model.run(batch, train=True)
+    path = model.save("first")
+    for batch in many_batches[4:9]:
+        model.run(batch, train=True)
+
+    assert manifest(path)["rung"] == ("inference" if shadow else "exported")
+
+
+@torch.library.custom_op("emloop_tests::clipped", mutates_args=())
+def clipped(values: torch.Tensor) -> torch.Tensor:
+    """The values themselves; of outliers, a smaller gradient."""
+    return values.clone()
+
+
+clipped.register_fake(torch.empty_like)
+clipped.register_autograd(
+    lambda ctx, gradient: gradient * 0.1 if is_outlier(ctx.saved_tensors[0]) else gradient,
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(inputs[0]),
+)
+
+
+class RegisteredBackward(Base):
+    def between(self, values):
+        return clipped(values)
+
+
+def test_the_gradient_of_a_registered_operator_is_its_own(judge):
+    """It is not what follows from what the operator computes."""
+    described, _ = judge(RegisteredBackward, shadow=0)
+
+    assert described["rung"] in ("inference", "weights")
+    assert "emloop_tests.clipped" in described["reason"]

@@ -111,17 +111,22 @@ def export_view(view: View, example: Tensors, varying: Mapping[str, Collection[i
     with _quietly(), torch.set_grad_enabled(train), traceable(view):
         try:
             with traced_as_it_runs(view), recorded_whole(view), decided_by_buffers(view) as decided:
-                return _made(torch.export.export(view, **arguments, strict=False), example, decided)
+                return _made(view, torch.export.export(view, **arguments, strict=False), example, decided)
         except (UntrustedError, _Unwanted):
             raise  # of a graph that was made, and would be made again
         except Exception:
             # Slower, but it reads the code itself: it keeps ``int`` of a size, and more of what data decide, open.
             with suppress(Exception):
-                return _made(torch.export.export(view, **arguments, strict=True), example, ())
+                return _made(view, torch.export.export(view, **arguments, strict=True), example, ())
             raise
 
 
-def _made(exported: ExportedProgram, example: Tensors, decided: Collection[str]) -> Made:
+def _made(view: View, exported: ExportedProgram, example: Tensors, decided: Collection[str]) -> Made:
+    named = {parameter.data_ptr(): name for name, parameter in view.named_parameters() if parameter.numel()}
+    for constant in exported.constants.values():
+        if isinstance(constant, torch.Tensor) and constant.data_ptr() in named:
+            name = named[constant.data_ptr()].removeprefix(f"{PREFIX}.")
+            raise ValueError(f"the code holds the parameter {name!r} itself, which a graph takes for a constant")
     if exported.graph_signature.parameters_to_mutate:
         name = next(iter(exported.graph_signature.parameters_to_mutate.values()))
         raise _Unwanted(f"the forward pass writes to the parameter {name.removeprefix(PREFIX + '.')!r}")

@@ -34,6 +34,12 @@ LOST = (
     "no graph or state holds {!r}, which changes; register_buffer would make it part of the state, for hooks to steer"
 )
 _DRAWN = "{} is drawn from, by no graph; torch.rand would be part of it"
+_CHANCE = (
+    "a step comes out otherwise when it is repeated with the same random numbers, off by {:.0%}: something is drawn "
+    "that no generator of PyTorch's gives; torch.rand would be part of a graph"
+)
+_MOST_NOISE = 0.05
+"""What may be due to the order of sums, in numbers of 16 bits; more is chance of another kind."""
 _SHARED = "{!r} shares the memory of parameters or buffers, as only the source arranges it"
 _TRUST = "if it does not matter, saved_model: {{trust: [{}]}}"
 
@@ -107,6 +113,8 @@ class _Trial:
             self._look_around(trusted)
             snapshot.put_back()
             self.noise = distance(self._expected, step(train))
+            if self.noise > _MOST_NOISE and self.alarm is None and not is_trusted("chance", trusted):
+                self.alarm = f"{_CHANCE.format(self.noise)}; {_TRUST.format('chance')}"
         except Exception as error:  # noqa: BLE001 - the module's own, and a reason for whoever asks
             self.error, self.alarm = error, told("training" if train else "evaluation", error)
         finally:

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -309,15 +310,18 @@ class _Climber:
         runs = self._live(method), self._live(method)._replace(module=program, method=own_method, withheld=())
         # Not every module takes a single example; batch normalisation, for one, refuses it in training.
         single = with_examples(self._batches[0], 1)
+        # With other weights, since a graph may have taken those of now for constants.
+        moved = dict(self._batches[0])
         try:
-            for batch in (*self._batches, single):
+            for batch in (*self._batches, moved, single):
+                back = partial(self._snapshot.take_back, moved=batch is moved)
+                back()
                 inputs = {name: batch[name] for name in described["inputs"]}
                 shapes = {name: tensor.shape for name, tensor in inputs.items()}
                 # Other sizes are refused without source.
                 if violated(described["sizes"], shapes) is None:
                     outputs = described["outputs"]
-                    back = self._snapshot.take_back
-                    how: Any = {"train": train, "optional": batch is single, "slack": self._noise}
+                    how: Any = {"train": train, "optional": batch is moved or batch is single, "slack": self._noise}
                     self._exact = compare(*runs, back, inputs, outputs, **how) and self._exact
         except Exception as error:
             if batch is not single:

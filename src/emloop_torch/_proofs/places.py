@@ -33,6 +33,7 @@ _CURES = (
     ("numpy() on", "tensor operations in place of NumPy's"),
     ("Constraints violated", "sizes by x.shape[0], and operations on the whole batch,"),
     ("read-only", "a buffer, by register_buffer, in place of a large array that forward writes to"),
+    ("itself, which a graph takes", "its module's attribute in place of it"),
     ("assigned during export", "a buffer, by register_buffer, in place of an attribute"),
     ("attributes must be registered as buffers", "a buffer, by register_buffer, in place of an attribute"),
 )

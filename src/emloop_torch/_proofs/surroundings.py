@@ -10,19 +10,23 @@ globals that functions name. PyTorch, NumPy and the standard library are taken n
 
 from __future__ import annotations
 
+import array
 import copy
 import dis
 import functools
 import hashlib
 import random
 import sys
+import threading
 import types
 import warnings
-from collections import OrderedDict, deque
+from collections import OrderedDict, UserDict, UserList, deque
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from enum import Enum
 from itertools import count, cycle
 from typing import Any, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 import torch
@@ -38,6 +42,9 @@ _CONTAINERS = (dict, list, set, deque)
 _ITERATORS: tuple[Any, ...] = (count, cycle, type(iter([])), type(iter(())), type(iter(range(0))))
 _STATE = ("_parameters", "_buffers", "_modules")
 _OF_EVERY_MODULE = vars(nn.Module()).keys()
+_BYTES = (bytearray, array.array)
+_HOLDERS = (types.SimpleNamespace, threading.local, UserDict, UserList, WeakKeyDictionary, WeakValueDictionary)
+"""What users keep values in, of all that the standard library defines."""
 _CACHED = type(functools.lru_cache(lambda: None))
 _MOST, _LARGEST = 200_000, 1 << 24
 """Values to look at, and bytes of an array to compare; of a larger one a sample is, and no step may write to it."""
@@ -53,6 +60,8 @@ class Place(NamedTuple):
 
     def get(self) -> Any:
         """The value; ``_ABSENT`` if there is none."""
+        if isinstance(self.holder, ContextVar):
+            return self.holder.get(_ABSENT)
         if isinstance(self.holder, types.CellType):
             return self.holder.cell_contents if _is_full(self.holder) else _ABSENT
         if isinstance(self.holder, dict):
@@ -65,7 +74,9 @@ class Place(NamedTuple):
 
     def put(self, value: Any) -> None:
         """Set the value."""
-        if isinstance(self.holder, types.CellType):
+        if isinstance(self.holder, ContextVar):
+            self.holder.set(value)
+        elif isinstance(self.holder, types.CellType):
             self.holder.cell_contents = value
         elif isinstance(self.holder, (dict, list, deque)):
             kind: Any = next(kind for kind in (OrderedDict, dict, list, deque) if isinstance(self.holder, kind))
@@ -184,6 +195,11 @@ class Surroundings:
     def _generator(self, name: str, _: Place, __: Any) -> None:
         self.irreversible.append(name)
 
+    def _of_variable(self, name: str, _: Place, value: ContextVar[Any]) -> Iterator[_Found]:
+        held = value.get(_ABSENT)
+        if held is not _ABSENT:
+            yield name, Place(value, None), held
+
     def _of_wrapper(self, name: str, place: Place, value: Any) -> Iterator[_Found]:
         if isinstance(value, types.CellType):
             if _is_full(value):
@@ -196,7 +212,9 @@ class Surroundings:
             yield from ((f"{name}.{key}", place, entry) for key, entry in inner if entry is not None)
 
     def _of_object(self, name: str, _: Place, value: Any) -> Iterator[_Found]:
-        if isinstance(value, types.ModuleType) or is_library(type(value).__module__):
+        if isinstance(value, types.ModuleType) or (
+            is_library(type(value).__module__) and not isinstance(value, _HOLDERS)
+        ):
             return
         held = getattr(value, "__dict__", None)
         if isinstance(held, dict):
@@ -263,9 +281,9 @@ class Snapshot:
         ]
         self._cached = [(place, place.get()) for place in found.cached]
         self._random = random.getstate(), np.random.get_state()
-        self._locked = [array for array in found.large if array.flags.writeable]
-        for array in self._locked:
-            array.flags.writeable = False
+        self._locked = [large for large in found.large if large.flags.writeable]
+        for locked in self._locked:
+            locked.flags.writeable = False
         self._torch = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
         self._begin_anew()
 
@@ -291,14 +309,15 @@ class Snapshot:
         self._begin_anew()
 
     @uninterrupted
-    def take_back(self) -> dict[str, torch.Tensor]:
-        """Put the parameters back, and return the values of those that have been written to."""
+    def take_back(self, *, moved: bool = False) -> dict[str, torch.Tensor]:
+        """Put the parameters back, or to other values, and return the values of those that have been written to."""
         noted = {id(tensor): (alias, value) for tensor, alias, value, *_ in self._tensors}
         written = {}
         with torch.no_grad():
             for name, parameter in self.module.named_parameters():
                 if id(parameter) in noted:
                     alias, value = noted[id(parameter)]
+                    value = _moved(value) if moved else value
                     if not torch.equal(parameter.to_dense(), value.to_dense()):
                         written[name] = parameter.detach().clone()
                     _put_back(parameter, alias, value)
@@ -324,8 +343,8 @@ class Snapshot:
     def close(self) -> None:
         """Put everything back."""
         self.put_back()
-        for array in self._locked:
-            array.flags.writeable = True
+        for locked in self._locked:
+            locked.flags.writeable = True
         for place, function in self._cached:
             place.put(function)
         for tensor, gradient in self._gradients:
@@ -361,6 +380,8 @@ def _content(leaf: Any) -> Any:
         return copy.deepcopy(leaf.bit_generator.state)
     if isinstance(leaf, np.random.RandomState):
         return leaf.get_state()
+    if isinstance(leaf, _BYTES):
+        return leaf[:]
     return leaf.getstate() if isinstance(leaf, random.Random) else leaf.copy()
 
 
@@ -374,7 +395,7 @@ def _fill(leaf: Any, content: Any) -> None:
     elif isinstance(leaf, random.Random):
         leaf.setstate(content)
     else:
-        leaf[...] = content
+        leaf[slice(None) if isinstance(leaf, _BYTES) else ...] = content
 
 
 def _identified(value: Any) -> str:
@@ -433,6 +454,12 @@ def _restore(container: Any, before: Any) -> None:
         container.extend(before)
 
 
+def _moved(value: torch.Tensor) -> torch.Tensor:
+    """Other numbers than these, not far away."""
+    is_moved = value.layout is torch.strided and (value.is_floating_point() or value.is_complex())
+    return value * 1.0625 + 2**-7 if is_moved else value
+
+
 def _put_back(tensor: torch.Tensor, alias: torch.Tensor, value: torch.Tensor) -> None:
     if tensor.layout is not torch.strided:
         if tensor._version != alias._version or not torch.equal(tensor.to_dense(), value.to_dense()):
@@ -486,7 +513,8 @@ def _equal(one: Any, other: Any) -> bool:
 
 _WRAPPERS = (types.CellType, types.MethodType, functools.partial, staticmethod, classmethod, property, type)
 _ENTERED: tuple[tuple[Any, Callable[..., Any]], ...] = (
-    ((torch.Tensor, np.ndarray, *_GENERATORS), Surroundings._leaf),
+    ((torch.Tensor, np.ndarray, *_BYTES, *_GENERATORS), Surroundings._leaf),
+    (ContextVar, Surroundings._of_variable),
     (_CONTAINERS, Surroundings._of_container),
     ((tuple, frozenset), Surroundings._of_tuple),
     (nn.Module, Surroundings._of_module),
