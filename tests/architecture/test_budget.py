@@ -45,8 +45,8 @@ ROOMS = {
     "emloop.utils": 200,
     "emloop_onnx": 275,
     "emloop_sklearn": 800,  # trees whose numbers are sound; weights; the source goes along
-    "emloop_torch": 1475,  # cures; what falls; outputs that are asked for; a weight for each loss; steered buffers
-    "emloop_torch._programs": 1415,  # what graphs write to, branches on buffers; gradients of several losses
+    "emloop_torch": 1495,  # cures; what falls; outputs that are asked for; a weight for each loss; steered buffers
+    "emloop_torch._programs": 1420,  # what graphs write to, branches on buffers; gradients of several losses
     "emloop_torch._proofs": 1440,  # what Python code can reach, put back to the bit; losses; programs by architecture
     "emloop_torch._tensors": 600,  # statistics of frozen parts; the weighted mean; plain batches taken as they are
     "emloop_torch._training": 960,  # several optimizers in place of steps by hand; averages that follow
