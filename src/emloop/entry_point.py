@@ -7,7 +7,7 @@ from contextlib import suppress
 
 __all__ = ["entry_point"]
 
-_REPEATABLE = {"train", "resume", "eval"}
+_REPEATABLE = {"train", "resume", "eval", "verify"}
 _TAKE_A_VALUE = {"-o", "--output_root", "--home"}
 _SHOWN = {"-h", "--help", "--version"}
 

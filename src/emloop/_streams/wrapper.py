@@ -66,13 +66,15 @@ class StreamWrapper:
         prefetch: Callable[[Batch], Any] | None = None,
         gate: Gate = "model",
     ) -> None:
-        self._epoch_size = epoch_size if epoch_size > 0 else -1
+        self._own_size = self._epoch_size = epoch_size if epoch_size > 0 else -1
         self._reader = Reader(stream_fn, name, training=training, endless=epoch_size > 0, ahead=buffer_size > 0)
         self._prefetch = Prefetch(self._reader, buffer_size, prefetch, gate=gate) if buffer_size > 0 else None
         self._gate: AbstractContextManager[None] = self._prefetch if self._prefetch and gate == "model" else _OPEN_GATE
         self._position: Reader | Prefetch = self._prefetch or self._reader
         self._read = self._position.read
         self._before_epoch = 0
+        self._limited = False
+        self._inside = False  # the last epoch ended inside a pass, so what is left of it may be nothing
         self._loaded: dict[str, Any] | None = None
         self._profile = profile
         self._event = f"read_batch_{name}"
@@ -184,6 +186,7 @@ class StreamWrapper:
     @uninterrupted
     def __next__(self) -> Batch:
         if self._epoch_size > 0 and self._epoch_batches == self._epoch_size:
+            self._inside = self._limited
             raise self._epoch_end()
         profile = self._profile
         try:
@@ -198,7 +201,10 @@ class StreamWrapper:
                 except KeyError:
                     profile[self._event] = [seconds]
         except StopIteration:
-            raise self._epoch_end() from None
+            if self._epoch_batches or not self._inside:
+                raise self._epoch_end() from None
+            self._inside = False
+            return next(self)
         return batch
 
     @uninterrupted  # a thread that was started is to be ended
@@ -215,6 +221,11 @@ class StreamWrapper:
             # A signal must not wait for a batch that may never come.
             at_once = isinstance(error, (KeyboardInterrupt, SystemExit)) or is_interrupted()
             self._prefetch.stop(wait=not at_once)
+
+    def limit_epochs(self, batches: int | None) -> None:
+        """End epochs after so many batches, unless they end before; the next one goes on there. ``None``: as before."""
+        self._limited = batches is not None
+        self._epoch_size = min((size for size in (self._own_size, batches) if size is not None and size > 0), default=-1)
 
     def empty(self) -> bool:
         """Whether nothing has been read ahead."""
@@ -233,6 +244,7 @@ class StreamWrapper:
         """Go on at the start of the first pass, whatever happened before."""
         self._position.restart()
         self._before_epoch = self._position.handed
+        self._inside = False
         self._loaded = None
 
     def state_dict(self) -> StateTree:
@@ -269,6 +281,7 @@ class StreamWrapper:
         self._before_epoch = self._position.handed - (
             batches if self._epoch_size < 0 else min(batches, self._epoch_size)
         )
+        self._inside = self._limited and not batches and state["batches"] > 0
         self._loaded = copy_tree(state)
 
     def _left(self) -> int | None:

@@ -41,7 +41,7 @@ def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dic
         seq: Number of the coming commit.
         complete: Whether the training has ended.
     """
-    model = loop.model
+    model, keep = loop.model, loop.commit_policy.keep
     components: dict[str, StateTree] = {
         "loop": {
             "training_epochs_done": loop.training_epochs_done,
@@ -50,7 +50,7 @@ def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dic
             "complete": complete,
         },
         "random": random_state(),
-        "model": model.state_dict() if isinstance(model, Stateful) else save_by_model(model, seq, directory),
+        "model": model.state_dict() if isinstance(model, Stateful) else save_by_model(model, seq, directory, keep),
     }
     for name, stream in loop.streams.training().items():
         components[f"streams/{name}"] = stream.state_dict()

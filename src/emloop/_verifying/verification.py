@@ -1,0 +1,299 @@
+"""The whole of a verification, step by step, and the certificate that it ends with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any, Literal
+
+from emloop._config import Config, written
+from emloop._config.check import checked_config
+from emloop._run_dir.beginnings import is_mirror
+from emloop._run_dir.provenance import environment
+from emloop._run_dir.trace import read_trace
+from emloop._state.commit import list_commits
+from emloop._support.files import atomic_write
+from emloop.constants import EL_CHECKPOINTS_DIR
+from emloop.errors import EmloopError
+
+from . import causes
+from .comparing import Difference, compare_commits, compare_files, place_of, result_files
+from .processes import Kill, OutOfTimeError, Processes, instants
+from .shortened import Shortened
+from .steps import Steps
+
+__all__ = ["Certificate", "verify"]
+
+_EVALUATED = 2
+"""Batches of every evaluation."""
+
+_ALL = 1_000_000
+"""Commits to keep."""
+
+_HOOK = f"{Shortened.__module__}.{Shortened.__name__}"
+
+
+@dataclass
+class Certificate:
+    """What was verified, and with what result.
+
+    Args:
+        config: The configuration's file.
+        sha256: Hash of the configuration as resolved.
+        seed: Seed of the runs.
+        verdict: ``proven``; ``failed``; or ``nothing``, if the time was over before a resume was compared.
+        batches: Training batches of a run.
+        commits: Commits of a run.
+        resumed_from: In how many of them a resume was compared.
+        kills: Where processes were killed.
+        levels: Stream → how exactly it can be resumed.
+        device: Where the model computed, if it says so.
+        not_exact: What is verified at some places only, in words.
+        not_compared: Files that differ between untouched runs, too.
+        not_reached: What there was no time for.
+        difference: The first thing that was not as it should be.
+        environment: Versions, platform, threads.
+        time: When that was.
+    """
+
+    config: str
+    sha256: str
+    seed: int
+    verdict: Literal["proven", "failed", "nothing"] = "nothing"
+    batches: int = 0
+    commits: int = 0
+    resumed_from: int = 0
+    kills: list[Kill] = field(default_factory=list)
+    levels: Mapping[str, str] = field(default_factory=dict)
+    device: str | None = None
+    not_exact: list[str] = field(default_factory=list)
+    not_compared: list[str] = field(default_factory=list)
+    not_reached: list[str] = field(default_factory=list)
+    difference: Difference | None = None
+    environment: Mapping[str, Any] = field(default_factory=environment)
+    time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def data(self) -> dict[str, Any]:
+        """All of it, as JSON values."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """What it says, in lines."""
+        if self.verdict == "nothing":
+            return "Nothing is proven: the time was over before a resume could be compared"
+        if self.difference is not None:
+            return f"NOT EXACT: {self.difference.text()}"
+        lines = [
+            f"Proven: in {self.batches} batches, {self.resumed_from} resumes and {len(self.kills)} kills changed nothing",
+            *(f"not exact everywhere: {part}" for part in self.not_exact),
+            *(f"not compared, since it is another one in each run: {name}" for name in self.not_compared),
+            *(f"not reached: {part}" for part in self.not_reached),
+        ]
+        return "\n  ".join(lines)
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        atomic_write(path, json.dumps(self.data(), indent=2) + "\n")
+
+
+def verify(
+    config: Config,
+    words: Sequence[str],
+    *,
+    batches: int,
+    kills: int,
+    seed: int,
+    own_seed: int | None,
+    minutes: float | None,
+    say: Callable[[str], None],
+) -> Certificate:
+    """Verify a configuration.
+
+    Args:
+        config: The configuration.
+        words: What ``emloop train`` is given for it: its file and the overrides.
+        batches: Training batches of a run.
+        kills: How often to kill.
+        seed: Decides when to kill, and the order of the resumes.
+        own_seed: Seed of the runs if the configuration names none.
+        minutes: How long all of it may take, about.
+        say: Told how far it has come, line by line.
+
+    Raises:
+        EmloopError: If an untouched run fails.
+    """
+    until = None if minutes is None else monotonic() + 60 * minutes
+    with tempfile.TemporaryDirectory(prefix="emloop-verify-") as scratch:
+        return _Verification(config, words, batches, kills, seed, own_seed, Path(scratch), until, say).result()
+
+
+class _Verification:
+    def __init__(
+        self,
+        config: Config,
+        words: Sequence[str],
+        batches: int,
+        kills: int,
+        seed: int,
+        own_seed: int | None,
+        scratch: Path,
+        until: float | None,
+        say: Callable[[str], None],
+    ) -> None:
+        section = config.get("main_loop") or {}
+        run_seed = section.get("seed")
+        if run_seed is None:
+            run_seed = secrets.randbits(32) if own_seed is None else own_seed
+        digest = hashlib.sha256(written(config).encode()).hexdigest()
+        self._certificate = Certificate(words[0], digest, run_seed)
+        short = f"hooks+={{{_HOOK}: {{batches: {batches}, evaluated: {_EVALUATED}, keep: {_ALL}}}}}"
+        seeded = f"main_loop.seed={run_seed}" if section else f"main_loop={{seed: {run_seed}}}"
+        self._words = ["train", *words, seeded, short, "--output_root", str(scratch), "--output_dir"]
+        self._kills = kills
+        self._seed = seed
+        self._scratch = scratch
+        self._say = say
+        self._processes = Processes(scratch, until)
+        self._steps: Steps
+        self._seconds = 0.0
+        self._files: dict[str, str] = {}
+
+    def result(self) -> Certificate:
+        """Do everything there is time for, until something differs."""
+        parts = {
+            "two untouched runs": self._compare_untouched,
+            "a resume from every commit": self._compare_steps,
+            "kills": self._compare_kills,
+        }
+        certificate = self._certificate
+        for number, (name, part) in enumerate(parts.items()):
+            if name == "kills" and not self._kills:
+                continue
+            try:
+                certificate.difference = part()
+            except OutOfTimeError:
+                certificate.not_reached += list(parts)[number:]
+                self._say(f"The time is over; not reached: {', '.join(certificate.not_reached)}")
+                break
+            if certificate.difference is not None:
+                certificate.verdict = "failed"
+                break
+        else:
+            certificate.verdict = "proven"
+        if certificate.verdict == "nothing" and certificate.resumed_from:
+            certificate.verdict = "proven"
+        return certificate
+
+    def _compare_untouched(self) -> Difference | None:
+        certificate = self._certificate
+        self._say("Untouched run 1 of 2, and everything it commits")
+        self._processes.run([*self._words, "untouched"])
+        self._say("Untouched run 2 of 2")
+        seconds = self._processes.run([*self._words, "again"])
+        one, other = (self._scratch / name for name in ("untouched", "again"))
+        commits, repeated = (list_commits(run / EL_CHECKPOINTS_DIR)[::-1] for run in (one, other))
+        if not commits:
+            raise EmloopError("the untouched run has made no commit; it ended before its first batch")
+        certificate.commits = len(commits)
+        certificate.batches = commits[-1].load("hooks/Shortened")["trained"]
+        certificate.levels = dict(read_trace(one).streams)
+        self._seconds = seconds / len(commits)
+        for first, second in zip(commits, repeated, strict=False):
+            found = compare_commits(first, second)
+            if found:
+                difference = _summed_up(found, f"not reproducible even without resuming: after {place_of(first)}")
+                cause = causes.of_another_run(difference.kind, difference.name, dict(certificate.levels))
+                return replace(difference, causes=tuple(cause))
+        if len(commits) != len(repeated):
+            counts = {"expected": f"{len(commits)} commits", "found": f"{len(repeated)} commits"}
+            return Difference("the length of the run", "loop", "not reproducible even without resuming", **counts)
+        mirrors = {record["name"] for record in commits[-1].info["appended"] if is_mirror(record)}
+        files, again = result_files(one, mirrors), result_files(other, mirrors)
+        self._files = {name: sha for name, sha in files.items() if again.get(name) == sha}
+        certificate.not_compared = sorted({*files, *again} - set(self._files))
+        self._say(f"  {certificate.batches} batches and {len(commits)} commits, the same in both")
+        return None
+
+    def _compare_steps(self) -> Difference | None:
+        certificate, run = self._certificate, self._scratch / "untouched"
+        config = checked_config(str(run / "config.yaml"), restoring=True)
+        self._steps = steps = Steps(config, run, self._scratch, self._seed)
+        self._say(f"Resuming from each of {steps.total} commits")
+        tenths = 0
+
+        def progress(done: int) -> None:
+            nonlocal tenths
+            certificate.resumed_from = len(steps.checked)
+            self._processes.check_time()
+            if 10 * done // steps.total > tenths:
+                tenths = 10 * done // steps.total
+                self._say(f"  {done} of {steps.total}")
+
+        found = steps.check(progress)
+        certificate.resumed_from = len(steps.checked)
+        certificate.device, certificate.not_exact = steps.device, steps.not_exact
+        if not found:
+            self._say(f"  all {steps.total} resumes led to the same next commit")
+            return None
+        difference = _summed_up(found, found[0].where)
+        return replace(
+            difference, causes=(*self._suspects(steps.failed), *causes.of_a_resume(difference.kind, difference.name))
+        )
+
+    def _compare_kills(self) -> Difference | None:
+        certificate, name = self._certificate, "killed"
+        run, untouched = self._scratch / name, self._scratch / "untouched"
+        words = [*self._words, name]
+        plan = instants(certificate.commits, self._kills, self._seconds, self._seed)
+        for number, (commit, seconds) in enumerate(plan, start=1):
+            newest = certificate.kills[-1].commit if certificate.kills else 0
+            try:
+                kill = self._processes.kill(words, run, max(commit, newest + 1), seconds)
+            except EmloopError as error:
+                return Difference(str(error), "resume", f"killed {self._history()}")
+            if kill is None:
+                self._say(f"  kill {number} of {len(plan)} came too late: the training had ended")
+                break
+            certificate.kills.append(kill)
+            self._say(f"Kill {number} of {len(plan)}: {kill.text()}")
+            words = ["resume", str(run)]
+        if words[0] == "resume":
+            try:
+                self._processes.run(words)
+            except EmloopError as error:
+                return Difference(str(error), "resume", f"killed {self._history()}")
+        last, found = (list_commits(path / EL_CHECKPOINTS_DIR)[0] for path in (untouched, run))
+        mirrors = {record["name"] for record in last.info["appended"] if is_mirror(record)}
+        files = {file: sha for file, sha in result_files(run, mirrors).items() if file not in certificate.not_compared}
+        differences = compare_commits(last, found) + compare_files(self._files, files)
+        if not differences:
+            self._say("  resumed to the end, everything is the same")
+            return None
+        difference = _summed_up(differences, f"killed {self._history()}, and resumed to the end")
+        suspects = self._suspects(certificate.kills[0].commit) if certificate.kills else []
+        return replace(difference, causes=(*suspects, *causes.of_a_resume(difference.kind, difference.name)))
+
+    def _suspects(self, commit: int) -> list[str]:
+        try:
+            return self._steps.suspects(commit)
+        except Exception as error:  # noqa: BLE001 - what is known already counts, and not that more cannot be learnt
+            self._say(f"  what is behind it cannot be found out: {type(error).__name__}: {error}")
+            return []
+
+    def _history(self) -> str:
+        return "; ".join(kill.text() for kill in self._certificate.kills) or "before the first commit"
+
+
+def _summed_up(found: Sequence[Difference], where: str) -> Difference:
+    return replace(found[0], where=where, also=tuple(dict.fromkeys(one.what for one in found[1:6])))
