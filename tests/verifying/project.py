@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,9 @@ BATCHES = 5
 
 class Points(el.BaseDataset):
     """Points on both sides of a plane, drawn anew in every pass."""
+
+    def _configure_dataset(self, **kwargs):
+        pass
 
     def _batch(self, rng):
         x = rng.normal(size=(8, 3))
@@ -81,9 +85,9 @@ class Logistic(el.AbstractModel):
         self._w, self._step = state["w"], state.get("step", 0)
 
     def save(self, name_suffix):
-        path = os.path.join(self._log_dir, f"model_{name_suffix}.npy")
+        path = Path(self._log_dir) / f"model_{name_suffix}.npy"
         np.save(path, self._w)
-        return path
+        return str(path)
 
 
 class Forgetful(Logistic):
@@ -113,8 +117,8 @@ class AddRows(el.AbstractHook):
 
     def __init__(self, output_dir, **kwargs):
         super().__init__(**kwargs)
-        self._path = os.path.join(output_dir, "rows.txt")
+        self._path = Path(output_dir) / "rows.txt"
 
     def after_batch(self, stream_name, batch_data):
-        with open(self._path, "a", encoding="utf-8") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{stream_name} {np.mean(batch_data['loss'])!r}\n")

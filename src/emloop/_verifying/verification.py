@@ -90,8 +90,9 @@ class Certificate:
             return "Nothing is proven: the time was over before a resume could be compared"
         if self.difference is not None:
             return f"NOT EXACT: {self.difference.text()}"
+        done = f"{self.resumed_from} resumes and {len(self.kills)} kills"
         lines = [
-            f"Proven: in {self.batches} batches, {self.resumed_from} resumes and {len(self.kills)} kills changed nothing",
+            f"Proven: in {self.batches} batches, {done} changed nothing",
             *(f"not exact everywhere: {part}" for part in self.not_exact),
             *(f"not compared, since it is another one in each run: {name}" for name in self.not_compared),
             *(f"not reached: {part}" for part in self.not_reached),
