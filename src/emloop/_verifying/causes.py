@@ -16,23 +16,23 @@ _KERNELS = (
 )
 
 
-def of_another_run(kind: str, name: str, levels: dict[str, str]) -> Sequence[str]:
+def of_another_run(kind: str, name: str, drawing: Sequence[str]) -> Sequence[str]:
     """Why a run differs from another one that nobody has touched either.
 
     Args:
         kind: Of the difference.
         name: Of the stream, hook or file.
-        levels: Stream → how exactly it can be resumed, as the run says.
+        drawing: Streams that draw global random numbers, as the run knows.
     """
-    drawing = [stream for stream, level in levels.items() if level.startswith("between epochs")]
-    suspect = [f"look at stream {stream!r} first: it draws from them" for stream in drawing]
+    suspects = [f"stream {stream!r} draws from them" for stream in drawing]
     match kind:
         case "source" | "stream":
-            return [f"draw random numbers from self.rng({name!r}), and sort what comes from a set", _CLOCK, _THREADS]
+            remedy = f"draw random numbers from self.rng({name!r}), and sort what comes from a set"
+            return [remedy, *((_THREADS, *suspects) if name in drawing else (_CLOCK, _THREADS))]
         case "output" | "model":
             return [_KERNELS, _CLOCK, "seed generators of your own from the run's seed"]
         case "random":
-            return [_THREADS, *suspect, "a stream draws from self.rng(NAME) instead"]
+            return [_THREADS, *suspects, "let a stream draw from self.rng(NAME) instead"]
         case "file":
             return ["a time belongs into the log, or into a file of its own, and not into epoch_data", _CLOCK]
     return [_CLOCK]

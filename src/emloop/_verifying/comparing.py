@@ -7,8 +7,10 @@ hook.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,8 @@ class Difference:
 
     def text(self) -> str:
         """Everything, in lines."""
-        values = f": {self.found}, and was {self.expected}" if self.expected else ""
+        values = f": {self.found}" if self.found else ""
+        values += f", and was {self.expected}" if self.expected else ""
         lines = [f"{self.where}: {self.what}{values}" if self.where else f"{self.what}{values}"]
         lines += [f"also different: {', '.join(self.also)}"] if self.also else []
         return "\n  ".join([*lines, *self.causes])
@@ -145,8 +148,8 @@ def _in_component(component: str, expected: Commit, found: Commit) -> Iterator[D
         return
     place, was, now = leaf
     if component != _OWN_STATE:
-        what = f"{_words(component)}, {_dotted(place)}" if place else _words(component)
-        yield Difference(what, kind, name=name, **_values(was, now))
+        what = f"{_words(component)}, {'/'.join(place)}" if place else _words(component)
+        yield _valued(Difference(what, kind, name=name), was, now)
     elif place[:2] in (("last", "sources"), ("last", "outputs")) and len(place) > 2:
         stream, variable = one["last"]["stream"], place[2]
         if place[1] == "sources":
@@ -154,7 +157,7 @@ def _in_component(component: str, expected: Commit, found: Commit) -> Iterator[D
         else:
             yield Difference(f"model, output {variable!r} for a batch of stream {stream!r}", "output", name=variable)
     else:
-        yield Difference("the batches run so far", "loop", **_values(was, now))
+        yield _valued(Difference("the batches run so far", "loop"), was, now)
 
 
 def _words(component: str) -> str:
@@ -181,19 +184,15 @@ def _first_leaf(
     return next(filter(None, (_first_leaf(was, now, (*place, key)) for key, was, now in pairs)), None)
 
 
-def _dotted(place: tuple[str, ...]) -> str:
-    return "/".join(place)
-
-
-def _values(was: Any, now: Any) -> dict[str, str]:
+def _valued(difference: Difference, was: Any, now: Any) -> Difference:
     if (
         isinstance(was, np.ndarray)
         and isinstance(now, np.ndarray)
         and was.shape == now.shape
         and was.dtype == now.dtype
     ):
-        return {"expected": "other bits", "found": _how_much(was, now)}
-    return {"expected": _short(was), "found": _short(now)}
+        return replace(difference, found=_how_much(was, now))
+    return replace(difference, expected=_short(was), found=_short(now))
 
 
 def _how_much(was: np.ndarray[Any, Any], now: np.ndarray[Any, Any]) -> str:
@@ -236,5 +235,12 @@ def _first_line(name: str, was: list[str], now: list[str]) -> Difference:
     number = next(
         (index for index, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), min(len(was), len(now))
     )
-    old, new = (repr(lines[number]) if number < len(lines) else "not there" for lines in (was, now))
-    return Difference(f"file {name}, line {number + 1}", "file", name=name, expected=old, found=new)
+    old, new = (lines[number] if number < len(lines) else None for lines in (was, now))
+    what = f"file {name}, line {number + 1}"
+    if old is None or new is None:
+        return Difference(f"{what} {'is missing' if new is None else 'was not there'}", "file", name=name)
+    with suppress(ValueError):
+        leaf = _first_leaf(json.loads(old), json.loads(new))
+        if leaf is not None and leaf[0]:
+            return _valued(Difference(f"{what}, {'/'.join(leaf[0])}", "file", name=name), *leaf[1:])
+    return _valued(Difference(what, "file", name=name), old, new)

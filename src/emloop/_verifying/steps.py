@@ -59,6 +59,8 @@ class Steps:
         """Commits from which a resume was exact."""
         self.failed = 0
         """Commit from which the first resume was not exact."""
+        self.levels: dict[str, str] = {}
+        """Training stream → how exactly it can be resumed."""
         self.not_exact: list[str] = []
         """Parts of the training that cannot be restored everywhere, in words."""
         self.device: str | None = None
@@ -98,7 +100,7 @@ class Steps:
         self._resume(earlier[-1] if earlier else None, on_batch=live.look)
         self._resume(self._by_seq[seq], on_start=restored.look)
         found = [
-            f"{name} is {_short(restored.values[name])} after the commit was restored, and was {_short(value)}"
+            f"{name} is {_short(restored.values[name])} once restored, and {_short(value)} where the training went on"
             for name, value in live.values.items()
             if name in restored.values and not _same(value, restored.values[name])
         ]
@@ -169,16 +171,20 @@ class Steps:
         return training
 
     def _learn(self, training: EmloopTraining) -> None:
-        if self.not_exact or self.device is not None:
+        if self.checked:
             return
         device = getattr(training.model, "device", None)
         self.device = None if device is None else str(device)
         if not isinstance(training.model, Stateful):
             name = type(training.model).__name__
             self.not_exact.append(f"model {name} has no state_dict: only the ends of epochs were verified")
-        for name, stream in training.main_loop.streams.training().items():
-            if stream.level == "epoch":
+        self.levels = {name: stream.level for name, stream in training.main_loop.streams.training().items()}
+        for name, level in self.levels.items():
+            if level == "epoch":
                 self.not_exact.append(f"stream {name!r} can be resumed only between its passes")
+        for name, hook in training.main_loop.events.by_name.items():
+            if not declares_state(hook):
+                self.not_exact.append(f"hook {name} does not say what it remembers; nothing was seen to depend on it")
 
 
 class _Remembered:

@@ -17,10 +17,9 @@ from emloop._config import Config, written
 from emloop._config.check import checked_config
 from emloop._run_dir.beginnings import is_mirror
 from emloop._run_dir.provenance import environment
-from emloop._run_dir.trace import read_trace
 from emloop._state.commit import list_commits
 from emloop._support.files import atomic_write
-from emloop.constants import EL_CHECKPOINTS_DIR
+from emloop.constants import EL_CHECKPOINTS_DIR, EL_DATA_FILE
 from emloop.errors import EmloopError
 
 from . import causes
@@ -53,7 +52,8 @@ class Certificate:
         commits: Commits of a run.
         resumed_from: In how many of them a resume was compared.
         kills: Where processes were killed.
-        levels: Stream → how exactly it can be resumed.
+        levels: Training stream → how exactly it can be resumed: ``exact``, by ``replay``, or between the passes of an
+            ``epoch``.
         device: Where the model computed, if it says so.
         not_exact: What is verified at some places only, in words.
         not_compared: Files that differ between untouched runs, too.
@@ -208,17 +208,16 @@ class _Verification:
             raise EmloopError("the untouched run has made no commit; it ended before its first batch")
         certificate.commits = len(commits)
         certificate.batches = commits[-1].load("hooks/Shortened")["trained"]
-        certificate.levels = dict(read_trace(one).streams)
         self._seconds = seconds / len(commits)
         for first, second in zip(commits, repeated, strict=False):
             found = compare_commits(first, second)
             if found:
                 difference = _summed_up(found, f"not reproducible even without resuming: after {place_of(first)}")
-                cause = causes.of_another_run(difference.kind, difference.name, dict(certificate.levels))
+                cause = causes.of_another_run(difference.kind, difference.name, _drawing(one))
                 return replace(difference, causes=tuple(cause))
         if len(commits) != len(repeated):
-            counts = {"expected": f"{len(commits)} commits", "found": f"{len(repeated)} commits"}
-            return Difference("the length of the run", "loop", "not reproducible even without resuming", **counts)
+            counts = f"{len(commits)} commits", f"{len(repeated)} commits"
+            return Difference("the length of the run", "loop", "not reproducible even without resuming", *counts)
         mirrors = {record["name"] for record in commits[-1].info["appended"] if is_mirror(record)}
         files, again = result_files(one, mirrors), result_files(other, mirrors)
         self._files = {name: sha for name, sha in files.items() if again.get(name) == sha}
@@ -243,7 +242,7 @@ class _Verification:
 
         found = steps.check(progress)
         certificate.resumed_from = len(steps.checked)
-        certificate.device, certificate.not_exact = steps.device, steps.not_exact
+        certificate.device, certificate.levels, certificate.not_exact = steps.device, steps.levels, steps.not_exact
         if not found:
             self._say(f"  all {steps.total} resumes led to the same next commit")
             return None
@@ -294,6 +293,15 @@ class _Verification:
 
     def _history(self) -> str:
         return "; ".join(kill.text() for kill in self._certificate.kills) or "before the first commit"
+
+
+def _drawing(run: Path) -> list[str]:
+    """Streams that a run knows to draw global random numbers."""
+    try:
+        streams = json.loads((run / EL_DATA_FILE).read_bytes())["streams"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return [name for name, kinds in streams.items() if any(kind.get("random") for kind in kinds.values())]
 
 
 def _summed_up(found: Sequence[Difference], where: str) -> Difference:
