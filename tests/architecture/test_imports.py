@@ -17,6 +17,7 @@ LAYERS = (
     {"_build", "main_loop"},
     {"datasets", "models", "hooks"},
     {"api"},
+    {"_verifying"},
     {"cli", "utils", "testing", "abilities", "arguments", "interrupting", "seeding", "suggest"},
     {"entry_point"},
     {"__main__"},

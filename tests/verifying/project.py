@@ -96,6 +96,49 @@ class Forgetful(Logistic):
     forgotten = ("step",)
 
 
+class Global(Logistic):
+    """The number of steps is a global variable, and not in the state."""
+
+    steps = 0
+    forgotten = ("step",)
+
+    def run(self, batch, train, stream=None):
+        self._step = Global.steps
+        Global.steps += train
+        return super().run(batch, train, stream)
+
+
+class Weights(Logistic):
+    """Has no state but what it saves."""
+
+    state_dict = load_state_dict = None
+
+    def __init__(self, dataset, log_dir, restore_from=None):
+        super().__init__(dataset, log_dir)
+        if restore_from is not None:
+            self._w = np.load(restore_from)
+
+    def run(self, batch, train, stream=None):
+        self._step = 0
+        return super().run(batch, train, stream)
+
+
+class Iterated(Points):
+    """Its training stream is neither a generator nor a sequence, and keeps no state."""
+
+    def train_stream(self):
+        return iter(list(super().train_stream()))
+
+
+class Broken(Logistic):
+    """Fails in its third step."""
+
+    def run(self, batch, train, stream=None):
+        if self._step == 2:
+            raise ZeroDivisionError("planted")
+        return super().run(batch, train, stream)
+
+
 class Count(el.AbstractHook):
     """Counts all batches, and says how many there were; its state is not declared."""
 

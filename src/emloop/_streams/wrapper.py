@@ -225,7 +225,8 @@ class StreamWrapper:
     def limit_epochs(self, batches: int | None) -> None:
         """End epochs after so many batches, unless they end before; the next one goes on there. ``None``: as before."""
         self._limited = batches is not None
-        self._epoch_size = min((size for size in (self._own_size, batches) if size is not None and size > 0), default=-1)
+        sizes = [size for size in (self._own_size, batches or -1) if size > 0]
+        self._epoch_size = min(sizes, default=-1)
 
     def empty(self) -> bool:
         """Whether nothing has been read ahead."""

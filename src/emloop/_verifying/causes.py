@@ -28,7 +28,7 @@ def of_another_run(kind: str, name: str, drawing: Sequence[str]) -> Sequence[str
     match kind:
         case "source" | "stream":
             remedy = f"draw random numbers from self.rng({name!r}), and sort what comes from a set"
-            return [remedy, *((_THREADS, *suspects) if name in drawing else (_CLOCK, _THREADS))]
+            return [remedy, _THREADS, *suspects, _CLOCK]
         case "output" | "model":
             return [_KERNELS, _CLOCK, "seed generators of your own from the run's seed"]
         case "random":
