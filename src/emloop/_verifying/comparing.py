@@ -150,12 +150,12 @@ def _in_component(component: str, expected: Commit, found: Commit) -> Iterator[D
     if component != _OWN_STATE:
         what = f"{_words(component)}, {'/'.join(place)}" if place else _words(component)
         yield _valued(Difference(what, kind, name=name), was, now)
-    elif place[:2] in (("last", "sources"), ("last", "outputs")) and len(place) > 2:
-        stream, variable = one["last"]["stream"], place[2]
-        if place[1] == "sources":
-            yield Difference(f"stream {stream!r}, source {variable!r} of the batch", "source", name=stream)
+    elif place[0] == "seen" and len(place) > 3:
+        _, part, stream, variable = place
+        if part == "sources":
+            yield Difference(f"stream {stream!r}, source {variable!r}", "source", name=stream)
         else:
-            yield Difference(f"model, output {variable!r} for a batch of stream {stream!r}", "output", name=variable)
+            yield Difference(f"model, output {variable!r} for stream {stream!r}", "output", name=variable)
     else:
         yield _valued(Difference("the batches run so far", "loop"), was, now)
 

@@ -30,7 +30,7 @@ class Shortened(AbstractHook):
     An epoch is one pass, or a third of the batches if that ends before. A stream that can be resumed only between its
     passes is not cut, and trains for two of them at least.
 
-    The hook's state has digests of all that the last batch held, so that a difference is found where it comes from.
+    The hook's state has digests of all that the batches held, so that a difference is found where it comes from.
 
     Args:
         batches: Number of training batches.
@@ -56,7 +56,7 @@ class Shortened(AbstractHook):
         self._evaluated = evaluated
         self._keep = keep
         self._trained = self._before = 0
-        self._last: StateTree = None
+        self._seen: dict[str, dict[str, dict[str, str]]] = {"sources": {}, "outputs": {}}
         self._stream: StreamWrapper | None = None
         self._loop: MainLoop
 
@@ -78,15 +78,15 @@ class Shortened(AbstractHook):
             self.on_start()
 
     def after_batch(self, stream_name: str, batch_data: Batch) -> None:
-        """Count the batch, and keep its digests."""
+        """Count the batch, and add it to the digests."""
         if self._loop.is_training and self._stream is not None:
             self._trained += 1
             if self._stream.level == "epoch":
                 self._stream.limit_epochs(None)
         outputs = set(self._loop.model.output_names)
-        self._last = {"stream": stream_name, "sources": {}, "outputs": {}}
         for name in batch_data:
-            self._last["outputs" if name in outputs else "sources"][name] = digest({name: batch_data[name]})
+            seen = self._seen["outputs" if name in outputs else "sources"].setdefault(stream_name, {})
+            seen[name] = digest({"before": seen.get(name, ""), "now": batch_data[name]})
         if self.on_batch is not None:
             self.on_batch()
         if self.stops_in is not None and stream_name in self.stops_in:
@@ -107,12 +107,12 @@ class Shortened(AbstractHook):
             self._stop()
 
     def state_dict(self) -> StateTree:
-        """Batches so far, those before the epoch in progress, and digests of the last one."""
-        return {"trained": self._trained, "before": self._before, "last": self._last}
+        """Batches so far, those before the epoch in progress, and digests of all."""
+        return {"trained": self._trained, "before": self._before, "seen": self._seen}
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on counting."""
-        self._trained, self._before, self._last = state["trained"], state["before"], state["last"]
+        self._trained, self._before, self._seen = state["trained"], state["before"], state["seen"]
 
     def _stop(self) -> None:
         self.stops_in = None  # a second signal would be obeyed at once

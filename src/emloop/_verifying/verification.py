@@ -17,7 +17,7 @@ from emloop._config import Config, written
 from emloop._config.check import checked_config
 from emloop._run_dir.beginnings import is_mirror
 from emloop._run_dir.provenance import environment
-from emloop._state.commit import list_commits
+from emloop._state.commit import Commit, list_commits
 from emloop._support.files import atomic_write
 from emloop.constants import EL_CHECKPOINTS_DIR, EL_DATA_FILE
 from emloop.errors import EmloopError
@@ -214,7 +214,7 @@ class _Verification:
             if found:
                 difference = _summed_up(found, f"not reproducible even without resuming: after {place_of(first)}")
                 cause = causes.of_another_run(difference.kind, difference.name, _drawing(one))
-                return replace(difference, causes=tuple(cause))
+                return replace(difference, causes=(*_consequence(difference, commits, repeated), *cause))
         if len(commits) != len(repeated):
             counts = f"{len(commits)} commits", f"{len(repeated)} commits"
             return Difference("the length of the run", "loop", "not reproducible even without resuming", *counts)
@@ -293,6 +293,18 @@ class _Verification:
 
     def _history(self) -> str:
         return "; ".join(kill.text() for kill in self._certificate.kills) or "before the first commit"
+
+
+def _consequence(difference: Difference, commits: Sequence[Commit], repeated: Sequence[Commit]) -> list[str]:
+    """What global random numbers that differ have changed later on."""
+    if difference.kind != "random":
+        return []
+    for first, second in zip(commits, repeated, strict=False):
+        for found in compare_commits(first, second)[:1]:
+            if found.kind in ("source", "output"):
+                hint = f", which draws from self.rng({found.name!r}) instead" if found.kind == "source" else ""
+                return [f"after {place_of(first)}, it has changed {found.what}{hint}"]
+    return []
 
 
 def _drawing(run: Path) -> list[str]:
