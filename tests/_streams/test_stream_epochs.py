@@ -211,3 +211,75 @@ def test_restarting_before_the_first_batch_keeps_the_opened_pass():
     next(stream)
 
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("buffer_size", BUFFERS)
+@pytest.mark.parametrize("reads_spans", [False, True])
+def test_a_limited_epoch_ends_with_its_pass_or_before(buffer_size, reads_spans):
+    """An epoch that ends inside a pass is followed by one that goes on there; no epoch is left without batches."""
+
+    def numbers(wrapper):
+        if not reads_spans:
+            return [batch["x"][0] for batch in wrapper]
+        found = []
+        for span in wrapper.spans():
+            for batch in span:
+                wrapper.position.last = batch
+                found.append(batch["x"][0])
+        return found
+
+    for size, expected in [
+        (2, [[0, 1], [2, 3], [0, 1], [2, 3], [0, 1]]),
+        (3, [[0, 1, 2], [3], [0, 1, 2], [3], [0, 1, 2]]),
+        (4, [[0, 1, 2, 3]] * 5),
+        (9, [[0, 1, 2, 3]] * 5),
+    ]:
+        with StreamWrapper(lambda: batches(0, 1, 2, 3), buffer_size) as stream:
+            stream.limit_epochs(size)
+            assert [numbers(stream) for _ in range(5)] == expected
+            stream.limit_epochs(None)
+            numbers(stream)
+            assert numbers(stream) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("buffer_size", BUFFERS)
+def test_a_limit_makes_a_fixed_epoch_no_longer(buffer_size):
+    """The smaller size counts, and passes run on into each other as before."""
+    for limit, expected in [(2, [[0, 1], [2, 0], [1, 2]]), (7, [[0, 1, 2, 0], [1, 2, 0, 1]])]:
+        with StreamWrapper(lambda: batches(0, 1, 2), buffer_size, epoch_size=4) as stream:
+            stream.limit_epochs(limit)
+            assert epochs(stream, len(expected)) == expected
+
+
+@pytest.mark.parametrize("buffer_size", BUFFERS)
+def test_a_limited_epoch_goes_on_from_a_saved_position(buffer_size):
+    """Wherever it was saved, the rest of the epochs is the same."""
+    whole = StreamWrapper(lambda: batches(0, 1, 2, 3), buffer_size)
+    whole.limit_epochs(2)
+    with whole:
+        for before in range(7):
+            whole.restart()
+            taken = 0
+            while taken < before:
+                taken += len(list(itertools.islice(whole, min(2, before - taken))))
+            state = whole.state_dict()
+            rest = epochs(whole, 3)
+            again = StreamWrapper(lambda: batches(0, 1, 2, 3), buffer_size)
+            again.limit_epochs(2)
+            with again:
+                again.load_state_dict(state)
+                assert epochs(again, 3) == rest, before
+
+
+def test_a_limited_stream_without_batches_has_none():
+    """It is not asked again and again."""
+    calls = []
+
+    def empty():
+        calls.append(1)
+        return []
+
+    with StreamWrapper(empty) as stream:
+        stream.limit_epochs(2)
+        assert epochs(stream, 2) == [[], []]
+    assert len(calls) == 2

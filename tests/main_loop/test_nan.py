@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emloop.hooks import StopAfter
-from emloop.main_loop import MainLoop
+from emloop.main_loop import MainLoop, Record
 
 NAN = math.nan
 
@@ -115,3 +115,23 @@ def test_batches_that_are_left_out_do_not_count(caplog):
     MainLoop(Echo(), data, fixed_batch_size=2, epochs_count=1, skip_zeroth_epoch=True).run_training()
 
     assert said(caplog) == ["The loss is NaN, first in batch 2 of stream 'train' in epoch 1"]
+
+
+class Commits(Record):
+    """Takes the loop's state after every batch."""
+
+    def __init__(self, loop):
+        self._loop = loop
+
+    def between_batches(self, *, interrupted):
+        self._loop.stage_state()
+        return 1
+
+
+def test_a_model_that_tells_is_asked_after_every_batch_where_each_is_committed(caplog):
+    """At the end of the stream, no batch is left to ask about."""
+    loop = MainLoop(OnDevice(), Data(train=[[1.0], [1.0], [NAN]]), epochs_count=2, skip_zeroth_epoch=True)
+    loop.attach(Commits(loop))
+    loop.run_training()
+
+    assert said(caplog) == ["The loss is NaN, first in batch 3 of stream 'train' in epoch 1"]

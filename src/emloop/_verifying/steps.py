@@ -7,11 +7,10 @@ would be in a new one.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -244,11 +243,5 @@ def _short(value: Any) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what is logged and printed from the terminal; it is in the copy's ``train.log``."""
-    root = logging.getLogger()
-    before = root.handlers[:]
-    with ExitStack() as undo, Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        undo.callback(root.handlers.__setitem__, slice(None), before)
-        root.handlers[:] = [logging.NullHandler()]
-        undo.enter_context(redirect_stdout(nowhere))
-        undo.enter_context(redirect_stderr(nowhere))
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield

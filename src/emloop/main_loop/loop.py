@@ -401,7 +401,7 @@ class MainLoop(CaughtInterrupts):
             raise
         finally:
             if ended:
-                checks.found_nan(int(self._first_nan()))
+                checks.found_nan(int(self._first_nan() or 0))
 
     def evaluated_stream(self) -> StreamWrapper | None:
         """The stream whose evaluation is in progress, if one is."""
@@ -413,7 +413,7 @@ class MainLoop(CaughtInterrupts):
         if self.stage is None:
             return None
         if self._first_nan is not None and self.stage.checks is not None:
-            self.stage.checks.found_nan(int(self._first_nan()))
+            self.stage.checks.found_nan(int(self._first_nan() or 0))
         return self.stage.state()
 
     def _report_nan(self, stage: Stage) -> None:
