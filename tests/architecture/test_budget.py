@@ -28,7 +28,7 @@ ROOMS = {
     "emloop.abilities": 15,  # the protocols' public path
     "emloop.api": 280,  # who trusts a source
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 2730,  # `migrate`, `doctor`, `upgrade`, what unknown commands are told, checks of runs by name
+    "emloop.cli": 2840,  # `migrate`, `doctor`, `upgrade`, `verify`, what unknown commands are told, runs by name
     "emloop.constants": 40,
     "emloop.datasets": 315,
     "emloop.declare": 75,

@@ -94,7 +94,7 @@ def test_a_right_training_is_proven(verify):
         pytest.param(
             "hooks+=project.Count",
             r"file metrics\.jsonl, line 1, train/seen: \d, and was \d\n(.|\n)*hook Count\._count is 0 once restored, "
-            r"and 1 where the training went on\n(.|\n)*hook Count does not say what it remembers",
+            r"and \d+ where the training went on\n(.|\n)*hook Count does not say what it remembers",
             id="undeclared-counter",
         ),
     ],

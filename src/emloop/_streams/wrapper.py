@@ -157,7 +157,7 @@ class StreamWrapper:
         The counts are right at any time. A piece that raises has to be :meth:`broken`.
         """
         reader = self._reader
-        if self._profile is not None:
+        if self._profile is not None or (self._limited and self._prefetch is not None):
             yield self
         elif self._prefetch is not None:
             ahead = map(call, repeat(self._prefetch.read))

@@ -25,9 +25,9 @@ from emloop._support.files import sha256_of
 from emloop.main_loop.stage import Stage, place_in
 from emloop.types import StateTree
 
-__all__ = ["Difference", "compare_commits", "compare_files", "place_of", "result_files"]
+__all__ = ["OWN_STATE", "Difference", "compare_commits", "compare_files", "place_of", "result_files"]
 
-_OWN_STATE = "hooks/Shortened"
+OWN_STATE = "hooks/Shortened"
 _SECONDS = "seconds"
 _OF_THE_CORE = {
     constants.EL_RUN_FILE,
@@ -131,7 +131,7 @@ def _components(commit: Commit) -> Iterator[tuple[str, tuple[str, str | None]]]:
 
 
 def _rank(component: str) -> tuple[int, str]:
-    order = (_OWN_STATE, "streams/", "evaluated", "model", "hooks/", "random", "loop")
+    order = (OWN_STATE, "streams/", "evaluated", "model", "hooks/", "random", "loop")
     return next((number for number, start in enumerate(order) if component.startswith(start)), len(order)), component
 
 
@@ -147,7 +147,7 @@ def _in_component(component: str, expected: Commit, found: Commit) -> Iterator[D
     if leaf is None:
         return
     place, was, now = leaf
-    if component != _OWN_STATE:
+    if component != OWN_STATE:
         what = f"{_words(component)}, {'/'.join(place)}" if place else _words(component)
         yield _valued(Difference(what, kind, name=name), was, now)
     elif place[0] == "seen" and len(place) > 3:

@@ -55,6 +55,8 @@ class Shortened(AbstractHook):
         self._batches = batches
         self._evaluated = evaluated
         self._keep = keep
+        self.ran = 0
+        """Batches so far, those of evaluations included."""
         self._trained = self._before = 0
         self._seen: dict[str, dict[str, dict[str, str]]] = {"sources": {}, "outputs": {}}
         self._stream: StreamWrapper | None = None
@@ -79,6 +81,7 @@ class Shortened(AbstractHook):
 
     def after_batch(self, stream_name: str, batch_data: Batch) -> None:
         """Count the batch, and add it to the digests."""
+        self.ran += 1
         if self._loop.is_training and self._stream is not None:
             self._trained += 1
             if self._stream.level == "epoch":
@@ -90,7 +93,7 @@ class Shortened(AbstractHook):
         if self.on_batch is not None:
             self.on_batch()
         if self.stops_in is not None and stream_name in self.stops_in:
-            self._stop()
+            self.stop()
 
     def after_epoch(self, epoch_id: int, epoch_data: EpochData | None = None) -> None:  # noqa: ARG002
         """Cut the next epoch.
@@ -104,17 +107,19 @@ class Shortened(AbstractHook):
         self._before = self._trained
         self._cut()
         if self.stops_in is not None:
-            self._stop()
+            self.stop()
 
     def state_dict(self) -> StateTree:
-        """Batches so far, those before the epoch in progress, and digests of all."""
-        return {"trained": self._trained, "before": self._before, "seen": self._seen}
+        """Batches, those that trained, those before the epoch in progress, and digests of all."""
+        return {"ran": self.ran, "trained": self._trained, "before": self._before, "seen": self._seen}
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on counting."""
-        self._trained, self._before, self._seen = state["trained"], state["before"], state["seen"]
+        self.ran, self._trained, self._before = state["ran"], state["trained"], state["before"]
+        self._seen = state["seen"]
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Stop the training as a signal does."""
         self.stops_in = None  # a second signal would be obeyed at once
         signal.raise_signal(signal.SIGTERM)
 

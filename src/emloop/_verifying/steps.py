@@ -24,7 +24,7 @@ from emloop.api import EmloopTraining, resume_emloop_training
 from emloop.constants import EL_CHECKPOINTS_DIR, EXIT_STOPPED
 from emloop.errors import EmloopError
 
-from .comparing import Difference, compare_commits, place_of
+from .comparing import OWN_STATE, Difference, compare_commits, place_of
 from .shortened import Shortened
 
 __all__ = ["Steps"]
@@ -93,11 +93,11 @@ class Steps:
 
     def suspects(self, seq: int) -> list[str]:
         """What was remembered before a commit, and is not after it was restored, although no state holds it."""
-        earlier = [commit for commit in self._commits if commit.seq < seq]
-        live, restored = _Remembered(), _Remembered()
-        # Where the step to the commit is wrong already, nothing can be said.
-        self._resume(earlier[-1] if earlier else None, on_batch=live.look)
-        self._resume(self._by_seq[seq], on_start=restored.look)
+        inside = [commit for commit in self._commits if (commit.info["batch"] or ("", 0))[1]]
+        commit = next((commit for commit in inside if commit.seq >= seq), (inside or self._commits)[-1])
+        live, restored = _Remembered(commit.load(OWN_STATE)["ran"]), _Remembered()
+        self._resume(None, live)
+        self._resume(commit, restored)
         found = [
             f"{name} is {_short(restored.values[name])} once restored, and {_short(value)} where the training went on"
             for name, value in live.values.items()
@@ -135,14 +135,8 @@ class Steps:
                 return [replace(difference, where=where) for difference in differences]
         return []
 
-    def _resume(
-        self,
-        commit: Commit | None,
-        *,
-        on_start: Callable[[], None] | None = None,
-        on_batch: Callable[[], None] | None = None,
-    ) -> EmloopTraining:
-        """Resume from a commit, or begin anew, in a copy of the run, until the next one.
+    def _resume(self, commit: Commit | None, looking: _Remembered | None = None) -> EmloopTraining:
+        """Resume from a commit, or begin anew, in a copy of the run, until the next one, or until somebody has looked.
 
         Raises:
             KeyboardInterrupt: If somebody else's signal was heard.
@@ -156,11 +150,9 @@ class Steps:
         with _quiet():
             training = resume_emloop_training(self._config, self._work)
             short = next(hook for hook in training.hooks if isinstance(hook, Shortened))
-            for looks in (on_start, on_batch):
-                if looks is not None:
-                    looks.__self__.training = training  # type: ignore[attr-defined]
-            short.on_start, short.on_batch = on_start, on_batch
             short.stops_in = frozenset(self._inside)
+            if looking is not None:
+                looking.attach(training, short)
             try:
                 training.main_loop.run_training()
             except SystemExit as stop:
@@ -170,7 +162,7 @@ class Steps:
         return training
 
     def _learn(self, training: EmloopTraining) -> None:
-        if self.checked:
+        if self.levels:
             return
         device = getattr(training.model, "device", None)
         self.device = None if device is None else str(device)
@@ -187,18 +179,32 @@ class Steps:
 
 
 class _Remembered:
-    """Looks at the plain attributes of the user's objects at some moment of a training."""
+    """Looks at the plain attributes of the user's objects at some moment of a training, which ends it.
 
-    def __init__(self) -> None:
-        self.training: EmloopTraining
+    Args:
+        after: Number of batches after which to look; ``None``: at the start.
+    """
+
+    def __init__(self, after: int | None = None) -> None:
+        self._after = after
         self.values: dict[str, Any] = {}
         self.undeclared: list[str] = []
 
-    def look(self) -> None:
-        """Keep what is there now, once."""
-        if self.values:
-            return
-        training = self.training
+    def attach(self, training: EmloopTraining, short: Shortened) -> None:
+        """Look when it is time."""
+
+        def look() -> None:
+            if self._after is None or short.ran == self._after:
+                self._look(training)
+                short.stop()
+
+        short.stops_in = None
+        if self._after is None:
+            short.on_start = look
+        else:
+            short.on_batch = look
+
+    def _look(self, training: EmloopTraining) -> None:
         hooks = training.main_loop.events.by_name
         self.undeclared = [name for name, hook in hooks.items() if not declares_state(hook)]
         parts = {"dataset": training.dataset, "model": training.model} | {f"hook {n}": h for n, h in hooks.items()}

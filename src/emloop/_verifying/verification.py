@@ -23,7 +23,7 @@ from emloop.constants import EL_CHECKPOINTS_DIR, EL_DATA_FILE
 from emloop.errors import EmloopError
 
 from . import causes
-from .comparing import Difference, compare_commits, compare_files, place_of, result_files
+from .comparing import OWN_STATE, Difference, compare_commits, compare_files, place_of, result_files
 from .processes import Kill, OutOfTimeError, Processes, instants
 from .shortened import Shortened
 from .steps import Steps
@@ -207,7 +207,7 @@ class _Verification:
         if not commits:
             raise EmloopError("the untouched run has made no commit; it ended before its first batch")
         certificate.commits = len(commits)
-        certificate.batches = commits[-1].load("hooks/Shortened")["trained"]
+        certificate.batches = commits[-1].load(OWN_STATE)["trained"]
         self._seconds = seconds / len(commits)
         for first, second in zip(commits, repeated, strict=False):
             found = compare_commits(first, second)
