@@ -50,24 +50,19 @@ class Processes:
         if self._until is not None and monotonic() >= self._until:
             raise OutOfTimeError
 
-    def run(self, words: Sequence[str]) -> float:
+    def run(self, words: Sequence[str]) -> None:
         """Run a command to its end.
-
-        Returns:
-            Seconds it took.
 
         Raises:
             EmloopError: If it fails; with the last lines of what it said.
             OutOfTimeError: If the time is over.
         """
-        started = monotonic()
         with self._started(words) as process:
             while process.poll() is None:
                 self.check_time()
                 _wait(process, 0.05)
         if process.returncode != EXIT_DONE:
             raise self._failure(words, process.returncode)
-        return monotonic() - started
 
     def kill(self, words: Sequence[str], run: Path, commit: int, seconds: float) -> Kill | None:
         """Start a command and kill it some time after it has made a commit.
@@ -152,13 +147,16 @@ def instants(commits: int, kills: int, seconds: float, seed: int) -> list[tuple[
 
     Args:
         commits: Commits of the untouched run.
-        kills: How many; fewer if there are not enough commits.
+        kills: How many; fewer if there are not enough commits. The last third of them is left out.
         seconds: From one commit to the next, about.
         seed: Decides.
     """
     random = Random(seed)
-    numbers = sorted(random.sample(range(1, commits), min(kills, commits - 1))) if commits > 1 else []
-    return [(number, random.uniform(0, 2 * seconds)) for number in numbers]
+    # A process is killed a little later than it is meant to be, and the last one is to be killed as well.
+    numbers = range(1, 1 + max(2 * commits // 3, 1))
+    return [
+        (number, random.uniform(0, 2 * seconds)) for number in sorted(random.sample(numbers, min(kills, len(numbers))))
+    ]
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:

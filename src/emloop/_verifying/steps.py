@@ -30,6 +30,7 @@ from .shortened import Shortened
 __all__ = ["Steps"]
 
 _DEEPEST = 3
+_NOT_THEIRS = {"emloop", "builtins", "abc", "typing"}
 _LARGE = 100_000
 """Numbers in an array that are looked at."""
 
@@ -209,7 +210,7 @@ class _Remembered:
         self.undeclared = [name for name, hook in hooks.items() if not declares_state(hook)]
         parts = {"dataset": training.dataset, "model": training.model} | {f"hook {n}": h for n, h in hooks.items()}
         for name, part in parts.items():
-            if type(part).__module__.partition(".")[0] != "emloop":
+            if type(part).__module__.partition(".")[0] not in _NOT_THEIRS:
                 self.values.update(_attributes(part, name, set()))
 
 
@@ -224,7 +225,9 @@ def _attributes(owner: object, name: str, seen: set[int], depth: int = 0) -> Ite
         case list() | tuple():
             inner = {f"{name}[{index}]": value for index, value in enumerate(owner[:100])}
         case _:
-            inner = {f"{name}.{key}": value for key, value in getattr(owner, "__dict__", {}).items()}
+            classes = [cls for cls in type(owner).__mro__ if cls.__module__.partition(".")[0] not in _NOT_THEIRS]
+            kept = {key: value for cls in reversed(classes) for key, value in vars(cls).items() if key[:2] != "__"}
+            inner = {f"{name}.{key}": value for key, value in (kept | getattr(owner, "__dict__", {})).items()}
     for place, value in inner.items():
         if value is None or isinstance(value, (bool, int, float, str)):
             yield place, value

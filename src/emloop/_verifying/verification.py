@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -167,7 +168,7 @@ class _Verification:
         self._say = say
         self._processes = Processes(scratch, until)
         self._steps: Steps
-        self._seconds = 0.0
+        self._pace = 0.0  # seconds from one commit to the next
         self._files: dict[str, str] = {}
 
     def result(self) -> Certificate:
@@ -201,20 +202,23 @@ class _Verification:
         self._say("Untouched run 1 of 2, and everything it commits")
         self._processes.run([*self._words, "untouched"])
         self._say("Untouched run 2 of 2")
-        seconds = self._processes.run([*self._words, "again"])
+        self._processes.run([*self._words, "again"])
         one, other = (self._scratch / name for name in ("untouched", "again"))
         commits, repeated = (list_commits(run / EL_CHECKPOINTS_DIR)[::-1] for run in (one, other))
         if not commits:
             raise EmloopError("the untouched run has made no commit; it ended before its first batch")
         certificate.commits = len(commits)
         certificate.batches = commits[-1].load(OWN_STATE)["trained"]
-        self._seconds = seconds / len(commits)
-        for first, second in zip(commits, repeated, strict=False):
-            found = compare_commits(first, second)
+        moments = [commit.path.stat().st_mtime for commit in (commits[0], commits[-1])]
+        self._pace = (moments[1] - moments[0]) / len(commits)
+        there = {place_of(commit): commit for commit in repeated}
+        for first in commits:
+            second = there.get(place_of(first))
+            found = [] if second is None else compare_commits(first, second)
             if found:
                 difference = _summed_up(found, f"not reproducible even without resuming: after {place_of(first)}")
                 cause = causes.of_another_run(difference.kind, difference.name, _drawing(one))
-                return replace(difference, causes=(*_consequence(difference, commits, repeated), *cause))
+                return replace(difference, causes=(*_consequence(difference, commits, there), *cause))
         if len(commits) != len(repeated):
             counts = f"{len(commits)} commits", f"{len(repeated)} commits"
             return Difference("the length of the run", "loop", "not reproducible even without resuming", *counts)
@@ -255,24 +259,21 @@ class _Verification:
         certificate, name = self._certificate, "killed"
         run, untouched = self._scratch / name, self._scratch / "untouched"
         words = [*self._words, name]
-        plan = instants(certificate.commits, self._kills, self._seconds, self._seed)
-        for number, (commit, seconds) in enumerate(plan, start=1):
-            newest = certificate.kills[-1].commit if certificate.kills else 0
-            try:
-                kill = self._processes.kill(words, run, max(commit, newest + 1), seconds)
-            except EmloopError as error:
-                return Difference(str(error), "resume", f"killed {self._history()}")
-            if kill is None:
-                self._say(f"  kill {number} of {len(plan)} came too late: the training had ended")
-                break
-            certificate.kills.append(kill)
-            self._say(f"Kill {number} of {len(plan)}: {kill.text()}")
-            words = ["resume", str(run)]
-        if words[0] == "resume":
-            try:
-                self._processes.run(words)
-            except EmloopError as error:
-                return Difference(str(error), "resume", f"killed {self._history()}")
+        plan = instants(certificate.commits, self._kills, self._pace, self._seed)
+        try:
+            self._kill_all(words, run, plan)
+            if len(certificate.kills) < len(plan):
+                # Some came too late: once more, without waiting after a commit.
+                shutil.rmtree(run)
+                certificate.kills.clear()
+                self._kill_all(words, run, [(commit, 0) for commit, _ in plan])
+            if certificate.kills:
+                self._processes.run(["resume", str(run)])
+        except EmloopError as error:
+            return Difference(str(error), "resume", f"killed {self._history()}")
+        certificate.not_reached += [f"{len(plan) - len(certificate.kills)} kills"] * (
+            len(certificate.kills) < len(plan)
+        )
         last, found = (list_commits(path / EL_CHECKPOINTS_DIR)[0] for path in (untouched, run))
         mirrors = {record["name"] for record in last.info["appended"] if is_mirror(record)}
         files = {file: sha for file, sha in result_files(run, mirrors).items() if file not in certificate.not_compared}
@@ -283,6 +284,19 @@ class _Verification:
         difference = _summed_up(differences, f"killed {self._history()}, and resumed to the end")
         suspects = self._suspects(certificate.kills[0].commit) if certificate.kills else []
         return replace(difference, causes=(*suspects, *causes.of_a_resume(difference.kind, difference.name)))
+
+    def _kill_all(self, words: Sequence[str], run: Path, plan: Sequence[tuple[int, float]]) -> None:
+        """Start a run, kill it, resume it, kill that, and so on; stops where a training ends before it is killed."""
+        kills = self._certificate.kills
+        for number, (commit, seconds) in enumerate(plan, start=1):
+            newest = kills[-1].commit if kills else 0
+            kill = self._processes.kill(words, run, max(commit, newest + 1), seconds)
+            if kill is None:
+                self._say(f"  kill {number} of {len(plan)} came too late: the training had ended")
+                return
+            kills.append(kill)
+            self._say(f"Kill {number} of {len(plan)}: {kill.text()}")
+            words = ["resume", str(run)]
 
     def _suspects(self, commit: int) -> list[str]:
         try:
@@ -295,12 +309,12 @@ class _Verification:
         return "; ".join(kill.text() for kill in self._certificate.kills) or "before the first commit"
 
 
-def _consequence(difference: Difference, commits: Sequence[Commit], repeated: Sequence[Commit]) -> list[str]:
+def _consequence(difference: Difference, commits: Sequence[Commit], there: Mapping[str, Commit]) -> list[str]:
     """What global random numbers that differ have changed later on."""
     if difference.kind != "random":
         return []
-    for first, second in zip(commits, repeated, strict=False):
-        for found in compare_commits(first, second)[:1]:
+    for first in commits:
+        for found in compare_commits(first, there.get(place_of(first), first))[:1]:
             if found.kind in ("source", "output"):
                 hint = f", which draws from self.rng({found.name!r}) instead" if found.kind == "source" else ""
                 return [f"after {place_of(first)}, it has changed {found.what}{hint}"]
