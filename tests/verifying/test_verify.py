@@ -125,6 +125,16 @@ def test_what_cannot_be_exact_everywhere_is_said(verify):
     assert "stream 'train' can be resumed only between its passes" in said
 
 
+def test_a_training_that_ends_by_itself_is_verified_up_to_there(verify):
+    """And what it did not come to is listed."""
+    words = ("hooks+=StopAfter: {epochs: 1}", "main_loop.extra_streams=[]", "--kills", "0")
+    said, certificate = verify(*words, batches=6)
+
+    assert (certificate["verdict"], certificate["batches"]) == ("proven", 2)
+    assert certificate["not_reached"] == ["4 batches, before which the training had ended by itself"]
+    assert "Proven: in 2 batches, 2 resumes and 0 kills changed nothing" in said
+
+
 def test_time_that_is_over_is_no_proof(verify):
     """What was not reached is listed."""
     said, certificate = verify("--minutes", "0.0001", expect=1)

@@ -91,9 +91,9 @@ class Certificate:
             return "Nothing is proven: the time was over before a resume could be compared"
         if self.difference is not None:
             return f"NOT EXACT: {self.difference.text()}"
-        done = f"{self.resumed_from} resumes and {len(self.kills)} kills"
+        batches, resumes = _counted(self.batches, "batch", "es"), _counted(self.resumed_from, "resume")
         lines = [
-            f"Proven: in {self.batches} batches, {done} changed nothing",
+            f"Proven: in {batches}, {resumes} and {_counted(len(self.kills), 'kill')} changed nothing",
             *(f"not exact everywhere: {part}" for part in self.not_exact),
             *(f"not compared, since it is another one in each run: {name}" for name in self.not_compared),
             *(f"not reached: {part}" for part in self.not_reached),
@@ -162,6 +162,7 @@ class _Verification:
         short = f"hooks+={{{_HOOK}: {{batches: {batches}, evaluated: {_EVALUATED}, keep: {_ALL}}}}}"
         seeded = f"main_loop.seed={run_seed}" if section else f"main_loop={{seed: {run_seed}}}"
         self._words = ["train", *words, seeded, short, "--output_root", str(scratch), "--output_dir"]
+        self._batches = batches
         self._kills = kills
         self._seed = seed
         self._scratch = scratch
@@ -209,6 +210,9 @@ class _Verification:
             raise EmloopError("the untouched run has made no commit; it ended before its first batch")
         certificate.commits = len(commits)
         certificate.batches = commits[-1].load(OWN_STATE)["trained"]
+        if certificate.batches < self._batches:
+            left = _counted(self._batches - certificate.batches, "batch", "es")
+            certificate.not_reached.append(f"{left}, before which the training had ended by itself")
         moments = [commit.path.stat().st_mtime for commit in (commits[0], commits[-1])]
         self._pace = (moments[1] - moments[0]) / len(commits)
         there = {place_of(commit): commit for commit in repeated}
@@ -310,6 +314,10 @@ class _Verification:
 
     def _history(self) -> str:
         return "; ".join(kill.text() for kill in self._certificate.kills) or "before the first commit"
+
+
+def _counted(number: int, word: str, ending: str = "s") -> str:
+    return f"{number} {word}{ending * (number != 1)}"
 
 
 def _consequence(difference: Difference, commits: Sequence[Commit], there: Mapping[str, Commit]) -> list[str]:
