@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import random
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ import emloop_torch  # noqa: E402, F401 - adds PyTorch's generators to those of 
 from emloop._state.commit import newest_commit  # noqa: E402
 from emloop._state.random import random_state, restore_random_state, seed_everything, use_seed  # noqa: E402
 from emloop._state.tree import dump_tree, equal_trees, load_tree  # noqa: E402
+from emloop._streams import StreamWrapper  # noqa: E402
 from emloop.errors import ConfigError, StateError  # noqa: E402
 from emloop.seeding import add_global_generator  # noqa: E402
 
@@ -136,7 +140,7 @@ def test_what_pytorch_draws_is_part_of_the_run(emloop, tmp_path):
     assert equal_trees(*states)
     assert (whole / "seen.csv").read_text() == (cut / "seen.csv").read_text()
     assert numbers_in(tested) == numbers_in(cut)[-32:]
-    assert "Stream `train` draws from the global random state of Python, NumPy or a framework" in said
+    assert "Resume of stream train: exact\n" in said
 
 
 @pytest.mark.slow
@@ -214,3 +218,118 @@ def test_the_core_s_own_generators_cannot_be_replaced():
     """There is one of that name already."""
     with pytest.raises(ConfigError, match="cannot be named 'python' or 'numpy', got 'numpy'"):
         add_global_generator("numpy", Counter())
+
+
+class Augmented(torch.utils.data.Dataset):
+    """Points with noise from all global generators."""
+
+    def __len__(self):
+        return 26
+
+    def __getitem__(self, index):
+        noise = torch.rand(()) + float(np.random.random()) + random.random()
+        return {"x": torch.tensor([float(index)]), "noise": noise.reshape(1)}
+
+
+def loader_stream(workers, **options):
+    def stream():
+        arguments = {"batch_size": 4, "shuffle": True, "num_workers": workers, **options}
+        return torch.utils.data.DataLoader(Augmented(), **arguments)
+
+    return stream
+
+
+def read(stream, count, state=None, buffer=0):
+    """Batches as bytes, and the position after the last of them."""
+    wrapper = StreamWrapper(stream, buffer_size=buffer, name="train")
+    if state is not None:
+        wrapper.load_state_dict(state)
+    found = []
+    with wrapper:
+        while len(found) < count:
+            found += [dump_tree({name: value.numpy() for name, value in batch.items()}) for batch in islice(wrapper, 1)]
+        return found, wrapper.state_dict(), wrapper.level
+
+
+@pytest.fixture
+def seeded():
+    """A run's seed, and global generators somewhere; both as before afterwards."""
+    before = random_state()
+    with use_seed(3):
+        seed_everything(3)
+        yield
+    restore_random_state(before)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
+@pytest.mark.parametrize("buffer", [0, 3])
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_a_loader_goes_on_from_any_batch(seeded, workers, buffer):
+    """Order and augmentation belong to (seed, stream, pass, batch), not to what was read before."""
+    whole, _, level = read(loader_stream(0), 18)
+    assert level == "exact"
+    assert len({skeleton + arrays for skeleton, arrays in whole}) == 18
+
+    first, state, _ = read(loader_stream(workers), 9, buffer=buffer)
+    torch.rand(7)  # another process is somewhere else
+    rest, _, _ = read(loader_stream(workers), 9, state, buffer=buffer)
+
+    assert first + rest == whole
+
+
+def test_reading_a_loader_moves_no_global_generator(seeded):
+    """So a model draws the same numbers, however its data are loaded."""
+    before = random_state()
+    read(loader_stream(0), 9)
+    read(loader_stream(2), 9)
+
+    assert equal_trees(before, random_state())
+
+
+class Moody(torch.utils.data.Sampler):
+    """An order that depends on how often it was asked."""
+
+    asked = 0
+
+    def __len__(self):
+        return 26
+
+    def __iter__(self):
+        type(self).asked += 1
+        return iter(sorted(range(26), key=lambda index: (index * self.asked) % 7))
+
+
+class Endless(torch.utils.data.IterableDataset):
+    """Has no order to draw."""
+
+    def __iter__(self):
+        return iter([{"x": torch.zeros(1), "noise": torch.zeros(1)}] * 8)
+
+
+def test_what_cannot_be_taken_over_is_read_as_it_is(seeded, caplog):
+    """An order that no generator explains is named; data that are only iterated keep their own way."""
+    wrapper = StreamWrapper(loader_stream(0, shuffle=False, sampler=Moody()), name="train")
+    assert wrapper.level == "epoch"
+    assert "Moody gives another order each time it is asked" in caplog.text
+
+    wrapper = StreamWrapper(lambda: torch.utils.data.DataLoader(Endless(), batch_size=4), name="train")
+    assert wrapper.level == "epoch"
+    assert len(list(wrapper)) == 2
+
+
+def test_a_worker_s_own_start_sees_the_data_set_and_its_error_arrives(seeded):
+    """What the loader was told for its workers holds."""
+    batches, _, _ = read(loader_stream(1, worker_init_fn=expect_the_data_set), 2)
+    assert len(batches) == 2
+    with pytest.raises(ZeroDivisionError):
+        list(StreamWrapper(loader_stream(1, collate_fn=broken), name="train"))
+    gc.collect()  # the error holds the loader, and that its worker
+
+
+def expect_the_data_set(worker):
+    info = torch.utils.data.get_worker_info()
+    assert (worker, type(info.dataset)) == (0, Augmented)
+
+
+def broken(examples):
+    raise ZeroDivisionError(f"{len(examples)} examples")

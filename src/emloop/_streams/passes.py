@@ -53,6 +53,10 @@ class Pass:
             generator = self._generators[stream] = keyed_rng(stream, self._purpose, self._index)
         return generator
 
+    def key(self, stream: str) -> int:
+        """A number of 63 bits that belongs to seed, stream and pass, for generators of other libraries."""
+        return int(keyed_rng(f"{stream}: loader", self._purpose, self._index).integers(2**63))
+
     @property
     def has_drawn(self) -> bool:
         """Whether any generator was created in this pass."""

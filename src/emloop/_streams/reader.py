@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import copy_context
+from functools import partial
 from itertools import compress, islice, repeat
 from operator import length_hint
 from types import TracebackType
@@ -209,7 +210,7 @@ class Reader:
         with entered(Pass(training=self.training, index=pass_index)) as reading:
             iterable = self._stream_fn()
             generators = reading.state()
-            found = digest_at(iterable, index)
+            found = digest_at(iterable, index, partial(reading.key, str(self.name)))
             # What was drawn for the batch depends on the batches that came before.
             return None if index and reading.state() != generators else found
 
@@ -253,6 +254,9 @@ class Reader:
         self._failed_at = error.__traceback__
         self._opened = self._iterator = None
 
+    def _key(self) -> int:
+        return self._pass.key(str(self.name))
+
     def _begin(self, pass_index: int) -> None:
         self.recall(ended=False)
         self.pass_index = pass_index
@@ -275,7 +279,7 @@ class Reader:
             with entered(self._pass):
                 before = random_state() if self._probe else None
                 iterable = self._stream_fn()
-                self._source = source = open_source(iterable, target if self.batches else None)
+                self._source = source = open_source(iterable, target if self.batches else None, self._key)
                 drew = before is not None and not equal_trees(before, random_state())
                 self.draws_at_start |= drew
                 self.draws_globally |= drew
@@ -288,6 +292,7 @@ class Reader:
             self.fail(error)
             raise
         self._opened = source.batches
+        self.on_demand |= source.reads_alone
         self._drawn_at_start = self._pass.state()
         self._target = None
         if source.doubt is not None:
@@ -329,7 +334,7 @@ class Reader:
             self.draws_at_start = self._probe = self.on_demand = True
             self._iterator = None
         else:
-            self.on_demand = False
+            self.on_demand = self._source is not None and self._source.reads_alone
 
     def _lose_level(self) -> None:
         first, self._draws_globally = not self._draws_globally, True

@@ -16,6 +16,7 @@ from emloop.errors import BatchError
 from emloop.types import Batch, StateTree
 
 from .digest import digest
+from .loaders import Loader, taken_over
 
 __all__ = ["Level", "Source", "digest_at", "open_source"]
 
@@ -38,6 +39,7 @@ class Source:
         doubt: Why this may not be the requested place; ``None`` if it is.
         length: Batches in the pass, where known.
         runs_code: Whether reading a batch runs code that may ask for the pass.
+        reads_alone: Whether nothing else may run while a batch is read, since that uses global generators for a while.
     """
 
     level: Level
@@ -46,13 +48,17 @@ class Source:
     doubt: str | None = None
     length: int | None = None
     runs_code: bool = True
+    reads_alone: bool = False
 
 
-def open_source(iterable: Iterable[Batch], at: Mapping[str, Any] | None = None) -> Source:
+def open_source(
+    iterable: Iterable[Batch], at: Mapping[str, Any] | None = None, key: Callable[[], int] = lambda: 0
+) -> Source:
     """Open what a stream method returned.
 
     Args:
         iterable: An iterable of batches.
+        key: Returns what makes a loader's random numbers those of the pass.
         at: Saved state of a stream at which to open it, instead of at its start; see ``StreamWrapper.state_dict``.
 
     Raises:
@@ -63,6 +69,9 @@ def open_source(iterable: Iterable[Batch], at: Mapping[str, Any] | None = None) 
     cls = type(iterable)
     if capture is None and _is_sequence(cls):
         return _open_sequence(iterable, at)  # type: ignore[arg-type]
+    loader = taken_over(iterable, key)
+    if loader is not None:
+        return _open_loader(loader, at)
     if restore is not None and saved is not None:
         restore(saved)
     try:
@@ -84,8 +93,8 @@ def open_source(iterable: Iterable[Batch], at: Mapping[str, Any] | None = None) 
     return Source(level, iterator, capture, _skip(iterator, at["batches"], at["digest"]))
 
 
-def digest_at(iterable: Iterable[Batch], index: int) -> str | None:
-    """Digest of a batch that can be read without those before it.
+def digest_at(iterable: Iterable[Batch], index: int, key: Callable[[], int] = lambda: 0) -> str | None:
+    """Digest of a batch that can be read without those before it; arguments as for :func:`open_source`.
 
     Returns:
         ``None`` if it cannot, or if the iterable keeps its own position, which reading would move; an empty text if
@@ -96,6 +105,9 @@ def digest_at(iterable: Iterable[Batch], index: int) -> str | None:
         return None
     if _is_sequence(cls):
         return digest(iterable[index]) if index < len(iterable) else ""  # type: ignore[index,arg-type]
+    loader = taken_over(iterable, key)
+    if loader is not None:
+        return digest(loader.batch(index)) if index < len(loader) else ""
     # Anything else may start processes as soon as it is iterated.
     if index or not (
         isinstance(iterable, GeneratorType) or inspect.isgeneratorfunction(getattr(cls, "__iter__", None))
@@ -134,6 +146,20 @@ def _open_sequence(batches: Sequence[Batch], at: Mapping[str, Any] | None) -> So
     length, is_plain = len(batches), type(batches) in (list, tuple)
     rest = islice(batches, start, length) if is_plain else (batches[index] for index in range(start, length))
     return Source("exact", rest, None, doubt, length, runs_code=not is_plain)
+
+
+def _open_loader(loader: Loader, at: Mapping[str, Any] | None) -> Source:
+    start, doubt = 0, None
+    if at is not None:
+        start = at["batches"]
+        if start > len(loader):
+            doubt = f"has {len(loader)} batches now, and {start} of them were read before"
+        elif at["source"] is not None:
+            doubt = "kept a state when the position was saved, and does not now"
+        elif at["digest"] is not None and digest(loader.batch(start - 1)) != at["digest"]:
+            doubt = _differs(start)
+    rest = loader.batches(min(start, len(loader)))
+    return Source("exact", rest, None, doubt, len(loader), reads_alone=loader.draws_globally)
 
 
 def _skip(iterator: Iterator[Batch], count: int, expected: str | None) -> str | None:

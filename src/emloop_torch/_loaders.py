@@ -1,0 +1,182 @@
+"""``torch.utils.data.DataLoader`` whose passes can be opened at any batch.
+
+The order of a pass is drawn at once, and every batch is fetched and collated while the global generators of PyTorch,
+NumPy and Python are seeded by (seed, stream, pass, batch). So a batch depends neither on those before it, nor on the
+number of workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    get_worker_info,
+)
+
+from emloop.datasets.loaders import Loader
+from emloop.types import Batch
+
+__all__ = ["take_over"]
+
+logger = logging.getLogger(__name__)
+
+_PURE = (BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler)
+"""Samplers that look at nothing but their arguments and generators."""
+
+_ORDER = 0  # what is drawn before the first batch, whose number gets 1 added
+
+
+def take_over(iterable: object, key: int) -> Loader | None:
+    """Take over a pass of a map-style loader.
+
+    Args:
+        iterable: Anything.
+        key: Belongs to the seed, the stream and the pass.
+
+    Returns:
+        ``None`` for anything else: loaders that keep a state or iterate in their own way, iterable data sets, samplers
+        without a length (which may never end) or whose order depends on more than generators.
+    """
+    if not isinstance(iterable, DataLoader) or type(iterable).__iter__ is not DataLoader.__iter__:
+        return None
+    if isinstance(iterable.dataset, IterableDataset) or hasattr(iterable, "state_dict"):
+        return None
+    sampler = iterable.sampler if iterable.batch_sampler is None else iterable.batch_sampler
+    try:
+        len(sampler)  # type: ignore[arg-type]
+    except (TypeError, NotImplementedError):
+        return None
+    order = _drawn(iterable, sampler, key)
+    if {type(sampler), type(iterable.sampler)} - set(_PURE) and order != _drawn(iterable, sampler, key):
+        logger.warning(
+            "%s gives another order each time it is asked, from the same random numbers: a resume within a pass of its "
+            "loader will not be exact",
+            type(sampler if type(sampler) not in _PURE else iterable.sampler).__name__,
+        )
+        return None
+    return _Pass(iterable, order, key)
+
+
+class _Pass:
+    def __init__(self, loader: DataLoader[Any], order: list[Any], key: int) -> None:
+        self._loader = loader
+        self._batches = _Batches(loader, order, key)
+        self._key = key
+        self.draws_globally = not loader.num_workers
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def batch(self, number: int) -> Batch:
+        return self._batches[number]
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        loader = self._loader
+        workers: dict[str, Any] = {}
+        if loader.num_workers:
+            workers = {
+                "num_workers": loader.num_workers,
+                "timeout": loader.timeout,
+                "worker_init_fn": _WorkerStart(loader.worker_init_fn),
+                "multiprocessing_context": loader.multiprocessing_context,
+                "prefetch_factor": loader.prefetch_factor,
+            }
+        return iter(
+            DataLoader(
+                self._batches,
+                batch_size=None,
+                sampler=range(start, len(self)),
+                collate_fn=_unchanged,
+                pin_memory=loader.pin_memory,
+                pin_memory_device=loader.pin_memory_device,
+                generator=torch.Generator().manual_seed(self._key),
+                **workers,
+            )
+        )
+
+
+class _Batches(Dataset[Any]):
+    """The batches of a pass, by their number."""
+
+    def __init__(self, loader: DataLoader[Any], order: list[Any], key: int) -> None:
+        self.dataset = loader.dataset
+        self._collate = loader.collate_fn
+        self._collates = loader.batch_sampler is not None
+        self._order = order
+        self._key = key
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, number: int) -> Any:
+        with _keyed(self._key, number + 1):
+            return self._collate(self._fetched(self._order[number]))
+
+    def _fetched(self, index: Any) -> Any:
+        if not self._collates:
+            return self.dataset[index]
+        at_once = getattr(self.dataset, "__getitems__", None)
+        return at_once(index) if at_once else [self.dataset[i] for i in index]
+
+
+class _WorkerStart:
+    """What the user's own function for the start of a worker sees is the user's data set."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    def __call__(self, worker: int) -> None:
+        info: Any = get_worker_info()
+        object.__setattr__(info, "dataset", info.dataset.dataset)
+        if self._function is not None:
+            self._function(worker)
+
+
+def _drawn(loader: DataLoader[Any], sampler: Any, key: int) -> list[Any]:
+    """The order of a pass: a list of indices for every batch."""
+    owners = (loader, sampler, loader.sampler)
+    found = (getattr(owner, "generator", None) for owner in owners)
+    own = {id(generator): generator for generator in found if isinstance(generator, torch.Generator)}
+    before = [(generator, generator.get_state()) for generator in own.values()]
+    try:
+        with _keyed(key, _ORDER):
+            for number, generator in enumerate(own.values()):
+                generator.manual_seed(key + number)
+            return list(sampler)
+    finally:
+        for generator, state in before:
+            generator.set_state(state)
+
+
+@contextmanager
+def _keyed(key: int, number: int) -> Iterator[None]:
+    """Seed the global generators inside the block, and put them back."""
+    before = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    words = np.random.SeedSequence([key, number]).generate_state(8)
+    torch.default_generator.manual_seed(int(words[0]) << 32 | int(words[1]))
+    np.random.seed(words[2:6])
+    random.seed(int(words[6]) << 32 | int(words[7]))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before[0])
+        np.random.set_state(before[1])
+        random.setstate(before[2])
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
