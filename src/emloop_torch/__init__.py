@@ -9,7 +9,7 @@ except ModuleNotFoundError as error:
 
 from emloop.datasets.loaders import add_loader_adapter
 from emloop.seeding import add_global_generator
-from emloop_torch._loaders import take_over
+from emloop_torch._tensors.loaders import take_over
 from emloop_torch._tensors.generators import GlobalGenerators
 
 from .base_model import BaseModel

@@ -21,7 +21,7 @@ ROOMS = {
     "emloop._settings": 1095,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 835,  # arrays written in parts, beside the training
-    "emloop._streams": 965,  # digests, one batch read again; reads in C, the gate, signals; limits of epochs
+    "emloop._streams": 1000,  # digests, one batch read again; reads in C, the gate, signals; others' loaders
     "emloop._support": 1080,  # names that have moved; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 830,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
@@ -46,10 +46,10 @@ ROOMS = {
     "emloop.utils": 200,
     "emloop_onnx": 275,
     "emloop_sklearn": 800,  # trees whose numbers are sound; weights; the source goes along
-    "emloop_torch": 1495,  # cures; what falls; outputs that are asked for; a weight for each loss; steered buffers
+    "emloop_torch": 1630,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
     "emloop_torch._programs": 1420,  # what graphs write to, branches on buffers; gradients of several losses
     "emloop_torch._proofs": 1440,  # what Python code can reach, put back to the bit; losses; programs by architecture
-    "emloop_torch._tensors": 600,  # statistics of frozen parts; the weighted mean; plain batches taken as they are
+    "emloop_torch._tensors": 715,  # statistics of frozen parts; the weighted mean; loaders
     "emloop_torch._training": 960,  # several optimizers in place of steps by hand; averages that follow
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""

@@ -142,10 +142,10 @@ class StreamChecks:
             "rename one or the other"
         )
 
-    def found_nan(self, number: int) -> None:
-        """Note what the model says of the batches since it was asked last: the number of the first NaN, 0 for none."""
+    def found_nan(self, number: Any) -> None:
+        """Note what the model says of the batches since it was asked last: the number of the first NaN, if any."""
         if self.first_nan is None and number:
-            self.first_nan = self._looked_at + number
+            self.first_nan = self._looked_at + int(number)
         self._looked_at = self.passed
 
     def state(self) -> StateTree:
