@@ -21,7 +21,7 @@ ROOMS = {
     "emloop._settings": 1095,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 835,  # arrays written in parts, beside the training
-    "emloop._streams": 1000,  # digests, one batch read again; reads in C, the gate, signals; others' loaders
+    "emloop._streams": 1015,  # digests, one batch read again; reads in C, the gate, signals; others' loaders
     "emloop._support": 1080,  # names that have moved; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 830,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
