@@ -9,8 +9,8 @@ except ModuleNotFoundError as error:
 
 from emloop.datasets.loaders import add_loader_adapter
 from emloop.seeding import add_global_generator
-from emloop_torch._tensors.loaders import take_over
 from emloop_torch._tensors.generators import GlobalGenerators
+from emloop_torch._tensors.loaders import take_over
 
 from .base_model import BaseModel
 from .supervised import Supervised
