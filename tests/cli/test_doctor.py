@@ -7,10 +7,12 @@ import os
 import shutil
 import sys
 
+import numpy as np
 import pytest
 from tests.end_to_end.conftest import CONFIG, MODULE
 
 from emloop._state.lock import RunLock
+from emloop.saved_models import write_saved_model
 
 LIMIT = "main_loop.epochs_count=5"
 
@@ -199,3 +201,28 @@ def test_an_old_distribution_that_hides_ours_is_found(project, emloop):
     assert "emloop-tensorflow 0.6.0 is installed" in said
     assert "pip uninstall emloop-tensorflow" in said
     assert "emloop.hooks: 'Gone' of broken leads to gone_module, which is not there" in said
+
+
+def test_a_program_of_another_version_is_old(project, emloop):
+    """Before it is needed, and with the way to make it anew; one without a program has no shelf life."""
+    run = project / "log" / "run"
+    program = project / "program"
+    program.mkdir()
+    (program / "program.json").write_text("{}")
+    described = {
+        "backend": "torch",
+        "restore_fallback": None,
+        "inputs": {},
+        "outputs": {},
+        "tree": {},
+        "rung": "exported",
+    }
+    extra = {"versions": {"numpy": "0.1.0"}}
+    write_saved_model(run / "model_best", **described, program=program, extra=extra)
+    write_saved_model(run / "model_bare", **described, extra=extra)
+
+    said = emloop("doctor", "log/run", expect=1)
+
+    assert f"old: the program of model_best: it was made with numpy 0.1.0 (here: {np.__version__})" in said
+    assert "make it anew: emloop upgrade" in said
+    assert "model_bare" not in said

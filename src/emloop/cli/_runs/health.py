@@ -18,7 +18,7 @@ from emloop._state.manifest import MANIFEST
 from emloop._state.retention import delete_leftover
 from emloop.constants import EL_CHECKPOINTS_DIR, EL_CONFIG_SOURCE_FILE, EL_RUN_FILE
 from emloop.errors import CheckpointError, EmloopError, SavedModelError
-from emloop.saved_models import find_saved
+from emloop.saved_models import find_saved, shelf_life
 
 __all__ = ["Finding", "findings"]
 
@@ -30,7 +30,7 @@ class Finding(NamedTuple):
     """Something that is wrong with a run.
 
     Args:
-        kind: ``lost``, ``locked``, ``torn``, ``tampered``, ``orphaned`` or ``link``.
+        kind: ``lost``, ``locked``, ``torn``, ``tampered``, ``orphaned``, ``link`` or ``old``.
         what: What was found.
         advice: What can be saved, and how.
         mend: Puts it right, where that is safe; to be called with the run's lock held.
@@ -132,6 +132,10 @@ def _saved_models(run: Path) -> Iterator[Finding]:
         try:
             saved = find_saved(folder)
             saved.tree()
-            saved.program()
+            has_program = saved.program() is not None
         except (SavedModelError, OSError) as error:
             yield Finding("tampered", str(error), f"a resume saves it anew: emloop resume {run}")
+            continue
+        why = shelf_life(saved.manifest["extra"].get("versions", {})) if has_program else None
+        if why is not None:
+            yield Finding("old", f"the program of {folder.name}: {why}", f"make it anew: emloop upgrade {run}")
