@@ -6,9 +6,12 @@ import gc
 import json
 import random
 from itertools import islice
+from subprocess import TimeoutExpired
+from time import monotonic
 
 import numpy as np
 import pytest
+from tests.end_to_end.conftest import Project, wait_for
 
 torch = pytest.importorskip("torch")
 
@@ -28,14 +31,15 @@ import emloop as el
 
 
 class Points(el.BaseDataset):
-    def _configure_dataset(self):
+    def _configure_dataset(self, workers=0):
+        self.workers = workers
         generator = torch.Generator().manual_seed(0)
         points = torch.rand(96, 3, generator=generator)
         labels = (points.sum(1) > 1.5).long()
         self.train, self.test = random_split(TensorDataset(torch.arange(96), points, labels), [64, 32])
 
     def _batches(self, part, shuffle):
-        return DataLoader(part, batch_size=16, shuffle=shuffle, collate_fn=self._collate)
+        return DataLoader(part, batch_size=16, shuffle=shuffle, collate_fn=self._collate, num_workers=self.workers)
 
     @staticmethod
     def _collate(examples):
@@ -275,6 +279,41 @@ def test_a_loader_goes_on_from_any_batch(seeded, workers, buffer):
     rest, _, _ = read(loader_stream(workers), 9, state, buffer=buffer)
 
     assert first + rest == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.torture)])
+def test_a_training_with_workers_that_is_killed_ends_as_if_untouched(tmp_path, emloop, processes, kills):
+    """SIGKILL at random instants, most of them inside epochs; the untouched run has no workers at all."""
+    project, instants, run = Project(tmp_path, processes), random.Random(1), tmp_path / "log" / "cut"
+    words = ["dataset.workers=2", "main_loop.commit={every: 1}", "main_loop.epochs_count=9999"]
+    process = project.start("train", "config.yaml", "--output_dir", "cut", *words)
+    started = monotonic()
+    wait_for(process, run / "checkpoints" / "00000010")
+    reach, last = 2 * (monotonic() - started), 0
+    for _ in range(kills):
+        process.kill()
+        process.communicate()
+        newest = newest_commit(run / "checkpoints", set_aside=False)[0]
+        assert newest.seq >= last
+        last = newest.seq
+        process = project.start("resume", "cut")
+        with pytest.raises(TimeoutExpired):
+            process.wait(instants.uniform(0.1, reach))
+    process.kill()
+    process.communicate()
+
+    epochs = newest_commit(run / "checkpoints", set_aside=False)[0].info["epoch"] + 2
+    emloop("resume", "cut", f"main_loop.epochs_count={epochs}")
+    emloop("train", "config.yaml", "--output_dir", "whole", f"main_loop.epochs_count={epochs}")
+    found = [result(tmp_path / "log" / name) for name in ("whole", "cut")]
+    assert found[0] == found[1]
+
+
+def result(run):
+    commit = newest_commit(run / "checkpoints", set_aside=False)[0]
+    states = {name: dump_tree(commit.load(name)) for name in commit.components if name != "hooks/ShowProgress"}
+    return states | {name: (run / name).read_bytes() for name in ("seen.csv", "metrics.jsonl")}
 
 
 def test_reading_a_loader_moves_no_global_generator(seeded):
