@@ -191,6 +191,7 @@ class Spanned(Rates):
     """Further keys, one of which must be given."""
 
     word = "spanned rate"
+    home = "my_spans"
 
     span: Span
     others: Sequence[Span] = ()
@@ -198,7 +199,7 @@ class Spanned(Rates):
 
 def test_keys_of_a_family_are_read_as_deep_as_they_nest(tmp_path, monkeypatch):
     """Data classes are made of mappings, also in lists; a key without a default must be given."""
-    (tmp_path / "my_rates.py").write_text("class Constant:\n    def __init__(self, rate: float = 1.0):\n        pass\n")
+    (tmp_path / "my_spans.py").write_text("class Constant:\n    def __init__(self, rate: float = 1.0):\n        pass\n")
     monkeypatch.syspath_prepend(tmp_path)
 
     given = {"class": "Constant", "span": {"from": 1}, "others": [{"from": 2, "to": 3}]}

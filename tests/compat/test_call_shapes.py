@@ -169,11 +169,10 @@ def test_a_base_hook_takes_the_injected_objects():
 
 
 def test_a_loop_is_made_by_keywords_and_keeps_its_hooks_as_they_come():
-    """``hooks`` may be a tuple or a list; ``_buffer`` and ``_epoch_profile`` are what tests looked at."""
+    """``hooks`` may be a tuple or a list; ``_epoch_profile`` is what tests looked at."""
     loop = el.MainLoop(model=Model(), dataset=Dataset(), hooks=(hooks.LogProfile(),), buffer=3, epochs_count=1)
     loop.run_training()
 
-    assert loop._buffer == 3
     assert len(loop._epoch_profile["eval_batch_train"]) == 1
     assert loop.training_epochs_done == 1
 

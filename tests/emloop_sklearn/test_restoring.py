@@ -179,8 +179,9 @@ def test_a_class_that_does_more_than_make_the_estimator_is_needed(create, batche
     model.save("latest")
 
     reason = f"{HalfWeights.__module__}.HalfWeights overrides fit_batch"
+    offer = "saved_model: {capsule: on} takes it along, for those who trust it"
     assert [record.getMessage() for record in caplog.records] == [
-        f"Restoring HalfWeights will need its source: {reason}"
+        f"Restoring HalfWeights will need its source: {reason}; {offer}"
     ]
     assert caplog.records[0].levelno == logging.WARNING
     manifest = json.loads(model_file(path, "manifest.json").read_text())

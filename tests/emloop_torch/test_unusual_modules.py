@@ -11,6 +11,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from emloop._state.tree import equal_trees  # noqa: E402
+from emloop.errors import BatchError  # noqa: E402
 
 from .nets import Net  # noqa: E402
 from .test_ladder import Reversed  # noqa: E402
@@ -90,7 +91,7 @@ def test_gradients_of_scaled_losses_are_not_traced(create, batches, manifest):
 
 
 def test_a_single_example_is_compared_too(create, batches, manifest):
-    """Where the module takes one."""
+    """Where the module takes one: a program that is right for several only refuses it."""
 
     class Singular(Net):
         def predict(self, points):
@@ -100,7 +101,16 @@ def test_a_single_example_is_compared_too(create, batches, manifest):
     model = create(Singular)
     model.run(batches[0], train=True)
 
-    assert manifest(model.save("best"))["rung"] == "weights"
+    path = model.save("best")
+    assert manifest(path)["rung"] == "exported"
+    restored = create(restore_from=path, inputs=["points"], outputs=["logits"])
+    several, single = ({"points": batches[0]["points"][:count]} for count in (3, 1))
+    np.testing.assert_array_equal(
+        restored.run(several, train=False)["logits"],
+        create(Singular, restore_from=path, inputs=["points"], outputs=["logits"]).run(several, train=False)["logits"],
+    )
+    with pytest.raises(BatchError, match=r"holds where points\.shape\[0\] != 1"):
+        restored.run(single, train=False)
 
 
 def test_an_input_may_be_changed_in_place(create, batches, manifest):

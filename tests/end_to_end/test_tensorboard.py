@@ -77,6 +77,7 @@ def test_epochs_after_the_last_commit_are_cut_off_and_not_doubled(project):
     project.emloop("train", "config.yaml", "--output_dir", "whole", *limits)
     process = project.start("train", "config.yaml", "--output_dir", "cut", *limits, "model.stop_at=27")
     wait_for(process, project.run("cut") / "reached")
+    wait_for(process, project.run("cut") / "checkpoints" / "00000001")
     kill(process)
     assert steps(project.run("cut")) == [0, 1, 2, 3, 4]
     assert project.commits("cut") == [1]

@@ -20,7 +20,7 @@ from emloop._support.trust import is_untrusted
 from emloop.constants import EL_ATTEMPTS_FILE, EL_HOME_VARIABLE, EL_RUN_FILE
 from emloop.errors import UsageError
 
-from ._composing.foreign import is_foreign, is_in_run
+from ._composing.foreign import is_foreign, is_in_run, is_shipped
 
 __all__ = ["Home", "came_with_run", "home_of", "import_path", "shadows", "use_home"]
 
@@ -86,7 +86,7 @@ def import_path(config_file: str | None) -> list[str]:
 
 def use_home(config_file: str | None) -> Home:
     """Let modules be imported from the home of a configuration, and none from a run around it."""
-    if config_file is not None and (is_in_run(config_file) or _holds_model(os.path.dirname(config_file) or ".")):
+    if config_file is not None and (is_in_run(config_file) or is_shipped(config_file)):
         _foreign.add(os.path.join(os.path.realpath(os.path.dirname(config_file)), ""))
     sys.path[:] = import_path(config_file)
     return home_of(config_file)

@@ -83,11 +83,12 @@ def current_pass() -> Pass | None:
 @contextmanager
 def entered(reading: Pass) -> Iterator[Pass]:
     """Make a pass the current one."""
-    token = CURRENT_PASS.set(reading)
+    before = CURRENT_PASS.get()
     try:
+        CURRENT_PASS.set(reading)
         yield reading
     finally:
-        CURRENT_PASS.reset(token)
+        CURRENT_PASS.set(before)
 
 
 def keyed_rng(stream: str, purpose: Purpose, index: int) -> np.random.Generator:

@@ -134,14 +134,16 @@ class Reader:
         iterator = self._iterator
         if iterator is None:
             return self._read_first()
-        token = CURRENT_PASS.set(self._pass)
+        before = CURRENT_PASS.get()
         try:
+            # Inside the block, since a signal may be raised as soon as it is set.
+            CURRENT_PASS.set(self._pass)
             batch = next(iterator, _END)
         except BaseException as error:
             self.fail(error)
             raise
         finally:
-            CURRENT_PASS.reset(token)
+            CURRENT_PASS.set(before)
         if batch is _END:
             if self.training and self.last is not None:
                 self.ended = Consumed(self.pass_index, self.batches - 1, self.last)

@@ -82,12 +82,13 @@ class Looks:
     """After how many batches to look at the clock again, so that nobody asks for it after every single one."""
 
     def __init__(self) -> None:
-        self._batches = 1
         self._at = monotonic()
 
-    def next(self) -> int:
-        """Number of batches that take about a fifth of a second, judging by the last ones."""
+    def next(self, batches: int) -> int:
+        """Number of batches that take about a fifth of a second, at most twice as many as the last ones.
+
+        Args:
+            batches: How many were run since the last look.
+        """
         before, self._at = self._at, monotonic()
-        enough = int(self._batches * _PACE / max(self._at - before, 1e-6))
-        self._batches = max(1, min(enough, 2 * self._batches))
-        return self._batches
+        return max(1, min(int(batches * _PACE / max(self._at - before, 1e-6)), 2 * batches))

@@ -59,12 +59,15 @@ _OTHER_EPOCHS = "epochs are cut differently from here on; the result is no longe
 
 
 class _Look:
-    """After which batch of the stream in progress to see to what is due; anybody may set it to 0 at any time."""
+    """After which batch of the stream in progress to see to what is due; anybody may set it to 0 at any time.
 
-    __slots__ = ("at",)
+    ``seen``: the batch after which that was done last.
+    """
+
+    __slots__ = ("at", "seen")
 
     def __init__(self) -> None:
-        self.at = 0
+        self.at = self.seen = 0
 
 
 class MainLoop(CaughtInterrupts):
@@ -345,9 +348,10 @@ class MainLoop(CaughtInterrupts):
         """
         while True:
             interrupted = self.interrupted
-            later = self._record.between_batches(interrupted=interrupted)
             checks = self.stage.checks if self.stage is not None else None
-            self._look.at = later + (checks.passed if checks is not None else 0)
+            passed = 0 if checks is None else checks.passed
+            later = self._record.between_batches(max(passed - self._look.seen, 0), interrupted=interrupted)
+            self._look.at, self._look.seen = passed + later, passed
             if interrupted:
                 self.raise_check_interrupt()
             if not self.interrupted and not self._record.has_failed:  # meanwhile
@@ -370,14 +374,14 @@ class MainLoop(CaughtInterrupts):
             if self.interrupted:
                 self._attend()
             stage.begin(checks)
-            self._look.at = checks.passed + 1
+            self._look.at, self._look.seen = checks.passed + 1, checks.passed
             with stream, self._telling_nan(checks):
                 yield checks
         except BaseException as error:
             if self._running is None:
                 stream.broken(error)
                 if isinstance(error, Interrupted):
-                    self._record.between_batches(interrupted=True)
+                    self._record.between_batches(0, interrupted=True)
             if isinstance(error, TrainingTerminated) and not isinstance(error, TrainingInterrupted):
                 self._record.terminated_inside()
             elif isinstance(error, Exception) and not isinstance(error, TrainingTerminated):

@@ -44,10 +44,11 @@ class Record:
         """Called before a stream is read; returns what looks at the first batch, if anything does."""
         return None
 
-    def between_batches(self, *, interrupted: bool) -> int:  # noqa: ARG002 - for those who keep something
+    def between_batches(self, batches: int, *, interrupted: bool) -> int:  # noqa: ARG002 - for those who keep something
         """Called between two batches or streams when that was asked for.
 
         Args:
+            batches: How many were run since the last call.
             interrupted: Whether a signal asks the training to stop, now.
 
         Returns:

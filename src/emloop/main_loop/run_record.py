@@ -162,7 +162,7 @@ class RunRecord(Record):
         """Look at the first batch of a stream while there is something to learn from it."""
         return self._fingerprint.watch(stream, self._judge)
 
-    def between_batches(self, *, interrupted: bool) -> int:
+    def between_batches(self, batches: int, *, interrupted: bool) -> int:
         """Commit if it is time, or if a signal asks the training to stop.
 
         Raises:
@@ -178,7 +178,7 @@ class RunRecord(Record):
                 return sys.maxsize
             self._write(waits=interrupted)
         if policy.every is None or policy.every.unit == "seconds":
-            return self._looks.next()
+            return self._looks.next(batches)
         if policy.every.unit == "batches":
             return max(int(policy.every.amount) - loop.batches_since_commit, 1)
         return sys.maxsize

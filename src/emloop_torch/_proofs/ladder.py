@@ -313,7 +313,7 @@ class _Climber:
         # With other weights, since a graph may have taken those of now for constants.
         moved = dict(self._batches[0])
         try:
-            for batch in (*self._batches, moved, single):
+            for batch in (*self._batches, *([] if _sees_parameters(self._module) else [moved]), single):
                 back = partial(self._snapshot.take_back, moved=batch is moved)
                 back()
                 inputs = {name: batch[name] for name in described["inputs"]}
@@ -382,6 +382,14 @@ class _Climber:
         return any(
             example[name].shape[axis : axis + 1] == (1,) for name, axes in self._varying.items() for axis in axes
         )
+
+
+def _sees_parameters(module: nn.Module) -> bool:
+    """Whether a buffer is a parameter seen in another way, which a program has as a tensor of its own."""
+    dense = [parameter for parameter in module.parameters() if parameter.layout is torch.strided]
+    held = {parameter.untyped_storage().data_ptr() for parameter in dense}
+    buffers = [buffer for buffer in module.buffers() if buffer.layout is torch.strided]
+    return any(buffer.untyped_storage().data_ptr() in held for buffer in buffers)
 
 
 def _made_of(module: nn.Module, frozen: Sequence[str]) -> dict[str, Any]:
