@@ -23,7 +23,7 @@ ROOMS = {
     "emloop._state": 835,  # arrays written in parts, beside the training
     "emloop._streams": 1015,  # digests, one batch read again; reads in C, the gate, signals; others' loaders
     "emloop._support": 1080,  # names that have moved; what leads out of a directory; what a signal ends at once
-    "emloop._verifying": 830,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
+    "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 15,  # the protocols' public path
     "emloop.api": 280,  # who trusts a source

@@ -123,7 +123,7 @@ class Commits(Record):
     def __init__(self, loop):
         self._loop = loop
 
-    def between_batches(self, *, interrupted):
+    def between_batches(self, batches, *, interrupted):
         self._loop.stage_state()
         return 1
 

@@ -35,7 +35,8 @@ def of_another_run(kind: str, name: str, drawing: Sequence[str]) -> Sequence[str
             return [_THREADS, *suspects, "let a stream draw from self.rng(NAME) instead"]
         case "file":
             return ["a time belongs into the log, or into a file of its own, and not into epoch_data", _CLOCK]
-    return [_CLOCK]
+    remedies = [f"let stream {stream!r} draw from self.rng({stream!r}) instead" for stream in drawing]
+    return [*([_THREADS, *suspects, *remedies] if drawing else []), _CLOCK]
 
 
 def of_a_resume(kind: str, name: str) -> Sequence[str]:

@@ -221,7 +221,8 @@ class _Verification:
             found = [] if second is None else compare_commits(first, second)
             if found:
                 difference = _summed_up(found, f"not reproducible even without resuming: after {place_of(first)}")
-                cause = causes.of_another_run(difference.kind, difference.name, _drawing(one))
+                drawing = sorted({*_drawing(one), *_drawing(other)})
+                cause = causes.of_another_run(difference.kind, difference.name, drawing)
                 return replace(difference, causes=(*_consequence(difference, commits, there), *cause))
         alone = sorted({*there}.symmetric_difference(map(place_of, commits)))
         if alone:

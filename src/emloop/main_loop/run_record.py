@@ -278,6 +278,7 @@ class RunRecord(Record):
     def _write(self, *, complete: bool = False, waits: bool = False) -> None:
         """Commit: take the state now, and write it, in a thread unless somebody waits for it."""
         loop, started = self._loop, monotonic()
+        waits = waits or not isinstance(loop.model, Stateful)  # the files of its own save are part of the commit
         self._writer.wait()
         seq = self._seq + 1
         self._fingerprint.write()
