@@ -134,32 +134,30 @@ def _state_methods(candidate: object) -> tuple[Callable[[], StateTree], Callable
 
 
 def _open_sequence(batches: Sequence[Batch], at: Mapping[str, Any] | None) -> Source:
-    start, doubt = 0, None
-    if at is not None:
-        start = at["batches"]
-        if start > len(batches):
-            doubt = f"has {len(batches)} batches now, and {start} of them were read before"
-        elif at["source"] is not None:
-            doubt = "kept a state when the position was saved, and returns a sequence now"
-        elif at["digest"] is not None and digest(batches[start - 1]) != at["digest"]:
-            doubt = _differs(start)
+    start, doubt = _found_again(at, len(batches), batches.__getitem__)
     length, is_plain = len(batches), type(batches) in (list, tuple)
     rest = islice(batches, start, length) if is_plain else (batches[index] for index in range(start, length))
     return Source("exact", rest, None, doubt, length, runs_code=not is_plain)
 
 
 def _open_loader(loader: Loader, at: Mapping[str, Any] | None) -> Source:
-    start, doubt = 0, None
-    if at is not None:
-        start = at["batches"]
-        if start > len(loader):
-            doubt = f"has {len(loader)} batches now, and {start} of them were read before"
-        elif at["source"] is not None:
-            doubt = "kept a state when the position was saved, and does not now"
-        elif at["digest"] is not None and digest(loader.batch(start - 1)) != at["digest"]:
-            doubt = _differs(start)
+    start, doubt = _found_again(at, len(loader), loader.batch)
     rest = loader.batches(min(start, len(loader)))
     return Source("exact", rest, None, doubt, len(loader), reads_alone=loader.draws_globally)
+
+
+def _found_again(at: Mapping[str, Any] | None, length: int, read: Callable[[int], Batch]) -> tuple[int, str | None]:
+    """Where to begin among batches that are read by number, and why that may not be the place that was saved."""
+    if at is None:
+        return 0, None
+    start: int = at["batches"]
+    if start > length:
+        return start, f"has {length} batches now, and {start} of them were read before"
+    if at["source"] is not None:
+        return start, "kept a state when the position was saved, and returns a sequence now"
+    if at["digest"] is not None and digest(read(start - 1)) != at["digest"]:
+        return start, _differs(start)
+    return start, None
 
 
 def _skip(iterator: Iterator[Batch], count: int, expected: str | None) -> str | None:
