@@ -103,6 +103,12 @@ def test_a_wrong_config_is_one_clear_message(emloop, project, text, expected):
         (("train", "config.yaml", "model.rate=[1"), 2, "argument 1: did not find expected ',' or ']'"),
         (("train", "config.yaml", "--auto-resume"), 2, "--auto-resume needs --output_dir"),
         (("train", "config.yaml", "--dry-run", "0"), 2, "--dry-run"),
+        (("verify", "config.yaml", "--batches", "0"), 2, "--batches: expected a whole number of at least 1, got '0'"),
+        (
+            ("verify", "config.yaml", "--minutes", "inf"),
+            2,
+            "expected a number of minutes above 0, got 'inf'",
+        ),
         (("train", "config.yaml", "--output_dir", "../out"), 1, "use --output_root"),
         (("resume", "nothing"), 1, "neither a run directory nor the beginning of a run's name"),
         (("resume", "@"), 1, "log"),

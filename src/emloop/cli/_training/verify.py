@@ -14,8 +14,10 @@ Examples:
 from __future__ import annotations
 
 import signal
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 from types import FrameType
 
@@ -96,16 +98,15 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - 
 
 def _count(least: int) -> Callable[[str], int]:
     def count(text: str) -> int:
-        number = int(text)
-        if number < least:
-            raise ValueError(text)
-        return number
+        if not text.isdecimal() or int(text) < least:
+            raise ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
+        return int(text)
 
     return count
 
 
 def _minutes(text: str) -> float:
-    minutes = float(text)
-    if not minutes > 0:
-        raise ValueError(text)
-    return minutes
+    with suppress(ValueError):
+        if 0 < (minutes := float(text)) < inf:
+            return minutes
+    raise ArgumentTypeError(f"expected a number of minutes above 0, got {text!r}")
