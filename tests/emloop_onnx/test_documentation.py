@@ -46,7 +46,9 @@ def test_the_commands_of_the_page_work(tmp_path, processes):
 
     (_, shown), *_ = blocks("text")
     for line in shown.splitlines():
-        assert re.search(re.sub(r"\d\\\.\d(e\\-\d+)?", ".+", re.escape(line)), said), line
+        expected = re.sub(r"\d\\\.\d(e\\-\d+)?", ".+", re.escape(line))
+        # On some processors the two come out equal.
+        assert re.search(re.sub(r"off\\ by\\ at\\ most\\ \.\+", r"(off by at most .+|equal)", expected), said), line
     with (tmp_path / "log" / "predicted" / "predictions.csv").open() as file:
         assert {row["predictions"] for row in csv.DictReader(file)} <= {"0", "1"}
     assert "scores mean" in said
