@@ -1,6 +1,7 @@
 """Target of the console script ``emloop``."""
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,11 +23,28 @@ def entry_point() -> None:
         # Not earlier: a process that begins anew has no use for it.
         from emloop.cli.app import main  # noqa: PLC0415
 
-        sys.exit(main(sys.argv[1:]))
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:
+        if not _is_read(sys.stdout.fileno()):
+            # Otherwise, the interpreter would flush once more at its end, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + signal.SIGPIPE)
+        raise
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201 - the words of a command
         # A training that had not even begun can begin again.
         sys.exit(75 if _command(sys.argv[1:]) in _REPEATABLE else 130)
+
+
+def _is_read(pipe: int) -> bool:
+    """Whether somebody is still there to read, as ``| head`` is not once it has seen enough."""
+    from select import POLLERR, poll  # noqa: PLC0415
+
+    asked = poll()
+    asked.register(pipe, 0)
+    return not any(event & POLLERR for _, event in asked.poll(0))
 
 
 def _repeatable(argv: Sequence[str], original: Sequence[str], environ: Mapping[str, str]) -> list[str] | None:

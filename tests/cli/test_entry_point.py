@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -127,3 +128,27 @@ class Model(el.AbstractModel):
     assert pids == [True, True]
     assert json.loads((tmp_path / "log" / "a b" / "run.json").read_text())["hash_seed"] == "0"
     assert missing.returncode == 2
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_in_silence():
+    """With the exit code that a shell gives any other command."""
+    emloop = subprocess.Popen(
+        [sys.executable, "-m", "emloop", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert emloop.stdout is not None
+    emloop.stdout.close()
+    _, complaint = emloop.communicate()
+
+    assert (emloop.returncode, complaint) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_file_where_one_stands_takes_the_place_of_no_module(tmp_path):
+    """Neither of a dependency nor of the standard library, also with ``python -m``."""
+    for name in ("json", "yaml", "argparse"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "emloop", "ls"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert "was imported" not in done.stderr

@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         from emloop.main_loop.telling import disk_failure
 
-        if arguments.verbose or (failure := disk_failure(error)) is None:
+        if arguments.verbose or isinstance(error, BrokenPipeError) or (failure := disk_failure(error)) is None:
             raise
         _complain(failure)
         return EXIT_FAILED
