@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ROOMS = {
     "emloop": 65,
-    "emloop.__main__": 5,
+    "emloop.__main__": 10,  # nothing is imported from where one stands
     "emloop._build": 230,  # what cannot be imported is replaced, also on purpose; where a capsule helps
     "emloop._config": 2360,  # configs of 0.2 rewritten; where code is; what a stranger's config may ask for
     "emloop._contracts": 200,  # what weighs what
@@ -32,7 +32,7 @@ ROOMS = {
     "emloop.constants": 40,
     "emloop.datasets": 315,
     "emloop.declare": 75,
-    "emloop.entry_point": 55,  # begins anew with fixed hashes of texts, unless something watches; Ctrl-C in one line
+    "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
     "emloop.hooks": 3190,  # figures under the names of their classes, and columns for them; weighted statistics
     "emloop.interrupting": 5,
@@ -62,7 +62,6 @@ LARGE_FOLDERS = {
     "emloop/_source": 14,
     "emloop/main_loop": 14,  # what is told of an error, and how far an epoch has come, beside what the loop does
     "emloop/_support": 16,  # whom to trust, and what a signal ends, is asked everywhere
-    "emloop.main_loop": 1690,  # what is told of an error, and how far an epoch has come, beside what the loop does
 }
 """Folders that may hold more, and why."""
 
