@@ -301,7 +301,7 @@ def test_a_run_without_a_best_model_offers_its_newest_checkpoint(run, caplog):
         write_commit(run / "checkpoints", seq, {"model": state(seq), "loop": {}}, {})
     write(run / "model_1")
     write(run / "model_2")
-    flip_a_bit(run / "checkpoints" / "00000003" / "model.safetensors")
+    flip_a_bit(run / "checkpoints" / "00000003" / "state.safetensors")
     saved = find_saved(run)
 
     assert (saved.kind, saved.path.name) == ("checkpoint", "00000002")

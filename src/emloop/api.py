@@ -254,11 +254,11 @@ def resume_emloop_training(
 
     def newest() -> tuple[int | None, Iterable[Mapping[str, Any]]]:
         nonlocal commit
-        clean_leftovers(checkpoints)
         commit, rejected = newest_commit(checkpoints, set_aside=True)
+        clean_leftovers(checkpoints, commit.seq if commit else 0)
         for name, reason in rejected:
             logger.warning("Commit %s cannot be used and is set aside: %s", name, reason)
-        return (commit.seq, commit.info["appended"]) if commit else (None, ())
+        return (commit.seq, commit.entry("appended", list)) if commit else (None, ())
 
     moved = where._asdict() if os.environ.get(EL_HOME_VARIABLE) else None
     run = Run.reopen(run_dir, config_text=written(config), command=sys.argv, home=moved, prepare=newest)
@@ -303,10 +303,10 @@ def fork_emloop_training(
     directory = _make_directory(config, output_root, output_dir_name)
 
     def copied() -> tuple[int, Iterable[Mapping[str, Any]]]:
-        appended = commit.info["appended"]
+        appended = commit.entry("appended", list)
+        components = commit.states()
         data = [name for name in (EL_DATA_FILE, EL_LOSSES_FILE) if (origin / name).is_file()]
-        copy_files(appended, origin, directory, [*saved_files(commit.load("model")), *data])
-        components = {component: commit.load(component) for component in commit.components}
+        copy_files(appended, origin, directory, [*saved_files(components.get("model")), *data])
         write_commit(directory / EL_CHECKPOINTS_DIR, commit.seq, components, commit.info)
         return commit.seq, appended
 
@@ -357,7 +357,9 @@ def _assemble(
         dataset = _build.build_dataset(config, output_dir)
         own = state_from = None
         if commit is not None:
-            own = saved_path(commit.load("model"), run.directory)
+            # What a model saved by itself is named in a state without arrays; others need not be read twice.
+            has_arrays = commit.files.get("model", (None, None))[1] is not None
+            own = None if has_arrays else saved_path(commit.load("model"), run.directory)
             restore_from, state_from = (str(own), None) if own is not None else (None, str(commit.path))
         with restoring_from(own), evaluating(run.info.kind == "evaluation"):
             model = _build.build_model(config, output_dir, dataset, restore_from, state_from)

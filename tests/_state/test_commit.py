@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from emloop._state.commit import list_commits, newest_commit, open_commit, write_commit
-from emloop._state.tree import equal_trees
+from emloop._state.manifest import FileRecord, render_manifest
+from emloop._state.tree import dump_tree, equal_trees
+from emloop._support.files import write_new
 from emloop.errors import CheckpointError, StateError
 
 
@@ -33,18 +35,11 @@ def test_a_checkpoint_gives_back_what_it_was_given(checkpoints, commit, state):
 
 
 def test_a_checkpoint_is_a_few_readable_files(checkpoints, commit):
-    """JSON for every component, safetensors for those with arrays, and nothing left beside the checkpoint."""
+    """JSON for all components, safetensors for their arrays, and nothing left beside the checkpoint."""
     commit(12)
 
     assert names(checkpoints) == ["00000012"]
-    assert names(checkpoints / "00000012") == [
-        "hooks.SaveBest.json",
-        "loop.json",
-        "manifest.json",
-        "model.json",
-        "model.safetensors",
-        "streams.train.json",
-    ]
+    assert names(checkpoints / "00000012") == ["manifest.json", "state.json", "state.safetensors"]
 
 
 def test_equal_states_are_equal_files(checkpoints, state):
@@ -55,18 +50,16 @@ def test_equal_states_are_equal_files(checkpoints, state):
 
 
 def test_a_component_may_have_any_name(checkpoints):
-    """Names of hooks are the user's; files get plain ones that differ even where case does not count."""
+    """Names of hooks are the user's, and may look like anything."""
     components = {
         name: {"name": name, "w": np.ones(1)} for name in ("hooks/ä b", "hooks/ä-b", "HOOKS/-b", "..", "/", "")
     }
-    components |= {"manifest": 1, "Manifest": 2, "x" * 300: 3}
+    components |= {"$": {"$": b"1"}, "$x": 2, "x" * 300: 3, "~1": np.ones(2), "array": np.ones(3)}
 
     read = open_commit(write_commit(checkpoints, 1, components, {}).path)
 
     assert all(equal_trees(tree, read.load(name)) for name, tree in components.items())
-    files = [name.lower() for name in names(read.path)]
-    assert len(set(files)) == len(files)
-    assert all(re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name) for name in files)
+    assert equal_trees(components, read.states())
 
 
 def test_information_comes_back_as_json(checkpoints):
@@ -139,7 +132,7 @@ def test_two_states_cannot_have_one_number(checkpoints, commit):
 def test_a_damaged_checkpoint_does_not_block_its_number(checkpoints, commit, caplog):
     """It is set aside, kept and named, and the new one takes its place; again and again."""
     for _ in range(2):
-        (commit(4).path / "model.json").write_text("{}")
+        (commit(4).path / "state.json").write_text("{}")
         with caplog.at_level(logging.WARNING):
             commit(4)
         open_commit(checkpoints / "00000004").verify()
@@ -214,12 +207,63 @@ def test_want_of_permission_does_not_condemn_a_checkpoint(checkpoints, commit, m
     open_file = os.open
 
     def out_of_descriptors(path, *args, **kwargs):
-        if str(path).endswith("model.json"):
+        if str(path).endswith("state.json"):
             raise OSError(errno.EMFILE, "Too many open files")
         return open_file(path, *args, **kwargs)
 
     monkeypatch.setattr(os, "open", out_of_descriptors)
 
-    with pytest.raises(OSError, match=r"Too many open files: .*00000002/model\.json"):
+    with pytest.raises(OSError, match=r"Too many open files: .*00000002/state\.json"):
         newest_commit(checkpoints, set_aside=True)
     assert names(checkpoints) == ["00000001", "00000002"]
+
+
+def test_a_checkpoint_of_the_first_format_is_read(checkpoints, commit, state):
+    """Each of its components has files of its own."""
+    commit(2)
+    folder, names_of, records = checkpoints / "00000001", {}, []
+    folder.mkdir()
+    for component, tree in state(1).items():
+        stem = component.replace("/", ".")
+        parts = dict(zip((f"{stem}.json", f"{stem}.safetensors"), dump_tree(tree), strict=True))
+        written = {name: content for name, content in parts.items() if content is not None}
+        records += [
+            FileRecord(name, len(content), write_new(folder / name, [content])) for name, content in written.items()
+        ]
+        names_of[component] = [name if name in written else None for name in parts]
+    header = {"format": 1, "kind": "checkpoint", "seq": 1, "info": {"epoch": 1}, "components": names_of}
+    (folder / "manifest.json").write_bytes(render_manifest(header, records))
+
+    newest, older = list_commits(checkpoints)
+
+    assert (newest.seq, older.seq, older.info) == (2, 1, {"epoch": 1})
+    assert older.bytes == sum(record.bytes for record in records)
+    assert equal_trees(state(1), older.states())
+    assert all(equal_trees(tree, older.load(name)) for name, tree in state(1).items())
+    older.read_back()
+    (folder / "model.json").write_bytes(b"{}")
+    with pytest.raises(CheckpointError, match=r"00000001/model\.json"):
+        open_commit(folder)
+
+
+@pytest.mark.parametrize("nothing_of_it", ["loop", "streams/train"])
+def test_a_component_without_arrays_is_read_without_those_of_others(commit, nothing_of_it):
+    """The position of a stream costs no reading of a model."""
+    made = commit(1)
+    (made.path / "state.safetensors").unlink()
+
+    assert made.load(nothing_of_it)
+    with pytest.raises(CheckpointError):
+        made.load("model")
+
+
+@pytest.mark.parametrize(("info", "found"), [({}, "None"), ({"epoch": "1"}, "'1'"), ({"epoch": [1] * 99}, "[1, 1")])
+def test_information_that_is_not_what_it_should_be_is_an_error(checkpoints, info, found):
+    """Where it stands, what was expected and the beginning of what was found."""
+    made = write_commit(checkpoints, 1, {}, info)
+
+    with pytest.raises(CheckpointError) as caught:
+        made.entry("epoch", int)
+
+    assert str(caught.value).startswith(f"{made.path}/manifest.json: info.epoch: expected int, got {found}")
+    assert len(str(caught.value)) < len(str(made.path)) + 100

@@ -15,7 +15,7 @@ from emloop._state.manifest import FileRecord, render_manifest
 from emloop._state.tree import equal_trees
 from emloop.errors import CheckpointError
 
-FILES = ("hooks.SaveBest.json", "loop.json", "manifest.json", "model.json", "model.safetensors", "streams.train.json")
+FILES = ("manifest.json", "state.json", "state.safetensors")
 
 
 @pytest.fixture
@@ -138,20 +138,24 @@ def test_what_is_no_directory_is_no_checkpoint(run):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"format": 2}, "expected a checkpoint of format 1, got checkpoint of format 2"),
-        ({"kind": "saved model"}, "expected a checkpoint of format 1, got saved model of format 1"),
+        ({"format": 3}, "expected a checkpoint of format 1 or 2, got checkpoint of format 3"),
+        ({"format": None}, "expected a checkpoint of format 1 or 2, got checkpoint of format None"),
+        ({"kind": "saved model"}, "expected a checkpoint of format 1 or 2, got saved model of format 2"),
         ({"seq": "2"}, "malformed manifest of a checkpoint: "),
         ({"seq": None}, "malformed manifest of a checkpoint: "),
         ({"info": []}, "malformed manifest of a checkpoint: "),
-        ({"components": {"model": ["model.json"]}}, "malformed manifest of a checkpoint: "),
-        ({"components": {"model": ["../00000001/model.json", None]}}, "malformed manifest of a checkpoint: "),
-        ({"components": {"model": [["model.json"], None]}}, "malformed manifest of a checkpoint: "),
+        ({"components": {"model": False}}, "malformed manifest of a checkpoint: "),
+        ({"components": {"model": 3}}, "malformed manifest of a checkpoint: "),
+        ({"components": {"model": []}}, "malformed manifest of a checkpoint: "),
+        ({"format": 1, "components": {"model": ["model.json"]}}, "malformed manifest of a checkpoint: "),
+        ({"format": 1, "components": {"model": ["../00000001/model.json", None]}}, "malformed manifest of a "),
+        ({"format": 1, "components": {"model": [["model.json"], None]}}, "malformed manifest of a checkpoint: "),
         ({"components": []}, "malformed manifest of a checkpoint: "),
     ],
 )
 def test_a_manifest_of_something_else_is_refused(run, state, changes, reason):
     """Even with a valid hash."""
-    header = {"format": 1, "kind": "checkpoint", "seq": 2, "info": {}, "components": {}}
+    header = {"format": 2, "kind": "checkpoint", "seq": 2, "info": {}, "components": {}}
     (run / "00000002" / "manifest.json").write_bytes(render_manifest({**header, **changes}, []))
 
     assert reason in refused(run, state)
@@ -160,12 +164,14 @@ def test_a_manifest_of_something_else_is_refused(run, state, changes, reason):
 def test_bytes_that_are_verified_but_no_state_are_refused(run, state):
     """The error names the file."""
     digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-    header = {"format": 1, "kind": "checkpoint", "seq": 2, "info": {}, "components": {"model": ["model.json"] * 2}}
-    (run / "00000002" / "model.json").write_text("{}")
-    (run / "00000002" / "manifest.json").write_bytes(render_manifest(header, [FileRecord("model.json", 2, digest)]))
+    header = {"format": 2, "kind": "checkpoint", "seq": 2, "info": {}, "components": {"model": False}}
+    (run / "00000002" / "state.json").write_text("{}")
+    (run / "00000002" / "manifest.json").write_bytes(render_manifest(header, [FileRecord("state.json", 2, digest)]))
 
-    with pytest.raises(CheckpointError, match=r"00000002/model\.json: not a state tree: "):
+    with pytest.raises(CheckpointError, match=r"00000002/state\.json: not a state tree: 'model'"):
         open_commit(run / "00000002").load("model")
+    with pytest.raises(CheckpointError, match=r"00000002/state\.json: not the states of model"):
+        open_commit(run / "00000002").states()
 
 
 def test_damaged_checkpoints_are_set_aside_and_kept(run, commit):
@@ -173,7 +179,7 @@ def test_damaged_checkpoints_are_set_aside_and_kept(run, commit):
     commit(3)
     commit(4)
     for name in ("00000003", "00000004"):
-        (run / name / "model.json").write_text("{}")
+        (run / name / "state.json").write_text("{}")
     (run / ".bad-00000003").mkdir()
 
     found, rejected = newest_commit(run, set_aside=True)

@@ -22,9 +22,9 @@ import pytest
 
 from emloop._state import commit as commit_module
 from emloop._state.array_file import file_parts
-from emloop._state.commit import newest_commit, write_commit
+from emloop._state.commit import list_commits, newest_commit, write_commit
 from emloop._state.manifest import MANIFEST, FileRecord, render_manifest
-from emloop._state.retention import clean_leftovers, retain
+from emloop._state.retention import clean_leftovers, delete_commits
 from emloop._support import files
 from emloop.errors import CheckpointError
 
@@ -148,7 +148,7 @@ def with_manifest_first(monkeypatch):
 @pytest.mark.parametrize(
     ("plant", "found"),
     [
-        (without_data_sync, "model.json is not synced"),
+        (without_data_sync, "state.json is not synced"),
         (without_directory_sync, "the names of the files are not synced"),
         (without_directory_sync, "the name of the checkpoint is not synced"),
         (with_manifest_first, "the manifest is not the last file"),
@@ -183,7 +183,7 @@ def test_the_kernel_sees_the_same_order(tmp_path):
     synced = [line for line in lines[:rename] if " fsync(" in line]
     assert all("O_EXCL" in line and "O_NOFOLLOW" in line for line in created)
     assert [line.split('"')[1] for line in created] == [line.split("<")[1].split(">")[0] for line in synced[:-1]]
-    assert [Path(line.split('"')[1]).name for line in created] == ["model.json", "model.safetensors", "manifest.json"]
+    assert [Path(line.split('"')[1]).name for line in created] == ["state.json", "state.safetensors", "manifest.json"]
     assert "fsync" in lines[-1]
     assert f"<{tmp_path / 'checkpoints'}>" in lines[-1]
 
@@ -233,7 +233,7 @@ def test_an_error_at_any_call_fails_the_commit_and_nothing_else(checkpoints, com
 
     assert calls.fired == 0
     assert points == calls.count
-    assert points > 30
+    assert points > 20
 
 
 def test_a_failed_sync_is_never_tried_again(checkpoints, commit):
@@ -259,7 +259,7 @@ def test_a_failed_sync_is_never_tried_again(checkpoints, commit):
             else:
                 break
 
-    assert failed > 6
+    assert failed == 6  # three files, their names, the name of the checkpoint; the sixth there is not
     assert newest(checkpoints) == 2
 
 
@@ -346,7 +346,7 @@ def test_a_kill_at_any_call_leaves_the_old_checkpoint_or_the_new_one(checkpoints
         shutil.rmtree(checkpoints / "00000002", ignore_errors=True)
 
     assert outcomes == sorted(outcomes)
-    assert outcomes.count(1) > 20
+    assert outcomes.count(1) > 15
     assert outcomes.count(2) > 1
 
 
@@ -366,7 +366,7 @@ def test_no_acknowledged_checkpoint_is_lost_to_random_kills(checkpoints, state):
         for seq in itertools.count(found.seq + 1 if found else 1):
             write_commit(checkpoints, seq, state(seq), {})
             acknowledge(seq)
-            retain(checkpoints)
+            delete_commits(list_commits(checkpoints)[2:])
 
     while kills < 40 or (kills < 1000 and (acknowledged <= 40 or interrupted <= 5)):
         with child(work) as (process, lines):
@@ -390,7 +390,7 @@ def test_a_reader_always_finds_a_whole_checkpoint(checkpoints, state, commit):
     def work(acknowledge):
         for seq in range(2, 80):
             write_commit(checkpoints, seq, {"model": state(seq)["model"]}, {})
-            retain(checkpoints)
+            delete_commits(list_commits(checkpoints)[2:])
             acknowledge(seq)
 
     with child(work) as (_, lines):

@@ -20,13 +20,13 @@ ROOMS = {
     "emloop._run_dir": 1635,  # prints in train.log; where code and data are; a run taken away; losses accepted
     "emloop._settings": 1095,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
-    "emloop._state": 835,  # arrays written in parts, beside the training
+    "emloop._state": 860,  # arrays written in parts, beside the training; two layouts are read
     "emloop._streams": 1015,  # digests, one batch read again; reads in C, the gate, signals; others' loaders
     "emloop._support": 1080,  # names that have moved; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 15,  # the protocols' public path
-    "emloop.api": 280,  # who trusts a source
+    "emloop.api": 285,  # who trusts a source
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
     "emloop.cli": 2840,  # `migrate`, `doctor`, `upgrade`, `verify`, what unknown commands are told, runs by name
     "emloop.constants": 40,
@@ -36,7 +36,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3190,  # figures under the names of their classes, and columns for them; weighted statistics
     "emloop.interrupting": 5,
-    "emloop.main_loop": 1690,  # the fingerprint of the data; commits within an epoch; one straight line a batch
+    "emloop.main_loop": 1795,  # fingerprint; commits within an epoch, which are kept; one straight line a batch
     "emloop.models": 235,  # what weighs what
     "emloop.saved_models": 695,  # the source capsule: what belongs to it, and what of it may run; read back at first
     "emloop.seeding": 5,

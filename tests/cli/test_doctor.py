@@ -103,7 +103,7 @@ def as_lost(run):
 
 def with_damaged_commit(run):
     newest = max((run / "checkpoints").glob("0*"))
-    edit(newest / "model.json")
+    edit(newest / "state.json")
 
 
 def with_leftovers(run):

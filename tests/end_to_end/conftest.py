@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from emloop._state.commit import Commit, open_commit
+from emloop._state.tree import dump_tree
+
 MODULE = '''
 import os
 import time
@@ -147,7 +150,12 @@ class Project:
             "weights": (run / "model_best.npy").read_bytes(),
             "csv": (run / "training.csv").read_text(),
             "metrics": (run / "metrics.jsonl").read_text(),
-            "state": {path.name: path.read_bytes() for path in _newest_commit(run).iterdir() if _is_state(path)},
+            # What a progress display remembers of times is no state of the training.
+            "state": {
+                name: dump_tree(tree)
+                for name, tree in _newest_commit(run).states().items()
+                if "ShowProgress" not in name
+            },
         }
 
     def attempts(self, name: str) -> list[dict[str, Any]]:
@@ -159,13 +167,8 @@ class Project:
         return sorted(int(path.name) for path in (self.run(name) / "checkpoints").glob("0*"))
 
 
-def _newest_commit(run: Path) -> Path:
-    return max((run / "checkpoints").glob("0*"))
-
-
-def _is_state(path: Path) -> bool:
-    # What a progress display remembers of times is no state of the training.
-    return path.name != "manifest.json" and "ShowProgress" not in path.name
+def _newest_commit(run: Path) -> Commit:
+    return open_commit(max((run / "checkpoints").glob("0*")))
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ SECRET = "the secret: 7f3c9a"
 PARTS = {
     *("run.json", "attempts.jsonl", "config.yaml", "config.json", "trace.yaml", "status.json", "train.log"),
     *("training.csv", "metrics.jsonl", "data.json", "environment.txt", ".lock", "holder.json"),
-    *("checkpoints", "checkpoints/00000003", "checkpoints/00000003/manifest.json", "checkpoints/00000003/model.json"),
+    *("checkpoints", "checkpoints/00000003", "checkpoints/00000003/manifest.json", "checkpoints/00000003/state.json"),
 }
 """What a run holds, and what may stand in the place of it."""
 

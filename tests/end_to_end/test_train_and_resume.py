@@ -228,9 +228,9 @@ def test_a_damaged_commit_is_set_aside_and_the_one_before_it_used(project):
     project.emloop("train", "config.yaml", "--output_dir", "whole", "main_loop.epochs_count=5")
     project.emloop("train", "config.yaml", "--output_dir", "cut")
     newest = project.run("cut") / "checkpoints" / f"{project.commits('cut')[-1]:08d}"
-    damaged = bytearray((newest / "model.safetensors").read_bytes())
+    damaged = bytearray((newest / "state.safetensors").read_bytes())
     damaged[-1] ^= 1
-    (newest / "model.safetensors").write_bytes(damaged)
+    (newest / "state.safetensors").write_bytes(damaged)
 
     said = project.emloop("resume", "cut", "main_loop.epochs_count=5")
 

@@ -159,7 +159,7 @@ def test_what_is_no_batch_is_an_error(run, odd, message):
         ({"fixed_epoch_size": 0}, "main_loop.fixed_epoch_size: expected a positive number or null, got 0"),
         ({"fixed_batch_size": -1}, "main_loop.fixed_batch_size: expected a positive number or null, got -1"),
         ({"commit": {"evry": 3}}, "unknown argument 'evry'\n  did you mean 'every'?"),
-        ({"commit": {"keep": 1}}, "main_loop.commit.keep: expected whole number >= 2, got 1"),
+        ({"commit": {"keep": 1}}, "main_loop.commit.keep: expected whole number >= 2 or mapping, got 1"),
         ({"epoch_count": 3}, "unknown argument 'epoch_count'\n  did you mean 'epochs_count'?"),
     ],
 )

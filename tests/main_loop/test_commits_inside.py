@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 
 import emloop as el
-from emloop._state.commit import newest_commit
+from emloop._state.commit import newest_commit, open_commit
+from emloop._state.tree import dump_tree
 from emloop.api import create_emloop_training, resume_emloop_training
 from emloop.errors import CheckpointError
 
@@ -97,10 +100,9 @@ def train(config, root, name):
 
 
 def result(run):
-    newest = max((run / "checkpoints").iterdir())
-    files = [*newest.glob("*.json"), *newest.glob("*.safetensors"), run / "training.csv", run / "metrics.jsonl"]
-    files += [run / "model_best.npy"]
-    return {path.name: path.read_bytes() for path in files if path.name != "manifest.json"}
+    newest = open_commit(max((run / "checkpoints").iterdir()))
+    states = {name: dump_tree(tree) for name, tree in newest.states().items()}
+    return states | {name: (run / name).read_bytes() for name in ("training.csv", "metrics.jsonl", "model_best.npy")}
 
 
 @pytest.mark.parametrize("kind", ["generator", "sequence", "index"])
@@ -137,7 +139,7 @@ def test_an_end_within_an_epoch_is_a_place_to_go_on_from(tmp_path):
     limited["hooks"][-1]["StopAfter"]["iterations"] = 100
     resume_emloop_training(limited, run).main_loop.run_training()
     found = result(run)
-    assert found.pop("hooks.StopAfter.json")
+    assert found.pop("hooks/StopAfter")
     assert found == whole
 
 
@@ -168,3 +170,60 @@ def test_a_commit_that_cannot_be_written_ends_the_run(tmp_path):
         train(settings, tmp_path, "run")
 
     assert 2 <= Saboteur.trained <= 4
+
+
+def test_a_commit_syncs_no_more_than_it_must(tmp_path, monkeypatch):
+    """Three files, their names and the checkpoint's, and the three files that grow; it reads no other manifest."""
+    monkeypatch.setattr("emloop.main_loop.run_record._TRACE_EVERY", float("inf"))
+    fsync, open_file, synced, opened = os.fsync, os.open, [], []
+
+    def counted(descriptor):
+        synced.append(descriptor)
+        fsync(descriptor)
+
+    def noted(path, *arguments, **keywords):
+        opened.append(str(path))
+        return open_file(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    monkeypatch.setattr(os, "open", noted)
+    counts = {}
+    for epochs in (4, 14):
+        synced.clear()
+        opened.clear()
+        train(config(epochs_count=epochs, commit={"every": "1ep"}), tmp_path, f"{epochs}")
+        counts[epochs] = len(synced)
+        read = [path for path in opened if path.endswith("manifest.json") and "/.tmp-" not in path]
+        assert len(read) <= 1, "the first commit is read back, no other"
+
+    assert counts[14] - counts[4] <= 8 * 10
+
+
+def test_what_is_kept_is_what_was_asked_for(tmp_path):
+    """Every third epoch, the best and the last two; also over a kill and a resume, and by a model that saves itself."""
+    keep = {"every": "3ep", "best": {"variable": "loss", "condition": "min"}}
+    settings = config(epochs_count=8, commit={"every": "1ep", "keep": keep})
+    run = train(settings, tmp_path, "whole")
+    losses = [json.loads(line)["valid"]["loss"]["mean"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    kept = {path.name: open_commit(path) for path in (run / "checkpoints").iterdir()}
+
+    epochs = [(commit.info["epoch"], commit.info["batch"]) for commit in kept.values()]
+    assert {3, 6, 7, 8, int(np.argmin(losses))} - {0} <= {epoch for epoch, _ in epochs}
+    assert len(epochs) <= 6
+
+    settings["main_loop"]["epochs_count"] = 11
+    resume_emloop_training(settings, run).main_loop.run_training()
+    kept = [open_commit(path).info["epoch"] for path in (run / "checkpoints").iterdir()]
+    assert {3, 6, 9, 10, 11} <= set(kept)
+
+
+def test_the_best_epoch_is_committed_whatever_the_rhythm(tmp_path):
+    """What is kept as the best is the commit of the best epoch, not the best of those that happened to be made."""
+    settings = config(epochs_count=6, commit={"every": "1h", "keep": {"best": {"condition": "max"}}})
+    run = train(settings, tmp_path, "best")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    best = max(lines, key=lambda line: line["valid"]["loss"]["mean"])
+
+    kept = [open_commit(path).info for path in (run / "checkpoints").iterdir()]
+    assert best["epoch_id"] in [info["epoch"] for info in kept]
+    assert max(info["value"] for info in kept if info["value"] is not None) <= 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,27 +20,18 @@ class HostBuffers:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], npt.NDArray[Any]] = {}
+        self._kept: dict[str, npt.NDArray[Any]] = {}
 
-    def copy(self, components: Mapping[str, EncodedTree]) -> dict[str, EncodedTree]:
-        """Copy the arrays of all components, so that those may change; the copies last until the next call."""
+    def copy(self, tree: EncodedTree) -> EncodedTree:
+        """Copy the arrays of a tree, so that those may change; the copies last until the next call."""
         before, self._kept = self._kept, {}
-        return {
-            component: EncodedTree(
-                skeleton, {place: self._copied((component, place), array, before) for place, array in arrays.items()}
-            )
-            for component, (skeleton, arrays) in components.items()
-        }
-
-    def _copied(
-        self, key: tuple[str, str], array: npt.NDArray[Any], before: dict[tuple[str, str], npt.NDArray[Any]]
-    ) -> npt.NDArray[Any]:
-        buffer = before.pop(key, None)
-        if buffer is None or buffer.shape != array.shape or buffer.dtype != array.dtype:
-            buffer = np.empty(array.shape, array.dtype)
-        np.copyto(buffer, array)
-        self._kept[key] = buffer
-        return buffer
+        for place, array in tree.arrays.items():
+            buffer = before.pop(place, None)
+            if buffer is None or buffer.shape != array.shape or buffer.dtype != array.dtype:
+                buffer = np.empty(array.shape, array.dtype)
+            np.copyto(buffer, array)
+            self._kept[place] = buffer
+        return EncodedTree(tree.skeleton, self._kept)
 
 
 class Writer:

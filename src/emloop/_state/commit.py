@@ -8,9 +8,8 @@ at any instant leaves older checkpoints untouched and the new one whole or absen
 ::
 
     manifest.json        seq, info, components, files with sizes and hashes
-    model.json           state of the component "model" …
-    model.safetensors    … and its arrays, if it has any
-    streams.train.json   state of the component "streams/train"
+    state.json           the components' states: "model", "streams/train" …
+    state.safetensors    … and their arrays, if there are any
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from emloop._support.files import fsync_dir, own_directory, write_new
@@ -35,11 +34,12 @@ from emloop.types import StateTree
 
 from .array_file import Arrays, file_parts, file_size
 from .manifest import MANIFEST, FileRecord, file_records, json_values, read_manifest, render_manifest, verify_files
-from .tree import EncodedTree, encode_tree, read_tree
+from .strict_json import dump
+from .tree import EncodedTree, encode_components, escape, read_tree, unquoted
 
 __all__ = [
     "Commit",
-    "encode_components",
+    "checkpoint_names",
     "list_commits",
     "newest_commit",
     "open_commit",
@@ -47,13 +47,18 @@ __all__ = [
     "write_encoded",
 ]
 
-FORMAT = 1
-"""Version of the checkpoint layout; readers refuse any other."""
+FORMAT = 2
+"""Version of the checkpoint layout. Version 1, which had files of its own for every component, is read, too."""
+
+STATE = "state.json"
+ARRAYS = "state.safetensors"
 
 _NAME = re.compile(r"[0-9]{8,}")
 _RESERVE = 1 << 20  # bytes to leave free beyond what a checkpoint needs
 
 _LARGE = 64 << 20  # bytes
+
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -66,18 +71,40 @@ class Commit:
         path: Its directory.
         seq: Its number; later checkpoints of a run have larger ones.
         info: What :func:`write_commit` was given, as JSON values.
-        files: Component → files of its skeleton and of its arrays, if it has any.
+        files: Component → files with its skeleton and with its arrays, if it has any.
+        joined: Whether all components are in the same files.
     """
 
     path: Path
     seq: int
     info: dict[str, Any]
     files: Mapping[str, tuple[FileRecord, FileRecord | None]] = field(repr=False)
+    joined: bool = field(repr=False)
 
     @property
     def components(self) -> tuple[str, ...]:
         """Names of the components, e.g. ``model`` and ``streams/train``."""
         return tuple(self.files)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all that it holds."""
+        return sum({file.name: file.bytes for files in self.files.values() for file in files if file}.values())
+
+    def entry(self, key: str, kind: type[T]) -> T:
+        """What ``info`` says, which may have been written by anybody.
+
+        Args:
+            key: A key of ``info``.
+            kind: What it has to be.
+
+        Raises:
+            CheckpointError: If it is missing or something else.
+        """
+        found = self.info.get(key)
+        if not isinstance(found, kind):
+            raise CheckpointError(f"{self.path / MANIFEST}: info.{key}: expected {kind.__name__}, got {found!r:.50}")
+        return found
 
     def load(self, component: str) -> StateTree:
         """Read the state of one component; every byte is verified before it is parsed.
@@ -87,11 +114,22 @@ class Commit:
         """
         if component not in self.files:
             raise CheckpointError(f"{self.path}: no state of {component!r}; there is {', '.join(self.files)}")
-        skeleton, arrays = self.files[component]
-        try:
-            return read_tree(self.path, skeleton, arrays)
-        except StateError as error:
-            raise CheckpointError(f"{self.path / skeleton.name}: {error}") from error
+        return self._read(*self.files[component], component if self.joined else None)
+
+    def states(self) -> dict[str, StateTree]:
+        """Read the states of all components, each file once; every byte is verified before it is parsed.
+
+        Raises:
+            CheckpointError: If files are damaged.
+        """
+        if not self.joined:
+            return {component: self.load(component) for component in self.files}
+        skeleton = next(iter(self.files.values()))[0]
+        arrays = next((arrays for _, arrays in self.files.values() if arrays), None)
+        found: Any = self._read(skeleton, arrays)
+        if not isinstance(found, dict) or found.keys() != self.files.keys():
+            raise CheckpointError(f"{self.path / skeleton.name}: not the states of {', '.join(self.files)}")
+        return found
 
     def read_back(self) -> None:
         """Read everything as a resume would; what is large only to compare its hash, so that it takes no memory.
@@ -99,11 +137,16 @@ class Commit:
         Raises:
             CheckpointError: If a component cannot be read again.
         """
-        for component, (_, arrays) in self.files.items():
-            if arrays is None or arrays.bytes < _LARGE:
-                self.load(component)
-        if any(arrays is not None and arrays.bytes >= _LARGE for _, arrays in self.files.values()):
+        if self.bytes < _LARGE:
+            self.states()
+        else:
             self.verify()
+
+    def _read(self, skeleton: FileRecord, arrays: FileRecord | None, component: str | None = None) -> StateTree:
+        try:
+            return read_tree(self.path, skeleton, arrays, component)
+        except StateError as error:
+            raise CheckpointError(f"{self.path / skeleton.name}: {error}") from error
 
     def verify(self) -> None:
         """Read every file and compare its hash.
@@ -130,39 +173,32 @@ def write_commit(checkpoints: Path, seq: int, components: Mapping[str, StateTree
     return write_encoded(checkpoints, seq, encode_components(components), info)
 
 
-def encode_components(components: Mapping[str, StateTree]) -> dict[str, EncodedTree]:
-    """Encode all that a commit holds; the arrays are still those of the components.
-
-    Raises:
-        StateError: If a state cannot be stored; names component and place.
-    """
-    encoded = {}
-    for component, tree in components.items():
-        try:
-            encoded[component] = encode_tree(tree)
-        except StateError as error:
-            raise StateError(f"state of {component}: {error}") from error
-    return encoded
-
-
-def write_encoded(
-    checkpoints: Path, seq: int, components: Mapping[str, EncodedTree], info: Mapping[str, Any]
-) -> Commit:
+def write_encoded(checkpoints: Path, seq: int, encoded: EncodedTree, info: Mapping[str, Any]) -> Commit:
     """Make an encoded state durable, as :func:`write_commit` does; the arrays must not change meanwhile.
+
+    Args:
+        checkpoints: As for :func:`write_commit`.
+        seq: As well.
+        encoded: What :func:`encode_components` returned.
+        info: As for :func:`write_commit`.
 
     Raises:
         StateError: If ``info`` is not JSON. Nothing was written.
         CheckpointError: If the checkpoint cannot be written, or already exists. Older checkpoints are untouched and
             nothing of this one remains, so it is safe to try again.
     """
-    contents, names = _files(components)
+    skeletons, arrays = encoded
+    owners = {place.split("/", 2)[1] for place in arrays}
     header: dict[str, Any] = {
         "format": FORMAT,
         "kind": "checkpoint",
         "seq": seq,
         "info": json_values(info),
-        "components": names,
+        "components": {unquoted(key): escape(key) in owners for key in skeletons},
     }
+    contents: dict[str, bytes | Arrays] = {STATE: dump(skeletons)}
+    if arrays:
+        contents[ARRAYS] = arrays
     size = sum(len(content) if isinstance(content, bytes) else file_size(content) for content in contents.values())
     needed = size * 11 // 10 + _RESERVE
     final = checkpoints / f"{seq:08d}"
@@ -176,7 +212,7 @@ def write_encoded(
         records = _write(final, contents, header)
     except OSError as error:
         raise CheckpointError(_failure(final, needed, error)) from error
-    return Commit(final, seq, header["info"], _by_component(names, records))
+    return _commit(final, header, records)
 
 
 def open_commit(path: Path) -> Commit:
@@ -186,14 +222,13 @@ def open_commit(path: Path) -> Commit:
         CheckpointError: If it is not a valid checkpoint; says why.
     """
     manifest = read_manifest(path)
-    found = (manifest.get("kind"), manifest.get("format"))
-    if found != ("checkpoint", FORMAT):
+    kind, version = manifest.get("kind"), manifest.get("format")
+    if kind != "checkpoint" or version not in (1, FORMAT):
         raise CheckpointError(
-            f"{path / MANIFEST}: expected a checkpoint of format {FORMAT}, got {found[0]} of format {found[1]}"
+            f"{path / MANIFEST}: expected a checkpoint of format 1 or {FORMAT}, got {kind} of format {version}"
         )
     try:
-        files = _by_component(manifest["components"], file_records(manifest))
-        return Commit(path, operator.index(manifest["seq"]), dict(manifest["info"].items()), files)
+        return _commit(path, manifest, file_records(manifest))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path / MANIFEST}: malformed manifest of a checkpoint: {error}") from error
 
@@ -205,7 +240,7 @@ def list_commits(checkpoints: Path) -> list[Commit]:
         OSError: If one cannot be read for reasons that say nothing about its validity, such as missing permission.
     """
     commits = []
-    for name in _names(checkpoints):
+    for name in checkpoint_names(checkpoints):
         with contextlib.suppress(CheckpointError):
             commits.append(_open_listed(checkpoints / name))
     return commits
@@ -226,7 +261,7 @@ def newest_commit(checkpoints: Path, *, set_aside: bool) -> tuple[Commit | None,
         OSError: As :func:`list_commits`; or if a damaged one cannot be renamed.
     """
     rejected: list[tuple[str, str]] = []
-    for name in _names(checkpoints):
+    for name in checkpoint_names(checkpoints):
         try:
             commit = _open_listed(checkpoints / name)
             commit.verify()
@@ -240,33 +275,6 @@ def newest_commit(checkpoints: Path, *, set_aside: bool) -> tuple[Commit | None,
         else:
             return commit, rejected
     return None, rejected
-
-
-def _files(
-    components: Mapping[str, EncodedTree],
-) -> tuple[dict[str, bytes | Arrays], dict[str, list[str | None]]]:
-    """File → content, and component → its files."""
-    contents: dict[str, bytes | Arrays] = {}
-    names: dict[str, list[str | None]] = {}
-    stems = {Path(MANIFEST).stem}
-    for component, (skeleton, arrays) in components.items():
-        stem = _stem(component, stems)
-        stems.add(stem.lower())
-        contents[f"{stem}.json"] = skeleton
-        if arrays:
-            contents[f"{stem}.safetensors"] = arrays
-        names[component] = [f"{stem}.json", f"{stem}.safetensors" if arrays else None]
-    return contents, names
-
-
-def _stem(component: str, taken: set[str]) -> str:
-    """File name for a component, unique even if case is ignored; the name of a hook may be any text."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", component.replace("/", ".")).strip(".-")[:80] or "component"
-    candidate, number = plain, 1
-    while candidate.lower() in taken:
-        number += 1
-        candidate = f"{plain}-{number}"
-    return candidate
 
 
 def _require_space(directory: Path, needed: int) -> None:
@@ -323,16 +331,21 @@ def _write_file(directory: Path, name: str, content: bytes | Arrays) -> FileReco
     return FileRecord(name, size, write_new(directory / name, parts))
 
 
-def _by_component(
-    names: Mapping[str, list[Any]], records: Mapping[str, FileRecord]
-) -> dict[str, tuple[FileRecord, FileRecord | None]]:
-    return {
-        component: (records[skeleton], None if arrays is None else records[arrays])
-        for component, (skeleton, arrays) in names.items()
-    }
+def _commit(path: Path, manifest: Mapping[str, Any], records: Mapping[str, FileRecord]) -> Commit:
+    """The checkpoint that a manifest describes.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: If that is malformed.
+    """
+    joined = manifest["format"] == FORMAT
+    files = {}
+    for component, found in manifest["components"].items():
+        skeleton, arrays = (STATE, {False: None, True: ARRAYS}[found]) if joined else found
+        files[component] = records[skeleton], None if arrays is None else records[arrays]
+    return Commit(path, operator.index(manifest["seq"]), dict(manifest["info"].items()), files, joined)
 
 
-def _names(checkpoints: Path) -> Iterator[str]:
+def checkpoint_names(checkpoints: Path) -> Iterator[str]:
     """Names of everything that looks like a checkpoint, newest first.
 
     Raises:
@@ -377,6 +390,6 @@ def _failure(final: Path, needed: int, error: OSError) -> str:
         with contextlib.suppress(OSError):
             message += f"; it needs {needed} bytes, {_free_bytes(final.parent)} are free"
     with contextlib.suppress(OSError):
-        newest = next(_names(final.parent), None)
+        newest = next(checkpoint_names(final.parent), None)
         message += f"; the newest checkpoint is {newest}" if newest else "; there is no older checkpoint"
     return message

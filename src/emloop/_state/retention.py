@@ -1,56 +1,52 @@
-"""Which checkpoints are kept. Called only after a new one is committed: room is never made by deleting first."""
+"""Removing checkpoints and leftovers; never before a new checkpoint is committed, to make room for it."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from uuid import uuid4
 
-from emloop._support.files import fsync_dir, own_directory
-from emloop.errors import ConfigError
+from emloop._support.files import own_directory
 
-from .commit import list_commits
+from .commit import Commit, checkpoint_names
+from .manifest import MANIFEST
 
-__all__ = ["clean_leftovers", "delete_leftover", "retain"]
+__all__ = ["clean_leftovers", "delete_commits", "delete_leftover"]
 
 _LEFTOVERS = (".tmp-", ".del-")
 
 _logger = logging.getLogger(__name__)
 
 
-def retain(checkpoints: Path, keep: int = 2) -> None:
-    """Delete all but the newest checkpoints. One that cannot be deleted stays, with a warning.
+def delete_commits(commits: Iterable[Commit]) -> None:
+    """Delete checkpoints. One that cannot be deleted stays, with a warning.
 
     Args:
-        checkpoints: Directory of the run's checkpoints; the caller holds the run's lock.
-        keep: Number of valid ones to keep; damaged ones neither count nor are touched.
-
-    Raises:
-        ConfigError: If ``keep`` is less than two: a single flipped bit could then cost the whole run.
+        commits: Which; none that may still be needed. The caller holds the run's lock.
     """
-    if keep < 2:
-        raise ConfigError.about("keep", f"expected at least 2 checkpoints, got {keep}")
-    for commit in list_commits(checkpoints)[keep:]:
-        # Hide it first: a crash halfway through deleting must not leave half a checkpoint under its name.
-        doomed = checkpoints / f".del-{commit.path.name}-{uuid4().hex[:8]}"
+    for commit in commits:
+        # Hide it first: a kill halfway through deleting must not leave half a checkpoint under its name. That is not
+        # synced, so a power cut may bring the name back; then it has no manifest, and clean_leftovers knows it by that.
+        doomed = commit.path.with_name(f".del-{commit.path.name}-{uuid4().hex[:8]}")
         try:
             commit.path.rename(doomed)
+            (doomed / MANIFEST).unlink(missing_ok=True)
         except OSError as error:
             _logger.warning("An old checkpoint cannot be deleted: %s", error)
             continue
-        # Should its old name come back after a crash, it is damaged, and older than what is resumed from.
-        with contextlib.suppress(OSError):
-            fsync_dir(checkpoints)
         delete_leftover(doomed)
 
 
-def clean_leftovers(checkpoints: Path) -> None:
+def clean_leftovers(checkpoints: Path, newest: int = 0) -> None:
     """Delete what a killed process left half written or half deleted.
 
     Args:
         checkpoints: Directory of the run's checkpoints, which need not exist; the caller holds the run's lock.
+        newest: Number of the newest intact checkpoint, if any.
 
     Raises:
         OSError: If the directory is a link, or cannot be read.
@@ -60,6 +56,9 @@ def clean_leftovers(checkpoints: Path) -> None:
         for path in list(checkpoints.iterdir()):
             if path.name.startswith(_LEFTOVERS):
                 delete_leftover(path)
+    for name in checkpoint_names(checkpoints):
+        if int(name) < newest and not os.path.lexists(checkpoints / name / MANIFEST):
+            delete_leftover(checkpoints / name)
 
 
 def delete_leftover(path: Path) -> None:

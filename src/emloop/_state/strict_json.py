@@ -7,8 +7,8 @@ from typing import Any
 
 __all__ = ["MAX_DEPTH", "dump", "parse"]
 
-MAX_DEPTH = 64
-"""Maximum depth of nested lists and objects."""
+MAX_DEPTH = 65
+"""Maximum depth of nested lists and objects: a state tree, an array in it, and the mapping of components around it."""
 
 
 def dump(value: Any, *, indent: int | None = None) -> bytes:

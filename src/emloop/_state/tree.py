@@ -29,12 +29,25 @@ from .array_file import NATIVE, Arrays, file_parts
 from .manifest import FileRecord, read_verified
 from .strict_json import MAX_DEPTH, dump, parse
 
-__all__ = ["EncodedTree", "copy_tree", "dump_tree", "encode_tree", "equal_trees", "load_tree", "read_tree"]
+__all__ = [
+    "EncodedTree",
+    "copy_tree",
+    "dump_tree",
+    "encode_components",
+    "encode_tree",
+    "equal_trees",
+    "escape",
+    "load_tree",
+    "read_tree",
+    "unquoted",
+]
 
 _Array = npt.NDArray[Any]
 
 _STORABLE_KINDS = frozenset("biufcmMUS")
 _DTYPE = re.compile(r"[<>|][biufcmMUS][0-9]+(\[[0-9]*[A-Za-z]+\])?")
+
+_MAX_DEPTH = MAX_DEPTH - 1
 
 _LONG_BITS = 1024  # Python refuses to read or write longer integers in decimal, so these are written in hexadecimal
 
@@ -42,9 +55,9 @@ _ACCEPTED = "None, bool, int, float, str, bytes, NumPy arrays and scalars, and l
 
 
 class EncodedTree(NamedTuple):
-    """A state tree on its way to its two files: the skeleton, and the arrays by place."""
+    """A state tree on its way to its two files: the skeleton as a JSON value, and the arrays by place."""
 
-    skeleton: bytes
+    skeleton: Any
     arrays: Arrays
 
 
@@ -55,8 +68,24 @@ def encode_tree(tree: StateTree) -> EncodedTree:
         StateError: If something in the tree cannot be stored; names the place.
     """
     arrays: dict[str, _Array] = {}
-    skeleton = _encode(tree, "", 1, arrays)
-    return EncodedTree(dump(skeleton), arrays)
+    return EncodedTree(_encode(tree, "", 1, arrays), arrays)
+
+
+def encode_components(components: Mapping[str, StateTree]) -> EncodedTree:
+    """Encode several trees as one: a mapping from the component's name to its tree.
+
+    Raises:
+        StateError: If something cannot be stored; names component and place.
+    """
+    skeletons: dict[str, Any] = {}
+    arrays: dict[str, _Array] = {}
+    for key, tree in _items(components, ""):
+        try:
+            skeletons[key], found = encode_tree(tree)
+        except StateError as error:
+            raise StateError(f"state of {unquoted(key)}: {error}") from error
+        arrays |= {f"{_top(key)}{place}": array for place, array in found.items()}
+    return EncodedTree(skeletons, arrays)
 
 
 def dump_tree(tree: StateTree) -> tuple[bytes, bytes | None]:
@@ -69,18 +98,28 @@ def dump_tree(tree: StateTree) -> tuple[bytes, bytes | None]:
         StateError: As :func:`encode_tree`.
     """
     skeleton, arrays = encode_tree(tree)
-    return skeleton, b"".join(file_parts(arrays)) if arrays else None
+    return dump(skeleton), b"".join(file_parts(arrays)) if arrays else None
 
 
-def load_tree(skeleton: bytes, arrays: bytes | None) -> StateTree:
+def load_tree(skeleton: bytes, arrays: bytes | None, component: str | None = None) -> StateTree:
     """Rebuild a state tree from what :func:`dump_tree` returned; its arrays are writable and shared with nobody.
+
+    Args:
+        skeleton: Content of the one file.
+        arrays: Content of the other.
+        component: Which of several trees that :func:`encode_components` has joined; by default all of them.
 
     Raises:
         StateError: If the bytes are not those of a state tree.
     """
     try:
         rest = {} if arrays is None else safetensors.numpy.load(arrays)
-        tree = _decode(parse(skeleton), "", rest)
+        value, top = parse(skeleton), ""
+        if component is not None:
+            key = _quoted(component)
+            value, top = value[key], _top(key)
+            rest = {place: array for place, array in rest.items() if f"{place}/".startswith(f"{top}/")}
+        tree = _decode(value, top, rest)
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise StateError(f"not a state tree: {error}") from error
     if rest:
@@ -88,14 +127,17 @@ def load_tree(skeleton: bytes, arrays: bytes | None) -> StateTree:
     return tree
 
 
-def read_tree(directory: Path, skeleton: FileRecord, arrays: FileRecord | None) -> StateTree:
+def read_tree(
+    directory: Path, skeleton: FileRecord, arrays: FileRecord | None, component: str | None = None
+) -> StateTree:
     """Read a state tree from the files of a directory; every byte is verified before it is parsed.
 
     Raises:
         CheckpointError: If a file is damaged.
         StateError: As :func:`load_tree`.
     """
-    return load_tree(read_verified(directory, skeleton), None if arrays is None else read_verified(directory, arrays))
+    content = read_verified(directory, skeleton)
+    return load_tree(content, None if arrays is None else read_verified(directory, arrays), component)
 
 
 def copy_tree(tree: StateTree) -> StateTree:
@@ -120,6 +162,16 @@ def equal_trees(one: StateTree, other: StateTree) -> bool:
     return dump_tree(one) == dump_tree(other)
 
 
+def escape(key: str) -> str:
+    """A key as part of a place."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def unquoted(key: str) -> str:
+    """A key of the skeleton as the dictionary has it."""
+    return key.removeprefix("$")
+
+
 def _encode(value: Any, place: str, depth: int, arrays: dict[str, _Array]) -> Any:
     """Skeleton of a value; puts its arrays into ``arrays`` by place: C-contiguous, of native dtypes."""
     # First, since NumPy's float64 is a float and its str_ a str.
@@ -129,10 +181,10 @@ def _encode(value: Any, place: str, depth: int, arrays: dict[str, _Array]) -> An
         arrays[place] = np.frombuffer(value, np.uint8)
         return {"$": "bytes"}
     if isinstance(value, (Mapping, list, tuple)):
-        if depth == MAX_DEPTH:
-            raise StateError(f"{_quote(place)}: nested more than {MAX_DEPTH - 1} deep, or containing itself")
+        if depth == _MAX_DEPTH:
+            raise StateError(f"{_quote(place)}: nested more than {_MAX_DEPTH - 1} deep, or containing itself")
         items = [
-            (key, _encode(child, f"{place}/{_escape(key)}", depth + 1, arrays)) for key, child in _items(value, place)
+            (key, _encode(child, f"{place}/{escape(key)}", depth + 1, arrays)) for key, child in _items(value, place)
         ]
         return dict(items) if isinstance(value, Mapping) else [child for _, child in items]
     return _encode_scalar(value, place)
@@ -163,7 +215,7 @@ def _items(value: Any, place: str) -> Iterator[tuple[str, Any]]:
                 f"{_quote(place)}: keys must be text, got {key!r} ({_type_name(key)}); "
                 "store a list of pairs, or the key as text"
             )
-        yield (f"${key}" if key.startswith("$") else key), child
+        yield _quoted(key), child
 
 
 def _encode_array(value: _Array | np.generic, place: str, arrays: dict[str, _Array]) -> dict[str, str]:
@@ -210,10 +262,7 @@ def _decode(value: Any, place: str, arrays: dict[str, _Array]) -> Any:
         if kind not in _FROM_ARRAY or place not in arrays:
             raise ValueError(f"{_quote(place)}: {kind!r} is unknown, or its array is missing")
         return _FROM_ARRAY[kind](_decode_array(arrays.pop(place), value.get("dtype")))
-    return {
-        key[1:] if key.startswith("$") else key: _decode(child, f"{place}/{_escape(key)}", arrays)
-        for key, child in value.items()
-    }
+    return {unquoted(key): _decode(child, f"{place}/{escape(key)}", arrays) for key, child in value.items()}
 
 
 def _decode_array(array: _Array, dtype_text: str | None) -> _Array:
@@ -241,8 +290,13 @@ _FROM_ARRAY: dict[str, Callable[[_Array], Any]] = {
 }
 
 
-def _escape(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
+def _quoted(key: str) -> str:
+    """A dictionary's key as the skeleton has it."""
+    return f"${key}" if key.startswith("$") else key
+
+
+def _top(key: str) -> str:
+    return f"/{escape(key)}"
 
 
 def _is_text(value: str) -> bool:

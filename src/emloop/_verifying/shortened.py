@@ -10,7 +10,7 @@ from emloop._contracts import SAFE, AbstractHook, ResumeChanges
 from emloop._streams import StreamWrapper, digest
 from emloop._support.intervals import Interval
 from emloop.declare import Positive
-from emloop.main_loop import CommitPolicy, MainLoop
+from emloop.main_loop import CommitPolicy, Keep, MainLoop
 from emloop.types import Batch, EpochData, StateTree, TrainingTerminated
 
 __all__ = ["Shortened"]
@@ -69,7 +69,7 @@ class Shortened(AbstractHook):
 
     def before_training(self) -> None:
         """Cut the streams."""
-        self._loop.commit_policy = _Always(Interval(1, "batches"), self._keep)
+        self._loop.commit_policy = _Always(Interval(1, "batches"), Keep(self._keep))
         self._loop.epochs_count = None
         train, _, everything = self._loop.look_up_streams()
         for stream in everything.values():

@@ -1,6 +1,6 @@
 """The main loop, and what belongs to it."""
 
-from .commit_policy import CommitPolicy
+from .commit_policy import CommitPolicy, Keep
 from .interrupts import CaughtInterrupts, TrainingInterrupted
 from .loop import MainLoop
 from .record import Record
@@ -9,6 +9,7 @@ from .run_record import RunRecord, log_failure, outcome
 __all__ = [
     "CaughtInterrupts",
     "CommitPolicy",
+    "Keep",
     "MainLoop",
     "Record",
     "RunRecord",

@@ -1,17 +1,21 @@
-"""When a commit is made, and how many are kept: ``main_loop.commit``."""
+"""When a commit is made, and which are kept: ``main_loop.commit``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from emloop._settings.reading import read_settings
+from emloop._state import commit as checkpoints
 from emloop._support.intervals import Interval, parse_interval
 from emloop.declare import Every, Limits
+from emloop.types import Objective
 
-__all__ = ["Commit", "CommitPolicy", "Looks"]
+__all__ = ["Best", "Commit", "CommitPolicy", "Keep", "Looks", "value_of"]
 
 _SHARE = 100
 """A commit may take a hundredth of the time."""
@@ -23,6 +27,99 @@ _PACE = 0.2
 """Seconds between two looks at the clock."""
 
 
+_UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+Epochs: TypeAlias = Annotated[str, Limits(pattern=r"0*[1-9][0-9]*ep", words="a number of epochs such as 10ep")]
+Size: TypeAlias = Annotated[
+    int | str,
+    Limits(
+        pattern=r"([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)(kB|MB|GB|TB)?",
+        words="a number of bytes such as 20GB",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The section ``main_loop.commit.keep.best``: by which value of ``epoch_data`` a commit is the best.
+
+    Args:
+        variable: Name of the variable.
+        condition: Whether smaller (``min``) or larger (``max``) is better.
+        stream: Name of the stream.
+        aggregation: Which of the variable's aggregations counts; a plain number counts as any.
+    """
+
+    variable: str = "loss"
+    condition: Objective = "min"
+    stream: str = "valid"
+    aggregation: str = "mean"
+
+    def value(self, metrics: Mapping[str, Any]) -> float | None:
+        """The value after an epoch, the smaller the better; ``None`` if there is none.
+
+        Args:
+            metrics: The scalars of the epoch: stream → variable → number, or aggregation → number.
+        """
+        found = metrics.get(self.stream, {}).get(self.variable)
+        value = found.get(self.aggregation) if isinstance(found, Mapping) else found
+        if not isinstance(value, (int, float)) or math.isnan(value):
+            return None
+        return float(value) if self.condition == "min" else -float(value)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The section ``main_loop.commit.keep``.
+
+    Args:
+        last: Number of newest commits to keep.
+        every: Of so many epochs, the first commit is kept.
+        best: By which value the best commit is chosen, which is kept. An epoch that is better than all before is always
+            committed.
+        bytes: What all commits together may take: of those kept for good the oldest go first, the best one last. The
+            two newest stay in any case, and while one is written, it is there in addition.
+    """
+
+    last: Annotated[int, Limits(minimum=2)] = 2
+    every: Epochs | None = None
+    best: Best | None = None
+    bytes: Size | None = None
+
+    def chosen(self, commits: Sequence[checkpoints.Commit]) -> list[checkpoints.Commit]:
+        """The commits to keep, of those there are, newest first."""
+        best = min(
+            (commit for commit in reversed(commits) if value_of(commit) is not None),
+            key=lambda commit: value_of(commit) or 0.0,
+            default=None,
+        )
+        stays = {commit.seq for commit in commits[: self.last]}
+        if self.best is not None and best is not None:
+            stays.add(best.seq)
+        if self.every is not None:
+            period = int(self.every.removesuffix("ep"))
+            first = {commit.entry("epoch", int) // period: commit.seq for commit in commits}  # the oldest comes last
+            first.pop(0, None)
+            stays.update(first.values())
+        kept = [commit for commit in commits if commit.seq in stays]
+        if self.bytes is not None:
+            excess = sum(commit.bytes for commit in kept) - self.limit
+            for commit in sorted(kept[2:], key=lambda commit: (commit is best, commit.seq)):
+                if excess <= 0:
+                    break
+                kept.remove(commit)
+                excess -= commit.bytes
+        return kept
+
+    @property
+    def limit(self) -> float:
+        """``bytes`` as a number."""
+        if self.bytes is None:
+            return math.inf
+        number, unit = re.findall(r"[0-9.]+|$|[a-zA-Z]+", str(self.bytes))[:2]
+        return float(number) * _UNITS[unit]
+
+
 @dataclass(frozen=True)
 class Commit:
     """The section ``main_loop.commit``.
@@ -30,24 +127,24 @@ class Commit:
     Args:
         every: Interval between two commits. ``auto``: when the time since the last one exceeds a hundred times what a
             commit takes, so that at most 1 % goes into commits.
-        keep: Number of commits to keep.
+        keep: Number of newest commits to keep, or which commits: ``{last: 2, every: 10ep, best: {}, bytes: 20GB}``.
     """
 
     every: Literal["auto"] | Every = "auto"
-    keep: Annotated[int, Limits(minimum=2)] = 2
+    keep: Annotated[int, Limits(minimum=2)] | Keep = 2
 
 
 @dataclass(frozen=True)
 class CommitPolicy:
-    """When to commit, and how many commits to keep.
+    """When to commit, and which commits to keep.
 
     Args:
         every: Interval between two commits; ``None`` for ``auto``.
-        keep: Number of commits to keep, at least 2.
+        keep: Which commits to keep.
     """
 
     every: Interval | None = None
-    keep: int = 2
+    keep: Keep = field(default_factory=Keep)
 
     @classmethod
     def parse(cls, config: Commit | Mapping[str, Any] | None) -> Self:
@@ -61,7 +158,7 @@ class CommitPolicy:
             commit = read_settings(Commit, commit or {}, owner="main_loop.commit", keys=("main_loop", "commit"))
         return cls(
             None if commit.every == "auto" else parse_interval(commit.every, argument="main_loop.commit.every"),
-            commit.keep,
+            commit.keep if isinstance(commit.keep, Keep) else Keep(commit.keep),
         )
 
     def due(self, *, epochs: int, batches: int, seconds: float, cost: float) -> bool:
@@ -76,6 +173,12 @@ class CommitPolicy:
         if self.every is None:
             return seconds >= max(_SHARE * cost, 0 if epochs else _SOONEST)
         return {"epochs": epochs, "batches": batches, "seconds": seconds}[self.every.unit] >= self.every.amount
+
+
+def value_of(commit: checkpoints.Commit) -> float | None:
+    """What :meth:`Best.value` said of a commit; ``None`` if nothing."""
+    value = commit.info.get("value")
+    return value if isinstance(value, float) else None
 
 
 class Looks:

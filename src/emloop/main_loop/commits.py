@@ -9,15 +9,17 @@ Streams and random state come last, once the iterators exist.
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from emloop._contracts import Stateful
 from emloop._state.commit import Commit
 from emloop._state.random import random_state, restore_random_state
 from emloop._streams import StreamWrapper
-from emloop.errors import CannotResumeError, EmloopError
+from emloop.errors import CannotResumeError, CheckpointError, EmloopError
 from emloop.types import StateTree
 
 from .loop import MainLoop
@@ -32,16 +34,17 @@ _EVALUATED = "evaluated"
 """The component of the stream that is being evaluated."""
 
 
-def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dict[str, StateTree]:
+def collect(loop: MainLoop, directory: Path, seq: int, slot: int, *, complete: bool) -> dict[str, StateTree]:
     """Gather the state trees of all components of a loop, by name.
 
     Args:
         loop: A loop between two batches or two epochs.
         directory: The run directory.
         seq: Number of the coming commit.
+        slot: Number in the name under which a model without ``state_dict`` saves itself.
         complete: Whether the training has ended.
     """
-    model, keep = loop.model, loop.commit_policy.keep
+    model = loop.model
     components: dict[str, StateTree] = {
         "loop": {
             "training_epochs_done": loop.training_epochs_done,
@@ -50,7 +53,7 @@ def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dic
             "complete": complete,
         },
         "random": random_state(),
-        "model": model.state_dict() if isinstance(model, Stateful) else save_by_model(model, seq, directory, keep),
+        "model": model.state_dict() if isinstance(model, Stateful) else save_by_model(model, seq, directory, slot),
     }
     for name, stream in loop.streams.training().items():
         components[f"streams/{name}"] = stream.state_dict()
@@ -64,38 +67,51 @@ def collect(loop: MainLoop, directory: Path, seq: int, *, complete: bool) -> dic
     return components
 
 
-def restore(loop: MainLoop, commit: Commit) -> None:
+def restore(loop: MainLoop, commit: Commit) -> dict[str, StateTree]:
     """Give the contents of a commit back to a loop, its model and its hooks.
 
+    Returns:
+        The other states, for :func:`restore_streams`; thus no file of the commit is read twice.
+
     Raises:
+        CheckpointError: If the commit is no such one.
         CannotResumeError: If an object does not take its state and ``on_inexact_resume`` is ``error``.
     """
-    state: StateTree = commit.load("loop")
-    loop.training_epochs_done = state["training_epochs_done"]
-    loop.zeroth_epoch_done = state["zeroth_epoch_done"]
-    stage = state.get("stage")  # an older commit was made between epochs
-    loop.stage = None if stage is None else Stage.restored(stage)
+    states = commit.states()
+    if missing := {"loop", "random", "model"} - states.keys():
+        raise CheckpointError(f"{commit.path}: no state of {', '.join(sorted(missing))}")
+    try:
+        state: Any = states.pop("loop")
+        loop.training_epochs_done = operator.index(state["training_epochs_done"])
+        loop.zeroth_epoch_done = state["zeroth_epoch_done"]
+        stage = state.get("stage")  # an older commit was made between epochs
+        loop.stage = None if stage is None else Stage.restored(stage)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise CheckpointError(f"{commit.path}: not the state of a main loop: {error!r}") from error
+    model = states.pop("model")
     if isinstance(loop.model, Stateful):
-        _give(loop, f"model {type(loop.model).__name__}", loop.model.load_state_dict, commit.load("model"))
-    saved = {name for name in commit.components if name.startswith("hooks/")}
+        _give(loop, f"model {type(loop.model).__name__}", loop.model.load_state_dict, model)
     for name, hook in loop.events.by_name.items():
-        component = f"hooks/{name}"
-        if component in saved:
-            saved.remove(component)
-            _give(loop, f"hook {name}", hook.load_state_dict, commit.load(component))
-    for component in sorted(saved):
+        if f"hooks/{name}" in states:
+            _give(loop, f"hook {name}", hook.load_state_dict, states.pop(f"hooks/{name}"))
+    for component in sorted(name for name in states if name.startswith("hooks/")):
         logger.warning("hook %s has left the configuration; what it remembered is dropped", component[6:])
+    return states
 
 
 def restore_streams(
-    loop: MainLoop, commit: Commit, streams: Mapping[str, StreamWrapper], *, other_data: bool = False
+    loop: MainLoop,
+    states: Mapping[str, StateTree],
+    streams: Mapping[str, StreamWrapper],
+    *,
+    other_data: bool = False,
 ) -> None:
     """Put every training stream where the commit saw it, then restore the random state: the last step before the
     first batch.
 
     Args:
         loop: The loop.
-        commit: The commit.
+        states: What :func:`restore` has left.
         streams: The training streams.
         other_data: Whether they may give other batches than they did.
 
@@ -104,14 +120,14 @@ def restore_streams(
     """
     for name, stream in streams.items():
         component = f"streams/{name}"
-        if component in commit.components:
-            _give(loop, f"stream {name!r}", partial(_seek, stream), commit.load(component), tolerant=other_data)
+        if component in states:
+            _give(loop, f"stream {name!r}", partial(_seek, stream), states[component], tolerant=other_data)
         stream.open()
     evaluated = loop.evaluated_stream()
     if evaluated is not None:
         what = f"the evaluation of stream {evaluated.name!r}"
-        _give(loop, what, partial(_seek, evaluated), commit.load(_EVALUATED), tolerant=other_data)
-    _give(loop, "the random state", restore_random_state, commit.load("random"))
+        _give(loop, what, partial(_seek, evaluated), states.get(_EVALUATED), tolerant=other_data)
+    _give(loop, "the random state", restore_random_state, states["random"])
 
 
 def _seek(stream: StreamWrapper, state: StateTree) -> None:

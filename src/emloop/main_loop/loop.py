@@ -91,7 +91,7 @@ class MainLoop(CaughtInterrupts):
         fixed_epoch_size: Batches per training epoch; ``None`` for one pass over the stream.
         skip_zeroth_epoch: Whether to skip the evaluation before the first training epoch.
         seed: The run's only seed; drawn and recorded if not given.
-        commit: When to commit, and how many commits to keep: ``{every: auto, keep: 2}``.
+        commit: When to commit, and which commits to keep: ``{every: auto, keep: 2}``.
         on_inexact_resume: What to do if something cannot take its state back on resume.
 
     Raises:

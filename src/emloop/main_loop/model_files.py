@@ -1,8 +1,8 @@
 """Commits of a model that has no state tree: by its own ``save``.
 
-As many names as commits are kept take turns, so that the files of the last commit are never overwritten. The path that
-``save`` returned may be a file, a directory or the common prefix of several files' names; all of them are made durable,
-and their hashes recorded.
+Each commit takes the first numbered name that no kept commit needs, so that none of their files is overwritten. The
+path that ``save`` returned may be a file, a directory or the common prefix of several files' names; all of them are
+made durable, and their hashes recorded.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ __all__ = ["restoring_from", "save_by_model", "saved_files", "saved_path"]
 logger = logging.getLogger(__name__)
 
 
-def save_by_model(model: Any, seq: int, directory: Path, keep: int = 2) -> StateTree:
+def save_by_model(model: Any, seq: int, directory: Path, slot: int) -> StateTree:
     """Let a model save itself.
 
     Args:
         model: Model with ``save``.
         seq: Number of the coming commit.
         directory: The run directory, to which the recorded paths are relative.
-        keep: Number of commits that are kept.
+        slot: Number in the name of what is saved.
 
     Returns:
         ``saved``: the path, or ``None`` if nothing was saved below the run directory; ``files``: name → SHA-256.
     """
-    returned = model.save(f"checkpoint-{seq % keep}")
+    returned = model.save(f"checkpoint-{slot}")
     path, root = Path(returned).absolute() if isinstance(returned, (str, Path)) else None, directory.absolute()
     found = () if path is None else path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.name}*")
     files = sorted(file for file in found if file.is_file())

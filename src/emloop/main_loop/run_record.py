@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from time import monotonic
 from typing import Any
 
@@ -18,16 +20,16 @@ from emloop._run_dir.provenance import environment, hash_seed
 from emloop._run_dir.run import Run
 from emloop._run_dir.trace import EndStatus
 from emloop._state.background import HostBuffers, Writer
-from emloop._state.commit import Commit, encode_components, write_encoded
-from emloop._state.retention import retain
-from emloop._state.tree import EncodedTree
+from emloop._state.commit import Commit, list_commits, write_encoded
+from emloop._state.retention import delete_commits
+from emloop._state.tree import EncodedTree, encode_components
 from emloop._streams import StreamWrapper
 from emloop._support.moved import explain
 from emloop.constants import EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import CannotResumeError, EmloopError, ProducerError, SaveError
-from emloop.types import EpochData, TrainingTerminated
+from emloop.types import EpochData, StateTree, TrainingTerminated
 
-from .commit_policy import Looks
+from .commit_policy import Looks, value_of
 from .commits import collect, restore, restore_streams
 from .fingerprint import Difference, Fingerprint, Watch
 from .interrupts import STOPPED
@@ -88,8 +90,11 @@ class RunRecord(Record):
         self._accepts_data = accept_data
         self._other_data: list[str] = []
         self._consumed: Mapping[str, Any] = commit.info.get("data", {}) if commit else {}
-        self._commit = commit
+        self._states: Mapping[str, StateTree] | None = None
         self._seq = commit.seq if commit else 0
+        self._commits = list_commits(run.checkpoints) if commit else []
+        self._best = min((value for made in self._commits if (value := value_of(made)) is not None), default=math.inf)
+        self._is_over_budget = False
         self._durable = self._seq, "the beginning"
         self._committed_epochs = 0
         self._committed_at = monotonic()
@@ -103,7 +108,7 @@ class RunRecord(Record):
         self._has_read_back = False
         if commit is not None:
             _warn_of_changes(commit.info.get("environment", {}))
-            restore(loop, commit)
+            self._states = restore(loop, commit)
             self.nan = commit.info.get("nan")
             self._committed_epochs = loop.training_epochs_done
             self._durable = commit.seq, place_in(loop.training_epochs_done, loop.stage)
@@ -126,12 +131,12 @@ class RunRecord(Record):
         self._trains = True
         if self._only_finish:
             raise TrainingTerminated("it had already ended, only its end was missing")
-        if self._commit is not None:
+        if self._states is not None:
             seq, place = self._durable
             logger.info("Going on after %s, from commit %s", place, seq)
             self._judge(self._fingerprint.compare(streams, self._consumed))
-            restore_streams(self._loop, self._commit, streams, other_data=bool(self._other_data))
-            self._commit = None
+            restore_streams(self._loop, self._states, streams, other_data=bool(self._other_data))
+            self._states = None
         else:
             self._judge(self._fingerprint.compare_files())
         for name in self._fingerprint.changed_source:
@@ -194,6 +199,8 @@ class RunRecord(Record):
         self._judge(self._fingerprint.compare_files())
         metrics = {stream: _plain_items(variables) for stream, variables in epoch_data.items()}
         self._run.log_metrics({"epoch_id": loop.training_epochs_done, **metrics})
+        chosen_by = loop.commit_policy.keep.best
+        value = None if chosen_by is None else chosen_by.value(metrics)
         # An evaluation requested by a program changes nothing that needs committing.
         if self._run.info.kind == "training" and (self._trains or loop.batches_since_commit):
             epochs = max(loop.training_epochs_done - self._committed_epochs, 1)
@@ -201,9 +208,10 @@ class RunRecord(Record):
             due = loop.commit_policy.due(
                 epochs=epochs, batches=loop.batches_since_commit, seconds=seconds, cost=self._cost
             )
+            is_best = value is not None and value < self._best
             # After a signal, nothing that is whole shall have to be repeated.
-            if complete or due or loop.interrupted:
-                self._write(complete=complete, waits=complete or loop.interrupted)
+            if complete or due or is_best or loop.interrupted:
+                self._write(complete=complete, waits=complete or loop.interrupted, value=value)
         self._fingerprint.write()
         self._run.trace = replace(self._run.trace, epochs_done=loop.training_epochs_done)
         if monotonic() - self._traced_at >= _TRACE_EVERY:
@@ -275,7 +283,7 @@ class RunRecord(Record):
         streams = [*loop.streams.training().values(), *([evaluated] if evaluated is not None else ())]
         return isinstance(loop.model, Stateful) and all(stream.can_stop_here for stream in streams)
 
-    def _write(self, *, complete: bool = False, waits: bool = False) -> None:
+    def _write(self, *, complete: bool = False, waits: bool = False, value: float | None = None) -> None:
         """Commit: take the state now, and write it, in a thread unless somebody waits for it."""
         loop, started = self._loop, monotonic()
         waits = waits or not isinstance(loop.model, Stateful)  # the files of its own save are part of the commit
@@ -283,19 +291,24 @@ class RunRecord(Record):
         seq = self._seq + 1
         self._fingerprint.write()
         self._consumed = self._fingerprint.consumed(loop.streams.training(), self._consumed)
-        states = encode_components(collect(loop, self._run.directory, seq, complete=complete))
+        taken = {made.info.get("slot") for made in self._commits}
+        slot = next(number for number in count() if number not in taken)
+        states = encode_components(collect(loop, self._run.directory, seq, slot, complete=complete))
         lengths = self._run.appends.lengths()
         info = {
             "run_id": self._run.info.run_id,
             "attempt": self._run.attempt,
             "epoch": loop.training_epochs_done,
             "batch": None if loop.stage is None else loop.stage.where(),
+            "value": value,
+            "slot": None if isinstance(loop.model, Stateful) else slot,
             "complete": complete,
             "nan": self.nan,
             "environment": environment(),
             "data": self._consumed,
         }
         self._seq = seq
+        self._best = self._best if value is None else min(value, self._best)
         self._committed_epochs = loop.training_epochs_done
         place = place_in(loop.training_epochs_done, loop.stage)
         loop.batches_since_commit = 0
@@ -313,14 +326,14 @@ class RunRecord(Record):
         self,
         seq: int,
         place: str,
-        states: Mapping[str, EncodedTree],
+        states: EncodedTree,
         info: Mapping[str, Any],
         lengths: Mapping[str, int],
     ) -> None:
         started = monotonic()
         appended = self._run.appends.committed(lengths)
         commit = write_encoded(self._run.checkpoints, seq, states, {**info, "appended": appended})
-        retain(self._run.checkpoints, self._loop.commit_policy.keep)
+        self._retain([commit, *self._commits])
         if not self._has_read_back:
             # What could not be restored is told by the first commit, not by the resume that needs one.
             commit.read_back()
@@ -328,6 +341,21 @@ class RunRecord(Record):
         self._durable = seq, place
         self._cost += _BESIDE * (monotonic() - started)
         logger.debug("Commit %s, %s, is durable", seq, place)
+
+    def _retain(self, commits: list[Commit]) -> None:
+        keep = self._loop.commit_policy.keep
+        self._commits = keep.chosen(commits)
+        stay = {commit.seq for commit in self._commits}
+        delete_commits(commit for commit in commits if commit.seq not in stay)
+        taken = sum(commit.bytes for commit in self._commits)
+        if taken > keep.limit and not self._is_over_budget:
+            self._is_over_budget = True
+            logger.warning(
+                "The newest %s commits take %s bytes, more than main_loop.commit.keep.bytes allows (%.0f); they stay",
+                len(self._commits),
+                taken,
+                keep.limit,
+            )
 
 
 def log_failure(error: BaseException) -> None:

@@ -200,9 +200,9 @@ def _has_ended(run_dir: Path, commit: Commit, run_id: str, config: Mapping[str, 
     It does not if it was copied from another run, nor if the config has changed since it was made: an attempt with a
     raised limit may have failed since.
     """
-    if not commit.info["complete"] or commit.info["run_id"] != run_id:
+    if not commit.entry("complete", bool) or commit.entry("run_id", str) != run_id:
         return False
-    return not differences(load_config(str(current_config(run_dir, commit.info["attempt"]))), config)
+    return not differences(load_config(str(current_config(run_dir, commit.entry("attempt", int)))), config)
 
 
 def _raised_limit(config: Mapping[str, Any], epochs_done: int) -> str:
