@@ -29,3 +29,15 @@ def test_the_benchmark_of_the_loop_gives_a_ratio_for_every_figure(tmp_path):
     for name, figures in {**found["compared"], **found["overlap"]}.items():
         assert f"| {name} | " in said
         assert {"ours": 3, "limit": 3, "ratio": 3} == {key: len(value) for key, value in figures.items()}
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_start_compares_it_with_what_nobody_can_spare():
+    """Of a PyTorch model."""
+    pytest.importorskip("torch")
+
+    said = subprocess.run(
+        [sys.executable, LOOP.with_name("start.py"), "--tries", "1"], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert "x the sum of torch, rich and the check" in said.splitlines()[-1]

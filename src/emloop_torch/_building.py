@@ -16,6 +16,7 @@ from emloop_torch._programs.program import Program
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._tensors.parameters import frozen_statistics
 from emloop_torch._training.averages import Averages
+from emloop_torch._training.deferring import defer_compiler
 from emloop_torch._training.learners import Learner, build_learners, clipper, rebuild_learner
 from emloop_torch._training.updates import Updates, states_of
 
@@ -98,6 +99,8 @@ def build_updates(
     module: nn.Module = model.module
     if not any(parameter.requires_grad for parameter in module.parameters()):
         return None
+    if settings.compile in (None, False):
+        defer_compiler()
     learners = _learners(model, base, settings, training, frozen)
     if not learners:
         return None
