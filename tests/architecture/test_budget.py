@@ -34,7 +34,7 @@ ROOMS = {
     "emloop.declare": 75,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
-    "emloop.hooks": 3190,  # figures under the names of their classes, and columns for them; weighted statistics
+    "emloop.hooks": 3255,  # figures under the names of their classes; weighted statistics; EarlyStopping
     "emloop.interrupting": 5,
     "emloop.main_loop": 1795,  # fingerprint; commits within an epoch, which are kept; one straight line a batch
     "emloop.models": 235,  # what weighs what
@@ -47,8 +47,8 @@ ROOMS = {
     "emloop_onnx": 275,
     "emloop_sklearn": 800,  # trees whose numbers are sound; weights; the source goes along
     "emloop_torch": 1630,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
-    "emloop_torch._programs": 1420,  # what graphs write to, branches on buffers; gradients of several losses
-    "emloop_torch._proofs": 1440,  # what Python code can reach, put back to the bit; losses; programs by architecture
+    "emloop_torch._programs": 1430,  # what graphs write to, branches on buffers; gradients of several losses
+    "emloop_torch._proofs": 1445,  # what Python code can reach, put back to the bit; losses; programs by architecture
     "emloop_torch._tensors": 715,  # statistics of frozen parts; the weighted mean; loaders
     "emloop_torch._training": 1005,  # several optimizers; averages that follow; optimizers without the compiler
 }
@@ -57,7 +57,7 @@ ROOMS = {
 FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
     "emloop": 15,  # public names, most of them a line or two, that have to stand at the front door
-    "emloop/hooks": 30,  # one file a hook
+    "emloop/hooks": 31,  # one file a hook
     "emloop/_run_dir": 13,  # one file for each of a run directory's
     "emloop/_source": 14,
     "emloop/main_loop": 14,  # what is told of an error, and how far an epoch has come, beside what the loop does

@@ -9,6 +9,7 @@ MODULES = {
     "ComputeStats": "compute_stats",
     "DecayLR": "learning_rate",
     "DecayLROnPlateau": "learning_rate",
+    "EarlyStopping": "early_stopping",
     "EveryNEpoch": "every_n_epoch",
     "Flatten": "flatten",
     "InitLR": "learning_rate",

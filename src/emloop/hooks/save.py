@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
-
-import numpy as np
 
 from emloop._contracts import SAFE, AbstractHook, AbstractModel, ResumeChanges
 from emloop._support.suggest import check_choice, pick
 from emloop.declare import Positive, SavedModel, Scalar
-from emloop.errors import ConfigError, HookError, SaveError, VariableTypeError
+from emloop.errors import ConfigError, SaveError
 from emloop.types import EpochData, Objective, StateTree
 
 from ._checks.states import check_keys
 from ._checks.tolerance import ACTIONS, Action
-from ._variables.epochs import as_real, missing_from_epoch, read_value
+from ._variables.epochs import read_monitored
 from .every_n_epoch import EveryNEpoch
 
 __all__ = ["SaveBest", "SaveEvery", "SaveLatest"]
@@ -182,21 +180,7 @@ class SaveBest(AbstractHook):
         self._best: float | None = None
 
     def _get_value(self, epoch_data: EpochData) -> float:
-        value = read_value(epoch_data, self._stream, self._variable)
-        where = f"stream {self._stream!r}: variable {self._variable!r}"
-        # A plain value is as good as its mean.
-        if self._aggregation and (self._aggregation != "mean" or as_real(value) is None):
-            if not isinstance(value, Mapping):
-                raise VariableTypeError(
-                    f"{where}: expected a mapping with {self._aggregation!r}, got {type(value).__name__}: {value!r:.80}"
-                )
-            if self._aggregation not in value:
-                raise missing_from_epoch(f"{where}: aggregation", self._aggregation, value)
-            value = value[self._aggregation]
-        number = as_real(value)
-        if number is None:
-            raise HookError(f"{where}: expected a number, got {type(value).__name__}: {value!r:.80}")
-        return number.item() if isinstance(number, np.generic) else number  # type: ignore[no-any-return]
+        return read_monitored(epoch_data, self._stream, self._variable, self._aggregation)
 
     # The main loop calls events with keywords; who calls this one directly has always given the data first.
     def after_epoch(self, epoch_data: EpochData, epoch_id: int = 0) -> None:  # type: ignore[override]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from emloop._support.suggest import did_you_mean
-from emloop.errors import MissingVariableError, VariableTypeError
+from emloop.errors import HookError, MissingVariableError, VariableTypeError
 from emloop.types import EpochData
 
 
@@ -63,6 +63,37 @@ def read_scalar(epoch_data: EpochData, stream: str, variable: str) -> Any:
             f"got {type(value).__name__}: {value!r:.80}"
         )
     return number
+
+
+def read_monitored(epoch_data: EpochData, stream: str, variable: str, aggregation: str | None) -> float:
+    """Return the number by which epochs are compared, as one of Python's.
+
+    Args:
+        epoch_data: The epoch's data.
+        stream: Name of the stream.
+        variable: Name of the variable.
+        aggregation: Which of its aggregations counts. A plain number counts as its ``mean``; empty: only that will do.
+
+    Raises:
+        MissingVariableError: If no hook has written the variable, or not this aggregation of it.
+        VariableTypeError: If the variable has no aggregations.
+        HookError: If the value is not a number.
+    """
+    value = read_value(epoch_data, stream, variable)
+    where = f"stream {stream!r}: variable {variable!r}"
+    # A plain value is as good as its mean.
+    if aggregation and (aggregation != "mean" or as_real(value) is None):
+        if not isinstance(value, Mapping):
+            raise VariableTypeError(
+                f"{where}: expected a mapping with {aggregation!r}, got {type(value).__name__}: {value!r:.80}"
+            )
+        if aggregation not in value:
+            raise missing_from_epoch(f"{where}: aggregation", aggregation, value)
+        value = value[aggregation]
+    number = as_real(value)
+    if number is None:
+        raise HookError(f"{where}: expected a number, got {type(value).__name__}: {value!r:.80}")
+    return number.item() if isinstance(number, np.generic) else number  # type: ignore[no-any-return]
 
 
 def missing_from_epoch(what: str, name: str, there: Iterable[str]) -> MissingVariableError:
