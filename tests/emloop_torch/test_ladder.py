@@ -242,6 +242,12 @@ def averaged():
     return Net(Averaged())
 
 
+def in_windows(_, values):
+    """As in many networks for pictures: the number of examples from that of their windows, by a division of floats."""
+    windows = values.reshape(-1, 2)
+    return windows.view(int(windows.shape[0] / (4 / 2)), -1)
+
+
 def in_parts(_self, values):
     return torch.cat([part.tanh() for part in values.chunk(int(np.ceil(values.shape[0] / 100)))])
 
@@ -295,6 +301,7 @@ ZOO = {
     "long-since-warm": (lambda: Net(WarmingUp(lambda count, n: count.item() >= n, 2)), "exported"),
     "every-other-batch": (lambda: Net(WarmingUp(lambda count, _: count.item() % 2 == 0)), "inference"),
     "in-parts": (lambda: layer(in_parts), "exported"),
+    "in-windows": (lambda: layer(in_windows), "exported"),
     "registered-operator": (lambda: layer(lambda _, v: v * counts(v.detach())), "exported"),
     "registered-by-name": (lambda: layer(lambda _, v: v * torch.ops.emloop_tests.counts(v.detach())), "exported"),
     "registered-gradient": (lambda: layer(lambda _, v: rounded(v)), "traced"),

@@ -41,6 +41,12 @@ _OPERATIONS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.USub: operator.neg,
     ast.Not: operator.not_,
 }
+_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "math.ceil": math.ceil,
+    "math.floor": math.floor,
+    "math.trunc": math.trunc,
+    "torch.sym_float": float,
+}
 
 
 def conditions_of_export(guards: Iterable[str], names: Sequence[str]) -> list[str]:
@@ -103,7 +109,14 @@ def require_condition(text: Any, names: Iterable[str]) -> ast.expr:
 
 def violated(conditions: Iterable[str], shapes: Mapping[str, Sequence[int]]) -> str | None:
     """The first condition that does not hold for inputs of these shapes."""
-    return next((text for text in conditions if not _value(require_condition(text, shapes), shapes)), None)
+    return next((text for text in conditions if not _holds(require_condition(text, shapes), shapes)), None)
+
+
+def _holds(condition: ast.expr, shapes: Mapping[str, Any]) -> bool:
+    try:
+        return bool(_value(condition, shapes))
+    except ZeroDivisionError:
+        return False
 
 
 class _Shape:
@@ -116,7 +129,7 @@ class _Shape:
 def _value(node: ast.expr, shapes: Mapping[str, Any]) -> Any:
     found: list[Any]
     match node:
-        case ast.Constant(value=bool() | int() as value):
+        case ast.Constant(value=bool() | int() | float() as value):
             return value
         case ast.Subscript(
             value=ast.Attribute(value=ast.Name(id=name), attr="shape"), slice=ast.Constant(value=int() as axis)
@@ -124,10 +137,10 @@ def _value(node: ast.expr, shapes: Mapping[str, Any]) -> Any:
             return shapes[name][axis]
         case ast.Call(func=ast.Name(id="min" | "max" as name), args=arguments, keywords=[]):
             return (min if name == "min" else max)(_value(argument, shapes) for argument in arguments)
-        case ast.Call(
-            func=ast.Attribute(value=ast.Name(id="math"), attr="ceil" | "floor" | "trunc" as name), args=[argument]
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=module), attr=name), args=[argument]) if (
+            f"{module}.{name}" in _FUNCTIONS
         ):
-            return getattr(math, name)(_value(argument, shapes))
+            return _FUNCTIONS[f"{module}.{name}"](_value(argument, shapes))
         case ast.BoolOp(op=operation, values=values):
             found = [_value(value, shapes) for value in values]
             return all(found) if isinstance(operation, ast.And) else any(found)

@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -91,7 +92,7 @@ def digest(module: nn.Module, described: dict[str, Any]) -> str | None:
     if not found.is_whole:
         return None
     entries = {
-        "versions": [FORMAT, emloop.__version__, sys.version],
+        "versions": [FORMAT, emloop.__version__, _own_source(), sys.version],
         "torch": [torch.__version__, np.__version__],
         "described": described,
         "state": [
@@ -102,6 +103,15 @@ def digest(module: nn.Module, described: dict[str, Any]) -> str | None:
         "code": [[function.__qualname__, _code(function.__code__)] for function in found.functions],
     }
     return hashlib.sha256(json.dumps(entries, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+@cache
+def _own_source() -> str:
+    """A digest of the code that makes programs: what one version of it could not make, a change may have mended."""
+    found = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def _code(code: CodeType) -> list[Any]:
