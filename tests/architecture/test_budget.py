@@ -34,7 +34,7 @@ ROOMS = {
     "emloop.declare": 75,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
-    "emloop.hooks": 3255,  # figures under the names of their classes; weighted statistics; EarlyStopping
+    "emloop.hooks": 3295,  # weighted statistics; EarlyStopping; the best models, and their weights in the end
     "emloop.interrupting": 5,
     "emloop.main_loop": 1795,  # fingerprint; commits within an epoch, which are kept; one straight line a batch
     "emloop.models": 235,  # what weighs what

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from emloop.errors import ConfigError, HookError, MissingVariableError, SaveError, VariableTypeError
 from emloop.hooks import SaveBest, SaveEvery, SaveLatest
+from emloop.saved_models import find_saved, saved_model_path, write_saved_model
 
 
 def loss(value, stream="valid"):
@@ -125,6 +126,97 @@ def test_the_value_that_is_compared_can_be_asked_for(model):
     assert (value, type(value)) == (0.5, float)
 
 
+class Counting:
+    """A model whose whole state is a number."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.number = 0
+
+    def save(self, name_suffix):
+        return write_saved_model(
+            saved_model_path(self.directory, name_suffix),
+            backend="tests",
+            restore_fallback=None,
+            inputs={},
+            outputs={},
+            tree=self.state_dict(),
+            rung="weights",
+        )
+
+    def state_dict(self):
+        return {"number": self.number}
+
+    def load_state_dict(self, state):
+        self.number = state["number"]
+
+    def saved(self):
+        return {path.name: find_saved(path).tree()["number"] for path in self.directory.glob("model_*")}
+
+    def train(self, hook, values, first=0):
+        for self.number, value in enumerate(values, first):
+            hook.after_epoch(loss(value), epoch_id=self.number)
+
+
+@pytest.mark.parametrize(
+    ("condition", "values", "kept"),
+    [
+        pytest.param("min", [5, 3, 4, 6, 3.5], [1, 4], id="min"),
+        pytest.param("max", [5, 3, 4, 6, 3.5], [0, 3], id="max"),
+        pytest.param("min", [2, 2, 2, math.nan], [0, 1], id="of-equal-ones-the-earlier"),
+        pytest.param("min", [2], [0], id="fewer"),
+    ],
+)
+def test_several_of_the_best_can_be_kept(tmp_path, condition, values, kept):
+    """Each is there under its epoch, and the best of all under its usual name; others are removed."""
+    model = Counting(tmp_path)
+    model.train(SaveBest(model, condition=condition, keep=2, output_dir=str(tmp_path)), values)
+
+    best = values.index({"min": min, "max": max}[condition](values))
+    assert model.saved() == {"model_best": best, **{f"model_best_{epoch}": epoch for epoch in kept}}
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=9), st.integers(0, 9), st.integers(0, 2))
+def test_a_killed_training_keeps_what_an_untouched_one_does(tmp_path_factory, hand_over, values, cut, repeated):
+    """Also where the last epochs before the kill are repeated, and have removed models already."""
+    cut = min(cut, len(values))
+    untouched, killed = (Counting(tmp_path_factory.mktemp("run")) for _ in range(2))
+    untouched.train(SaveBest(untouched, keep=2, output_dir=str(untouched.directory)), values)
+
+    hook = SaveBest(killed, keep=2, output_dir=str(killed.directory))
+    committed = max(0, cut - repeated)
+    killed.train(hook, values[:committed])
+    resumed = hand_over(hook, SaveBest(killed, keep=2, output_dir=str(killed.directory)))
+    killed.train(hook, values[committed:cut], committed)
+    killed.train(resumed, values[committed:], committed)
+
+    assert killed.saved() == untouched.saved()
+
+
+def test_the_best_weights_can_be_restored_in_the_end(tmp_path):
+    """Only where the training has ended, not where it failed or was stopped."""
+    model = Counting(tmp_path)
+    hook = SaveBest(model, restore=True, output_dir=str(tmp_path))
+    model.train(hook, [3, 1, 2])
+    hook.after_training(success=False)
+    assert model.number == 2
+
+    hook.after_training(success=True)
+
+    assert model.number == 1
+
+
+def test_a_model_that_saves_itself_elsewhere_is_named(model, tmp_path):
+    """Nothing could be removed there, and nothing be restored into a model without a state."""
+    with pytest.raises(HookError, match=r"keep: expected the saved model at .*model_best_0, where it could be removed"):
+        SaveBest(model, keep=2, output_dir=str(tmp_path)).after_epoch(loss(1))
+
+    hook = SaveBest(model, restore=True, output_dir=str(tmp_path))
+    hook.after_epoch(loss(1))
+    with pytest.raises(HookError, match="restore: Model has no load_state_dict"):
+        hook.after_training(success=True)
+
+
 HOOKS = [
     pytest.param(SaveEvery, {"on_failure": None}, id="every"),
     pytest.param(SaveLatest, {}, id="latest"),
@@ -222,6 +314,7 @@ def test_a_resumed_run_saves_what_an_uninterrupted_one_does(hand_over, values, c
             {"on_save_failure": "warn", "on_failure": "ignore"},
             "on_save_failure and on_failure are two names of one argument; leave on_failure out",
         ),
+        (SaveBest, {"keep": 2}, "output_dir: expected the run directory, which keep and restore need"),
         (SaveBest, {"condition": "less"}, "condition: expected one of 'min', 'max', got 'less'"),
     ],
 )

@@ -6,14 +6,19 @@ import logging
 import math
 import operator
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 from emloop._contracts import SAFE, AbstractHook, AbstractModel, ResumeChanges
+from emloop._contracts.abilities import Stateful
+from emloop._state.retention import delete_leftover
 from emloop._support.suggest import check_choice, pick
 from emloop.declare import Positive, SavedModel, Scalar
-from emloop.errors import ConfigError, SaveError
+from emloop.errors import ConfigError, HookError, SaveError
+from emloop.saved_models import find_saved, saved_model_path
 from emloop.types import EpochData, Objective, StateTree
 
+from ._checks.arguments import at_least
 from ._checks.states import check_keys
 from ._checks.tolerance import ACTIONS, Action
 from ._variables.epochs import read_monitored
@@ -135,7 +140,10 @@ class SaveBest(AbstractHook):
     An equal value is not better, and NaN never is. A model that could not be saved is not the best: the next one that
     is better than the last one saved is tried again.
 
+    With ``keep: 3``, the three best are kept as well, each under its epoch: ``model_best_12``.
+
     Args:
+        output_dir: The run directory.
         model: The model.
         model_name: Suffix of the saved model, which tells it from the run's others.
         variable: Name of the variable.
@@ -145,6 +153,8 @@ class SaveBest(AbstractHook):
             such a number will do.
         on_save_failure: What to do if the model cannot be saved: ``error``, ``warn`` or ``ignore``.
         on_failure: Another name for ``on_save_failure``.
+        keep: How many of the best models to keep; more than one: also under their epochs.
+        restore: Whether the model has the weights of the best one once the training has ended.
     """
 
     steers_training = True
@@ -168,10 +178,19 @@ class SaveBest(AbstractHook):
         on_save_failure: Action = "error",
         *,
         on_failure: Action | None = None,
+        keep: Positive = 1,
+        restore: bool = False,
+        output_dir: str = "",
     ) -> None:
         super().__init__()
         self._model = model
         self._model_name = model_name
+        self._keep = at_least("keep", 1, keep)
+        self._kept: list[tuple[float, int]] = []
+        self._restore = restore
+        if (keep > 1 or restore) and not output_dir:
+            raise ConfigError.about("output_dir", "expected the run directory, which keep and restore need")
+        self._output_dir = output_dir
         self._variable = variable
         self._better = pick("condition", condition, _BETTER)
         self._stream = stream
@@ -189,21 +208,56 @@ class SaveBest(AbstractHook):
         Raises:
             MissingVariableError: If no hook has written the variable, or not this aggregation of it.
             VariableTypeError: If the variable has no aggregations.
-            HookError: If the value is not a number.
+            HookError: If the value is not a number; or if ``keep`` does not find what was saved.
             SaveError: If the model cannot be saved and that is an error.
         """
         value = self._get_value(epoch_data)
-        is_best = not math.isnan(value) and (self._best is None or self._better(value, self._best))
-        if is_best and SaveEvery.save_model(self._model, self._model_name, self._on_save_failure):
+        if math.isnan(value):
+            return
+        if (self._best is None or self._better(value, self._best)) and self._save(self._model_name):
             self._best = value
+        if self._keep > 1:
+            self._keep_among_the_best(value, epoch_id)
+
+    def _keep_among_the_best(self, value: float, epoch_id: int) -> None:
+        # Where a killed epoch is repeated, its save replaces what it had saved before.
+        kept = [(other, epoch) for other, epoch in self._kept if epoch != epoch_id]
+        rank = sum(not self._better(value, other) for other, _ in kept)
+        if rank < self._keep and self._save(f"{self._model_name}_{epoch_id}"):
+            if not self._path(epoch_id).is_dir():
+                raise HookError(f"keep: expected the saved model at {self._path(epoch_id)}, where it could be removed")
+            kept.insert(rank, (value, epoch_id))
+            self._kept = kept[: self._keep]
+            for _, epoch in kept[self._keep :]:
+                delete_leftover(self._path(epoch))
+
+    def _path(self, *epoch: int) -> Path:
+        return saved_model_path(self._output_dir, "_".join(map(str, (self._model_name, *epoch))))
+
+    def _save(self, name_suffix: str) -> bool:
+        return SaveEvery.save_model(self._model, name_suffix, self._on_save_failure)
+
+    def after_training(self, success: bool) -> None:
+        """Restore the best model, if that is wanted.
+
+        Raises:
+            HookError: If the model cannot take it up.
+        """
+        if self._restore and success and self._best is not None:
+            if not isinstance(self._model, Stateful):
+                raise HookError(f"restore: {type(self._model).__name__} has no load_state_dict")
+            self._model.load_state_dict(find_saved(self._path()).tree())
+            _LOGGER.info("The model has the weights of %s again", self._path())
 
     def state_dict(self) -> StateTree:
-        """The value of the last model that was saved."""
-        return {"best": self._best}
+        """The value of the last model that was saved, and those that are kept, with their epochs, best first."""
+        return {"best": self._best, "kept": [list(pair) for pair in self._kept]}
 
     def load_state_dict(self, state: StateTree) -> None:
-        """Go on with another attempt's best value."""
-        self._best = check_keys(self, state, ["best"])["best"]
+        """Go on with another attempt's best values."""
+        check_keys(self, state, ["best", "kept"])
+        self._best = state["best"]
+        self._kept = [(value, epoch) for value, epoch in state["kept"]]
 
 
 def _failure_action(on_save_failure: str, on_failure: str | None) -> str:
