@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow lazy names
     from emloop.cli.train_fn import train
     from emloop.datasets.base_dataset import BaseDataset
     from emloop.main_loop import MainLoop
+    from emloop.predictor import Predictor, load
     from emloop.types import Batch, EpochData, Stream, TimeProfile
     from emloop.utils.yaml import load_yaml
 
@@ -37,6 +38,7 @@ __all__ = [
     "EmloopTraining",
     "EpochData",
     "MainLoop",
+    "Predictor",
     "Stream",
     "TimeProfile",
     "create_dataset",
@@ -46,6 +48,7 @@ __all__ = [
     "create_model",
     "create_output_dir",
     "delete_output_dir",
+    "load",
     "load_yaml",
     "train",
     "untrusted",
@@ -59,12 +62,23 @@ __getattr__, __dir__ = lazy_names(
         **dict.fromkeys(("BaseDataset", "DownloadableDataset"), ".datasets"),
         **dict.fromkeys(("Batch", "EpochData", "Stream", "TimeProfile"), ".types"),
         "MainLoop": ".main_loop",
+        **dict.fromkeys(("Predictor", "load"), ".predictor"),
         "load_yaml": ".utils",
         "train": ".cli",
         "untrusted": "emloop._support.trust",
         **{
             module: f".{module}"
-            for module in ("api", "cli", "constants", "datasets", "errors", "hooks", "main_loop", "models", "types")
+            for module in (
+                "api",
+                "cli",
+                "constants",
+                "datasets",
+                "errors",
+                "hooks",
+                "main_loop",
+                "models",
+                "types",
+            )
         },
         "utils": ".utils",
     },

@@ -16,9 +16,11 @@ from typing import Any
 from emloop import saved_models
 from emloop._config import load_config
 from emloop._config.entries import Entry, dataset_entry, hook_entries, main_loop_entry, model_entry, placed, policy
-from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel, Restorable
+from emloop._config.home import use_home
+from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
+from emloop._contracts import Restorable as RestorableModel
 from emloop._registry import LiveResolver, find_class, full_name, import_backends_in_use
-from emloop._run_dir.layout import find_restorable
+from emloop._run_dir.layout import Restorable, find_restorable
 from emloop._settings.fitting import argument_problems
 from emloop._settings.hints import Accepted, Kind
 from emloop._settings.kinds import DATASET, MAIN_LOOP, MODEL
@@ -26,7 +28,7 @@ from emloop._settings.live import accepted_by
 from emloop._support.interrupting import interruptible
 from emloop._support.problems import broken_module, reserved
 from emloop._yaml import documents as yaml
-from emloop.errors import ConfigError, Problem, SavedModelError, UnknownClassError, UntrustedError
+from emloop.errors import ConfigError, Problem, SavedModelError, UnknownClassError, UntrustedError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +126,33 @@ def build_model(
     return model
 
 
+def config_of(origin: Restorable, overrides: Sequence[str] = ()) -> Mapping[str, Any]:
+    """The configuration of something to restore; its home can be imported from.
+
+    An exported model tells itself, since what is beside it is that of the training, and so does a saved model that has
+    nothing beside it.
+
+    Args:
+        origin: What :func:`find_restorable` found.
+        overrides: Changes, as on the command line.
+
+    Raises:
+        SavedModelError: If there is neither a configuration nor a class that could restore it.
+        UsageError: If there is none to override.
+    """
+    if origin.config is not None and not saved_models.class_of_export(origin.path):
+        use_home(str(origin.config))
+        return load_config(str(origin.config), overrides)
+    saved = saved_models.find_saved(origin.path)
+    fallback = saved.manifest.get("restore_fallback")
+    if fallback is None:
+        raise SavedModelError(f"{origin.path}: has no config beside it, and names no class that could restore it")
+    if overrides:
+        raise UsageError(f"{origin.path}: has no config that {overrides[0]} could change")
+    names = {key: list(saved.manifest[key]) for key in _NAMES if key in saved.manifest}
+    return {"model": {"class": fallback, **names}}
+
+
 def build_fallback(config: Mapping[str, Any], dataset: object, restore_from: str) -> AbstractModel:
     """Build what restores a saved model without its source, whether its source is there or not.
 
@@ -168,7 +197,7 @@ def build_hooks(
 
 def fallback_name(model: object) -> str | None:
     """Full name of the class that can restore the saved models of a model, if it names one."""
-    fallback: Any = model.restore_fallback if isinstance(model, Restorable) else None
+    fallback: Any = model.restore_fallback if isinstance(model, RestorableModel) else None
     if callable(fallback) and not isinstance(fallback, type):
         fallback = fallback()
     return full_name(fallback) if isinstance(fallback, type) else fallback or None

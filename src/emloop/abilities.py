@@ -11,10 +11,21 @@ from emloop._contracts.abilities import (
     Exportable,
     Inspectable,
     NaNAware,
+    Predicting,
     Prefetching,
     Restorable,
     Stateful,
     Steerable,
 )
 
-__all__ = ["EpochAware", "Exportable", "Inspectable", "NaNAware", "Prefetching", "Restorable", "Stateful", "Steerable"]
+__all__ = [
+    "EpochAware",
+    "Exportable",
+    "Inspectable",
+    "NaNAware",
+    "Predicting",
+    "Prefetching",
+    "Restorable",
+    "Stateful",
+    "Steerable",
+]

@@ -13,7 +13,7 @@ from emloop.errors import BatchError, ConfigError, SavedModelError
 from emloop.suggest import check_choice
 
 from ._names import some_names
-from ._values import Value
+from ._values import read_value
 
 __all__ = ["Session"]
 
@@ -73,7 +73,7 @@ class Session:
         missing = [provider for provider in chosen if provider not in self._session.get_providers()]
         if providers is not None and missing:
             raise ConfigError.about("providers", f"ONNX Runtime knows {missing[0]}, but could not start it here")
-        self.inputs = {argument.name: Value.read(argument, name) for argument in self._session.get_inputs()}
+        self.inputs = {argument.name: read_value(argument, name) for argument in self._session.get_inputs()}
         """Name → dtype and shape of each input."""
         self.outputs = [argument.name for argument in self._session.get_outputs()]
         """Names of the outputs."""

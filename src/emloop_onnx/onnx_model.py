@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from emloop.errors import BatchError, ConfigError, MissingVariableError, SavedModelError, UsageError
 from emloop.models.abstract_model import AbstractModel
-from emloop.saved_models import find_saved
+from emloop.saved_models import find_saved, fitted
 from emloop.types import Batch
 
 from ._names import Names
 from ._session import Session
-from ._values import checked_output, fitted
+from ._values import checked_output
 
 if TYPE_CHECKING:
     from emloop.datasets.stream_wrapper import StreamWrapper
@@ -120,6 +120,15 @@ class OnnxModel(AbstractModel):
             arrays = self._session.run(feeds, list(self._outputs.values()))
         (examples,) = sizes
         return {name: checked_output(array, name, examples) for name, array in zip(self._outputs, arrays, strict=True)}
+
+    @property
+    def prediction_inputs(self) -> list[str]:
+        """Names of the sources that :meth:`predict` needs: all."""
+        return self.input_names
+
+    def predict(self, batch: Batch) -> Batch:
+        """Compute the outputs for one batch; see :meth:`run`."""
+        return self.run(batch)
 
     def save(self, name_suffix: str) -> NoReturn:
         """

@@ -15,7 +15,7 @@ from sklearn.base import is_classifier, is_regressor
 from emloop.errors import BatchError, MissingVariableError, Problem
 from emloop.suggest import did_you_mean
 
-__all__ = ["checked_output", "compute", "output_problems"]
+__all__ = ["checked_output", "compute", "label_free_outputs", "output_problems"]
 
 _Array = npt.NDArray[Any]
 
@@ -37,6 +37,11 @@ def output_problems(estimator: Any, outputs: Collection[str], *, has_labels: boo
             hint = f"name them after the features: inputs: [features, labels]; or leave {name!r} out"
             problems.append(Problem(f"{name!r} needs the labels", keys=("outputs",), hints=(hint,)))
     return problems
+
+
+def label_free_outputs(estimator: Any) -> list[str]:
+    """The outputs that an estimator, or a guess, gives without labels."""
+    return [name for name, needs_labels in _offered_by(estimator).items() if not needs_labels]
 
 
 def compute(outputs: Collection[str], estimator: Any, features: _Array, labels: _Array | None) -> dict[str, _Array]:

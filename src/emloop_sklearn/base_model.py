@@ -37,7 +37,7 @@ from emloop.types import Batch, StateTree
 from ._archive import dump, load, require_trusted, untrusted_types
 from ._estimators import Estimators, build_estimator
 from ._fitting import Balance, FirstGuess, array_of, fit, fitting_problems, is_fitted, to_classes, weight_of
-from ._outputs import checked_output, compute, output_problems
+from ._outputs import checked_output, compute, label_free_outputs, output_problems
 from ._parameters import follow, get_variable, parameters_of, set_variable
 from ._source import overridden_methods, why_source_is_needed
 
@@ -287,6 +287,29 @@ class BaseModel(AbstractModel):
             sources = {name: batch[name] for name in self._inputs}
             self._variables = {"inputs": describe_variables(sources), "outputs": describe_variables(outputs)}
         return outputs
+
+    @property
+    def prediction_inputs(self) -> list[str]:
+        """Names of the sources that :meth:`predict` needs: the features."""
+        return self.input_names if self._overrides("run") else list(self._inputs[:1])
+
+    def predict(self, batch: Batch) -> Batch:
+        """All that can be told of the features alone, such as ``predictions`` and ``probabilities``."""
+        if self._overrides("run"):
+            return self.run(batch, train=False)
+        features = array_of(batch, self._inputs[0])
+        features = features.reshape(len(features), -1)
+        if not self._overrides("compute_outputs"):
+            found: dict[str, Any] = {**compute(label_free_outputs(self._estimator), self._answering(), features, None)}
+            return found
+        try:
+            return self.compute_outputs(self._answering(), features, None)
+        except Exception as error:
+            error.add_note(f"{type(self).__name__}.compute_outputs has no labels to predict: they are None")
+            raise
+
+    def _overrides(self, method: str) -> bool:
+        return method in overridden_methods(type(self), BaseModel)
 
     def get_variable(self, name: str) -> float:
         """Value of ``learning_rate``; the initial one if the estimator has a schedule of its own.

@@ -117,11 +117,15 @@ class SourceFree:
                 return
             self._varying |= varying
         sources = {name: batch[name] for name in inputs}
+        known = self.variables
+        self.variables = {
+            "inputs": describe_variables(sources, known.get("inputs")),
+            "outputs": describe_variables(outputs, known.get("outputs")),
+        }
         if not self._examples:
             self._attributes_at_first = self._attributes.values()
             if not isinstance(self._module, ProgramModule) and self._saving.source_free not in ("off", False):
                 self._surroundings = Surroundings(self._module).values
-            self.variables = {"inputs": describe_variables(sources), "outputs": describe_variables(outputs)}
             self._shapes = shapes
         self._examples.append(sources)
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
@@ -30,6 +31,7 @@ from emloop.saved_models import (
     find_saved,
     require_format,
     restores_to_evaluate,
+    restores_to_predict,
     saved_model_path,
     write_saved_model,
 )
@@ -44,6 +46,7 @@ from emloop_torch._programs.views import (
     Asking,
     Selective,
     choose_view,
+    label_free_view,
     loss_among,
     require_outputs,
     weights_in,
@@ -196,6 +199,7 @@ class BaseModel(AbstractModel):
         self._monitor = listen_to(made, settings.monitor, compiled=compiled)
         self._floating = next((p.dtype for p in made.parameters() if p.is_floating_point()), torch.get_default_dtype())
         self._feed = Feed(self._inputs, self._device, self._floating, storages(made))
+        self._predicting = threading.Lock()  # generators, and modules that keep something, are for one at a time
         self._companions = Companions(self, made, [] if self._waits else self._optimizers)
         self._capsule = self._source_free.capsule(cls, kwargs, saved)
         self._call = torch.compile(made, **_options(settings.compile)) if compiled else made
@@ -351,6 +355,41 @@ class BaseModel(AbstractModel):
             self._source_free.remember(batch, inputs, arrays)
         return arrays
 
+    @property
+    def prediction_inputs(self) -> list[str]:
+        """Names of the sources that :meth:`predict` needs: no labels, if the module knows what to do without."""
+        return self.input_names if self._prediction is None else list(self._prediction[1])
+
+    def predict(self, batch: Batch) -> Batch:
+        """All that the module tells without labels, of the sources in :attr:`prediction_inputs`; in evaluation mode.
+
+        Outputs without a value for every example are left out. If nobody knows what the module does without labels, or
+        ``run`` or ``compute`` are overridden, it is what :meth:`run` returns.
+        """
+        with self._predicting, self._generators.borrow():
+            if self._prediction is None:
+                return self.run(batch, train=False)
+            view, _, feed = self._prediction
+            inputs = feed.inputs(batch, None, train=False)
+            examples = next(iter(inputs.values())).shape[0]
+            if self.module.training:
+                self.module.eval()
+            averaged = _NOTHING if self._averages is None else self._averages.in_use()
+            with averaged, torch.no_grad(), self._precision.forward():
+                outputs = require_outputs(view, getattr(self.module, view)(**inputs))
+            feed.examine(inputs, train=False)
+            names = [name for name, values in outputs.items() if getattr(values, "shape", ())[:1] == (examples,)]
+            return feed.outputs(outputs, names, examples, None)
+
+    @cached_property
+    def _prediction(self) -> tuple[str, list[str], Feed] | None:
+        """Method and sources of a prediction, and what feeds them; ``None`` if it takes all of :meth:`run`."""
+        settings = self._settings
+        view = label_free_view(self.module, settings.inputs, settings.inference_inputs)
+        if view is None or {"run", "compute"}.intersection(overridden_methods(type(self), BaseModel)):
+            return None
+        return *view, Feed(view[1], self._device, self._floating, storages(self.module))
+
     def prefetch(self, batch: Batch) -> object:
         """Begin to move a batch to the device, in the thread that reads ahead; :meth:`run` finds it in the stream."""
         return self._feed.prefetch(batch)
@@ -472,7 +511,8 @@ class BaseModel(AbstractModel):
             for name in set(frozen["now"]) ^ set(self._frozen_now()):
                 self.module.get_parameter(name).requires_grad_(name not in frozen["now"])
             self.module.train()
-        self._companions.load_state_dict(state.get("companions", {}))
+        if not restores_to_predict():
+            self._companions.load_state_dict(state.get("companions", {}))
         if self._averages is not None:
             self._averages.load_state_dict(state)
         elif "average" in state:
@@ -486,6 +526,8 @@ class BaseModel(AbstractModel):
     def _can_wait(self) -> bool:
         """Whether the optimizer of a restored model need not be made before somebody trains it."""
         evaluates = restores_to_evaluate() or (self.dataset is None and self._log_dir is None)
+        if restores_to_predict():
+            return True
         has_one = self._settings.optimizers is None and "optimizers" not in (self._unused or ())
         # A class that overrides create_optimizer may expect to have been asked.
         return evaluates and has_one and type(self).create_optimizer is BaseModel.create_optimizer
@@ -508,7 +550,12 @@ class BaseModel(AbstractModel):
             ConfigError: If no method takes the inputs, or a program's loss has another weight than the configured one.
         """
         settings = self._settings
-        self._losses = [LOSS] if self._waits or self._updates is None else self._updates.losses
+        if self._waits:
+            described: Any = settings.optimizers or ({},)
+            losses = dict.fromkeys(str(one.get("loss", LOSS)) for one in described)
+            self._losses = list((isinstance(module, ProgramModule) and module.losses) or losses)
+        else:
+            self._losses = [LOSS] if self._updates is None else self._updates.losses
         own, given = weights_in(module)
         configured = {**self.weights, **(settings.weights or {})}
         for loss in self._losses if isinstance(module, ProgramModule) else ():

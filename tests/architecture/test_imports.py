@@ -16,7 +16,7 @@ LAYERS = (
     {"_registry"},
     {"_build", "main_loop"},
     {"datasets", "models", "hooks"},
-    {"api"},
+    {"api", "predictor"},
     {"_verifying"},
     {"cli", "utils", "testing", "abilities", "arguments", "interrupting", "seeding", "suggest"},
     {"entry_point"},

@@ -1,6 +1,16 @@
 """The contracts of datasets, models and hooks."""
 
-from .abilities import EpochAware, Exportable, Inspectable, NaNAware, Prefetching, Restorable, Stateful, Steerable
+from .abilities import (
+    EpochAware,
+    Exportable,
+    Inspectable,
+    NaNAware,
+    Predicting,
+    Prefetching,
+    Restorable,
+    Stateful,
+    Steerable,
+)
 from .dataset import AbstractDataset
 from .hook import AbstractHook, Loop, declares_state
 from .model import AbstractModel, bind_run, weights_of
@@ -17,6 +27,7 @@ __all__ = [
     "Inspectable",
     "Loop",
     "NaNAware",
+    "Predicting",
     "Prefetching",
     "Restorable",
     "ResumeChanges",

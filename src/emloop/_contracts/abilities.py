@@ -12,7 +12,17 @@ from typing import Any, Protocol, runtime_checkable
 
 from emloop.types import Batch, StateTree
 
-__all__ = ["EpochAware", "Exportable", "Inspectable", "NaNAware", "Prefetching", "Restorable", "Stateful", "Steerable"]
+__all__ = [
+    "EpochAware",
+    "Exportable",
+    "Inspectable",
+    "NaNAware",
+    "Predicting",
+    "Prefetching",
+    "Restorable",
+    "Stateful",
+    "Steerable",
+]
 
 
 @runtime_checkable
@@ -116,6 +126,31 @@ class Restorable(Protocol):
 
     @property
     def restore_fallback(self) -> str | type | None: ...
+
+
+@runtime_checkable
+class Predicting(Protocol):
+    """A model that predicts from less than it trains on, or for several threads at once.
+
+    Of any other model, a predictor calls ``run`` with all its ``input_names``, from one thread at a time.
+    """
+
+    @property
+    def prediction_inputs(self) -> Sequence[str]:
+        """Names of the sources that :meth:`predict` needs: no labels, if the model knows what to do without."""
+
+    def predict(self, batch: Batch) -> Batch:
+        """Compute everything that can be told from these sources.
+
+        Called from several threads at once. It changes nothing, global random generators included, and returns the same
+        for the same batch, as evaluations do.
+
+        Args:
+            batch: ``B`` examples for every name in ``prediction_inputs``; other names are ignored.
+
+        Returns:
+            ``B`` values for every output, as ``run`` returns them.
+        """
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,13 +146,21 @@ class RunSummary:
         """
         if extremum is None:
             return metric_of(self.metrics, name)
-        numbers = []
+        best = self.best(name, extremum)
+        return None if best is None else metric_of(best, name)
+
+    def best(self, name: str, extremum: Extremum) -> Mapping[str, Any] | None:
+        """The line of the first epoch in which a number was smallest or largest; ``None`` if it never was one."""
+        sign = 1 if extremum == "min" else -1
+        numbers = ((sign * value, record) for record in self._records() if (value := _number(record, name)) is not None)
+        return min(numbers, key=itemgetter(0), default=(0, None))[1]
+
+    def _records(self) -> Iterator[Mapping[str, Any]]:
+        """All whole lines of ``metrics.jsonl``."""
         with contextlib.suppress(OSError), os.fdopen(open_inside(self.path, EL_METRICS_FILE), "rb") as file:
             while line := file.readline(_LONGEST_LINE):
-                value = metric_of(_record(line), name) if line.endswith(b"\n") else None
-                if isinstance(value, int) or (isinstance(value, float) and not math.isnan(value)):
-                    numbers.append(value)
-        return (min if extremum == "min" else max)(numbers, default=None)
+                if line.endswith(b"\n"):
+                    yield _record(line)
 
 
 def list_runs(root: Path | str, *, recursive: bool = False) -> list[RunSummary]:
@@ -181,6 +190,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return _NO_JSON_NUMBERS.get(value, value)
     return value if isinstance(value, bool | int | float) else None
+
+
+def _number(record: Mapping[str, Any], name: str) -> float | None:
+    value = metric_of(record, name)
+    return value if isinstance(value, int) or (isinstance(value, float) and not math.isnan(value)) else None
 
 
 def metric_names(record: Mapping[str, Any]) -> Iterator[str]:

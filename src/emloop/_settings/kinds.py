@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .hints import Kind
 
-__all__ = ["DATASET", "HOOK", "MAIN_LOOP", "MODEL"]
+__all__ = ["DATASET", "HOOK", "MAIN_LOOP", "MEMBER", "MODEL"]
 
 DATASET = Kind(
     "dataset",
@@ -22,6 +22,8 @@ MODEL = Kind(
     reserved=("class", "name", "restore_fallback"),
     is_ours=True,
 )
+MEMBER = MODEL._replace(methods=("run",))
+"""A model that only answers; nobody saves it."""
 HOOK = Kind(
     "hook",
     "emloop.hooks",

@@ -24,6 +24,7 @@ __all__ = [
     "add_global_generator",
     "current_seed",
     "random_state",
+    "random_state_kept",
     "restore_random_state",
     "seed_everything",
     "use_seed",
@@ -118,6 +119,20 @@ def random_state() -> StateTree:
         "numpy": np.random.get_state(legacy=False),
         **{name: generator.state_dict() for name, generator in _OTHERS.items()},
     }
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Leave all global generators after the block as they were before; not those of backends loaded in it."""
+    python, numpy = random.getstate(), np.random.get_state()
+    others = [(generator, generator.state_dict()) for generator in _OTHERS.values()]
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        for generator, state in others:
+            generator.load_state_dict(state)
 
 
 def restore_random_state(state: StateTree) -> None:

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from emloop import saved_models
-from emloop._build import build_model
-from emloop._config import load_config
-from emloop._config.home import use_home
+from emloop._build import build_model, config_of
 from emloop._contracts import AbstractModel, bind_run, weights_of
 from emloop._registry import find_class
 from emloop._run_dir.layout import find_restorable, is_run_dir
-from emloop._settings.kinds import MODEL
+from emloop._settings.kinds import MEMBER
 from emloop._settings.live import accepted_by
 from emloop._state.manifest import MANIFEST
 from emloop._streams import StreamWrapper
@@ -27,8 +25,6 @@ from emloop.types import Batch
 __all__ = ["MadeOfMembers"]
 
 _MARKS = (EL_CONFIG_FILE, MANIFEST)
-_MEMBER = MODEL._replace(methods=("run",))
-"""A member only answers; nobody saves it."""
 
 
 class MadeOfMembers(AbstractModel):
@@ -120,37 +116,24 @@ class MadeOfMembers(AbstractModel):
     def _load_one(self, path: Path) -> AbstractModel:
         if not all(map(is_vouched, map(str, self._model_paths or [str(self._models_root)]))):
             raise UntrustedError(f"{path}: an untrusted run must not name further models as its members")
-        # An exported model always tells itself, since the configuration beside it is that of the training.
         origin = find_restorable(path)
-        own = None if saved_models.class_of_export(path) else origin.config
-        if own is not None:
-            use_home(str(own))
-        config: Mapping[str, Any] = _own_config(path) if own is None else load_config(own)
+        config = config_of(origin)
         section = config.get("model")
         if not isinstance(section, Mapping):
             raise SavedModelError(f"{path}: its config has no section 'model'")
         taken = {key: value for key, value in self._overrides.items() if key in section or _takes(section, key)}
         config = {**config, "model": {**section, **taken}}
-        return build_model(config, None, self._dataset, str(origin.path), kind=_MEMBER)
+        with saved_models.predicting():
+            return build_model(config, None, self._dataset, str(origin.path), kind=MEMBER)
 
 
 def _takes(section: Mapping[str, Any], argument: str) -> bool:
     """Whether the class of a section takes an argument; assumed for a class that cannot be imported."""
     try:
-        accepted = accepted_by(find_class(str(section.get("class")), _MEMBER))
+        accepted = accepted_by(find_class(str(section.get("class")), MEMBER))
     except Exception:  # noqa: BLE001 - building it says what is wrong, or replaces the class
         return True
     return argument in accepted.hints or accepted.open
-
-
-def _own_config(path: Path) -> Mapping[str, Any]:
-    """What a saved model says about itself."""
-    saved = saved_models.find_saved(path)
-    fallback = saved.manifest.get("restore_fallback")
-    if fallback is None:
-        raise SavedModelError(f"{path}: has no config beside it, and names no class that could restore it")
-    names = {key: list(saved.manifest[key]) for key in ("inputs", "outputs") if key in saved.manifest}
-    return {"model": {"class": fallback, **names}}
 
 
 def _below(root: Path) -> list[Path]:

@@ -19,17 +19,20 @@ from emloop._source.cache import cache_directory
 
 from .capsule import Capsule
 from .collecting import advise_capsule, capsule_for, collect_capsule
+from .describing import Described, array_of, describe_variables, fitted
 from .finding import class_of_export, find_saved
-from .purpose import evaluating, restores_to_evaluate
+from .purpose import evaluating, predicting, restores_to_evaluate, restores_to_predict
 from .reading import Saved, require_format
 from .trust import trust_source_of
 from .versions import shelf_life
-from .writing import describe_variables, replace_program, saved_model_path, write_saved_model
+from .writing import replace_program, saved_model_path, write_saved_model
 
 __all__ = [
     "Capsule",
+    "Described",
     "Saved",
     "advise_capsule",
+    "array_of",
     "cache_directory",
     "capsule_for",
     "class_of_export",
@@ -37,9 +40,12 @@ __all__ = [
     "describe_variables",
     "evaluating",
     "find_saved",
+    "fitted",
+    "predicting",
     "replace_program",
     "require_format",
     "restores_to_evaluate",
+    "restores_to_predict",
     "saved_model_path",
     "shelf_life",
     "trust_source_of",

@@ -1,24 +1,40 @@
-"""Whether a model is built only to evaluate, so that what trains it can wait until somebody asks for it."""
+"""What a model is built for: to evaluate or to predict, so that what trains it can wait, or stay away altogether."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Literal
 
-__all__ = ["evaluating", "restores_to_evaluate"]
+__all__ = ["evaluating", "predicting", "restores_to_evaluate", "restores_to_predict"]
 
-_EVALUATES: ContextVar[bool] = ContextVar("emloop_evaluates", default=False)
+_PURPOSE: ContextVar[Literal["evaluate", "predict"] | None] = ContextVar("emloop_purpose", default=None)
 
 
 @contextmanager
 def evaluating(only: bool = True) -> Iterator[None]:
-    """Say that models built meanwhile will evaluate, and not train."""
-    token = _EVALUATES.set(only)
+    """Say that models built meanwhile will evaluate, and not train, unless somebody changes his mind."""
+    token = _PURPOSE.set("evaluate" if only else None)
     try:
         yield
     finally:
-        _EVALUATES.reset(token)
+        _PURPOSE.reset(token)
+
+
+@contextmanager
+def predicting() -> Iterator[None]:
+    """Say that models built meanwhile will never train."""
+    token = _PURPOSE.set("predict")
+    try:
+        yield
+    finally:
+        _PURPOSE.reset(token)
 
 
 def restores_to_evaluate() -> bool:
     """Whether the model that is being restored will evaluate, and not train."""
-    return _EVALUATES.get()
+    return _PURPOSE.get() is not None
+
+
+def restores_to_predict() -> bool:
+    """Whether the model that is being restored will never train, so that it needs no optimizer."""
+    return _PURPOSE.get() == "predict"

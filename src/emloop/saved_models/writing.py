@@ -19,12 +19,12 @@ from emloop._state.retention import delete_leftover
 from emloop._state.tree import dump_tree
 from emloop._support.files import atomic_write, fsync_dir, own_directory, sha256_of
 from emloop.errors import CheckpointError, ConfigError, SavedModelError
-from emloop.types import Batch, StateTree
+from emloop.types import StateTree
 
 from .capsule import CAPSULE, Capsule
 from .reading import FORMAT, KIND, PROGRAM, open_saved
 
-__all__ = ["describe_variables", "replace_program", "saved_model_path", "write_saved_model"]
+__all__ = ["replace_program", "saved_model_path", "write_saved_model"]
 
 _OURS = re.compile(
     rf"model-[0-9a-f]{{8}}\.(json|safetensors)|{CAPSULE}-[0-9a-f]{{8}}\.json|{PROGRAM}(-[0-9a-f]{{8}})?|\.tmp-.*"
@@ -45,12 +45,6 @@ def saved_model_path(log_dir: str | Path, name_suffix: str) -> Path:
     if Path(name).name != name or "\0" in name:
         raise ConfigError(f"a saved model's name must be a plain file name, got {name_suffix!r}")
     return Path(log_dir) / name
-
-
-def describe_variables(batch: Batch) -> dict[str, dict[str, Any]]:
-    """Describe inputs or outputs for a manifest: name → ``dtype`` and ``shape``, whose first axis is ``None``."""
-    arrays = {name: np.asarray(values) for name, values in batch.items()}
-    return {name: {"dtype": str(array.dtype), "shape": [None, *array.shape[1:]]} for name, array in arrays.items()}
 
 
 def write_saved_model(
@@ -75,7 +69,7 @@ def write_saved_model(
         directory: Where to save it, see :func:`saved_model_path`; created if missing.
         backend: Short name of the backend.
         restore_fallback: Full name of the class that restores it without the model's source, if any.
-        inputs: Input name → its description, see :func:`describe_variables`.
+        inputs: Input name → its description, see :func:`~emloop.saved_models.describe_variables`.
         outputs: Output name → its description.
         tree: The model's state tree: all that its outputs and its training depend on.
         program: Directory with the model as data, to be copied along.

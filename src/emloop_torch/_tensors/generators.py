@@ -80,6 +80,16 @@ class Generators:
         finally:
             self.end(purpose, outer)
 
+    @contextmanager
+    def borrow(self) -> Iterator[None]:
+        """Draw the same each time inside the block: from where evaluations are, which stay there."""
+        before, outer = self._states["evaluation"], self.begin("evaluation")
+        try:
+            yield
+        finally:
+            self._states["evaluation"] = before
+            self._write(outer)
+
     def begin(self, purpose: Purpose) -> dict[str, torch.Tensor]:
         """Draw from one of the sequences from here on; what is returned is for :meth:`end`."""
         outer = self._read()
