@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emloop import saved_models
 from emloop._config import load_config
@@ -27,10 +27,22 @@ from emloop._settings.kinds import DATASET, MAIN_LOOP, MODEL
 from emloop._settings.live import accepted_by
 from emloop._support.interrupting import interruptible
 from emloop._support.problems import broken_module, reserved
+from emloop._support.trust import is_untrusted
 from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError, Problem, SavedModelError, UnknownClassError, UntrustedError, UsageError
 
+if TYPE_CHECKING:
+    from emloop._streams.workers import Workers
+
 logger = logging.getLogger(__name__)
+
+_WORKER = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from emloop._build import build_in_worker, import_backends_in_use
+from emloop._streams.serving import serve
+serve(build_in_worker, import_backends_in_use)
+"""
 
 _NAMES = ("inputs", "outputs")
 """Arguments of all models that take them: what an exported one obeys of a configuration made for another class."""
@@ -75,6 +87,29 @@ def build_dataset(config: Mapping[str, Any], output_dir: str | None = None) -> A
     text = yaml.dump({"output_dir": output_dir, **_known(cls, entry, config)})
     dataset: AbstractDataset = _call(lambda: cls(text), entry, config)
     return dataset
+
+
+def start_workers(number: int, config: Mapping[str, Any], output_dir: str | None, seed: int) -> Workers | None:
+    """Start processes that make the dataset as :func:`build_dataset` does, and load its batches.
+
+    Args:
+        number: How many; for a stranger's run, there are none.
+        config: The configuration.
+        output_dir: The run directory.
+        seed: The run's seed.
+    """
+    if not number or is_untrusted():
+        return None
+    from emloop._streams.workers import Workers  # noqa: PLC0415 - it starts processes, and few runs want any
+
+    text = yaml.dump({"dataset": config["dataset"], "main_loop": {"on_incorrect_config": policy(config)}})
+    return Workers(number, _WORKER, {"config": text, "output_dir": output_dir, "seed": seed})
+
+
+def build_in_worker(setup: Mapping[str, Any]) -> AbstractDataset:
+    """Build the dataset of which :func:`start_workers` tells a process."""
+    config: Mapping[str, Any] = yaml.load(setup["config"], "the configuration")
+    return build_dataset(config, setup["output_dir"])
 
 
 def build_model(

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -352,7 +352,11 @@ def _assemble(
 ) -> EmloopTraining:
     """Build all objects; a failure ends the attempt."""
     output_dir, seed = str(run.directory), run.info.seed
-    with _failing(run), interruptible("importing and building"), use_seed(seed):
+    with ExitStack() as started, _failing(run), interruptible("importing and building"), use_seed(seed):
+        arguments = {**(config.get("main_loop") or {}), "seed": seed}
+        workers = _build.start_workers(arguments.get("workers", 0), config, output_dir, seed)
+        if workers is not None:
+            started.callback(workers.close)
         seed_everything(seed)
         dataset = _build.build_dataset(config, output_dir)
         own = state_from = None
@@ -365,8 +369,8 @@ def _assemble(
             model = _build.build_model(config, output_dir, dataset, restore_from, state_from)
         _write_fallback(config, run, model)
         hooks = create_hooks(config, model, dataset, output_dir)
-        arguments = {**(config.get("main_loop") or {}), "seed": seed}
         main_loop = MainLoop(model=model, dataset=dataset, hooks=hooks, **arguments)
+        main_loop.streams.workers = workers
         for first, file, hidden in shadows(type(part).__module__ for part in (dataset, model, *hooks)):
             logger.warning("Module %s is read from %s, which hides %s", first, file, ", ".join(hidden))
         if run.info.kind == "training":
@@ -376,6 +380,7 @@ def _assemble(
         fingerprint = Fingerprint(run.directory, dataset, data, root, evaluated)
         record = RunRecord(run, main_loop, fingerprint, commit, only_finish=only_finish, accept_data=accept_data)
         main_loop.attach(record)
+        started.pop_all()
     return EmloopTraining(output_dir, dataset, model, hooks, main_loop)
 
 

@@ -3,11 +3,11 @@
 from emloop.errors import MissingExtraError
 
 try:
-    import torch as _torch  # noqa: F401 - so that its absence is one clear line
+    import torch as _torch  # so that its absence is one clear line
 except ModuleNotFoundError as error:
     raise MissingExtraError("emloop_torch", "torch") from error
 
-from emloop.datasets.loaders import add_loader_adapter
+from emloop.datasets.loaders import add_carrier, add_loader_adapter
 from emloop.seeding import add_global_generator
 from emloop_torch._tensors.generators import GlobalGenerators
 from emloop_torch._tensors.loaders import take_over
@@ -17,5 +17,7 @@ from .supervised import Supervised
 
 add_global_generator("torch", GlobalGenerators())
 add_loader_adapter(take_over)
+# A clone, since arithmetic on what PyTorch has not allocated itself may differ in the last bit.
+add_carrier("torch", _torch.Tensor, _torch.Tensor.numpy, lambda array: _torch.from_numpy(array).clone())
 
 __all__ = ["BaseModel", "Supervised"]

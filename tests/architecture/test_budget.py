@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = {
     "emloop": 80,  # what `load` returns
     "emloop.__main__": 10,  # nothing is imported from where one stands
-    "emloop._build": 240,  # what cannot be imported is replaced; where a capsule helps; what needs no config
+    "emloop._build": 245,  # what cannot be imported is replaced, also on purpose; where a capsule helps; workers
     "emloop._config": 2360,  # configs of 0.2 rewritten; where code is; what a stranger's config may ask for
     "emloop._contracts": 230,  # what weighs what; predicting
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
@@ -21,12 +21,12 @@ ROOMS = {
     "emloop._settings": 1100,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 875,  # arrays written in parts, beside the training; two layouts are read; random numbers put back
-    "emloop._streams": 1015,  # digests, one batch read again; reads in C, the gate, signals; others' loaders
+    "emloop._streams": 1465,  # digests, one batch read again; reads in C, the gate, signals; loaders; worker processes
     "emloop._support": 1080,  # names that have moved; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 25,  # the protocols' public path
-    "emloop.api": 285,  # who trusts a source
+    "emloop.api": 290,  # who trusts a source; when workers begin and end
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
     "emloop.cli": 2840,  # `migrate`, `doctor`, `upgrade`, `verify`, what unknown commands are told, runs by name
     "emloop.constants": 40,

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import compress, islice, repeat
 from operator import length_hint
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emloop._state.random import random_state, restore_random_state
 from emloop._state.tree import copy_tree, equal_trees
@@ -23,6 +23,9 @@ from emloop.types import Batch, StateTree, Stream
 
 from .passes import CURRENT_PASS, Pass, entered
 from .source import Level, Source, digest_at, open_source
+
+if TYPE_CHECKING:
+    from .workers import Workers  # which starts processes, and is imported where there are to be any
 
 __all__ = ["Consumed", "Reader", "Snapshot"]
 
@@ -53,10 +56,18 @@ class Reader:
         training: Whether the batches train the model.
         endless: Whether a pass that held a batch runs on into the next one without a break.
         ahead: Whether batches may be read while others compute; then the end of a pass always raises.
+        workers: What loads batches in other processes, if there are any.
     """
 
     def __init__(
-        self, stream_fn: Callable[[], Stream], name: str | None, *, training: bool, endless: bool, ahead: bool
+        self,
+        stream_fn: Callable[[], Stream],
+        name: str | None,
+        *,
+        training: bool,
+        endless: bool,
+        ahead: bool,
+        workers: Workers | None = None,
     ) -> None:
         self.name = name
         self.training = training
@@ -78,6 +89,7 @@ class Reader:
         self._stream_fn = stream_fn
         self._endless = endless
         self._ahead = ahead
+        self._workers = workers
         self._pass = Pass(training=training, index=0)
         self._source: Source | None = None
         self._opened: Iterator[Batch] | None = None  # the rest of the pass
@@ -294,6 +306,10 @@ class Reader:
             self.fail(error)
             raise
         self._opened = source.batches
+        if self._workers is not None:
+            self._opened = self._workers.read(
+                source, str(self.name), self.pass_index, self.batches, training=self.training, drew=self.draws_globally
+            )
         self.on_demand |= source.reads_alone
         self._drawn_at_start = self._pass.state()
         self._target = None

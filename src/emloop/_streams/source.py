@@ -40,6 +40,8 @@ class Source:
         length: Batches in the pass, where known.
         runs_code: Whether reading a batch runs code that may ask for the pass.
         reads_alone: Whether nothing else may run while a batch is read, since that uses global generators for a while.
+        read: Reads any batch of the pass by its number, where several processes may share in reading them.
+        undivided: Why they may not.
     """
 
     level: Level
@@ -49,6 +51,8 @@ class Source:
     length: int | None = None
     runs_code: bool = True
     reads_alone: bool = False
+    read: Callable[[int], Batch] | None = None
+    undivided: str = "it is no sequence, which could be read at any batch"
 
 
 def open_source(
@@ -137,13 +141,19 @@ def _open_sequence(batches: Sequence[Batch], at: Mapping[str, Any] | None) -> So
     start, doubt = _found_again(at, len(batches), batches.__getitem__)
     length, is_plain = len(batches), type(batches) in (list, tuple)
     rest = islice(batches, start, length) if is_plain else (batches[index] for index in range(start, length))
-    return Source("exact", rest, None, doubt, length, runs_code=not is_plain)
+    if is_plain:
+        return Source(
+            "exact", rest, None, doubt, length, runs_code=False, undivided="its batches are in memory already"
+        )
+    return Source("exact", rest, None, doubt, length, read=batches.__getitem__, undivided="")
 
 
 def _open_loader(loader: Loader, at: Mapping[str, Any] | None) -> Source:
     start, doubt = _found_again(at, len(loader), loader.batch)
     rest = loader.batches(min(start, len(loader)))
-    return Source("exact", rest, None, doubt, len(loader), reads_alone=loader.draws_globally)
+    alone = loader.draws_globally
+    read, why = (loader.batch, "") if alone else (None, "it has workers of its own")
+    return Source("exact", rest, None, doubt, len(loader), reads_alone=alone, read=read, undivided=why)
 
 
 def _found_again(at: Mapping[str, Any] | None, length: int, read: Callable[[int], Batch]) -> tuple[int, str | None]:

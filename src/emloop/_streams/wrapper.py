@@ -8,7 +8,7 @@ from itertools import islice, repeat
 from operator import call
 from time import perf_counter
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from emloop._state.tree import copy_tree
 from emloop._support.interrupting import is_interrupted, uninterrupted
@@ -19,6 +19,9 @@ from .digest import digest
 from .prefetch import Gate, Prefetch
 from .reader import Consumed, Reader
 from .source import Level
+
+if TYPE_CHECKING:
+    from .workers import Workers  # which starts processes, and is imported where there are to be any
 
 __all__ = ["Cursor", "StreamWrapper"]
 
@@ -52,6 +55,7 @@ class StreamWrapper:
         training: Whether the batches train the model; an evaluation draws the same random numbers in every pass.
         prefetch: Called with every batch that is read ahead, in the thread that reads it: the model's ``prefetch``.
         gate: When to read ahead: only where code allows it, as said above, or ``open``: whenever there is room.
+        workers: Processes that load batches of sequences; ``None``: this one does.
     """
 
     def __init__(
@@ -65,9 +69,12 @@ class StreamWrapper:
         training: bool = True,
         prefetch: Callable[[Batch], Any] | None = None,
         gate: Gate = "model",
+        workers: Workers | None = None,
     ) -> None:
         self._own_size = self._epoch_size = epoch_size if epoch_size > 0 else -1
-        self._reader = Reader(stream_fn, name, training=training, endless=epoch_size > 0, ahead=buffer_size > 0)
+        self._reader = Reader(
+            stream_fn, name, training=training, endless=epoch_size > 0, ahead=buffer_size > 0, workers=workers
+        )
         self._prefetch = Prefetch(self._reader, buffer_size, prefetch, gate=gate) if buffer_size > 0 else None
         self._gate: AbstractContextManager[None] = self._prefetch if self._prefetch and gate == "model" else _OPEN_GATE
         self._position: Reader | Prefetch = self._prefetch or self._reader

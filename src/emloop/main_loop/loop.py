@@ -81,6 +81,8 @@ class MainLoop(CaughtInterrupts):
         extra_streams: Names of the streams to evaluate in every epoch, after training.
         buffer: Number of batches to read ahead in a thread, while the model computes; the run is the same with any
             number. ``{size: 8, gate: model}``: only while the model allows it, by ``stream.allow_buffering``.
+        workers: Number of processes that load batches of sequences, such as an ``IndexStream``, each with a dataset of
+            its own, made from the configuration; 0: this process does. The run is the same with any number.
         on_empty_batch: What to do about a batch without examples: ``ignore``, ``warn`` or ``error``; it is never run.
         on_empty_stream: What to do about a stream without batches.
         on_unused_sources: What to do about sources that the model does not use; warns once per stream.
@@ -127,6 +129,7 @@ class MainLoop(CaughtInterrupts):
         skip_zeroth_epoch: bool = False,
         *,
         on_unequal_lengths: Policy = "error",
+        workers: Count = 0,
         seed: Count | None = None,
         commit: Commit | None = None,
         on_inexact_resume: Policy = "error",
@@ -149,6 +152,7 @@ class MainLoop(CaughtInterrupts):
         self.epochs_count = epochs_count
         self.seed = seed
         self.commit_policy = CommitPolicy.parse(commit)
+        self._workers = workers
         self.training_epochs_done = 0
         self.zeroth_epoch_done = False
         self.batches_since_commit = 0
@@ -431,6 +435,7 @@ class MainLoop(CaughtInterrupts):
         with ExitStack() as entered:
             super().__enter__()
             entered.push(super().__exit__)
+            entered.callback(self.streams.close)
             entered.enter_context(use_seed(self.seed))
             entered.push(lambda _kind, error, _trace: self._record.finish(error))
             entered.push(
@@ -438,6 +443,11 @@ class MainLoop(CaughtInterrupts):
                     error is None or isinstance(error, (TrainingTerminated, *STOPPED))
                 )
             )
+            if self._workers and self.streams.workers is None:
+                logger.warning(
+                    "main_loop.workers: this process loads all streams, since no configuration says how another one "
+                    "would make the dataset"
+                )
             self._record.begin()
             self.events.before_training(self.raise_check_interrupt)
             self._exit = entered.pop_all()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from emloop._settings.reading import read_settings
 from emloop._streams import Gate, StreamWrapper
@@ -15,6 +15,9 @@ from emloop._support.problems import no_stream
 from emloop.declare import Count
 from emloop.errors import ConfigError, MissingStreamError
 from emloop.types import Batch
+
+if TYPE_CHECKING:
+    from emloop._streams.workers import Workers
 
 __all__ = ["Buffer", "StreamLike", "Streams", "stream_names"]
 
@@ -58,6 +61,7 @@ class Streams:
         epoch_size: Returns a stream's number of batches per epoch; -1 for one pass.
         profile: Where the wrappers record their times, or ``None``.
         prefetch: Called with every batch that is read ahead.
+        workers: Processes that load batches of the dataset's streams; may be set before any is looked up.
     """
 
     dataset: object
@@ -65,6 +69,7 @@ class Streams:
     epoch_size: Callable[[str], int]
     profile: MutableMapping[str, Any] | None
     prefetch: Callable[[Batch], Any] | None = None
+    workers: Workers | None = None
     _wrappers: dict[tuple[str, bool], StreamWrapper] = field(default_factory=dict, init=False)
 
     def get(self, name: str, *, training: bool) -> StreamWrapper:
@@ -104,6 +109,11 @@ class Streams:
         """Wrappers of the streams that train the model, by name."""
         return {name: wrapper for (name, training), wrapper in self._wrappers.items() if training}
 
+    def close(self) -> None:
+        """End worker processes; they start again where streams are read on."""
+        if self.workers is not None:
+            self.workers.close()
+
     def forget(self) -> None:
         """Drop every wrapper and with it the position in its stream."""
         self._wrappers.clear()
@@ -125,6 +135,7 @@ class Streams:
             profile=self.profile,
             training=training,
             prefetch=self.prefetch,
+            workers=self.workers if name is not None else None,
         )
 
 

@@ -106,7 +106,7 @@ def dry_run(config_path: str, cl_arguments: Sequence[str], batches: int) -> int:
     use_home(config.origin)
     _build.check(config, MainLoop)
     arguments: dict[str, Any] = {"seed": 0, **(config.get("main_loop") or {}), "epochs_count": 1}
-    arguments["seed"] = arguments["seed"] or 0
+    arguments |= {"seed": arguments["seed"] or 0, "workers": 0}
     seed_everything(arguments["seed"])
     with use_seed(arguments["seed"]), tempfile.TemporaryDirectory(prefix="emloop-dry-run-") as output_dir:
         dataset = _build.build_dataset(config, output_dir)
