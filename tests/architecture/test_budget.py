@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = {
     "emloop": 80,  # what `load` returns
     "emloop.__main__": 10,  # nothing is imported from where one stands
-    "emloop._build": 245,  # what cannot be imported is replaced, also on purpose; where a capsule helps; workers
+    "emloop._build": 260,  # what cannot be imported is replaced; where a capsule helps; what needs no config; workers
     "emloop._config": 2360,  # configs of 0.2 rewritten; where code is; what a stranger's config may ask for
     "emloop._contracts": 230,  # what weighs what; predicting
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
@@ -36,7 +36,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3295,  # weighted statistics; EarlyStopping; the best models, and their weights in the end
     "emloop.interrupting": 5,
-    "emloop.main_loop": 1795,  # fingerprint; commits within an epoch, which are kept; one straight line a batch
+    "emloop.main_loop": 1810,  # fingerprint; commits within an epoch, which are kept; one straight line a batch
     "emloop.models": 220,  # what weighs what
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 790,  # what inputs look like; the source capsule: what belongs to it, and what of it may run
