@@ -48,8 +48,8 @@ ROOMS = {
     "emloop_onnx": 230,
     "emloop_sklearn": 820,  # trees whose numbers are sound; weights; the source goes along; predicting
     "emloop_torch": 1630,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
-    "emloop_torch._programs": 1430,  # what graphs write to, branches on buffers; gradients of several losses
-    "emloop_torch._proofs": 1445,  # what Python code can reach, put back to the bit; losses; programs by architecture
+    "emloop_torch._programs": 1550,  # what graphs write to, branches on buffers; several losses; views cut out
+    "emloop_torch._proofs": 1515,  # what Python code can reach, put back to the bit; losses; what forward hands on
     "emloop_torch._tensors": 720,  # statistics of frozen parts; the weighted mean; loaders
     "emloop_torch._training": 1005,  # several optimizers; averages that follow; optimizers without the compiler
 }

@@ -174,3 +174,125 @@ def test_the_cache_keeps_to_its_size(create, batches, cached, tmp_path, monkeypa
         assert Path(model.save("best"), "program").is_dir()
 
     assert not list(cached.iterdir())
+
+
+class Shifted(Net):
+    """Gives ``predict`` other numbers than its own."""
+
+    def forward(self, points, labels):
+        return super().forward(points + 1.0, labels)
+
+
+class Calibrated(Net):
+    """Changes what ``predict`` returns."""
+
+    def forward(self, points, labels):
+        outputs = super().forward(points, labels)
+        return {**outputs, "logits": outputs["logits"] * 0.5}
+
+
+class Twice(Net):
+    """Calls ``predict`` a second time."""
+
+    def forward(self, points, labels):
+        self.predict(points * 2.0)
+        return super().forward(points, labels)
+
+
+class Tallied(Net):
+    """Counts what it is told the labels of, in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, points, labels):
+        self.batches.add_(1)
+        return super().forward(points, labels)
+
+
+class Sized(Net):
+    """Takes any number of points, but no three labels."""
+
+    def forward(self, points, labels):
+        outputs = super().forward(points, labels)
+        return outputs if labels.shape[0] != 3 else {**outputs, "loss": outputs["loss"] * 2.0}
+
+
+class Noisy(Net):
+    """Draws random numbers where there are labels."""
+
+    def forward(self, points, labels):
+        outputs = super().forward(points, labels)
+        return {**outputs, "loss": outputs["loss"] + 0.1 * torch.randn(len(points))}
+
+
+class Masked(Net):
+    """Asks for the size of the labels, as it looks for that of the points."""
+
+    def predict(self, points):
+        kept = torch.ones(points.shape[0], 1)
+        return {"logits": self.body(points * kept).view(points.shape[0], 2)}
+
+
+@pytest.mark.parametrize(
+    ("make", "exports"),
+    [
+        pytest.param(Net, 2, id="handed-on"),
+        pytest.param(Masked, 2, id="sizes-in-common"),
+        pytest.param(Shifted, 3, id="other-inputs"),
+        pytest.param(Calibrated, 3, id="other-outputs"),
+        pytest.param(Twice, 3, id="twice"),
+        pytest.param(Tallied, 3, id="counts-beside"),
+        pytest.param(Sized, 3, id="sizes-of-labels"),
+        pytest.param(Noisy, 3, id="draws-beside"),
+    ],
+)
+def test_predict_is_exported_for_itself_only_where_forward_does_more_than_add_to_it(
+    create, batches, cached, monkeypatch, manifest, make, exports
+):
+    """Where ``forward`` hands on what ``predict`` returns, its graph holds that of ``predict``, which is cut out."""
+    made, export = [], torch.export.export
+    monkeypatch.setattr(torch.export, "export", lambda *args, **named: [made.append(1), export(*args, **named)][1])
+    model = create(make)
+    model.run(batches[0], train=True)
+    path = model.save("best")
+
+    assert manifest(path)["rung"] == "exported"
+    assert exports == len(made)
+    restored = create(restore_from=path, inputs=["points"], outputs=["logits"])
+    live = create(make, restore_from=path, inputs=["points"], outputs=["logits"])
+    for examples in (8, 3, 1):
+        batch = {"points": batches[1]["points"][:examples]}
+        assert equal_trees(live.run(batch, train=False), restored.run(batch, train=False))
+    held, found = ([buffer.tolist() for buffer in model.module.buffers()] for model in (live, restored))
+    assert held == found
+
+
+def test_sizes_that_only_a_loss_asks_for_do_not_bind_predict(create, cached):
+    """Two texts of different lengths are scored, although those of the training have always had the same."""
+    rng = torch.Generator().manual_seed(1)
+
+    class Pairs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Linear(1, 1)
+
+        def predict(self, one, other):
+            return {"score": self.body(one.mean(1, keepdim=True) - other.mean(1, keepdim=True))[:, 0]}
+
+        def forward(self, one, other, labels):
+            outputs = self.predict(one, other)
+            return {**outputs, "loss": (outputs["score"] - labels) ** 2 + (one - other).abs().mean(1)}
+
+    config = {"inputs": ["one", "other", "labels"], "outputs": ["loss", "score"]}
+    model = create(Pairs, **config)
+    for length in (4, 6):
+        one, other = torch.rand(2, 8, length, generator=rng).numpy()
+        model.run({"one": one, "other": other, "labels": one[:, 0]}, train=True)
+    restored = create(restore_from=model.save("best"), inputs=["one", "other"], outputs=["score"])
+
+    batch = {"one": one, "other": other[:, :3]}
+    weight, bias = (value.detach().numpy() for value in restored.module.parameters())
+    expected = (one.mean(1) - other[:, :3].mean(1)) * weight[0, 0] + bias[0]
+    assert expected.tolist() == pytest.approx(restored.run(batch, train=False)["score"].tolist(), rel=1e-5)

@@ -7,20 +7,30 @@ evaluate sizes as Python expressions. So :func:`check` reads an archive before i
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import re
+import typing
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from types import SimpleNamespace
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import ExportedProgram
+from torch.utils._pytree import tree_map_only
 
 from emloop.errors import SavedModelError, UntrustedError
+from emloop.interrupting import uninterrupted
 
-__all__ = ["RECOMPUTED", "check", "pack", "unpack"]
+__all__ = ["RECOMPUTED", "check", "pack", "unpack", "unpacked"]
+
+serialize: Any = importlib.import_module("torch._export.serde.serialize")
 
 RECOMPUTED = "recomputed_"
 """Marks nodes of activation checkpointing, together with the number of the checkpoint."""
@@ -63,6 +73,7 @@ def pack(program: ExportedProgram) -> bytes:
     for name in program.graph_signature.non_persistent_buffers:
         program.constants[name] = _hollow(program.constants[name])
     program._guards_code = []  # kept as data instead, see sizes
+    stands_for = cache(_single)
     for graph in program.graph_module.modules():
         if isinstance(graph, torch.fx.GraphModule):
             _inline_silent_blocks(graph)
@@ -70,10 +81,30 @@ def pack(program: ExportedProgram) -> bytes:
             for node in graph.graph.nodes:
                 for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node", "custom"):
                     node.meta.pop(key, None)
+                # Sizes of results are found by computing; to write and read them takes longer than all the rest.
+                if node.op == "call_function" and "unbacked_bindings" not in node.meta:
+                    node.meta["val"] = tree_map_only(
+                        FakeTensor, lambda t: stands_for(t.fake_mode, t.dtype, t.device), node.meta.get("val")
+                    )
     buffer = io.BytesIO()
-    torch.export.save(program, buffer)
+    with _without_waste():
+        torch.export.save(program, buffer)
     check(buffer.getvalue(), "the exported program")
     return buffer.getvalue()
+
+
+@uninterrupted
+@contextmanager
+def _without_waste() -> Iterator[None]:
+    """Let PyTorch look up types once a class, not once an object, and make no canonical form that it throws away."""
+    held = serialize.typing, serialize.canonicalize
+    known = cache(lambda cls: typing.get_type_hints(cls, vars(serialize.schema)))
+    serialize.typing = SimpleNamespace(**{**vars(typing), "get_type_hints": lambda cls, **_: known(cls)})
+    serialize.canonicalize = lambda program, *_: program
+    try:
+        yield
+    finally:
+        serialize.typing, serialize.canonicalize = held
 
 
 def _inline_silent_blocks(graph: torch.fx.GraphModule) -> None:
@@ -124,7 +155,7 @@ def unpack(content: bytes, name: str) -> ExportedProgram:
         SavedModelError: If it cannot be read.
     """
     check(content, name)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_waste():
         warnings.simplefilter("ignore")
         try:
             return torch.export.load(io.BytesIO(content))
@@ -132,6 +163,16 @@ def unpack(content: bytes, name: str) -> ExportedProgram:
             raise SavedModelError(
                 f"{name} cannot be read by PyTorch {torch.__version__}: {type(error).__name__}: {error}"
             ) from error
+
+
+@lru_cache(maxsize=4)
+def unpacked(content: bytes, name: str) -> tuple[ExportedProgram, dict[str, Any]]:
+    """What :func:`unpack` reads, which takes long, and its constants as they were; neither may be changed.
+
+    What has been verified is read again to be compared.
+    """
+    exported = unpack(content, name)
+    return exported, dict(exported.constants)
 
 
 def check(content: bytes, name: str) -> None:
@@ -192,6 +233,12 @@ def _hollow(tensor: torch.Tensor) -> torch.Tensor:
     hollow = torch.zeros((1,) * tensor.ndim, dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
     is_parameter = isinstance(tensor, torch.nn.Parameter)
     return torch.nn.Parameter(hollow, requires_grad=tensor.requires_grad) if is_parameter else hollow
+
+
+def _single(mode: FakeTensorMode, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """A single number."""
+    with mode:
+        return torch.empty((), dtype=dtype, device=device)
 
 
 def _untrusted(name: str, what: str) -> UntrustedError:

@@ -8,9 +8,10 @@ compared it with the module.
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr, suppress
 from io import StringIO
 from typing import Any, NamedTuple
@@ -18,19 +19,28 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from torch.export.exported_program import ModuleCallEntry, ModuleCallSignature
+from torch.export.graph_signature import (
+    ExportGraphSignature,
+    InputKind,
+    OutputKind,
+    OutputSpec,
+    TensorArgument,
+)
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.runtime_assert import insert_deferred_runtime_asserts
+from torch.utils import _pytree as pytree
 
 from emloop.errors import UntrustedError
 from emloop.interrupting import uninterrupted
 from emloop_torch._tensors.means import weighted_mean
 
-from .archive import pack
+from .archive import pack, unpacked
 from .program_module import PREFIX
-from .sizes import conditions_of_export, conditions_of_trace
+from .sizes import conditions_of_export, conditions_of_some, conditions_of_trace
 from .traceable import decided_by_buffers, recorded_whole, registered_operators, traceable, traced_as_it_runs
 
-__all__ = ["Made", "View", "dynamic_sizes", "export_view", "quiet", "trace_view"]
+__all__ = ["Made", "View", "dynamic_sizes", "export_view", "narrow_view", "quiet", "trace_view"]
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -132,6 +142,94 @@ def _made(view: View, exported: ExportedProgram, example: Tensors, decided: Coll
         raise _Unwanted(f"the forward pass writes to the parameter {name.removeprefix(PREFIX + '.')!r}")
     conditions = conditions_of_export(exported._guards_code, list(example))
     return Made(pack(exported), conditions, _own_names(decided))
+
+
+def narrow_view(
+    content: bytes, name: str, described: Mapping[str, Any], inputs: Collection[str], outputs: Sequence[str]
+) -> Made:
+    """Make the view that computes some outputs of an exported one from some of its inputs.
+
+    Args:
+        content: Archive of the other view.
+        name: Name of the archive.
+        described: What the program says of the other view.
+        inputs: Names of the inputs; they keep their order.
+        outputs: Names of the outputs.
+
+    Raises:
+        ValueError: If they cannot be computed from these inputs alone.
+    """
+    exported, constants = unpacked(content, name)
+    module, signature = copy.deepcopy(exported.graph_module), exported.graph_signature
+    graph: Any = module.graph
+    specs = dict(zip(graph.find_nodes(op="placeholder"), signature.input_specs, strict=True))
+    places = [place for place, spec in specs.items() if spec.kind is InputKind.USER_INPUT]
+    given = dict(zip(described["inputs"], places, strict=True))
+    dropped = {own: place for own, place in given.items() if own not in inputs}
+    # Which of equal sizes a graph looks at, or a condition names, is up to chance.
+    sizes = {
+        str(size): (own, axis)
+        for own in inputs
+        for axis, size in enumerate(given[own].meta["val"].shape)
+        if isinstance(size, torch.SymInt)
+    }
+    equal = {
+        (own, axis): sizes[str(size)]
+        for own, place in dropped.items()
+        for axis, size in enumerate(place.meta["val"].shape)
+        if str(size) in sizes
+    }
+    for own, place in dropped.items():
+        for user in list(place.users):
+            if user.target is torch.ops.aten.sym_size.int and (own, user.args[1]) in equal:
+                other, axis = equal[own, user.args[1]]
+                user.args = (given[other], axis)
+    end = graph.output_node()
+    results = dict(zip(described["outputs"], end.args[0], strict=True))
+    end.args = (tuple(results[output] for output in outputs),)
+    end.meta["val"] = tuple(results[output].meta["val"] for output in outputs)
+    _remove(graph, dropped.values())
+    (entry, *_), kept = exported.module_call_graph, [place for place in places if place not in dropped.values()]
+    narrowed = ExportedProgram(
+        module,
+        graph,
+        ExportGraphSignature(
+            [spec for place, spec in specs.items() if place not in dropped.values()],
+            [OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(node.name), None) for node in end.args[0]],
+        ),
+        dict(exported.state_dict),
+        exported.range_constraints,
+        [ModuleCallEntry(entry.fqn, _called([place.name for place in kept], len(outputs)))],
+        constants=dict(constants),
+        verifiers=exported.verifiers,
+    )
+    with _quietly():
+        return Made(pack(narrowed), conditions_of_some(described["sizes"], equal, inputs), [])
+
+
+def _remove(graph: torch.fx.Graph, places: Iterable[torch.fx.Node]) -> None:
+    """Remove inputs, and all that is computed with them.
+
+    Raises:
+        ValueError: If a result depends on them, or random numbers are drawn that no result depends on.
+    """
+    tainted = dict.fromkeys(places)
+    for node in graph.nodes:
+        if node.op != "output" and any(used in tainted for used in node.all_input_nodes):
+            tainted[node] = None
+    for node in reversed(tainted):
+        if node.users:
+            raise ValueError(f"a result depends on {node.name!r}")
+        graph.erase_node(node)
+    graph.eliminate_dead_code()
+    if any(not node.users and node.is_impure() and not node.is_impure(impure_random=False) for node in graph.nodes):
+        raise ValueError("random numbers are drawn in vain")
+
+
+def _called(names: list[str], outputs: int) -> ModuleCallSignature:
+    """How a function from tensors to tensors is called."""
+    spec = pytree.tree_structure(((0,) * len(names), {}))
+    return ModuleCallSignature([], [], spec, pytree.tree_structure((0,) * outputs), names)
 
 
 class _Unwanted(ValueError):

@@ -10,12 +10,10 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
-from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 from torch.utils.checkpoint import checkpoint
 
@@ -23,7 +21,7 @@ from emloop.errors import BatchError, SavedModelError
 from emloop_torch._tensors.arrays import dtype_name
 from emloop_torch._tensors.means import weighted_mean
 
-from .archive import RECOMPUTED, unpack
+from .archive import RECOMPUTED, unpack, unpacked
 from .program import Program
 from .sizes import violated
 from .straight import straight, without_copies
@@ -269,7 +267,7 @@ class ProgramModule(nn.Module):
         described, name, content = self._view(view), f"{view}.pt2", self.program.graphs[view]
         device = next(iter(self.parameters()), torch.empty(0)).device
         if device.type == self.program.description["device"]:
-            exported, constants = _unpacked(content, name)
+            exported, constants = unpacked(content, name)
             exported.constants.update({key: _twin(value) for key, value in constants.items()})
         else:
             exported = move_to_device_pass(unpack(content, name), str(device))
@@ -291,13 +289,6 @@ class ProgramModule(nn.Module):
                 name = _original(own_name, leaf)
                 # What is not a buffer here is a constant of the graph.
                 part._buffers[leaf] = buffers.get(alias.get(name, name), part._buffers[leaf])
-
-
-@lru_cache(maxsize=4)
-def _unpacked(content: bytes, name: str) -> tuple[ExportedProgram, dict[str, Any]]:
-    """What is in an archive; reading it takes long, and what has been verified is read again to be compared."""
-    exported = unpack(content, name)
-    return exported, dict(exported.constants)
 
 
 def _twin(value: Any) -> Any:

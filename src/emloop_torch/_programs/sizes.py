@@ -10,7 +10,7 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from torch.utils._sympy.printers import PythonPrinter
 
 from emloop.errors import SavedModelError
 
-__all__ = ["conditions_of_export", "conditions_of_trace", "require_condition", "violated"]
+__all__ = ["conditions_of_export", "conditions_of_some", "conditions_of_trace", "require_condition", "violated"]
 
 _SIZE = re.compile(r"L\['(?:tensors|flat_args)'\]\[(\d+)\]\.size\(\)\[(\d+)\]")
+_NAMED = re.compile(r"(\w+)\.shape\[(\d+)\]")
 _SYMBOL = re.compile(r"\b[a-z]+\d+\b")
 _LONGEST = 2000
 _TORCH = str(Path(torch.__file__).parent)
@@ -89,6 +90,30 @@ def conditions_of_trace(graph: Any, names: Sequence[str]) -> list[str]:
     for condition in conditions:
         require_condition(condition, names)
     return list(dict.fromkeys(conditions))
+
+
+def conditions_of_some(
+    conditions: Iterable[str], equal: Mapping[tuple[str, int], tuple[str, int]], names: Collection[str]
+) -> list[str]:
+    """The conditions that are about some of the inputs.
+
+    Args:
+        conditions: Conditions on all inputs.
+        equal: Input and axis → one of these inputs, and an axis that always has the same size.
+        names: Names of these inputs.
+
+    Raises:
+        ValueError: If one is about the sizes of others as well.
+    """
+    found: dict[str, None] = {}
+    for condition in conditions:
+        told = _NAMED.sub(lambda at: "{}.shape[{}]".format(*equal.get((at[1], int(at[2])), at.groups())), condition)
+        about = {at[1] for at in _NAMED.finditer(told)}
+        if about <= set(names):
+            found[told] = None
+        elif not about.isdisjoint(names):
+            raise ValueError(f"other inputs matter to {condition}")
+    return list(found)
 
 
 def require_condition(text: Any, names: Iterable[str]) -> ast.expr:

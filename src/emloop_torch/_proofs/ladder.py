@@ -13,10 +13,13 @@ it what its Python code refers to. Everything that the module can reach is put b
 
 from __future__ import annotations
 
+import gc
+import inspect
 import logging
+import re
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -25,8 +28,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from emloop.interrupting import interruptible
-from emloop_torch._programs.exporting import View, export_view, trace_view
+from emloop.interrupting import interruptible, uninterrupted
+from emloop_torch._programs.exporting import View, export_view, narrow_view, trace_view
 from emloop_torch._programs.program import FORMAT, Program
 from emloop_torch._programs.program_module import LOSS, ProgramModule
 from emloop_torch._programs.sizes import violated
@@ -43,6 +46,9 @@ __all__ = ["Request", "climb"]
 logger = logging.getLogger(__name__)
 
 _EXPORTED, _TRACED, _INFERENCE, _WEIGHTS = "exported", "traced", "inference", "weights"
+_EQUAL = re.compile(r"(\w+)\.shape\[(\d+)\] == (\w+)\.shape\[(\d+)\]")
+_NARROWED = "narrowed"
+"""Of a view that is exported as a part of another."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ def climb(module: nn.Module, request: Request, known: Program | None = None) -> 
             name = snapshot.surroundings.irreversible[0]
             reason = f"the generator {name!r} cannot be put back, so nothing can be tried out; a list can be"
             return Program({**described, "rung": _WEIGHTS, "reason": reason, "exact": None, "views": {}}), set()
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _seldom_collected():
             # Large arrays are, for as long as steps are tried out.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             return _climbed(snapshot, request, described, known, fallen)
@@ -149,6 +155,18 @@ def _climbed(
             reasons.append(_reason(rung, error))
     settled = climber.settle("train")
     return climber.program(settled or _INFERENCE, None if settled == _EXPORTED else _joined(*reasons)), alarms.results
+
+
+@uninterrupted
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Look for garbage less often, which takes a tenth of the time that making graphs does."""
+    held = gc.get_threshold()
+    gc.set_threshold(held[0] and max(held[0], 100_000), *held[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*held)
 
 
 class _Unreached(Exception):
@@ -226,8 +244,14 @@ class _Climber:
     def evaluate(self) -> None:
         """Make and verify the views without gradients."""
         self._make_somehow("eval", "forward", list(self._batches[0]))
-        if self._request.label_free is not None:
-            self._make_somehow("predict", *self._request.label_free)
+        if self._request.label_free is None:
+            return
+        method, names = self._request.label_free
+        with suppress(Exception):  # whatever it is, the view can be made for itself
+            if method == "predict" and self._hands_on(names):
+                self._make("predict", method, names, _NARROWED)
+                return
+        self._make_somehow("predict", method, names)
 
     def train(self, kind: str) -> None:
         """Make and verify the training view, exported or traced."""
@@ -271,7 +295,12 @@ class _Climber:
             gradients = self._trained(example) if train else []
             self._snapshot.put_back()
             maker = View(self._module, method, names, outputs, self._request.withheld, self._request.weights)
-            if kind == _EXPORTED:
+            if kind == _NARROWED:
+                made = narrow_view(self._graphs["eval"], "eval.pt2", self._views["eval"], names, outputs)
+                if not all(self._asks(method, condition, example) for condition in made.sizes):
+                    raise _Unreached("what only the rest of forward asks of sizes")
+                kind = _EXPORTED
+            elif kind == _EXPORTED:
                 made = export_view(maker, example, self._varying, train=train)
             elif train and self._request.scaled:
                 raise _Unreached("traced: gradients of 16 bits, which vanish unless the loss is scaled first")
@@ -346,6 +375,51 @@ class _Climber:
             if isinstance(value, torch.Tensor)
             and (value.shape[:1] == (examples,) or (name in {LOSS, *self._request.reached} and not value.ndim))
         ]
+
+    def _hands_on(self, names: Sequence[str]) -> bool:
+        """Whether ``forward`` gives its inputs of these names to ``predict``, once, and hands on what it returns."""
+        predict: Any = self._module.predict
+        batch, described = self._batches[0], self._views["eval"]
+        in_order = [name for name in described["inputs"] if name in names] == list(names)
+        if not in_order or described["kind"] != _EXPORTED or "decided" in described:
+            return False
+        calls: list[tuple[Mapping[str, Any], Any]] = []
+
+        def noted(*args: Any, **named: Any) -> Any:
+            outputs = predict(*args, **named)
+            calls.append((inspect.signature(predict).bind(*args, **named).arguments, outputs))
+            return outputs
+
+        given = self._given(batch)
+        vars(self._module)["predict"] = noted
+        try:
+            self._module.eval()
+            with forked(batch), torch.no_grad():
+                outputs = self._module(**given)
+        finally:
+            self._snapshot.put_back()
+        if len(calls) != 1:
+            return False
+        wanted = {name: id(given[name]) for name in names if name in given}
+        taken, returned = calls[0]
+        handed_on = all(
+            value is outputs.get(name) for name, value in returned.items() if isinstance(value, torch.Tensor)
+        )
+        return handed_on and wanted == {name: id(value) for name, value in taken.items()}
+
+    def _asks(self, method: str, condition: str, batch: Mapping[str, torch.Tensor]) -> bool:
+        """Whether a method itself asks for two sizes to be equal, so that it refuses others."""
+        found = _EQUAL.fullmatch(condition)
+        if found is None:
+            return False
+        name, axis = found[1], int(found[2])
+        if found[2] == found[4] == "0":
+            return True
+        try:
+            self._outputs(method, {**batch, name: batch[name].narrow(axis, 0, batch[name].shape[axis] - 1)})
+        except Exception:  # noqa: BLE001 - whatever it refuses them with
+            return True
+        return False
 
     def _loss(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The losses of a batch in training mode, with their graph."""
