@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -32,6 +33,27 @@ def test_every_page_can_be_reached_from_the_first():
             waiting += [target for target in targets if target.suffix == ".md" and target.is_relative_to(DOCS)]
 
     assert set(DOCS.rglob("*.md")) - reached == set()
+
+
+def test_a_page_that_tells_what_to_install_says_where_that_comes_from():
+    """The package index has a much older emloop: one page says how to install this one, and all others point there."""
+    install = DOCS / "how-to" / "install.md"
+    pages = [DOCS.parent / "README.md", *DOCS.rglob("*.md")]
+    told = [page for page in pages if page != install and "pip install" in page.read_text(encoding="utf-8")]
+
+    assert [page for page in told if not any("install.md" in link for link in links_of(page))] == []
+    assert len(told) > 3
+
+
+def test_every_extra_is_described():
+    """All of the project's own but that of its developers."""
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (DOCS / "how-to" / "install.md").read_text(encoding="utf-8")
+    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+
+    assert {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)} == set(
+        project["optional-dependencies"]
+    ) - {"dev"}
 
 
 def links_of(page):
