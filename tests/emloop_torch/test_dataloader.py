@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import random
+import signal
+import sys
 from itertools import islice
-from subprocess import TimeoutExpired
 from time import monotonic
 
 import numpy as np
 import pytest
 from tests.end_to_end.conftest import Project, wait_for
+from tests.kills import PLACES, Killing, in_session
 
 torch = pytest.importorskip("torch")
 
@@ -21,6 +24,7 @@ from emloop._state.random import random_state, restore_random_state, seed_everyt
 from emloop._state.tree import dump_tree, equal_trees, load_tree  # noqa: E402
 from emloop._streams import StreamWrapper  # noqa: E402
 from emloop.errors import ConfigError, StateError  # noqa: E402
+from emloop.saved_models import find_saved  # noqa: E402
 from emloop.seeding import add_global_generator  # noqa: E402
 
 DATA = """
@@ -282,38 +286,73 @@ def test_a_loader_goes_on_from_any_batch(seeded, workers, buffer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.torture)])
-def test_a_training_with_workers_that_is_killed_ends_as_if_untouched(tmp_path, emloop, processes, kills):
-    """SIGKILL at random instants, most of them inside epochs; the untouched run has no workers at all."""
-    project, instants, run = Project(tmp_path, processes), random.Random(1), tmp_path / "log" / "cut"
-    words = ["dataset.workers=2", "main_loop.commit={every: 1}", "main_loop.epochs_count=9999"]
-    process = project.start("train", "config.yaml", "--output_dir", "cut", *words)
-    started = monotonic()
-    wait_for(process, run / "checkpoints" / "00000010")
-    reach, last = 2 * (monotonic() - started), 0
-    for _ in range(kills):
-        process.kill()
-        process.communicate()
-        newest = newest_commit(run / "checkpoints", set_aside=False)[0]
-        assert newest.seq >= last
-        last = newest.seq
-        process = project.start("resume", "cut")
-        with pytest.raises(TimeoutExpired):
-            process.wait(instants.uniform(0.1, reach))
-    process.kill()
-    process.communicate()
+@pytest.mark.parametrize(
+    ("kills", "others"), [(10, (0,)), pytest.param(200, (0, 1, 4), marks=pytest.mark.torture)], ids=["10", "200"]
+)
+def test_a_training_with_workers_that_is_killed_ends_as_if_untouched(tmp_path, emloop, processes, kills, others):
+    """SIGKILL at random instants in every part of a training with two workers, none of which outlives it; the untouched
+    runs have any other number of workers.
+    """
+    killing = Killing(Project(tmp_path, processes), "cut", ("dataset.workers=2", "main_loop.commit={every: 1}"))
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("SaveLatest", "SaveBest: {stream: test}"))
+    killing.run(kills)
+    for workers in others:
+        words = (f"dataset.workers={workers}", killing.limit(0))
+        emloop("train", "config.yaml", "--output_dir", f"whole-{workers}", *words)
 
-    epochs = newest_commit(run / "checkpoints", set_aside=False)[0].info["epoch"] + 2
-    emloop("resume", "cut", f"main_loop.epochs_count={epochs}")
-    emloop("train", "config.yaml", "--output_dir", "whole", f"main_loop.epochs_count={epochs}")
-    found = [result(tmp_path / "log" / name) for name in ("whole", "cut")]
-    assert found[0] == found[1]
+        found = [result(tmp_path / "log" / name) for name in (f"whole-{workers}", "cut")]
+        assert found[0] == found[1]
+    assert kills < 2 * len(PLACES) or set(PLACES) == set(killing.fell), killing.fell
 
 
 def result(run):
     commit = newest_commit(run / "checkpoints", set_aside=False)[0]
     states = {name: dump_tree(commit.load(name)) for name in commit.components if name != "hooks/ShowProgress"}
-    return states | {name: (run / name).read_bytes() for name in ("seen.csv", "metrics.jsonl")}
+    best = {"best": dump_tree(find_saved(run / "model_best").tree())}
+    return states | best | {name: (run / name).read_bytes() for name in ("seen.csv", "metrics.jsonl")}
+
+
+STUCK = """
+import os
+import threading
+from pathlib import Path
+
+import torch
+import emloop_torch
+from emloop._streams import StreamWrapper
+
+
+class Stuck(torch.utils.data.Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        Path(f"worker-{index}").write_text("")
+        threading.Event().wait()
+
+
+list(StreamWrapper(lambda: torch.utils.data.DataLoader(Stuck(), num_workers=2), name="train"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_no_worker_outlives_a_training_that_is_killed(tmp_path, processes):
+    """Not even one in the middle of reading a batch."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = processes.Popen([sys.executable, "-c", STUCK], cwd=tmp_path, env=env, start_new_session=True)
+    for number in range(2):
+        wait_for(process, tmp_path / f"worker-{number}")
+    assert len(in_session(process.pid)) == 3
+
+    process.kill()
+    process.wait()
+
+    began = monotonic()
+    while (workers := in_session(process.pid)) and monotonic() - began < 30:
+        continue
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    assert workers == []
 
 
 def test_reading_a_loader_moves_no_global_generator(seeded):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from contextlib import suppress
 from time import monotonic
 
 import pytest
+from tests.kills import PLACES, Killing
 
 from .conftest import interrupt, wait_for
 
@@ -131,33 +131,16 @@ def test_the_second_signal_stops_at_once(project):
     assert 130 == code
 
 
-@pytest.mark.parametrize("kills", [12, pytest.param(200, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("kills", [40, pytest.param(200, marks=pytest.mark.torture)])
 def test_killed_again_and_again_the_run_ends_as_if_untouched(project, kills):
-    """SIGKILL at random instants, also while the run is created: nothing committed is lost, nothing else differs."""
-    instants, run = random.Random(3), project.run("cut")
-    train = ("train", "config.yaml", "--output_dir", "cut", "main_loop.epochs_count=99999", "model.pause=0.002")
-    process = project.start(*train, "--auto-resume")
-    started = monotonic()
-    wait_for(process, run / "checkpoints" / "00000002")
-    reach = 2 * (monotonic() - started)
-    committed = 0
-    for _ in range(kills):
-        process.kill()
-        process.communicate()
-        newest = max(project.commits("cut"))
-        assert newest >= committed
-        committed = newest
-        process = project.start("resume", "cut")
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(instants.uniform(0.01, reach))
-    process.kill()
-    process.communicate()
-
-    limit = f"main_loop.epochs_count={max(project.commits('cut')) + 2}"
-    project.emloop("resume", "cut", limit)
-    project.emloop("train", "config.yaml", "--output_dir", "whole", "model.pause=0.0", limit)
+    """SIGKILL at random instants in every part of a training: nothing committed is lost, nothing else differs."""
+    killing = Killing(project, "cut", ("main_loop.commit={every: 4ba}", "model.pause=0.001"))
+    killing.run(kills)
+    project.emloop("train", "config.yaml", "--output_dir", "whole", killing.limit(0))
 
     assert project.result("whole") == project.result("cut")
+    assert set(PLACES) == set(killing.fell), killing.fell
+    print(killing.fell)
 
 
 def test_a_kill_while_the_run_is_created_leaves_nothing_that_is_in_the_way(project):

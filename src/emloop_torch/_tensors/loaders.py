@@ -8,9 +8,12 @@ number of workers.
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -134,16 +137,25 @@ class _Batches(Dataset[Any]):
 
 
 class _WorkerStart:
-    """What the user's own function for the start of a worker sees is the user's data set."""
+    """Lets a worker end with the process that it reads for, and the user's own function see the user's data set."""
 
     def __init__(self, function: Any) -> None:
         self._function = function
 
     def __call__(self, worker: int) -> None:
+        Thread(target=_end_with_parent, daemon=True).start()
         info: Any = get_worker_info()
         object.__setattr__(info, "dataset", info.dataset.dataset)
         if self._function is not None:
             self._function(worker)
+
+
+def _end_with_parent() -> None:
+    """PyTorch's own watchdog looks every five seconds, and not while a batch is read."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _drawn(loader: DataLoader[Any], sampler: Any, key: int) -> list[Any]:

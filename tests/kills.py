@@ -1,0 +1,160 @@
+"""A training that is killed again and again, at random instants in each of its parts.
+
+A process notes in a file what it is at (``MARKS``), so that a kill can be aimed, and where it fell is known afterwards.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from emloop._state.commit import Commit, newest_commit
+
+PLACES = ("start-up", "epoch", "evaluation", "commit", "end")
+"""Parts of a training; a commit is in progress wherever its temporary directory is left behind."""
+
+MARKS = '''
+import os
+
+import emloop as el
+
+
+class Marks(el.AbstractHook):
+    """Notes in a file what the process has come to."""
+
+    stateless = True
+    reads = writes = ()
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._file = os.open("place", os.O_WRONLY | os.O_CREAT)
+
+    def after_batch(self, stream_name, batch_data):
+        self._note("epoch" if stream_name == "train" else "evaluation")
+
+    def after_training(self, success):
+        self._note("end")
+
+    def _note(self, place):
+        os.pwrite(self._file, place.ljust(10).encode(), 0)
+'''
+
+HOOK = "hooks+=marks.Marks"
+
+ENDLESS = 99_999
+
+
+@dataclass
+class Killing:
+    """Kills a project's training, and checks after every kill that nothing committed is lost.
+
+    Args:
+        project: Where its ``config.yaml`` lies.
+        name: Of the run.
+        words: Settings of the training.
+        seed: Decides about the instants.
+    """
+
+    project: object
+    name: str
+    words: tuple[str, ...] = ()
+    seed: int = 0
+    fell: Counter[str] = field(default_factory=Counter)
+    """Place → kills that fell there."""
+
+    def __post_init__(self) -> None:
+        (self.project.path / "marks.py").write_text(MARKS)
+        self._place = self.project.path / "place"
+        self._random = random.Random(self.seed)
+        self._checkpoints = self.project.run(self.name) / "checkpoints"
+
+    def commit(self) -> Commit | None:
+        """The newest commit; nothing that has a commit's name may be damaged."""
+        commit, damaged = newest_commit(self._checkpoints, set_aside=False)
+        assert damaged == []
+        return commit
+
+    def run(self, kills: int) -> None:
+        """Kill so many attempts, then let one end, two epochs later."""
+        # What one has imported that was not killed, the others need not.
+        self.project.emloop("train", "config.yaml", "--dry-run", "1")
+        self._kill("commit", 0.0)
+        birth = self._kill("epoch", 0.0)
+        while self.fell.total() < kills:
+            place = self._random.choice(PLACES)
+            reach = {"start-up": birth, "commit": 0.004, "end": 0.004}.get(place, 0.05)
+            self._kill(place, self._random.uniform(0, reach))
+        self.project.emloop("resume", self.name, self.limit(2))
+
+    def limit(self, epochs: int) -> str:
+        """The setting that ends the training so many epochs after the newest commit."""
+        commit = self.commit()
+        return f"main_loop.epochs_count={epochs + (0 if commit is None else commit.info['epoch'])}"
+
+    def _kill(self, place: str, seconds: float) -> float:
+        """Start an attempt and kill it some time after it has come to a place; return when it had come there.
+
+        One that has ended before does not count.
+        """
+        before = self.commit()
+        limit = self.limit(1 if place == "end" else ENDLESS)
+        train = ("train", "config.yaml", "--output_dir", self.name, "--auto-resume", *self.words, HOOK)
+        self._place.write_bytes(b"")
+        words = ("resume", self.name) if (self._checkpoints.parent / "config.yaml").exists() else train
+        process = self.project.start(*words, limit, start_new_session=True)
+        began = monotonic()
+        while not (found := self._is_at(place, process.pid)) and process.poll() is None:
+            _wait(process, 0.0005)
+        reached = monotonic() - began
+        _wait(process, seconds)
+        process.kill()
+        said = process.communicate()
+        assert process.returncode == -9 or (place == "end" and process.returncode == 0), said
+        if process.returncode and found:
+            self._look(process.pid, before)
+        return reached
+
+    def _look(self, pid: int, before: Commit | None) -> None:
+        writing = any(self._checkpoints.glob(f".tmp-*-{pid}-*"))
+        self.fell["commit" if writing else self._place.read_text().strip() or "start-up"] += 1
+        if before is not None:
+            assert self.commit().seq >= before.seq
+            starts = [attempt for attempt in self.project.attempts(self.name) if attempt["event"] == "start"]
+            if starts[-1]["pid"] == pid:
+                assert starts[-1]["commit"] == before.seq
+        if sys.platform == "linux":
+            began = monotonic()
+            while orphans := in_session(pid):
+                assert monotonic() - began < 5, f"{orphans} outlive the process that was killed"
+
+    def _is_at(self, place: str, pid: int) -> bool:
+        if place == "start-up":
+            return True
+        if place == "commit":
+            return any(self._checkpoints.glob(f".tmp-*-{pid}-*"))
+        return self._place.read_text().strip() == place
+
+
+def in_session(session: int) -> list[int]:
+    """Processes of a session that live."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, of = path.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(of) == session and state != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def _wait(process: subprocess.Popen[str], seconds: float) -> None:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
