@@ -29,7 +29,7 @@ from .processes import Kill, OutOfTimeError, Processes, instants
 from .shortened import Shortened
 from .steps import Steps
 
-__all__ = ["Certificate", "verify"]
+__all__ = ["Certificate", "Verification"]
 
 _EVALUATED = 2
 """Batches of every evaluation."""
@@ -109,18 +109,9 @@ class Certificate:
         atomic_write(path, json.dumps(self.data(), indent=2) + "\n")
 
 
-def verify(
-    config: Config,
-    words: Sequence[str],
-    *,
-    batches: int,
-    kills: int,
-    seed: int,
-    own_seed: int | None,
-    minutes: float | None,
-    say: Callable[[str], None],
-) -> Certificate:
-    """Verify a configuration.
+@dataclass
+class Verification:
+    """Two untouched runs, a resume from each of their commits, kills: everything there is time for.
 
     Args:
         config: The configuration.
@@ -129,51 +120,49 @@ def verify(
         kills: How often to kill.
         seed: Decides when to kill, and the order of the resumes.
         own_seed: Seed of the runs if the configuration names none.
-        minutes: How long all of it may take, about.
+        minutes: How long all of it may take, about; ``None`` for no limit.
         say: Told how far it has come, line by line.
-
-    Raises:
-        EmloopError: If an untouched run fails.
     """
-    until = None if minutes is None else monotonic() + 60 * minutes
-    with tempfile.TemporaryDirectory(prefix="emloop-verify-") as scratch:
-        return _Verification(config, words, batches, kills, seed, own_seed, Path(scratch), until, say).result()
 
+    config: Config
+    words: Sequence[str]
+    batches: int
+    kills: int
+    seed: int
+    own_seed: int | None
+    minutes: float | None
+    say: Callable[[str], None]
+    _certificate: Certificate = field(init=False)
+    _train: Sequence[str] = field(init=False)
+    _scratch: Path = field(init=False)
+    _processes: Processes = field(init=False)
+    _steps: Steps = field(init=False)
+    _pace: float = field(init=False)  # seconds from one commit to the next
+    _files: Mapping[str, str] = field(init=False)
 
-class _Verification:
-    def __init__(
-        self,
-        config: Config,
-        words: Sequence[str],
-        batches: int,
-        kills: int,
-        seed: int,
-        own_seed: int | None,
-        scratch: Path,
-        until: float | None,
-        say: Callable[[str], None],
-    ) -> None:
-        section = config.get("main_loop") or {}
-        run_seed = section.get("seed")
-        if run_seed is None:
-            run_seed = secrets.randbits(32) if own_seed is None else own_seed
-        digest = hashlib.sha256(written(config).encode()).hexdigest()
-        self._certificate = Certificate(words[0], digest, run_seed)
-        short = f"hooks+={{{_HOOK}: {{batches: {batches}, evaluated: {_EVALUATED}, keep: {_ALL}}}}}"
-        seeded = f"main_loop.seed={run_seed}" if section else f"main_loop={{seed: {run_seed}}}"
-        self._words = ["train", *words, seeded, short, "--output_root", str(scratch), "--output_dir"]
-        self._batches = batches
-        self._kills = kills
-        self._seed = seed
-        self._scratch = scratch
-        self._say = say
-        self._processes = Processes(scratch, until)
-        self._steps: Steps
-        self._pace = 0.0  # seconds from one commit to the next
-        self._files: dict[str, str] = {}
+    def __post_init__(self) -> None:
+        section = self.config.get("main_loop") or {}
+        seed = section.get("seed")
+        if seed is None:
+            seed = secrets.randbits(32) if self.own_seed is None else self.own_seed
+        digest = hashlib.sha256(written(self.config).encode()).hexdigest()
+        self._certificate = Certificate(self.words[0], digest, seed)
+        short = f"hooks+={{{_HOOK}: {{batches: {self.batches}, evaluated: {_EVALUATED}, keep: {_ALL}}}}}"
+        seeded = f"main_loop.seed={seed}" if section else f"main_loop={{seed: {seed}}}"
+        self._train = ["train", *self.words, seeded, short]
 
-    def result(self) -> Certificate:
-        """Do everything there is time for, until something differs."""
+    def run(self) -> Certificate:
+        """Verify until something differs.
+
+        Raises:
+            EmloopError: If an untouched run fails.
+        """
+        until = None if self.minutes is None else monotonic() + 60 * self.minutes
+        with tempfile.TemporaryDirectory(prefix="emloop-verify-") as scratch:
+            self._scratch, self._processes = Path(scratch), Processes(Path(scratch), until)
+            return self._result()
+
+    def _result(self) -> Certificate:
         parts = {
             "two untouched runs": self._compare_untouched,
             "a resume from every commit": self._compare_steps,
@@ -181,13 +170,13 @@ class _Verification:
         }
         certificate = self._certificate
         for number, (name, part) in enumerate(parts.items()):
-            if name == "kills" and not self._kills:
+            if name == "kills" and not self.kills:
                 continue
             try:
                 certificate.difference = part()
             except OutOfTimeError:
                 certificate.not_reached += list(parts)[number:]
-                self._say(f"The time is over; not reached: {', '.join(certificate.not_reached)}")
+                self.say(f"The time is over; not reached: {', '.join(certificate.not_reached)}")
                 break
             if certificate.difference is not None:
                 certificate.verdict = "failed"
@@ -200,18 +189,18 @@ class _Verification:
 
     def _compare_untouched(self) -> Difference | None:
         certificate = self._certificate
-        self._say("Untouched run 1 of 2, and everything it commits")
-        self._processes.run([*self._words, "untouched"])
-        self._say("Untouched run 2 of 2")
-        self._processes.run([*self._words, "again"])
+        self.say("Untouched run 1 of 2, and everything it commits")
+        self._processes.run(self._named("untouched"))
+        self.say("Untouched run 2 of 2")
+        self._processes.run(self._named("again"))
         one, other = (self._scratch / name for name in ("untouched", "again"))
         commits, repeated = (list_commits(run / EL_CHECKPOINTS_DIR)[::-1] for run in (one, other))
         if not commits:
             raise EmloopError("the untouched run has made no commit; it ended before its first batch")
         certificate.commits = len(commits)
         certificate.batches = commits[-1].load(OWN_STATE)["trained"]
-        if certificate.batches < self._batches:
-            left = _counted(self._batches - certificate.batches, "batch", "es")
+        if certificate.batches < self.batches:
+            left = _counted(self.batches - certificate.batches, "batch", "es")
             certificate.not_reached.append(f"{left}, before which the training had ended by itself")
         moments = [commit.path.stat().st_mtime for commit in (commits[0], commits[-1])]
         self._pace = (moments[1] - moments[0]) / len(commits)
@@ -234,14 +223,14 @@ class _Verification:
         files, again = result_files(one, mirrors), result_files(other, mirrors)
         self._files = {name: sha for name, sha in files.items() if again.get(name) == sha}
         certificate.not_compared = sorted({*files, *again} - set(self._files))
-        self._say(f"  {certificate.batches} batches and {len(commits)} commits, the same in both")
+        self.say(f"  {certificate.batches} batches and {len(commits)} commits, the same in both")
         return None
 
     def _compare_steps(self) -> Difference | None:
         certificate, run = self._certificate, self._scratch / "untouched"
         config = checked_config(str(run / "config.yaml"), restoring=True)
-        self._steps = steps = Steps(config, run, self._scratch, self._seed)
-        self._say(f"Resuming from each of {steps.total} commits")
+        self._steps = steps = Steps(config, run, self._scratch, self.seed)
+        self.say(f"Resuming from each of {steps.total} commits")
         tenths = 0
 
         def progress(done: int) -> None:
@@ -250,13 +239,13 @@ class _Verification:
             self._processes.check_time()
             if 10 * done // steps.total > tenths:
                 tenths = 10 * done // steps.total
-                self._say(f"  {done} of {steps.total}")
+                self.say(f"  {done} of {steps.total}")
 
         found = steps.check(progress)
         certificate.resumed_from = len(steps.checked)
         certificate.device, certificate.levels, certificate.not_exact = steps.device, steps.levels, steps.not_exact
         if not found:
-            self._say(f"  all {steps.total} resumes led to the same next commit")
+            self.say(f"  all {steps.total} resumes led to the same next commit")
             return None
         difference = _summed_up(found, found[0].where)
         return replace(
@@ -266,8 +255,8 @@ class _Verification:
     def _compare_kills(self) -> Difference | None:
         certificate, name = self._certificate, "killed"
         run, untouched = self._scratch / name, self._scratch / "untouched"
-        words = [*self._words, name]
-        plan = instants(certificate.commits, self._kills, self._pace, self._seed)
+        words = self._named(name)
+        plan = instants(certificate.commits, self.kills, self._pace, self.seed)
         try:
             self._kill_all(words, run, plan)
             if len(certificate.kills) < len(plan):
@@ -287,7 +276,7 @@ class _Verification:
         files = {file: sha for file, sha in result_files(run, mirrors).items() if file not in certificate.not_compared}
         differences = compare_commits(last, found) + compare_files(self._files, files)
         if not differences:
-            self._say("  resumed to the end, everything is the same")
+            self.say("  resumed to the end, everything is the same")
             return None
         difference = _summed_up(differences, f"killed {self._history()}, and resumed to the end")
         suspects = self._suspects(certificate.kills[0].commit) if certificate.kills else []
@@ -300,17 +289,20 @@ class _Verification:
             newest = kills[-1].commit if kills else 0
             kill = self._processes.kill(words, run, max(commit, newest + 1), seconds)
             if kill is None:
-                self._say(f"  kill {number} of {len(plan)} came too late: the training had ended")
+                self.say(f"  kill {number} of {len(plan)} came too late: the training had ended")
                 return
             kills.append(kill)
-            self._say(f"Kill {number} of {len(plan)}: {kill.text()}")
+            self.say(f"Kill {number} of {len(plan)}: {kill.text()}")
             words = ["resume", str(run)]
+
+    def _named(self, run: str) -> Sequence[str]:
+        return [*self._train, "--output_root", str(self._scratch), "--output_dir", run]
 
     def _suspects(self, commit: int) -> list[str]:
         try:
             return self._steps.suspects(commit)
         except Exception as error:  # noqa: BLE001 - what is known already counts, and not that more cannot be learnt
-            self._say(f"  what is behind it cannot be found out: {type(error).__name__}: {error}")
+            self.say(f"  what is behind it cannot be found out: {type(error).__name__}: {error}")
             return []
 
     def _history(self) -> str:

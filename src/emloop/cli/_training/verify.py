@@ -54,7 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
-    from emloop._verifying import verify
+    from emloop._verifying import Verification
 
     changes = overrides(arguments.words)
     file, run_dir = named_config(arguments.config, arguments.output_root)
@@ -64,7 +64,7 @@ def run(arguments: Namespace) -> int:
         own_seed = read_info(run_dir).seed
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        certificate = verify(
+        certificate = Verification(
             config,
             [file, *changes],
             batches=arguments.batches,
@@ -73,7 +73,7 @@ def run(arguments: Namespace) -> int:
             own_seed=own_seed,
             minutes=arguments.minutes,
             say=render.complain,
-        )
+        ).run()
     except KeyboardInterrupt:
         render.complain("Interrupted: nothing was verified, and nothing is left behind")
         return EXIT_STOPPED
