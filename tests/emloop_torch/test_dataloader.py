@@ -14,7 +14,7 @@ from time import monotonic
 import numpy as np
 import pytest
 from tests.end_to_end.conftest import Project, wait_for
-from tests.kills import PLACES, Killing, in_session
+from tests.kills import Killing, in_session
 
 torch = pytest.importorskip("torch")
 
@@ -302,7 +302,6 @@ def test_a_training_with_workers_that_is_killed_ends_as_if_untouched(tmp_path, e
 
         found = [result(tmp_path / "log" / name) for name in (f"whole-{workers}", "cut")]
         assert found[0] == found[1]
-    assert kills < 2 * len(PLACES) or set(PLACES) == set(killing.fell), killing.fell
 
 
 def result(run):

@@ -34,19 +34,65 @@ class Points(el.BaseDataset):
 
 
 class ReadAhead(Points):
-    """A thread of its own fills a buffer with numbers of NumPy's global generator."""
+    """A thread of its own draws batches from NumPy's global generator, one ahead of the one that is read.
+
+    Nothing is left to chance: whoever has the thread draw a batch waits for it.
+    """
+
+    late = False
 
     def _configure_dataset(self, **kwargs):
-        self._buffer = queue.Queue(2)
+        self._asked, self._drawn, self._batches = queue.Queue(), queue.Queue(), []
         threading.Thread(target=self._fill, daemon=True).start()
+        self.draw()
 
     def _fill(self):
         while True:
-            self._buffer.put(self._batch(np.random))
+            self._asked.get()
+            self._batches.append(self._batch(np.random))
+            self._drawn.put(None)
+
+    def draw(self):
+        """Let the thread draw a batch."""
+        self._asked.put(None)
+        self._drawn.get()
 
     def train_stream(self):
         for _ in range(BATCHES):
-            yield self._buffer.get()
+            if not (self.late and self._batches):
+                self.draw()
+            yield self._batches.pop(0)
+
+
+class ReadLate(ReadAhead):
+    """The thread is slow, so that it draws while the model computes: see ``Draw``."""
+
+    late = True
+
+
+class Race(ReadAhead):
+    """The thread is quick in the first process, and slow in every other."""
+
+    def _configure_dataset(self, **kwargs):
+        try:
+            Path("raced").touch(exist_ok=False)
+        except FileExistsError:
+            self.late = True
+        super()._configure_dataset(**kwargs)
+
+
+class Draw(el.AbstractHook):
+    """Stands for the time at which a slow thread comes to draw."""
+
+    stateless = True
+
+    def __init__(self, dataset):
+        super().__init__()
+        self._dataset = dataset
+
+    def after_batch(self, stream_name, batch_data):
+        if self._dataset.late and stream_name == "train":
+            self._dataset.draw()
 
 
 class Urandom(Points):
