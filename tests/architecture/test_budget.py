@@ -50,7 +50,7 @@ ROOMS = {
     "emloop_torch": 1630,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
     "emloop_torch._programs": 1550,  # what graphs write to, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1515,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._tensors": 720,  # statistics of frozen parts; the weighted mean; loaders
+    "emloop_torch._tensors": 720,  # statistics of frozen parts; the weighted mean; loaders, whose workers end with us
     "emloop_torch._training": 1005,  # several optimizers; averages that follow; optimizers without the compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
