@@ -34,7 +34,7 @@ _EVALUATED = "evaluated"
 """The component of the stream that is being evaluated."""
 
 
-def collect(loop: MainLoop, directory: Path, seq: int, slot: int, *, complete: bool) -> dict[str, StateTree]:
+def collect(loop: MainLoop, directory: Path, seq: int, slot: int) -> dict[str, StateTree]:
     """Gather the state trees of all components of a loop, by name.
 
     Args:
@@ -42,7 +42,6 @@ def collect(loop: MainLoop, directory: Path, seq: int, slot: int, *, complete: b
         directory: The run directory.
         seq: Number of the coming commit.
         slot: Number in the name under which a model without ``state_dict`` saves itself.
-        complete: Whether the training has ended.
     """
     model = loop.model
     components: dict[str, StateTree] = {
@@ -50,7 +49,6 @@ def collect(loop: MainLoop, directory: Path, seq: int, slot: int, *, complete: b
             "training_epochs_done": loop.training_epochs_done,
             "zeroth_epoch_done": loop.zeroth_epoch_done,
             "stage": loop.stage_state(),
-            "complete": complete,
         },
         "random": random_state(),
         "model": model.state_dict() if isinstance(model, Stateful) else save_by_model(model, seq, directory, slot),

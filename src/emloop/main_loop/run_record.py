@@ -293,7 +293,7 @@ class RunRecord(Record):
         self._consumed = self._fingerprint.consumed(loop.streams.training(), self._consumed)
         taken = {made.info.get("slot") for made in self._commits}
         slot = next(number for number in count() if number not in taken)
-        states = encode_components(collect(loop, self._run.directory, seq, slot, complete=complete))
+        states = encode_components(collect(loop, self._run.directory, seq, slot))
         lengths = self._run.appends.lengths()
         info = {
             "run_id": self._run.info.run_id,

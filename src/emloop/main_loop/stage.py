@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import index
 
 from emloop.errors import CannotResumeError
 from emloop.types import StateTree
@@ -87,8 +88,19 @@ class Stage:
 
     @classmethod
     def restored(cls, state: StateTree) -> Stage:
-        """What :meth:`state` returned."""
-        return cls(list(state["streams"]), state["trained"], state["done"], dict(state["nan"]), None, state["inside"])
+        """What :meth:`state` returned.
+
+        Raises:
+            KeyError, TypeError, AttributeError: If something is missing, or of another type.
+            ValueError: If there is no such place.
+        """
+        streams, done, inside = list(state["streams"]), index(state["done"]), state["inside"]
+        nans = {str(name): index(number) for name, number in state["nan"].items()}
+        if not 0 <= done < len(streams):
+            raise ValueError(f"there is no stream {done} among {len(streams)}")
+        if inside is not None:
+            inside = {key: index(inside[key]) for key in ("passed", "empty", "first_nan")}
+        return cls(streams, index(state["trained"]), done, nans, None, inside)
 
     def require(self, streams: Sequence[str], trained: int) -> None:
         """
