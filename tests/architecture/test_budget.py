@@ -36,7 +36,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3295,  # weighted statistics; EarlyStopping; the best models, and their weights in the end
     "emloop.interrupting": 5,
-    "emloop.main_loop": 1810,  # fingerprint; commits within an epoch, which are kept; one straight line a batch
+    "emloop.main_loop": 1815,  # fingerprint; commits within an epoch, kept, and their place checked; one straight line
     "emloop.models": 220,  # what weighs what
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 790,  # what inputs look like; the source capsule: what belongs to it, and what of it may run
@@ -50,7 +50,7 @@ ROOMS = {
     "emloop_torch": 1630,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
     "emloop_torch._programs": 1550,  # what graphs write to, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1515,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._tensors": 720,  # statistics of frozen parts; the weighted mean; loaders, whose workers end with us
+    "emloop_torch._tensors": 730,  # statistics of frozen parts; the weighted mean; loaders, whose workers end with us
     "emloop_torch._training": 1005,  # several optimizers; averages that follow; optimizers without the compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
