@@ -56,7 +56,14 @@ from emloop_torch._tensors.arrays import dtype_name
 from emloop_torch._tensors.devices import Precision, choose_device, compute_deterministically
 from emloop_torch._tensors.feeding import Feed
 from emloop_torch._tensors.generators import Generators
-from emloop_torch._tensors.means import check_loss, check_weight, counted, total_weight, weighted_mean
+from emloop_torch._tensors.means import (
+    check_loss,
+    check_weight,
+    counted,
+    require_weight,
+    total_weight,
+    weighted_mean,
+)
 from emloop_torch._tensors.parameters import freeze, storages
 from emloop_torch._training.averages import averages_of
 from emloop_torch._training.companions import Companions
@@ -65,6 +72,7 @@ from emloop_torch._training.learners import Learner
 from emloop_torch._training.monitor import SIGNALS, Monitor, listen_to
 from emloop_torch._training.optimizers import build_optimizer, learnable
 from emloop_torch._training.profiling import Profiling
+from emloop_torch._training.straight import Step, straight_step
 from emloop_torch._training.updates import Updates
 
 from ._building import adopt_arguments, build_module, build_updates, warn_of_statistics
@@ -132,6 +140,7 @@ class BaseModel(AbstractModel):
     _weighed: Mapping[str, torch.Tensor | None] = {}
     _learned: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = {}
     _examples = 0
+    _straight: Step | None = None
 
     exports_to: ClassVar[tuple[str, ...]] = FORMATS
     settings_class: ClassVar[type[Settings]] = Settings
@@ -273,9 +282,7 @@ class BaseModel(AbstractModel):
         for name, values in loss.items():
             own, called = weight, self._loss_weights.get(name)
             if own is None and called is not None:
-                own = self._weighed.get(name)
-                if own is None:
-                    raise MissingVariableError(f"neither module nor batch has {called!r}, which weighs the loss")
+                own = require_weight(self._weighed.get(name), called)
             check_loss(values, own, called)
             if own is not None:
                 check_weight(own, called or "weight")
@@ -325,6 +332,10 @@ class BaseModel(AbstractModel):
             BatchError: If the inputs are no numbers, an output has not ``B`` values, or the loss is none.
             MissingVariableError: If the module gives no such output.
         """
+        if train and self._straight is not None:
+            straight = self._straight(batch, stream)
+            if straight is not None:
+                return straight
         for name in self._weight_sources:
             check_weight(torch.as_tensor(batch[name]), name)
         inputs = self._feed.inputs(batch, stream, train=train)
@@ -353,6 +364,8 @@ class BaseModel(AbstractModel):
             self._feed.send_next(stream)
         if self._view != PREDICT:
             self._source_free.remember(batch, inputs, arrays)
+        if train and self._straight is None:
+            self._straight = self._straight_step()
         return arrays
 
     @property
@@ -591,8 +604,7 @@ class BaseModel(AbstractModel):
             with torch.no_grad():
                 return self.compute(inputs)
         except Exception as error:
-            for cure in cures(error, inputs):
-                error.add_note(cure)
+            _explain(error, inputs)
             raise
 
     def _train(self, inputs: Tensors, around: Any) -> Tensors:
@@ -605,6 +617,43 @@ class BaseModel(AbstractModel):
         if profiling is not None and profiling.due(self._batches):
             around.enter_context(profiling.of(self._batches))
         return self.training_step(inputs)
+
+    def _straight_step(self) -> Step | None:
+        """What training batches like the first take from here on; ``None`` if they need more."""
+        settings, updates, cls = self._settings, self._updates, type(self)
+        overridden = any(
+            getattr(cls, name) is not getattr(BaseModel, name) or name in vars(self)
+            for name in ("training_step", "compute", "update")
+        )
+        needs_more = self._monitor or self._profiling or self._weight_sources or self._withholds
+        if overridden or needs_more or updates is None or settings.accumulate > 1 or self._losses != [LOSS]:
+            return None
+        if self._precision.is_reduced or isinstance(self.module, ProgramModule) or self._device.type != "cpu":
+            return None
+
+        def begin() -> bool:
+            if not self._source_free.passes():
+                return False
+            if not self.module.training:
+                self.module.train()
+            updates.before_batch()
+            self._batches += 1
+            return True
+
+        return straight_step(
+            self._call,
+            feed=self._feed,
+            generators=self._generators,
+            forward=self._precision.forward(),
+            asking=self._asking,
+            updates=updates,
+            weight=self._loss_weights.get(LOSS),
+            nan=self._nan,
+            names=self.output_names,
+            begin=begin,
+            explain=_explain,
+            remember=self._source_free.remember,
+        )
 
     def _with_losses(self, outputs: Tensors, examples: int, *, train: bool) -> Tensors:
         """The outputs with a value of each loss for every example; NaN is looked for on the way."""
@@ -645,6 +694,11 @@ class BaseModel(AbstractModel):
             hints = "".join(f"; {hint}" for hint in did_you_mean(name, known))
             raise MissingVariableError(f"there is no variable {name!r}; there is {there or 'none'}{hints}")
         return numbers[name]
+
+
+def _explain(error: Exception, inputs: Tensors) -> None:
+    for cure in cures(error, inputs):
+        error.add_note(cure)
 
 
 def _options(compile_: bool | Compile | None) -> dict[str, Any]:

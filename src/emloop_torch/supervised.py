@@ -173,8 +173,8 @@ class _Network(Selective):
         """The same, with loss and metrics, and what weighs them."""
         asked = self.asked
         measure: Any = self.loss
-        features, target = [inputs[name] for name in self._names]
-        metrics = [name for name in self._metrics if asked is None or name in asked]
+        features, target = inputs[self._names[0]], inputs[self._names[1]]
+        metrics = [name for name in self._metrics if asked is None or name in asked] if self._metrics else ()
         outputs = self._follow(self.net(features), asked if asked is None or not metrics else {*asked, "predictions"})
         scores = outputs["scores"]
         loss = measure(scores, target if self._classifies else _like_scores(target, scores))
@@ -182,8 +182,8 @@ class _Network(Selective):
         class_weight: torch.Tensor | None = None
         if self._ignores and not target.is_floating_point():
             counts = target.ne(measure.ignore_index)
-            if measure.weight is not None:
-                class_weight = measure.weight[target.masked_fill(~counts, 0).long()] * counts
+            if (weights := measure.weight) is not None:
+                class_weight = weights[target.masked_fill(~counts, 0).long()] * counts
                 # The loss itself, of a class as of any other.
                 loss = loss / torch.where(class_weight > 0, class_weight, 1.0)
         weight = counts if class_weight is None else class_weight

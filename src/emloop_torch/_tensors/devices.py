@@ -69,6 +69,11 @@ class Precision:
         elif name == "tf32":
             logger.info("precision: tf32 is fp32 on %s", self._kind)
 
+    @property
+    def is_reduced(self) -> bool:
+        """Whether forward passes compute with 16 bits."""
+        return self._dtype is not None
+
     def forward(self) -> AbstractContextManager[None]:
         """The context of a forward pass."""
         return _Forward(self._kind, self._dtype)

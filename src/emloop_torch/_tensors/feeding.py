@@ -76,6 +76,18 @@ class Feed:
             return {name: tensor.clone() for name, tensor in tensors.items()}
         return tensors
 
+    def usual_inputs(self, batch: Batch) -> dict[str, torch.Tensor] | None:
+        """The tensors of a training batch, where its arrays need neither conversion nor a copy; else ``None``."""
+        if not self._left_alone.get(True) or self._transfers is not None:
+            return None
+        inputs = {}
+        for name in self._names:
+            values = batch[name]
+            if type(values) is not np.ndarray or values.dtype not in _AS_THEY_ARE or not values.flags.carray:
+                return None
+            inputs[name] = torch.from_numpy(values)
+        return inputs
+
     def examine(self, inputs: Mapping[str, torch.Tensor], *, train: bool) -> None:
         """Find out, once, whether the module changes its inputs in place; hooks see the batch afterwards."""
         if train not in self._left_alone:
@@ -107,12 +119,22 @@ class Feed:
             MissingVariableError: If an output is missing.
             BatchError: If an output is not a dense tensor, or its first axis is not ``B``.
         """
-        return {name: self._output(_checked(outputs, name, examples), waiting) for name in names}
+        arrays = {}
+        for name in names:
+            tensor = outputs.get(name)
+            # What most outputs are; of the rest, what is wrong or has to be converted is found out.
+            is_usual = type(tensor) is torch.Tensor and tensor.shape[:1] == (examples,) and tensor.dtype in _PLAIN
+            if is_usual and tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_neg():
+                if tensor.requires_grad:
+                    tensor = tensor.detach()
+                held = tensor.untyped_storage().data_ptr() in self._held
+                arrays[name] = (tensor.clone() if held else tensor).numpy()
+            else:
+                arrays[name] = self._output(_checked(outputs, name, examples), waiting)
+        return arrays
 
     def _output(self, tensor: torch.Tensor, waiting: AbstractContextManager[Any] | None) -> Any:
         tensor = tensor.detach()
-        if tensor.is_cpu and tensor.dtype in _PLAIN and not tensor.is_neg():
-            return (tensor.clone() if tensor.untyped_storage().data_ptr() in self._held else tensor).numpy()
         if tensor.dtype in WITHOUT_NUMPY:
             tensor = tensor.float()
         if tensor.is_conj() or tensor.is_neg():

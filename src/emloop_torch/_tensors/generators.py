@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 Purpose = Literal["training", "evaluation"]
 
 _OTHER_HALF = 1 << 63
+_HOST = torch.default_generator
 
 
 class GlobalGenerators:
@@ -133,7 +134,7 @@ class Generators:
         return states
 
     def _read(self) -> dict[str, torch.Tensor]:
-        states = {"cpu": torch.get_rng_state()}
+        states = {"cpu": _HOST.get_state()}
         if self._kind == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self._device)
         elif self._kind == "mps":
@@ -141,7 +142,7 @@ class Generators:
         return states
 
     def _write(self, states: dict[str, torch.Tensor]) -> None:
-        torch.set_rng_state(states["cpu"])
+        _HOST.set_state(states["cpu"])
         if self._kind == "cuda":
             torch.cuda.set_rng_state(states["cuda"], self._device)
         elif self._kind == "mps":

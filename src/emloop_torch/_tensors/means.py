@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import torch
 
-from emloop.errors import BatchError
+from emloop.errors import BatchError, MissingVariableError
 
 from .arrays import dtype_name
 
-__all__ = ["check_loss", "check_weight", "counted", "total_weight", "weighted_mean"]
+__all__ = ["check_loss", "check_weight", "counted", "require_weight", "total_weight", "weighted_mean"]
 
 _TINY = {dtype: torch.finfo(dtype).tiny for dtype in (torch.float32, torch.float64)}
 
@@ -94,6 +94,17 @@ def check_loss(loss: torch.Tensor, weight: torch.Tensor | None, name: str | None
     elif loss.shape[:1] == loss.shape[1:]:
         hint = "[B, 1] and [B] broadcast to [B, B]: give prediction and target one shape, e.g. by squeeze(1)"
     raise BatchError(f"loss: expected a number for every example, or their mean, {found}; {hint}")
+
+
+def require_weight(weight: torch.Tensor | None, name: str) -> torch.Tensor:
+    """The weight of a loss.
+
+    Raises:
+        MissingVariableError: If there is none.
+    """
+    if weight is None:
+        raise MissingVariableError(f"neither module nor batch has {name!r}, which weighs the loss")
+    return weight
 
 
 def check_weight(weight: torch.Tensor, name: str) -> None:

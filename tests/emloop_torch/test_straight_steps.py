@@ -1,0 +1,219 @@
+"""The step that is built once takes the very steps of the general one, and leaves to that what it cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+import emloop_torch  # noqa: E402
+from emloop._state.tree import equal_trees  # noqa: E402
+from emloop.errors import BatchError, MissingVariableError  # noqa: E402
+
+
+class Net(nn.Module):
+    """Draws random numbers, has statistics, and outputs of several kinds."""
+
+    def __init__(self, reduction="none"):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.4), nn.Linear(8, 3))
+        self.reduction = reduction
+
+    def forward(self, points, labels):
+        scores = self.layers(points)
+        loss = functional.cross_entropy(scores, labels, reduction=self.reduction)
+        return {"scores": scores, "best": scores.argmax(1), "loss": loss, "loss_weight": labels + 0.5}
+
+
+class Masked(Net):
+    weights = {"loss": "loss_weight"}  # noqa: RUF012
+
+
+def model(net=Net, arguments=("none",), directory=None, **config):
+    class Model(emloop_torch.BaseModel):
+        def create_model(self):
+            return net(*arguments)
+
+    torch.manual_seed(3)
+    config = {"inputs": ["points", "labels"], "outputs": ["loss", "scores", "best"], "device": "cpu", **config}
+    return Model(None, directory, **config)
+
+
+def network(**config):
+    torch.manual_seed(3)
+    first, last = ({"class": "Linear", "in_features": i, "out_features": o} for i, o in ((4, 6), (6, 3)))
+    net = [first, "ReLU", "Dropout", last]
+    config = {"inputs": ["points", "labels"], "outputs": ["loss", "accuracy", "predictions"], "device": "cpu", **config}
+    return emloop_torch.Supervised(None, None, net=net, metrics=["accuracy"], **config)
+
+
+def batches(number=7):
+    """Of several sizes and types, one of which needs to be converted."""
+    rng = np.random.default_rng(1)
+    for index in range(number):
+        size = 5 if index != 3 else 2
+        points, labels = rng.normal(size=(size, 4)), rng.integers(0, 3, size)
+        yield {"points": points if index == 4 else points.astype(np.float32), "labels": labels}
+
+
+def trained(made):
+    """All outputs and the state after two epochs, with evaluations and strangers' draws in between."""
+    found = []
+    torch.manual_seed(9)
+    for _ in range(2):
+        for batch in batches():
+            kept = {name: values.copy() for name, values in batch.items()}
+            outputs = made.run(batch, train=True)
+            found.append({name: np.array(values) for name, values in outputs.items()})
+            found.append(float(torch.rand(())))
+            assert all(np.array_equal(values, kept[name]) for name, values in batch.items())
+        found += [{n: np.array(v) for n, v in made.run(batch, train=False).items()} for batch in batches(2)]
+        made.end_epoch()
+    first = made.first_nan()
+    found.append(None if first is None else int(first))
+    return [*found, made.state_dict()]
+
+
+MADE = {
+    "plain": model,
+    "mean-loss": lambda: model(arguments=("mean",)),
+    "momentum-clipped": lambda: model(optimizer={"class": "SGD", "momentum": 0.9}, clip_gradient=0.01),
+    "warm-up": lambda: model(lr_schedule={"class": "StepLR", "step_size": 1, "warmup_steps": 5}),
+    "rate-per-batch": lambda: model(lr_schedule={"class": "ExponentialLR", "gamma": 0.9, "interval": "batch"}),
+    "frozen": lambda: model(frozen=[r"layers\.1\..*"]),
+    "averaged": lambda: model(ema={"decay": 0.9}),
+    "weighted": lambda: model(Masked),
+    "supervised": network,
+    "supervised-class-weights": lambda: network(loss={"class": "CrossEntropyLoss", "weight": [1.0, 0.0, 2.0]}),
+    "accumulating": lambda: model(accumulate=3),
+    "16-bit": lambda: model(precision="bf16"),
+}
+LEFT_ALONE = {"accumulating", "16-bit"}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_step_that_is_built_once_gives_the_bits_of_the_general_one(monkeypatch, name):
+    """Of outputs, parameters, optimizer, random numbers and statistics, its own and those of others."""
+    made = MADE[name]()
+    found = trained(made)
+    built = made._straight is not None
+
+    monkeypatch.setattr(emloop_torch.BaseModel, "_straight_step", lambda _: None)
+    expected = trained(MADE[name]())
+
+    assert built == (name not in LEFT_ALONE)
+    assert all(map(equal_trees, expected, found))
+
+
+def test_it_goes_on_from_a_state_to_the_bit():
+    """Into a model that has built its step, and into one that has not."""
+    made, fresh, used = model(), model(), model()
+    first, *rest = batches(5)
+    made.run(first, train=True)
+    used.run(rest[0], train=True)
+    used.run(rest[1], train=True)
+    state = made.state_dict()
+    fresh.load_state_dict(state)
+    used.load_state_dict(state)
+
+    ends = []
+    for each in (made, fresh, used):
+        for batch in rest:
+            each.run(batch, train=True)
+        ends.append(each.state_dict())
+
+    assert equal_trees(ends[0], ends[1])
+    assert equal_trees(ends[0], ends[2])
+
+
+def test_a_class_with_a_step_of_its_own_keeps_it():
+    """However often it has been run."""
+    calls = []
+
+    class Own(emloop_torch.BaseModel):
+        def create_model(self):
+            return Net()
+
+        def update(self, loss, weight=None):
+            calls.append(len(calls))
+            super().update(2 * loss, weight)
+
+    made = Own(None, None, inputs=["points", "labels"], outputs=["loss"])
+    for batch in batches(4):
+        made.run(batch, train=True)
+
+    assert calls == [0, 1, 2, 3]
+
+
+class Fickle(Net):
+    """Returns what it is told to."""
+
+    wrong = None
+
+    def forward(self, points, labels):
+        outputs = super().forward(points, labels)
+        if self.wrong == "no mapping":
+            return outputs["loss"]
+        if self.wrong is not None:
+            outputs[self.wrong] = outputs[self.wrong][:, None].expand(-1, len(labels))
+        return outputs
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ("no mapping", BatchError, "forward of the module: expected a mapping such as {'loss': …}, got a Tensor"),
+        ("loss", BatchError, "[B, 1] and [B] broadcast to [B, B]"),
+    ],
+)
+def test_what_a_module_returns_later_is_checked_as_in_the_first_batch(wrong, error, message):
+    """And leaves the random numbers of others where they were."""
+    made = model(Fickle)
+    first, second, *_ = batches()
+    made.run(first, train=True)
+    made.run(second, train=True)
+    made.module.wrong = wrong
+    before = torch.get_rng_state()
+
+    with pytest.raises(error) as raised:
+        made.run(first, train=True)
+
+    assert message in str(raised.value)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_missing_source_or_weight_is_named_later_too():
+    """As in the first batch."""
+    made = model(Masked)
+    first, second, *_ = batches()
+    made.run(first, train=True)
+    made.run(second, train=True)
+    forward = made.module.forward
+    made.module.forward = lambda **given: {n: v for n, v in forward(**given).items() if n != "loss_weight"}
+
+    with pytest.raises(MissingVariableError, match="neither module nor batch has 'loss_weight', which weighs the loss"):
+        made.run(first, train=True)
+
+
+def test_a_program_is_compared_on_the_same_batches(tmp_path):
+    """Batches 1, 2, 4, 8 after the save, though those in between take the short way."""
+    made = model(directory=str(tmp_path), saved_model={"shadow": 0.5})
+    for batch in batches(3):
+        made.run(batch, train=True)
+    made.save("best")
+    compared, begin = [], made._source_free._shadow.begin
+
+    def noting(inputs, train):
+        compared.append(made._source_free._shadow.batches[train])
+        return begin(inputs, train)
+
+    made._source_free._shadow.begin = noting
+    for batch in [*batches(), *batches()]:
+        made.run(batch, train=True)
+
+    assert compared[:3] == [1, 2, 4]
+    assert made._source_free._shadow.batches[True] == 14
