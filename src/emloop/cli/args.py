@@ -26,6 +26,7 @@ COMMANDS = {
     "train": ("_training.train", "train the model that a config describes"),
     "resume": ("_training.resume", "go on with a run, exactly where its last commit left it"),
     "verify": ("_training.verify", "prove that a training resumes exactly, whenever it is stopped or killed"),
+    "profile": ("_training.profile", "say where the time of a training goes, and what to change first"),
     "eval": ("_training.eval", "evaluate a model on a stream"),
     "export": ("_exporting.export", "write a trained model for another runtime, and check it there"),
     "upgrade": ("_exporting.upgrade", "make the programs of saved models anew, with the versions installed"),

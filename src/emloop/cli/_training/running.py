@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import tempfile
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from emloop._config import find_config
+from emloop._config.check import checked_config
+from emloop._config.home import use_home
 from emloop.constants import EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import EmloopError
 
@@ -65,6 +72,71 @@ def run_loop(
             for ended in runs_created()[before:]:
                 delete_run(ended)
     return training.main_loop.exit_status
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """All that a training needs, made in a temporary directory.
+
+    Args:
+        config: The configuration.
+        arguments: Those of the main loop.
+        dataset: The dataset.
+        model: The model.
+        hooks: The hooks.
+        output_dir: The directory.
+    """
+
+    config: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+    dataset: Any
+    model: Any
+    hooks: Sequence[Any]
+    output_dir: str
+
+    def main_loop(self, hooks: Sequence[Any]) -> MainLoop:
+        """A new main loop with some hooks."""
+        from emloop import _build
+        from emloop.main_loop import MainLoop
+
+        loop = MainLoop(model=self.model, dataset=self.dataset, hooks=hooks, **self.arguments)
+        loop.streams.workers = _build.start_workers(
+            self.arguments.get("workers", 0), self.config, self.output_dir, self.arguments["seed"]
+        )
+        return loop
+
+
+@contextmanager
+def rehearsal(config_path: str, cl_arguments: Sequence[str], **arguments: Any) -> Iterator[Rehearsal]:
+    """Build what a config describes, for as long as the block lasts; nothing is kept.
+
+    Args:
+        config_path: Config file, or a directory with one.
+        cl_arguments: Overrides.
+        **arguments: Arguments of the main loop, in place of the configured ones.
+    """
+    from emloop import _build
+    from emloop._state.random import seed_everything, use_seed
+    from emloop.main_loop import MainLoop
+
+    config = checked_config(find_config(config_path), cl_arguments)
+    use_home(config.origin)
+    _build.check(config, MainLoop)
+    own = {**(config.get("main_loop") or {}), **arguments}
+    own["seed"] = own.get("seed") or 0
+    seed_everything(own["seed"])
+    with use_seed(own["seed"]), tempfile.TemporaryDirectory(prefix="emloop-rehearsal-") as output_dir:
+        dataset = _build.build_dataset(config, output_dir)
+        model = _build.build_model(config, output_dir, dataset)
+        hooks = _build.build_hooks(config, model, dataset, output_dir)
+        yield Rehearsal(config, own, dataset, model, hooks, output_dir)
+
+
+def at_least_one(text: str) -> int:
+    """Read a positive number of the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def print_delete_warning() -> None:

@@ -8,23 +8,22 @@ Examples:
 """
 
 import logging
-import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from emloop._config import find_config
 from emloop._config.check import checked_config
-from emloop._config.home import use_home
 from emloop.constants import EL_RUN_FILE
 from emloop.errors import UsageError
 from emloop.types import Batch
 
 from ..args import CONFIG, add_accept_data, add_overrides, add_run_options, overrides
 from .resume import go_on
-from .running import run_loop
+from .running import at_least_one, rehearsal, run_loop
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--auto-resume", action="store_true", help="go on with the run in --output_dir, if there is one"
     )
-    parser.add_argument("--dry-run", type=_positive, metavar="N", help="run N batches of each stream and write nothing")
+    parser.add_argument(
+        "--dry-run", type=at_least_one, metavar="N", help="run N batches of each stream and write nothing"
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -98,21 +99,8 @@ def dry_run(config_path: str, cl_arguments: Sequence[str], batches: int) -> int:
     Returns:
         The exit code.
     """
-    from emloop import _build
-    from emloop._state.random import seed_everything, use_seed
-    from emloop.main_loop import MainLoop
-
-    config = checked_config(find_config(config_path), cl_arguments)
-    use_home(config.origin)
-    _build.check(config, MainLoop)
-    arguments: dict[str, Any] = {"seed": 0, **(config.get("main_loop") or {}), "epochs_count": 1}
-    arguments |= {"seed": arguments["seed"] or 0, "workers": 0}
-    seed_everything(arguments["seed"])
-    with use_seed(arguments["seed"]), tempfile.TemporaryDirectory(prefix="emloop-dry-run-") as output_dir:
-        dataset = _build.build_dataset(config, output_dir)
-        model = _build.build_model(config, output_dir, dataset)
-        hooks = _build.build_hooks(config, model, dataset, output_dir)
-        loop = MainLoop(model=model, dataset=_FirstBatches(dataset, batches), hooks=hooks, **arguments)
+    with rehearsal(config_path, cl_arguments, epochs_count=1, workers=0) as rehearsed:
+        loop = replace(rehearsed, dataset=_FirstBatches(rehearsed.dataset, batches)).main_loop(rehearsed.hooks)
         loop.run_training()
     logger.info("Dry run done: %s batches of every stream; nothing was kept", batches)
     return loop.exit_status
@@ -134,10 +122,3 @@ class _FirstBatches:
             return islice(found(), self._batches)
 
         return first
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
