@@ -28,7 +28,7 @@ ROOMS = {
     "emloop.abilities": 25,  # the protocols' public path
     "emloop.api": 290,  # who trusts a source; when workers begin and end
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 2840,  # `migrate`, `doctor`, `upgrade`, `verify`, what unknown commands are told, runs by name
+    "emloop.cli": 3045,  # `migrate`, `doctor`, `upgrade`, `verify`, `profile`, unknown commands, runs by name
     "emloop.constants": 40,
     "emloop.datasets": 315,
     "emloop.declare": 75,
@@ -50,8 +50,8 @@ ROOMS = {
     "emloop_torch": 1630,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
     "emloop_torch._programs": 1550,  # what graphs write to, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1515,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._tensors": 730,  # statistics of frozen parts; the weighted mean; loaders, whose workers end with us
-    "emloop_torch._training": 1005,  # several optimizers; averages that follow; optimizers without the compiler
+    "emloop_torch._tensors": 755,  # statistics of frozen parts; the weighted mean; loaders; batches like most
+    "emloop_torch._training": 1070,  # several optimizers; averages; optimizers without the compiler; the straight step
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 

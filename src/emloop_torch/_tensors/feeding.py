@@ -80,9 +80,9 @@ class Feed:
         """The tensors of a training batch, where its arrays need neither conversion nor a copy; else ``None``."""
         if not self._left_alone.get(True) or self._transfers is not None:
             return None
-        inputs = {}
+        inputs = dict[str, torch.Tensor]()
         for name in self._names:
-            values = batch[name]
+            values: Any = batch[name]
             if type(values) is not np.ndarray or values.dtype not in _AS_THEY_ARE or not values.flags.carray:
                 return None
             inputs[name] = torch.from_numpy(values)
@@ -121,7 +121,7 @@ class Feed:
         """
         arrays = {}
         for name in names:
-            tensor = outputs.get(name)
+            tensor: Any = outputs.get(name)
             # What most outputs are; of the rest, what is wrong or has to be converted is found out.
             is_usual = type(tensor) is torch.Tensor and tensor.shape[:1] == (examples,) and tensor.dtype in _PLAIN
             if is_usual and tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_neg():
