@@ -150,7 +150,7 @@ def build_model(
         unneeded = getattr(cls, "only_when_fresh", ())
         entry = entry._replace(arguments={name: v for name, v in entry.arguments.items() if name not in unneeded})
     if runtime is not None and runtime != entry.name:
-        entry = _for_export(entry, runtime)
+        entry = _for_export(entry, runtime, str(restore_from))
     injected = {"dataset": dataset, "log_dir": output_dir, "restore_from": restore_from}
     try:
         model: AbstractModel = _construct(cls, injected, entry, config)
@@ -387,10 +387,23 @@ def _for_fallback(entry: Entry, cls: type[Any]) -> Entry:
     return entry._replace(arguments=kept)
 
 
-def _for_export(entry: Entry, runtime: str) -> Entry:
-    """What a configuration that was made for the class of the original says to the one that runs an exported model."""
+def _for_export(entry: Entry, runtime: str, restore_from: str) -> Entry:
+    """What a configuration that was made for the class of the original says to the one that runs an exported model.
+
+    What only the original takes and gives, labels and losses, is left out.
+    """
     logger.info("It was exported from %s, and is run by %s", entry.name, runtime)
-    return entry._replace(arguments={name: entry.arguments[name] for name in _NAMES if name in entry.arguments})
+    manifest, arguments = saved_models.find_saved(restore_from).manifest, {}
+    for key in _NAMES:
+        named = [name for name in entry.arguments.get(key) or () if name in manifest[key]]
+        missing = [name for name in entry.arguments.get(key) or () if name not in manifest[key]]
+        if missing:
+            verb = "takes" if key == "inputs" else "gives"
+            told = ", ".join(map(repr, missing)), ", ".join(map(repr, manifest[key]))
+            logger.warning("What was exported %s no %s; it %s %s", verb, told[0], verb, told[1])
+        if named:
+            arguments[key] = named
+    return entry._replace(arguments=arguments)
 
 
 def _misnamed(problems: Iterable[Problem], config: Mapping[str, Any], entry: Entry) -> Sequence[Problem]:

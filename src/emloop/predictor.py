@@ -11,8 +11,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import cached_property
 from inspect import signature
@@ -173,18 +174,38 @@ class Predictor:
             BatchError: If an input does not fit; names what was expected and what was found.
             UsageError: If ``batch_size`` is not positive.
         """
-        arrays = {name: self._fitted(inputs, name) for name in self.inputs}
-        count = _count(arrays)
-        size = _fitting(count, arrays) if batch_size is None else batch_size
+        parts = list(self.in_batches(inputs, batch_size=batch_size))
+        return (
+            parts[0] if len(parts) == 1 else {name: _joined(name, [part[name] for part in parts]) for name in parts[0]}
+        )
+
+    def in_batches(self, inputs: Mapping[str, Any], *, batch_size: int | None = None) -> Iterator[_Arrays]:
+        """Predict batch by batch, so that neither inputs nor outputs need to be in memory together.
+
+        Args:
+            inputs: As :meth:`predict` takes them; arrays may be mapped from a file.
+            batch_size: As for :meth:`predict`.
+
+        Yields:
+            What :meth:`predict` would return for the next examples; of no examples, once, arrays without any.
+
+        Raises:
+            MissingVariableError, BatchError, UsageError: As :meth:`predict`.
+        """
+        for name in self.inputs:
+            if name not in inputs:
+                raise MissingVariableError(self._missing(inputs, name))
+        given = {name: array_of(inputs[name], name) for name in self.inputs}
+        count = _count(given)
+        size = _fitting(count, given) if batch_size is None else batch_size
         if size < 1:
             raise UsageError(f"batch_size: expected a number of examples, at least 1, got {batch_size!r}")
         if not count:
-            one = {name: np.zeros((1, *array.shape[1:]), array.dtype) for name, array in arrays.items()}
-            return {name: values[:0] for name, values in self._answer(one, 1).items()}
-        if count <= size:
-            return self._answer(arrays, count)
-        parts = [self._answer(_cut(arrays, start, size), min(size, count - start)) for start in range(0, count, size)]
-        return {name: _joined(name, [part[name] for part in parts]) for name in parts[0]}
+            one = {name: np.zeros((1, *array.shape[1:]), array.dtype) for name, array in self._fitted(given).items()}
+            yield {name: values[:0] for name, values in self._answer(one, 1).items()}
+        for start in range(0, count, size):
+            cut = given if size >= count else {name: array[start : start + size] for name, array in given.items()}
+            yield self._answer(self._fitted(cut), min(size, count - start))
 
     @property
     def outputs(self) -> Mapping[str, Described | None]:
@@ -205,11 +226,13 @@ class Predictor:
     def metrics(self) -> Mapping[str, Any]:
         """What the hooks have left of the epoch, stream → variable → value; empty if it is not in a run.
 
-        The epoch is the last one or, of what ``SaveBest`` has saved, the best.
+        The epoch is that in the saved model's name; of what ``SaveBest`` has saved, the best; otherwise the last one.
         """
         if self.run is None:
             return {}
         summary = RunSummary(self.run)
+        if numbered := re.search(r"_(\d+)$", self.path.name):
+            return summary.of_epoch(int(numbered[1])) or summary.metrics
         for entry in hook_entries(self.config) if "hooks" in self.config else ():
             given = _SAVE_BEST | entry.arguments
             if entry.name.rpartition(".")[2] == "SaveBest" and self.path.name.partition("_")[2] == given["model_name"]:
@@ -225,11 +248,11 @@ class Predictor:
         lines += [f"  gives {n}: {'unknown' if d is None else d}" for n, d in self.outputs.items()]
         return "\n".join(lines) + ">"
 
-    def _fitted(self, inputs: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
-        if name not in inputs:
-            raise MissingVariableError(self._missing(inputs, name))
-        expected = self.inputs[name]
-        return array_of(inputs[name], name) if expected is None else fitted(inputs[name], name, expected, any_size=True)
+    def _fitted(self, arrays: _Arrays) -> _Arrays:
+        return {
+            name: array if expected is None else fitted(array, name, expected, any_size=True)
+            for (name, array), expected in zip(arrays.items(), self.inputs.values(), strict=True)
+        }
 
     def _missing(self, inputs: Mapping[str, Any], name: str) -> str:
         takes = ", ".join(own if described is None else f"{own}: {described}" for own, described in self.inputs.items())
@@ -327,10 +350,6 @@ def _fitting(count: int, arrays: _Arrays) -> int:
     """How many examples make a batch."""
     size: int = sum(array.nbytes for array in arrays.values())
     return min(_MOST_EXAMPLES, max(1, _MOST_BYTES * count // (1 + size)))
-
-
-def _cut(arrays: _Arrays, start: int, size: int) -> _Arrays:
-    return {name: array[start : start + size] for name, array in arrays.items()}
 
 
 def _joined(name: str, parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:

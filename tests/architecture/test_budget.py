@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = {
     "emloop": 80,  # what `load` returns
     "emloop.__main__": 10,  # nothing is imported from where one stands
-    "emloop._build": 260,  # what cannot be imported is replaced; where a capsule helps; what needs no config; workers
+    "emloop._build": 270,  # what cannot be imported is replaced; where a capsule helps; what needs no config; workers
     "emloop._config": 2360,  # configs of 0.2 rewritten; where code is; what a stranger's config may ask for
     "emloop._contracts": 230,  # what weighs what; predicting
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
@@ -22,13 +22,13 @@ ROOMS = {
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 875,  # arrays written in parts, beside the training; two layouts are read; random numbers put back
     "emloop._streams": 1465,  # digests, one batch read again; reads in C, the gate, signals; loaders; worker processes
-    "emloop._support": 1080,  # names that have moved; what leads out of a directory; what a signal ends at once
+    "emloop._support": 1085,  # names that have moved; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 25,  # the protocols' public path
     "emloop.api": 290,  # who trusts a source; when workers begin and end
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 3045,  # `migrate`, `doctor`, `upgrade`, `verify`, `profile`, unknown commands, runs by name
+    "emloop.cli": 3240,  # `migrate`, `doctor`, `upgrade`, `verify`, `profile`, unknown commands, runs by name
     "emloop.constants": 40,
     "emloop.datasets": 315,
     "emloop.declare": 75,
@@ -42,7 +42,7 @@ ROOMS = {
     "emloop.saved_models": 790,  # what inputs look like; the source capsule: what belongs to it, and what of it may run
     "emloop.seeding": 5,
     "emloop.suggest": 5,
-    "emloop.testing": 760,  # every failure names the promise, what was seen, and the fix
+    "emloop.testing": 810,  # every failure names the promise, what was seen, and the fix; predictions
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_onnx": 230,

@@ -292,7 +292,7 @@ def test_a_hook_called_like_a_key_of_models_is_no_matter(check):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("predict", "log/run"), "unknown command 'predict'; `emloop eval predict RUN` does this, by the section"),
+        (("predict", "log/run"), "the section `eval: predict: …`: emloop eval predict log/run"),
         (("split", "config.yaml"), "unknown command 'split'; `emloop dataset split CONFIG` calls the dataset's method"),
         (
             ("-o", "x", "trian", "config.yaml"),

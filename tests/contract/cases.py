@@ -32,7 +32,13 @@ def torch_case(class_name: str, rung: str, **options: Any) -> Case:
 TORCH_CASES = [
     torch_case("Mlp", "exported", model={"clip_gradient": {"norm": 1.0}}),
     torch_case("StraightThrough", "traced"),
-    torch_case("ControlFlow", "weights", trains_without_source=False, runs_without_source=False),
+    torch_case(
+        "ControlFlow",
+        "weights",
+        trains_without_source=False,
+        runs_without_source=False,
+        not_applicable={"examples_are_predicted_by_themselves": "it asks for the mean of the batch"},
+    ),
     Case(
         "Supervised",
         model={

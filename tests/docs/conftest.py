@@ -96,8 +96,8 @@ class Page:
             elif block.language == "console":
                 self._run_console(block, where)
             elif block.language == "text" and "output" in block.options:
-                missing = first_missing(block.text.splitlines(), self.output)
-                assert missing is None, f"{where}: {missing!r} is not in the output:\n{self.output}"
+                unseen = first_missing(block.text.splitlines(), self.output)
+                assert unseen is None, f"{where}: {unseen!r} is not in the output:\n{self.output}"
             else:
                 assert block.language in SHOWN_ONLY, f"{where}: no rule for a block of {block.language!r}"
         if missing:

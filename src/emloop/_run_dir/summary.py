@@ -155,6 +155,10 @@ class RunSummary:
         numbers = ((sign * value, record) for record in self._records() if (value := _number(record, name)) is not None)
         return min(numbers, key=itemgetter(0), default=(0, None))[1]
 
+    def of_epoch(self, number: int) -> Mapping[str, Any]:
+        """The line of an epoch; empty if there is none."""
+        return next((record for record in self._records() if record.get("epoch_id") == number), {})
+
     def _records(self) -> Iterator[Mapping[str, Any]]:
         """All whole lines of ``metrics.jsonl``."""
         with contextlib.suppress(OSError), os.fdopen(open_inside(self.path, EL_METRICS_FILE), "rb") as file:

@@ -48,7 +48,6 @@ MOVED = (
     Moved("class", r"(?:(?:tensorflow|tf)\..*\.)?RMSPropOptimizer", "RMSprop", _OPTIMIZERS),
     Moved("class", r"(?:(?:tensorflow|tf)\..*\.)?(?:GradientDescent|Momentum)Optimizer", "SGD", _OPTIMIZERS),
     Moved("section", "predict", "eval.predict", "an evaluation is a part of the section `eval`, whatever its name"),
-    Moved("command", "predict", None, "`emloop eval predict RUN` does this, by the section `eval: predict: …`"),
     Moved("command", "split", None, "`emloop dataset split CONFIG` calls the dataset's method `split`"),
     Moved(
         "model argument",

@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": ("_training.verify", "prove that a training resumes exactly, whenever it is stopped or killed"),
     "profile": ("_training.profile", "say where the time of a training goes, and what to change first"),
     "eval": ("_training.eval", "evaluate a model on a stream"),
+    "predict": ("_predicting.predict", "predict from a file, with a trained model"),
     "export": ("_exporting.export", "write a trained model for another runtime, and check it there"),
     "upgrade": ("_exporting.upgrade", "make the programs of saved models anew, with the versions installed"),
     "dataset": ("_training.dataset", "call a method of the dataset"),
@@ -128,10 +129,14 @@ def add_common(
     output_root: str = SUPPRESS,
     verbose: bool | str = SUPPRESS,
     home: str | None = SUPPRESS,
+    short: bool = True,
 ) -> None:
-    """Declare ``-o``, ``-v`` and ``--home``; the defaults are those given before the command, unless named."""
+    """Declare ``--output_root``, ``-v`` and ``--home``; the defaults are those given before the command, unless named.
+
+    ``-o`` is ``--output_root``, but not where ``short`` is not set.
+    """
     help_text = f"directory of the run directories (default: {EL_DEFAULT_LOG_DIR})"
-    parser.add_argument("-o", "--output_root", metavar="DIR", default=output_root, help=help_text)
+    parser.add_argument(*["-o"] * short, "--output_root", metavar="DIR", default=output_root, help=help_text)
     parser.add_argument("-v", "--verbose", action="store_true", default=verbose, help="log debug messages, too")
     add_home(parser, home)
 

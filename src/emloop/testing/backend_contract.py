@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from .case import Case, World
+from .predictions import Predictions
 from .running import Running
 from .saving import Saving
 from .source_free import SourceFree
@@ -15,7 +16,7 @@ from .source_free import SourceFree
 __all__ = ["BackendContract"]
 
 
-class BackendContract(Running, Saving, SourceFree):
+class BackendContract(Running, Saving, SourceFree, Predictions):
     """Every promise of a backend; derive a class called ``Test…`` and list its cases.
 
     Attributes:

@@ -26,6 +26,7 @@ Section: TypeAlias = Literal[
     "let-hooks-steer",
     "save-and-restore",
     "restore-without-the-source",
+    "predict",
     "run-the-contract-suite",
 ]
 """A heading of the page."""

@@ -1,0 +1,1 @@
+"""The command that predicts from files, and the files that it reads and writes."""
