@@ -28,7 +28,7 @@ ROOMS = {
     "emloop.abilities": 25,  # the protocols' public path
     "emloop.api": 290,  # who trusts a source; when workers begin and end
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 3240,  # `migrate`, `doctor`, `upgrade`, `verify`, `profile`, unknown commands, runs by name
+    "emloop.cli": 3265,  # `migrate`, `doctor`, `upgrade`, `verify`, `profile`, unknown commands, runs by name
     "emloop.constants": 40,
     "emloop.datasets": 315,
     "emloop.declare": 75,
