@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from emloop._state.commit import Commit, open_commit
+from emloop._state.commit import Commit, newest_commit, open_commit
 from emloop._state.tree import dump_tree
+from emloop.saved_models import find_saved
 
 MODULE = '''
 import os
@@ -88,6 +89,26 @@ class Stateful(Noisy):
 
     def load_state_dict(self, state):
         self._w, self._steps = state["w"], state["steps"]
+'''
+
+SAVING = '''
+
+from emloop.saved_models import find_saved, saved_model_path, write_saved_model
+
+
+class Saving(Stateful):
+    """The same, saved as our backends save."""
+
+    def __init__(self, dataset, log_dir, restore_from=None, **kwargs):
+        super().__init__(dataset, log_dir, **kwargs)
+        if restore_from is not None:
+            self.load_state_dict(find_saved(restore_from).tree())
+
+    def save(self, name_suffix):
+        return write_saved_model(
+            saved_model_path(self._log_dir, name_suffix), backend="toy", restore_fallback=None,
+            inputs={}, outputs={}, tree=self.state_dict(), rung="weights",
+        )
 '''
 
 CONFIG = """\
@@ -195,3 +216,16 @@ def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> tuple[i
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     return process.returncode, err
+
+
+def saved_result(run: Path) -> dict[str, Any]:
+    """Everything of a run of ``toy.Saving`` that must not depend on what happened to it; no commit may be damaged."""
+    commit, rejected = newest_commit(run / "checkpoints", set_aside=False)
+    assert rejected == []
+    assert commit is not None
+    return {
+        "best": dump_tree(find_saved(run / "model_best").tree()),
+        "csv": (run / "training.csv").read_bytes(),
+        "metrics": (run / "metrics.jsonl").read_bytes(),
+        "commit": {name: dump_tree(tree) for name, tree in commit.states().items()},
+    }

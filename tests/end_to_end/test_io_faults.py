@@ -7,7 +7,6 @@ that the disk is full or broken. Then the same command line goes on.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import signal
@@ -17,29 +16,8 @@ from dataclasses import dataclass
 import pytest
 
 from emloop._state.commit import newest_commit
-from emloop.saved_models import find_saved
 
-from .conftest import CONFIG, MODULE
-
-SAVING = '''
-
-from emloop.saved_models import find_saved, saved_model_path, write_saved_model
-
-
-class Saving(Stateful):
-    """The same, saved as our backends save."""
-
-    def __init__(self, dataset, log_dir, restore_from=None, **kwargs):
-        super().__init__(dataset, log_dir, **kwargs)
-        if restore_from is not None:
-            self.load_state_dict(find_saved(restore_from).tree())
-
-    def save(self, name_suffix):
-        return write_saved_model(
-            saved_model_path(self._log_dir, name_suffix), backend="toy", restore_fallback=None,
-            inputs={}, outputs={}, tree=self.state_dict(), rung="weights",
-        )
-'''
+from .conftest import CONFIG, MODULE, SAVING, saved_result
 
 FAULTY = """
 import errno
@@ -135,15 +113,7 @@ class Faulty:
 
     def result(self):
         """What must not depend on faults."""
-        run = self.path / "run"
-        commit, rejected = newest_commit(run / "checkpoints", set_aside=False)
-        assert rejected == []
-        return {
-            "best": plain(find_saved(run / "model_best").tree()),
-            "csv": (run / "training.csv").read_bytes(),
-            "metrics": (run / "metrics.jsonl").read_bytes(),
-            "commit": {name: plain(commit.load(name)) for name in commit.components},
-        }
+        return saved_result(self.path / "run")
 
     def committed(self):
         """Number of the newest commit; 0 without one."""
@@ -157,10 +127,6 @@ class Faulty:
     def clear(self):
         """Begin anew."""
         shutil.rmtree(self.path / "run", ignore_errors=True)
-
-
-def plain(state):
-    return json.dumps(state, default=lambda value: value.tolist(), sort_keys=True)
 
 
 @pytest.fixture(scope="module")
