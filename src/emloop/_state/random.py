@@ -150,7 +150,7 @@ def restore_random_state(state: StateTree) -> None:
                 generator.load_state_dict(state[name])
             else:
                 logger.warning("No random state of %r was saved: it starts from the run's seed", name)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise StateError(f"not a state of the random generators: {error}") from error
     missing = sorted(state.keys() - {*_OWN, *_OTHERS})
     if missing:

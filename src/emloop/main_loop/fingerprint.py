@@ -25,7 +25,7 @@ from emloop._support.files import atomic_write, read_small
 from emloop.constants import EL_DATA_FILE
 from emloop.types import Batch
 
-__all__ = ["Difference", "Fingerprint", "Watch"]
+__all__ = ["Difference", "Fingerprint", "Watch", "consumed_at"]
 
 logger = logging.getLogger(__name__)
 
@@ -157,14 +157,14 @@ class Fingerprint:
                     last[name] = [consumed.pass_index, consumed.number, digest(consumed.batch)]
         return {"arguments": self.arguments, "last": last}
 
-    def compare(self, streams: Mapping[str, StreamWrapper], committed: Mapping[str, Any] | None) -> list[Difference]:
+    def compare(self, streams: Mapping[str, StreamWrapper], committed: Mapping[str, Any]) -> list[Difference]:
         """Read one batch of each training stream again, and look at the files.
 
         It is the batch consumed last where the stream can go there, else the first one of all.
 
         Args:
             streams: The streams that train the model; their positions do not change.
-            committed: What :meth:`consumed` returned at the commit.
+            committed: What :meth:`consumed` returned at the commit; empty if nothing is known.
         """
         found = self.compare_files()
         if not committed or committed["arguments"] != self.arguments:
@@ -273,6 +273,14 @@ class Watch:
         """Learn whether the model has changed it."""
         if self._stream.training and digest(batch) != self._digest:
             self._fingerprint.changes_in_place(self._stream)
+
+
+def consumed_at(data: Any) -> dict[str, Any]:
+    """What a commit says to have kept of :meth:`Fingerprint.consumed`; empty if it has another form."""
+    known = _has(data, {"arguments": object, "last": dict}) and all(
+        isinstance(last, list) and list(map(type, last)) == [int, int, str] for last in data["last"].values()
+    )
+    return dict(data) if known else {}
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -31,7 +31,7 @@ from emloop.types import EpochData, StateTree, TrainingTerminated
 
 from .commit_policy import Looks, value_of
 from .commits import collect, restore, restore_streams
-from .fingerprint import Difference, Fingerprint, Watch
+from .fingerprint import Difference, Fingerprint, Watch, consumed_at
 from .interrupts import STOPPED
 from .loop import MainLoop
 from .record import Record
@@ -89,7 +89,7 @@ class RunRecord(Record):
         self._fingerprint = fingerprint
         self._accepts_data = accept_data
         self._other_data: list[str] = []
-        self._consumed: Mapping[str, Any] = commit.info.get("data", {}) if commit else {}
+        self._consumed = consumed_at(commit.info.get("data") if commit else None)
         self._states: Mapping[str, StateTree] | None = None
         self._seq = commit.seq if commit else 0
         self._commits = list_commits(run.checkpoints) if commit else []
@@ -291,7 +291,7 @@ class RunRecord(Record):
         seq = self._seq + 1
         self._fingerprint.write()
         self._consumed = self._fingerprint.consumed(loop.streams.training(), self._consumed)
-        taken = {made.info.get("slot") for made in self._commits}
+        taken = [made.info.get("slot") for made in self._commits]
         slot = next(number for number in count() if number not in taken)
         states = encode_components(collect(loop, self._run.directory, seq, slot))
         lengths = self._run.appends.lengths()
