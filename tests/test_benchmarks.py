@@ -41,3 +41,19 @@ def test_the_benchmark_of_the_start_compares_it_with_what_nobody_can_spare():
     ).stdout
 
     assert "x the sum of torch, rich and the check" in said.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_commits_gives_every_figure(tmp_path):
+    """Of stalls, memory, slowdown and resumes."""
+    report = tmp_path / "commits.json"
+    words = ["--sizes", "1", "--repetitions", "1", "--seconds", "0.1", "--batches", "20", "--json", report]
+
+    subprocess.run(
+        [sys.executable, LOOP.with_name("commits.py"), *words], cwd=tmp_path, capture_output=True, check=True
+    )
+
+    found = json.loads(report.read_text())
+    assert {"first", "later", "memory"} == set(found["stall"]["1"])
+    assert {"new", "early", "late"} == set(found["resume"])
+    assert min(found["auto"], *found["resume"].values(), *found["stall"]["1"].values()) > 0

@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .tree import EncodedTree
 
-__all__ = ["HostBuffers", "Writer"]
+__all__ = ["HostBuffer", "Writer"]
+
+_ALIGNMENT = 64  # bytes
+
+_SPARE = 32
+"""A part of what is needed is added, for what grows from commit to commit, such as statistics of an epoch."""
 
 
-class HostBuffers:
+class HostBuffer:
     """Memory for the arrays of one commit, kept for the next: the first touch of new memory takes several times as long
-    as a copy.
+    as a copy. It is one piece, since NumPy asks for large pages only where a piece is large.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[str, npt.NDArray[Any]] = {}
+        self._memory = np.empty(0, np.uint8)
 
     def copy(self, tree: EncodedTree) -> EncodedTree:
         """Copy the arrays of a tree, so that those may change; the copies last until the next call."""
-        before, self._kept = self._kept, {}
+        needed = sum(_aligned(array.nbytes) for array in tree.arrays.values())
+        if needed > len(self._memory):
+            del self._memory  # never both
+            self._memory = np.empty(needed + needed // _SPARE, np.uint8)
+        copies, start = {}, 0
         for place, array in tree.arrays.items():
-            buffer = before.pop(place, None)
-            if buffer is None or buffer.shape != array.shape or buffer.dtype != array.dtype:
-                buffer = np.empty(array.shape, array.dtype)
-            np.copyto(buffer, array)
-            self._kept[place] = buffer
-        return EncodedTree(tree.skeleton, self._kept)
+            copy = self._memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+            np.copyto(copy, array)
+            copies[place] = copy
+            start += _aligned(array.nbytes)
+        return EncodedTree(tree.skeleton, copies)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
 class Writer:

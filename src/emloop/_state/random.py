@@ -144,7 +144,8 @@ def restore_random_state(state: StateTree) -> None:
     try:
         python = state["python"]
         random.setstate((python["version"], tuple(map(int, python["words"])), python["gauss"]))
-        np.random.set_state(state["numpy"])
+        # NumPy takes what is missing for zero.
+        np.random.set_state({name: state["numpy"][name] for name in np.random.get_state(legacy=False)})
         for name, generator in _OTHERS.items():
             if name in state:
                 generator.load_state_dict(state[name])

@@ -82,7 +82,7 @@ def restore(loop: MainLoop, commit: Commit) -> dict[str, StateTree]:
         state: Any = states.pop("loop")
         loop.training_epochs_done = operator.index(state["training_epochs_done"])
         loop.zeroth_epoch_done = state["zeroth_epoch_done"]
-        stage = state.get("stage")  # an older commit was made between epochs
+        stage = state["stage"] if commit.joined else state.get("stage")  # an older commit was made between epochs
         loop.stage = None if stage is None else Stage.restored(stage)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise CheckpointError(f"{commit.path}: not the state of a main loop: {error!r}") from error

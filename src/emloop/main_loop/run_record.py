@@ -19,7 +19,7 @@ from emloop._contracts import Stateful, declares_state
 from emloop._run_dir.provenance import environment, hash_seed
 from emloop._run_dir.run import Run
 from emloop._run_dir.trace import EndStatus
-from emloop._state.background import HostBuffers, Writer
+from emloop._state.background import HostBuffer, Writer
 from emloop._state.commit import Commit, list_commits, write_encoded
 from emloop._state.retention import delete_commits
 from emloop._state.tree import EncodedTree, encode_components
@@ -101,7 +101,7 @@ class RunRecord(Record):
         self._traced_at = -_TRACE_EVERY
         self._cost = 0.0
         self._writer = Writer()
-        self._buffers = HostBuffers()
+        self._buffer = HostBuffer()
         self._looks = Looks()
         self._ended = False
         self._trains = False
@@ -313,7 +313,7 @@ class RunRecord(Record):
         place = place_in(loop.training_epochs_done, loop.stage)
         loop.batches_since_commit = 0
         if not waits:
-            states = self._buffers.copy(states)
+            states = self._buffer.copy(states)
         self._committed_at = monotonic()
         self._cost = self._committed_at - started
         write = partial(self._make_durable, seq, place, states, info, lengths)
