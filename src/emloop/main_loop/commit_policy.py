@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -102,13 +101,12 @@ class Keep:
             first.pop(0, None)
             stays.update(first.values())
         kept = [commit for commit in commits if commit.seq in stays]
-        if self.bytes is not None:
-            excess = sum(commit.bytes for commit in kept) - self.limit
-            for commit in sorted(kept[2:], key=lambda commit: (commit is best, commit.seq)):
-                if excess <= 0:
-                    break
-                kept.remove(commit)
-                excess -= commit.bytes
+        excess = sum(commit.bytes for commit in kept) - self.limit
+        for commit in sorted(kept[2:], key=lambda commit: (commit is best, commit.seq)):
+            if excess <= 0:
+                break
+            kept.remove(commit)
+            excess -= commit.bytes
         return kept
 
     @property
@@ -116,8 +114,8 @@ class Keep:
         """``bytes`` as a number."""
         if self.bytes is None:
             return math.inf
-        number, unit = re.findall(r"[0-9.]+|$|[a-zA-Z]+", str(self.bytes))[:2]
-        return float(number) * _UNITS[unit]
+        number = str(self.bytes).rstrip("".join(_UNITS))
+        return float(number) * _UNITS[str(self.bytes).removeprefix(number)]
 
 
 @dataclass(frozen=True)
