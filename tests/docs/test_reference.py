@@ -32,6 +32,7 @@ def test_the_tree_of_errors_is_the_one_in_the_code():
     ("file", "heading", "path"),
     [
         ("main-loop.md", "Arguments", "emloop.MainLoop"),
+        ("main-loop.md", "Which commits are kept", "emloop.main_loop.Keep"),
         ("streams.md", "IndexStream", "emloop.datasets.IndexStream"),
         ("streams.md", "StreamWrapper", "emloop.datasets.StreamWrapper"),
     ],
