@@ -25,6 +25,7 @@ from emloop.errors import (
     SavedModelError,
     UntrustedError,
     UsageError,
+    VariableTypeError,
 )
 
 DATA = '''
@@ -45,7 +46,8 @@ class Data(el.BaseDataset):
     def train_stream(self):
         for start in range(0, 96, 16):
             part = slice(start, start + 16)
-            yield {"points": self.points[part], "labels": self.labels[part], "ids": [str(n) for n in range(16)]}
+            series = np.ones((16, 2 + start // 16, 3), np.float32)
+            yield {"points": self.points[part], "labels": self.labels[part], "series": series}
 '''
 
 TORCH = '''
@@ -77,6 +79,28 @@ class Model(emloop_torch.BaseModel):
     def create_optimizer(self):
         print("an optimizer is built")
         return super().create_optimizer()
+
+
+class Steps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRU(3, 4, batch_first=True)
+
+    def predict(self, series):
+        steps = self.cell(series)[0]
+        noise = torch.rand(len(series), dtype=torch.bfloat16)
+        return {"steps": steps, "last": steps[:, -1], "noise": noise, "series": series, "mean": steps.mean()}
+
+    def forward(self, series, labels):
+        outputs = self.predict(series)
+        return {**outputs, "loss": outputs["last"].square().mean(1)}
+
+
+class Recurrent(emloop_torch.BaseModel):
+    """Takes series of any length."""
+
+    def create_model(self):
+        return Steps()
 
 
 class OfTheDataset(Model):
@@ -294,6 +318,12 @@ def test_an_input_that_does_not_fit_is_told_what_is_expected(torch_run, inputs, 
     assert str(raised.value) == message
 
 
+def test_inputs_have_names(torch_run):
+    """An array alone is told which."""
+    with pytest.raises(VariableTypeError, match=r"expected a mapping of inputs, \{'points': …\}, got ndarray"):
+        emloop.load(torch_run[0]).predict(np.zeros((1, 3)))
+
+
 def test_random_numbers_of_the_caller_go_on_as_if_nothing_were(torch_run, points):
     """Neither loading nor predicting draws from the global generators, and a prediction repeats itself."""
     torch = pytest.importorskip("torch")
@@ -342,6 +372,33 @@ def test_a_model_whose_source_wants_the_dataset_is_restored_without_it(project, 
 
     assert predictor.predict({"points": points})["logits"].shape == (50, 2)
     assert "is restored without its source, by which it cannot be: AttributeError: 'NoneType'" in caplog.text
+
+
+@pytest.mark.parametrize("source", ["with-source", "without-source"])
+def test_series_of_any_length_may_come(project, source, tmp_path):
+    """As the training has seen; an output may be the input itself, random, or of a dtype that NumPy lacks."""
+    pytest.importorskip("torch")
+    model = {"class": "predictor_torch.Recurrent", "device": "cpu", "inputs": ["series", "labels"], "outputs": ["loss"]}
+    run, _ = trained(project, f"series-{source}", model, epochs=1)
+    where = run / "model_latest"
+    if source == "without-source":
+        where = shutil.copytree(where, tmp_path / "shipped")
+    predictor = emloop.load(where)
+    series = np.random.default_rng(1).normal(size=(5, 11, 3)).astype(np.float32)
+
+    first, again = predictor.predict({"series": series}), predictor.predict({"series": series})
+
+    shapes = {"steps": (5, 11, 4), "last": (5, 4), "noise": (5,), "series": (5, 11, 3)}
+    assert {name: values.shape for name, values in first.items()} == shapes
+    np.testing.assert_array_equal(first["noise"], again["noise"])
+    assert not np.shares_memory(first["series"], series)
+    described = {name: str(one) for name, one in ({**predictor.outputs, **predictor.inputs}).items()}
+    assert described == {
+        "series": "float32 [any, any, 3]",
+        "steps": "float32 [any, any, 4]",
+        "last": "float32 [any, 4]",
+        "noise": "float32 [any]",
+    }
 
 
 def test_a_model_by_hand_runs_from_one_thread_at_a_time(project, points):

@@ -46,6 +46,7 @@ from emloop.errors import (
     SavedModelError,
     UntrustedError,
     UsageError,
+    VariableTypeError,
 )
 from emloop.hooks.save import SaveBest
 from emloop.saved_models import (
@@ -73,7 +74,7 @@ _MOST_BYTES = 32 << 20
 
 _SAVE_BEST = {name: parameter.default for name, parameter in signature(SaveBest).parameters.items()}
 
-_SOME = 8
+_SOME = (8, 9)
 """What stands for a size that may be any."""
 
 
@@ -145,7 +146,6 @@ class Predictor:
         self.rung: str | None = manifest.get("rung")
         self.reason: str | None = manifest.get("reason")
         self._told: set[str] = set()
-        self._seen: Mapping[str, Any] | None = None
         self._compute: Callable[[Batch], Batch]
         if isinstance(model, Predicting):
             names, self._compute = model.prediction_inputs, model.predict
@@ -171,6 +171,7 @@ class Predictor:
 
         Raises:
             MissingVariableError: If an input is missing; names those that there are.
+            VariableTypeError: If the inputs are no mapping.
             BatchError: If an input does not fit; names what was expected and what was found.
             UsageError: If ``batch_size`` is not positive.
         """
@@ -192,6 +193,10 @@ class Predictor:
         Raises:
             MissingVariableError, BatchError, UsageError: As :meth:`predict`.
         """
+        passed: Any = inputs
+        if not isinstance(passed, Mapping):
+            names = ", ".join(f"{name!r}: …" for name in self.inputs)
+            raise VariableTypeError(f"expected a mapping of inputs, {{{names}}}, got {type(passed).__name__}")
         for name in self.inputs:
             if name not in inputs:
                 raise MissingVariableError(self._missing(inputs, name))
@@ -207,20 +212,17 @@ class Predictor:
             cut = given if size >= count else {name: array[start : start + size] for name, array in given.items()}
             yield self._answer(self._fitted(cut), min(size, count - start))
 
-    @property
+    @cached_property
     def outputs(self) -> Mapping[str, Described | None]:
-        """Name → dtype and shape of each output of :meth:`predict`; found out by a batch of zeros before the first."""
-        if self._seen is None:
-            zeros = {name: _zeros(described) for name, described in self.inputs.items() if described is not None}
-            if len(zeros) == len(self.inputs):
-                with suppress(Exception):  # zeros need not make sense to a model
-                    self._answer(zeros, 2)
-        known = self._gives
-        return {
-            # Of what the training has seen more is known.
-            name: Described.parse(known.get(name)) or Described.parse(entry)
-            for name, entry in (known if self._seen is None else self._seen).items()
-        }
+        """Name → dtype and shape of each output of :meth:`predict`, as two batches of zeros tell them."""
+        found: Mapping[str, Any] = {}
+        if None not in self.inputs.values():
+            with suppress(Exception):  # zeros need not make sense to a model
+                for size in _SOME:
+                    zeros = {name: _zeros(described, size) for name, described in self.inputs.items() if described}
+                    found = describe_variables(self._answer(zeros, 2), found)
+        # Of what the training has seen more is known.
+        return {name: Described.parse(self._gives.get(name) or found.get(name)) for name in found or self._gives}
 
     @cached_property
     def metrics(self) -> Mapping[str, Any]:
@@ -287,8 +289,6 @@ class Predictor:
                 found[name] = array.copy() if shares else array
             else:
                 self._warn(name, f"output {name!r} has no value for every example, and is left out")
-        if self._seen is None:
-            self._seen = describe_variables(found)
         return found
 
     def _warn(self, subject: str, message: str) -> None:
@@ -362,5 +362,5 @@ def _joined(name: str, parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
         ) from None
 
 
-def _zeros(described: Described) -> npt.NDArray[Any]:
-    return np.zeros((2, *(size or _SOME for size in (described.shape or (None,))[1:])), described.dtype)
+def _zeros(described: Described, size: int) -> npt.NDArray[Any]:
+    return np.zeros((2, *(known or size for known in (described.shape or (None,))[1:])), described.dtype)
