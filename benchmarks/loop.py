@@ -4,10 +4,7 @@ Every figure is CPU time per batch, in µs, and a multiple of a limit that was m
 
 * the loop, with a model that does nothing, of the *prototype*: the loop's duties in plain code, without its objects;
 * statistics, of the *bare sums*: the same numbers added up in chunks, by hand;
-* handing a batch over, of a *bare thread* with a ``SimpleQueue`` in either direction;
-* reading ahead, in wall time, of the *ideal*: the longer of loading and computing, measured alone.
-
-Then how costs grow with batches, variables, hooks and streams, and the memory that a million batches leave behind.
+* handing a batch over, of a *bare thread* with a ``SimpleQueue`` in either direction.
 """
 
 from __future__ import annotations
@@ -16,14 +13,13 @@ import argparse
 import json
 import platform
 import threading
-import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from operator import itemgetter
 from pathlib import Path
 from queue import SimpleQueue
 from statistics import quantiles
-from time import perf_counter, process_time, sleep
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -234,54 +230,6 @@ def handed_over(size: int) -> Measure:
     return lambda count: cpu(run, count)
 
 
-def busy(seconds: float) -> None:
-    """Compute, holding the interpreter lock."""
-    end = perf_counter() + seconds
-    while perf_counter() < end:
-        pass
-
-
-WORKS: dict[str, Callable[[float], None]] = {"waits": sleep, "holds": busy}
-
-
-def feeding(load: str, step: str, seconds: float, **arguments: Any) -> Measure:
-    """Wall time of an epoch whose batches take as long to load as a step takes."""
-
-    def batches(count: int) -> Iterable[Any]:
-        for _ in range(count):
-            WORKS[load](seconds)
-            yield BATCH
-
-    class Steps(Nothing):
-        def run(self, batch: Any, train: bool) -> Any:  # type: ignore[override]
-            WORKS[step](seconds)
-            return OUTPUTS
-
-    def measure(count: int) -> float:
-        data: Any = Data(count, kind=batches)
-        made = MainLoop(Steps(), data, train_stream_name="s0", **arguments)  # type: ignore[arg-type]
-        began = perf_counter()
-        made.epoch(["s0"])
-        return perf_counter() - began
-
-    return measure
-
-
-def ideal(load: str, step: str, seconds: float) -> Measure:
-    """Wall time of the longer of the two, each measured alone."""
-
-    def measure(count: int) -> float:
-        times = []
-        for work in (WORKS[load], WORKS[step]):
-            began = perf_counter()
-            for _ in range(count):
-                work(seconds)
-            times.append(perf_counter() - began)
-        return max(times)
-
-    return measure
-
-
 # -- the tables -------------------------------------------------------------------------------------------------------
 
 COMPARED: dict[str, tuple[Measure, Measure]] = {
@@ -307,48 +255,6 @@ COMPARED: dict[str, tuple[Measure, Measure]] = {
     "handed over, buffer 8 / bare thread": (handed_over(8), thread_and_queues(8)),
     "handed over, buffer 32 / bare thread": (handed_over(32), thread_and_queues(32)),
 }
-
-
-def overlap(seconds: float) -> dict[str, tuple[Measure, Measure]]:
-    """Reading ahead by eight batches, and not at all, against the ideal."""
-    found = {}
-    for load, step in (("waits", "waits"), ("waits", "holds"), ("holds", "waits"), ("holds", "holds")):
-        limit = ideal(load, step, seconds)
-        name = f"load {load}, step {step}"
-        found[f"{name}, buffer 8 / ideal"] = feeding(load, step, seconds, buffer=8), limit
-        found[f"{name}, buffer 0 / ideal"] = feeding(load, step, seconds), limit
-    return found
-
-
-def growth(count: int) -> dict[str, dict[int, float]]:
-    """Seconds of CPU time over a number of something, all else equal."""
-
-    def many(number: int) -> dict[str, Any]:
-        return {f"v{index}": OUTPUTS["loss"] for index in range(number)}
-
-    return {
-        "batches": {n: loop(two_means)(n) for n in (count // 10, count, count * 10, count * 100)},
-        "variables": {
-            n: loop(lambda n=n: ComputeStats(list(many(n))), outputs=many(n))(count // 10) for n in (1, 10, 100)
-        },
-        "hooks": {n: loop(*[Listens] * n)(count) for n in (0, 3, 10, 30)},
-        "streams": {n: loop(two_means, streams=n)(count) for n in (1, 3, 10)},
-    }
-
-
-def memory(count: int, *hooks: Callable[[], Any]) -> int:
-    """Bytes that a long epoch has allocated at its end and its peak, more than a short one."""
-
-    def peak(batches: int) -> int:
-        measure = loop(*hooks, kind=Repeats)
-        tracemalloc.start()
-        measure(batches)
-        found = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return found
-
-    peak(1000)
-    return peak(count) - peak(1000)
 
 
 def compare(
@@ -390,24 +296,10 @@ def main() -> None:
     count, repetitions = args.batches, args.repetitions
 
     compared = compare(COMPARED, count, repetitions)
-    print(table(compared), end="\n\n")
-    overlapping = compare(overlap(0.002), max(4, count // 50), max(2, repetitions // 5))
-    print(table(overlapping), end="\n\n")
-    growing = growth(max(10, count))
-    for what, times in growing.items():
-        print(f"{what}: " + ", ".join(f"{n}: {seconds * 1e3:.1f} ms" for n, seconds in times.items()))
-    left = {name: memory(count * 200, *hooks) for name, hooks in (("no hook", ()), ("LogProfile", (LogProfile,)))}
-    for name, size in left.items():
-        print(f"memory after {count * 200} batches, {name}: {size} bytes more than after 1000")
+    print(table(compared))
     if args.json is not None:
         versions = {"python": platform.python_version(), "numpy": np.__version__}
-        found = {
-            "versions": versions,
-            "compared": compared,
-            "overlap": overlapping,
-            "growth": growing,
-            "memory": left,
-        }
+        found = {"versions": versions, "compared": compared}
         args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 

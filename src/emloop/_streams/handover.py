@@ -7,7 +7,7 @@ import math
 import mmap
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ _ALIGNED = 64
 """Arrays begin at multiples of so many bytes."""
 _LOOSEST = 8
 """A view that leaves out more of its base, as one column of a wide table does, is packed."""
+_SHORT = 4096
+"""Longer descriptions hold what differs from batch to batch, such as texts."""
 _PLAIN = frozenset({type(None), bool, int, float, str})
 
 _carriers: dict[type, tuple[str, Callable[[Any], npt.NDArray[Any]]]] = {
@@ -109,7 +111,7 @@ def pack(value: Any, memory: Memory) -> bytes:
 
 def unpack(message: bytes, memory: Memory) -> Any:
     """What was packed; its arrays are copies."""
-    description, size = json.loads(message)
+    description, size = _parsed(message) if len(message) < _SHORT else json.loads(message)
     space = memory.of(size)
 
     def made(described: Any) -> Any:
@@ -129,6 +131,9 @@ def unpack(message: bytes, memory: Memory) -> Any:
         return _arrivals[kind](_array(space, *rest))
 
     return made(description)
+
+
+_parsed = lru_cache(16)(json.loads)  # most batches of a stream are alike
 
 
 def _array(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -178,6 +179,8 @@ class _Worker:
         self._asked: deque[tuple[_Mailbox, str, int]] = deque()  # and not answered yet
         self._answered = 0
         self._connection, theirs = Pipe()
+        self._answers = select.poll()  # Connection.poll makes one every time
+        self._answers.register(self._connection.fileno(), select.POLLIN)
         self._files = [_unnamed_file() for _ in range(_AHEAD)]
         self._memory = [Memory(number) for number in self._files]
         passed = [theirs.fileno(), *self._files]
@@ -195,7 +198,7 @@ class _Worker:
         """Whether it has made its dataset, or tried to."""
         if not self._ready:
             with self._lock:
-                if not self._ready and self._connection.poll():
+                if not self._ready and self._answers.poll(0):
                     self._receive()
                     self._ready = True
         return self._ready
@@ -245,8 +248,8 @@ class _Worker:
             self._connection.send_bytes(json.dumps(message).encode())
 
     def _take(self) -> None:
-        with suppress(OSError):  # it was ended meanwhile, as is told below
-            self._connection.poll(None)
+        if not self._connection.closed:
+            self._answers.poll()
         self.is_torn = True
         answer = self._receive()
         mailbox, _, number = self._asked.popleft()
