@@ -1,11 +1,12 @@
 """How well do loading and computing overlap, and what does a batch from another process cost?
 
 *Overlap*: wall time of an epoch whose batches take 2 ms to load and whose steps take 2 ms, as a multiple of the ideal
-of the same run: the longer of the two, each done alone, as often. A step waits (as for a GPU) or computes (NumPy, without
-the interpreter lock); a loader waits (as for a disk) or holds the lock (a loop in Python). Work is a number of turns,
-found out at the start, so whoever is held up takes longer. Beside each other: reading when it is needed, ``buffer: 8``,
-``workers: 1``, PyTorch's ``DataLoader`` with one worker in a bare loop, and both at once in two processes that hand
-nothing over, which is the limit. Workers are ready before, and the clock starts with the first batch.
+of the same run: the longer of the two, each done alone, as often. A step waits (as for a GPU) or computes (NumPy,
+without the interpreter lock); a loader waits (as for a disk) or holds the lock (a loop in Python). Work is a number
+of turns, found out at the start, so whoever is held up takes longer. Beside each other: reading when it is needed,
+``buffer: 8``, ``workers: 1``, PyTorch's ``DataLoader`` with one worker in a bare loop, and both at once in two
+processes that hand nothing over, which is the limit. Workers are ready before, and the clock starts with the first
+batch.
 
 *Handing over*: CPU time of this process for a batch that a worker hands over, by its size, as a multiple of copying it.
 """
