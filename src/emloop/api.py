@@ -50,7 +50,8 @@ from emloop.errors import MissingStreamError
 from emloop.main_loop import MainLoop, RunRecord, log_failure, outcome
 from emloop.main_loop.fingerprint import Fingerprint
 from emloop.main_loop.model_files import restoring_from, saved_files, saved_path
-from emloop.saved_models import evaluating, trust_source_of
+from emloop.models import members
+from emloop.saved_models import evaluating
 
 __all__ = [
     "EmloopTraining",
@@ -147,8 +148,9 @@ def create_model(
         UntrustedError: If the capsule has been changed, or another module here has one of its names.
     """
     if trust_source and restore_from is not None:
-        trust_source_of(restore_from)
-    return _build.build_model(config, output_dir, dataset, restore_from)
+        members.trust_source(config, restore_from)
+    with members.trusting_members(trust_source):
+        return _build.build_model(config, output_dir, dataset, restore_from)
 
 
 def create_hooks(
@@ -194,7 +196,7 @@ def create_emloop_training(
     """
     where = use_home(getattr(config, "origin", None))
     if trust_source and restore_from is not None:
-        trust_source_of(restore_from)
+        members.trust_source(config, restore_from)
     _build.check(config, MainLoop, restore_from)
     evaluates = getattr(config, "evaluates", None)
     config = copy.deepcopy(config) if evaluates is None else _without_steering_hooks(config)
@@ -216,7 +218,8 @@ def create_emloop_training(
         home=where._asdict(),
         **_written(config),
     )
-    return _assemble(config, run, restore_from, evaluated=home if evaluates else None, accept_data=accept_data)
+    flags: dict[str, Any] = {"accept_data": accept_data, "trust_source": trust_source}
+    return _assemble(config, run, restore_from, evaluated=home if evaluates else None, **flags)
 
 
 @logged_later()
@@ -248,7 +251,7 @@ def resume_emloop_training(
     checkpoints = Path(run_dir) / EL_CHECKPOINTS_DIR
     if trust_source:
         begun, _ = newest_commit(checkpoints, set_aside=False)
-        trust_source_of(run_dir if begun is None else begun.path)
+        members.trust_source(config, run_dir if begun is None else begun.path)
     _build.check(config, MainLoop, str(run_dir))
     commit: Commit | None = None
 
@@ -262,7 +265,8 @@ def resume_emloop_training(
 
     moved = where._asdict() if os.environ.get(EL_HOME_VARIABLE) else None
     run = Run.reopen(run_dir, config_text=written(config), command=sys.argv, home=moved, prepare=newest)
-    return _assemble(config, run, None, commit, only_finish=only_finish, accept_data=accept_data)
+    flags: dict[str, Any] = {"accept_data": accept_data, "trust_source": trust_source}
+    return _assemble(config, run, None, commit, only_finish=only_finish, **flags)
 
 
 @logged_later()
@@ -297,7 +301,7 @@ def fork_emloop_training(
     origin = commit.path.parent.parent
     where = use_home(str(origin / EL_CONFIG_FILE))
     if trust_source:
-        trust_source_of(commit.path)
+        members.trust_source(config, commit.path)
     _build.check(config, MainLoop, str(commit.path))
     info = read_info(origin)
     directory = _make_directory(config, output_root, output_dir_name)
@@ -319,7 +323,7 @@ def fork_emloop_training(
         prepare=copied,
         **_written(config),
     )
-    return _assemble(config, run, None, commit, accept_data=accept_data)
+    return _assemble(config, run, None, commit, accept_data=accept_data, trust_source=trust_source)
 
 
 def create_main_loop(config: Mapping[str, Any], output_root: str | Path, restore_from: str | None = None) -> MainLoop:
@@ -349,6 +353,7 @@ def _assemble(
     only_finish: bool = False,
     evaluated: Path | None = None,
     accept_data: bool = False,
+    trust_source: bool = False,
 ) -> EmloopTraining:
     """Build all objects; a failure ends the attempt."""
     output_dir, seed = str(run.directory), run.info.seed
@@ -365,7 +370,7 @@ def _assemble(
             has_arrays = commit.files.get("model", (None, None))[1] is not None
             own = None if has_arrays else saved_path(commit.load("model"), run.directory)
             restore_from, state_from = (str(own), None) if own is not None else (None, str(commit.path))
-        with restoring_from(own), evaluating(run.info.kind == "evaluation"):
+        with restoring_from(own), evaluating(run.info.kind == "evaluation"), members.trusting_members(trust_source):
             model = _build.build_model(config, output_dir, dataset, restore_from, state_from)
         _write_fallback(config, run, model)
         hooks = create_hooks(config, model, dataset, output_dir)

@@ -49,6 +49,7 @@ from emloop.errors import (
     VariableTypeError,
 )
 from emloop.hooks.save import SaveBest
+from emloop.models import members
 from emloop.saved_models import (
     Described,
     Saved,
@@ -57,7 +58,6 @@ from emloop.saved_models import (
     find_saved,
     fitted,
     predicting,
-    trust_source_of,
 )
 from emloop.types import Batch
 
@@ -113,9 +113,9 @@ def load(
         if isinstance(config, Config):
             review(config, classes=False)
         if trust_source:
-            trust_source_of(origin.path)
+            members.trust_source(config, origin.path)
         import_backends_in_use()  # so that their random numbers are known
-        with random_state_kept(), predicting():
+        with random_state_kept(), predicting(), members.trusting_members(trust_source):
             model = _restored(config, str(origin.path))
         run = None if origin.config is None or not is_run_dir(origin.config.parent) else origin.config.parent
         if origin.config is not None and not isinstance(config, Config):

@@ -26,9 +26,9 @@ ROOMS = {
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 25,  # the protocols' public path
-    "emloop.api": 290,  # who trusts a source; when workers begin and end
+    "emloop.api": 295,  # who trusts a source; when workers begin and end
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 3265,  # `migrate`, `doctor`, `upgrade`, `verify`, `profile`, unknown commands, runs by name
+    "emloop.cli": 3275,  # `migrate`, `doctor`, `upgrade`, `verify`, `profile`, unknown commands, runs by name
     "emloop.constants": 40,
     "emloop.datasets": 315,
     "emloop.declare": 75,
@@ -37,7 +37,7 @@ ROOMS = {
     "emloop.hooks": 3295,  # weighted statistics; EarlyStopping; the best models, and their weights in the end
     "emloop.interrupting": 5,
     "emloop.main_loop": 1815,  # fingerprint; commits within an epoch, kept, and their place checked; one straight line
-    "emloop.models": 220,  # what weighs what
+    "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 790,  # what inputs look like; the source capsule: what belongs to it, and what of it may run
     "emloop.seeding": 5,

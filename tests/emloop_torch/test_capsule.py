@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from functools import cache
 from pathlib import Path
@@ -68,9 +69,13 @@ class Layers(nn.Module):
         super().__init__()
         self.net = nn.Sequential(nn.Linear(3, width), nn.Dropout(0.2), gate, nn.Linear(width, 2))
 
+    def predict(self, x):
+        return {"logits": self.net(x)}
+
     def forward(self, x, y):
         assert whole.Network is not None
-        return {"loss": F.cross_entropy(self.net(x), y, reduction="none")}
+        outputs = self.predict(x)
+        return {**outputs, "loss": F.cross_entropy(outputs["logits"], y, reduction="none")}
 """,
     "parts/gate.py": """
 from torch import nn
@@ -217,3 +222,45 @@ def test_under_untrusted_no_source_is_trusted(moved):
     said = emloop("eval", "valid", "log/run", "--trust-source", "--untrusted", expect=4)
 
     assert "shop/nets.py  sha256" not in said
+
+
+ENSEMBLE = """
+dataset: {class: data.Points}
+model: {class: Ensemble, inputs: [x, y], outputs: [loss], aggregation: mean, model_paths: [log/run, log/whole]}
+hooks: [ComputeStats: {variables: [loss]}, LogVariables: {variables: [loss]}]
+main_loop: {seed: 5}
+"""
+HOOKS = "hooks=[{ComputeStats: {variables: [loss]}}, {LogVariables: {variables: [loss]}}]"
+
+
+def test_members_of_an_ensemble_run_by_the_source_in_their_capsules(moved, tmp_path):
+    """Each shows its own, and none runs unless the user says so; an ensemble of ensembles passes the word on."""
+    emloop = moved("off")
+    for name, members in (("both", "log/run, log/whole"), ("nested", "both")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(ENSEMBLE.replace("log/run, log/whole", members))
+
+    refused = emloop("eval", "valid", "both", expect=1)
+    said = [emloop("eval", "valid", name, "--trust-source") for name in ("both", "nested")]
+    alone = [emloop("eval", "valid", f"log/{run}", "--trust-source", HOOKS) for run in ("run", "whole")]
+
+    assert "its source is in a capsule; --trust-source" in refused
+    assert "shop/nets.py  sha256" not in refused
+    for told in said:
+        assert "shop/nets.py  sha256" in told
+    losses = [float(re.search(r"valid loss mean: ([\d.]+)", told)[1]) for told in (*alone, *said)]
+    assert losses[2:] == pytest.approx([sum(losses[:2]) / 2] * 2, abs=2e-6)
+    assert losses[0] != losses[1]
+
+
+def test_a_model_whose_source_is_in_its_capsule_is_exported(moved, tmp_path):
+    """Once its user says that it may run; the export holds no capsule."""
+    pytest.importorskip("onnxscript")
+    emloop = moved("off")
+
+    refused = emloop("export", "log/run", "--to", "onnx", expect=1)
+    said = emloop("export", "log/run", "--to", "onnx", "--trust-source")
+
+    assert "its source is in a capsule; --trust-source" in refused
+    assert "shop/nets.py  sha256" in said
+    assert not list((tmp_path / "log" / "run" / "onnx_latest").glob("capsule*"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,7 +15,7 @@ from emloop._build import build_model, config_of
 from emloop._contracts import AbstractModel, bind_run, weights_of
 from emloop._registry import find_class
 from emloop._run_dir.layout import find_restorable, is_run_dir
-from emloop._settings.kinds import MEMBER
+from emloop._settings.kinds import MEMBER, MODEL
 from emloop._settings.live import accepted_by
 from emloop._state.manifest import MANIFEST
 from emloop._streams import StreamWrapper
@@ -22,9 +24,32 @@ from emloop.constants import EL_CONFIG_FILE
 from emloop.errors import ConfigError, SavedModelError, UntrustedError, UsageError
 from emloop.types import Batch
 
-__all__ = ["MadeOfMembers"]
+__all__ = ["MadeOfMembers", "trust_source", "trusting_members"]
 
 _MARKS = (EL_CONFIG_FILE, MANIFEST)
+_TRUSTING: ContextVar[bool] = ContextVar("emloop_trusting_members", default=False)
+
+
+@contextmanager
+def trusting_members(trusting: bool) -> Iterator[None]:
+    """Say whether the source capsules of members may be imported, for models built meanwhile."""
+    token = _TRUSTING.set(trusting)
+    try:
+        yield
+    finally:
+        _TRUSTING.reset(token)
+
+
+def trust_source(config: Mapping[str, Any], restore_from: str | Path) -> None:
+    """Let the source capsule of what is restored be imported; a model made of members has none of its own.
+
+    Raises:
+        SavedModelError, UntrustedError: As :func:`emloop.saved_models.trust_source_of`.
+    """
+    with suppress(Exception):  # a class that only the capsule has
+        if issubclass(find_class(str(config["model"]["class"]), MODEL), MadeOfMembers):
+            return
+    saved_models.trust_source_of(restore_from)
 
 
 class MadeOfMembers(AbstractModel):
@@ -68,6 +93,7 @@ class MadeOfMembers(AbstractModel):
         self._runs: list[Callable[..., Batch]] = []
         self._dataset = dataset
         self._overrides = overrides
+        self._trusting = _TRUSTING.get()
         if eager_loading:
             self._load()
 
@@ -123,7 +149,9 @@ class MadeOfMembers(AbstractModel):
             raise SavedModelError(f"{path}: its config has no section 'model'")
         taken = {key: value for key, value in self._overrides.items() if key in section or _takes(section, key)}
         config = {**config, "model": {**section, **taken}}
-        with saved_models.predicting():
+        if self._trusting:
+            trust_source(config, origin.path)
+        with saved_models.predicting(), trusting_members(self._trusting):
             return build_model(config, None, self._dataset, str(origin.path), kind=MEMBER)
 
 

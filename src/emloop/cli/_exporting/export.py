@@ -25,7 +25,7 @@ from emloop.errors import EmloopError, SaveError, UsageError
 
 from .. import render
 from .._configs.named import config_of_model
-from ..args import SAVED_MODEL, add_common, add_config, add_overrides, add_untrusted, overrides
+from ..args import SAVED_MODEL, add_common, add_config, add_overrides, add_trust_source, add_untrusted, overrides
 
 if TYPE_CHECKING:
     from emloop.saved_models import Saved
@@ -41,13 +41,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", help="where to write (default: `onnx_best` beside the saved model)")
     add_config(parser)
     add_common(parser)
+    add_trust_source(parser)
     add_untrusted(parser)
 
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
-    changes, root = overrides(arguments.words), arguments.output_root
-    return export(arguments.model_path, arguments.to, arguments.config, changes, root, arguments.output)
+    where = arguments.output_root, arguments.output
+    changes, trusting = overrides(arguments.words), arguments.trust_source
+    return export(arguments.model_path, arguments.to, arguments.config, changes, *where, trust_source=trusting)
 
 
 def export(
@@ -57,6 +59,8 @@ def export(
     cl_arguments: Sequence[str],
     output_root: str,
     output: str | None = None,
+    *,
+    trust_source: bool = False,
 ) -> int:
     """Export a model.
 
@@ -67,6 +71,7 @@ def export(
         cl_arguments: Overrides.
         output_root: Where run directories live.
         output: Where to write it; by default beside the saved model, as ``<to>_<its name>``.
+        trust_source: Whether the model's source capsule may run, where its source is not there.
 
     Returns:
         The exit code.
@@ -75,10 +80,11 @@ def export(
         ConfigError: If the configuration is wrong, or the model cannot be exported as it is configured.
         SavedModelError: If there is no model, or its source is needed.
         SaveError: If it cannot be exported, or the exported model does something else. Nothing is left behind.
+        UntrustedError: If the capsule has been changed, or another module here has one of its names.
         UsageError: If the model has no such format, or there is something else where it would be written.
     """
     from emloop._state.random import seed_everything, use_seed
-    from emloop.saved_models import find_saved
+    from emloop.saved_models import find_saved, trust_source_of
 
     from .trial import Trial
 
@@ -88,6 +94,8 @@ def export(
     saved = find_saved(origin)
     target = Path(output) if output else _beside(saved, to)
     _require_free(target)
+    if trust_source:
+        trust_source_of(saved.path)
     above = next(parent for parent in target.absolute().parents if parent.is_dir())
     temporary = above / f".tmp-{to}-{os.getpid()}-{uuid4().hex[:8]}"
     seed = seed_of(config, saved.path)
