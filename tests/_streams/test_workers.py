@@ -14,6 +14,7 @@ import pytest
 from emloop import _build
 from emloop._state.random import seed_everything, use_seed
 from emloop._streams import StreamWrapper
+from emloop._support.trust import untrusted
 from emloop.errors import ProducerError
 
 MODULE = '''
@@ -428,3 +429,9 @@ def test_no_line_is_logged_where_all_goes_well(project, caplog):
     made = project(2)
     read(made.stream("train"))
     assert not caplog.records
+
+
+def test_a_strangers_run_starts_no_process():
+    """Whatever its configuration asks for."""
+    with untrusted():
+        assert _build.start_workers(2, {"dataset": {"class": "loaded.Data"}}, None, 5) is None

@@ -390,6 +390,19 @@ def test_reading_ahead_changes_nothing(make_loop, buffer):
     assert epoch * 3 == [x for x, _ in model.runs]
 
 
+def test_workers_need_a_dataset_that_a_configuration_describes(make_loop, caplog):
+    """An object cannot be made anew elsewhere: one line, and the streams are read as ever."""
+    model = CountingModel()
+    make_loop(model=model, workers=2, epochs_count=1, skip_zeroth_epoch=True).run_training()
+
+    assert model.runs
+    said = [record.getMessage() for record in caplog.records if "main_loop.workers" in record.getMessage()]
+    assert said == [
+        "main_loop.workers: this process loads all streams, since others could only make a dataset that a configuration "
+        "describes, and none but your own"
+    ]
+
+
 def test_times_are_kept_only_where_a_hook_looks_at_them(make_loop):
     """Without a listener the profile stays empty, so that memory does not grow with the epoch."""
     loop = make_loop([StopAfter(epochs=1)])

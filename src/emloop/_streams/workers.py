@@ -184,7 +184,8 @@ class _Worker:
         self._files = [_unnamed_file() for _ in range(_AHEAD)]
         self._memory = [Memory(number) for number in self._files]
         passed = [theirs.fileno(), *self._files]
-        command = [sys.executable, "-c", code, json.dumps(sys.path), *map(str, passed)]
+        # Nothing of the working directory can take the place of the standard library.
+        command = [sys.executable, "-P", "-c", code, json.dumps([*map(str, sys.path)]), *map(str, passed)]
         # A signal that is for all processes of a terminal must not find one that is not ready for it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_PARENT)
         try:

@@ -445,8 +445,8 @@ class MainLoop(CaughtInterrupts):
             )
             if self._workers and self.streams.workers is None:
                 logger.warning(
-                    "main_loop.workers: this process loads all streams, since no configuration says how another one "
-                    "would make the dataset"
+                    "main_loop.workers: this process loads all streams, since others could only make a dataset that a "
+                    "configuration describes, and none but your own"
                 )
             self._record.begin()
             self.events.before_training(self.raise_check_interrupt)
