@@ -396,11 +396,11 @@ def test_workers_need_a_dataset_that_a_configuration_describes(make_loop, caplog
     make_loop(model=model, workers=2, epochs_count=1, skip_zeroth_epoch=True).run_training()
 
     assert model.runs
-    said = [record.getMessage() for record in caplog.records if "main_loop.workers" in record.getMessage()]
-    assert said == [
-        "main_loop.workers: this process loads all streams, since others could only make a dataset that a configuration "
-        "describes, and none but your own"
-    ]
+    (said,) = (record.getMessage() for record in caplog.records if "main_loop.workers" in record.getMessage())
+    assert said == (
+        "main_loop.workers: this process loads all streams, since others could only make a dataset that a "
+        "configuration describes, and none but your own"
+    )
 
 
 def test_times_are_kept_only_where_a_hook_looks_at_them(make_loop):
