@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import emloop as el
-from emloop._state.commit import newest_commit, open_commit
+from emloop._state.commit import newest_commit, open_commit, write_commit
 from emloop._state.tree import dump_tree
 from emloop.api import create_emloop_training, resume_emloop_training
 from emloop.errors import CheckpointError
@@ -227,3 +227,55 @@ def test_the_best_epoch_is_committed_whatever_the_rhythm(tmp_path):
     kept = [open_commit(path).info for path in (run / "checkpoints").iterdir()]
     assert best["epoch_id"] in [info["epoch"] for info in kept]
     assert max(info["value"] for info in kept if info["value"] is not None) <= 0
+
+
+class SavesItself(Model):
+    """The same, without a state tree."""
+
+    state_dict = load_state_dict = None
+
+    def __init__(self, dataset, log_dir, restore_from=None, **kwargs):
+        super().__init__(dataset, log_dir, **kwargs)
+        if restore_from is not None:
+            self._w = np.load(restore_from)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["by-slot", "by-turn-as-in-the-first-format"])
+def test_a_model_that_saves_itself_overwrites_no_file_of_a_kept_commit(tmp_path, known):
+    """Not even while the next commit is written, and not of a run whose commits do not say which files are theirs."""
+    settings = config(epochs_count=5, commit={"every": "1ep"})
+    settings["model"]["class"] = f"{__name__}.SavesItself"
+    settings["hooks"] = []
+    run = train(settings, tmp_path, "run")
+    commits = sorted((run / "checkpoints").iterdir())
+    if not known:
+        for number, path in enumerate(commits):
+            commit = open_commit(path)
+            states = commit.states()
+            name = f"model_checkpoint-{commit.seq % 2}.npy"
+            digest = next(iter(states["model"]["files"].values()))
+            (run / states["model"]["saved"]).rename(run / f"moving-{number}")
+            states["model"] = {"saved": name, "files": {name: digest}}
+            shutil.rmtree(path)
+            info = {key: value for key, value in commit.info.items() if key != "slot"}
+            write_commit(run / "checkpoints", commit.seq, states, info)
+        for number, path in enumerate(commits):
+            (run / f"moving-{number}").rename(run / f"model_checkpoint-{open_commit(path).seq % 2}.npy")
+    files = {open_commit(path).load("model")["saved"] for path in commits}
+    before = {name: (run / name).read_bytes() for name in files}
+    assert len(files) == 2
+    settings["main_loop"]["epochs_count"] = 6
+    training = resume_emloop_training(settings, run)
+    written = []
+    save = training.main_loop.model.save
+
+    def noted(suffix):
+        written.append(f"model_{suffix}.npy")
+        return save(suffix)
+
+    training.main_loop.model.save = noted
+    training.main_loop.run_training()
+
+    assert written
+    assert not files & set(written)
+    assert before == {name: (run / name).read_bytes() for name in files}

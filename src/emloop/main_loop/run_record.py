@@ -291,7 +291,8 @@ class RunRecord(Record):
         seq = self._seq + 1
         self._fingerprint.write()
         self._consumed = self._fingerprint.consumed(loop.streams.training(), self._consumed)
-        taken = [made.info.get("slot") for made in self._commits]
+        last = loop.commit_policy.keep.last  # by which commits of the first format took turns
+        taken = [made.info.get("slot", made.seq % last) for made in self._commits]
         slot = next(number for number in count() if number not in taken)
         states = encode_components(collect(loop, self._run.directory, seq, slot))
         lengths = self._run.appends.lengths()
