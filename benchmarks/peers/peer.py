@@ -1,0 +1,249 @@
+"""One peer, or ourselves, in the interpreter of its own environment: ``python peer.py NAME``; :mod:`measure` starts it.
+
+Says its version, and then, for every line that it reads, the CPU seconds of a block of steps in the raw loop and of the
+same block in the peer's.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from time import process_time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+STEPS = 200
+RATE = 1e-4
+"""So low that nothing is learned: gradients that vanish are computed slowly."""
+Block = Callable[[], object]
+
+
+def arrays() -> list[tuple[Any, Any]]:
+    """Batches of 32 points in ten classes."""
+    rng = np.random.default_rng(0)
+    made = rng.normal(size=(32, 64)).astype(np.float32), rng.integers(0, 10, 32)
+    return [made] * STEPS
+
+
+def tensors() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The same as tensors."""
+    return [(torch.from_numpy(points), torch.from_numpy(labels)) for points, labels in arrays()]
+
+
+def network() -> nn.Sequential:
+    """10k parameters."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+def sgd(module: nn.Module) -> torch.optim.Optimizer:
+    """Its optimizer."""
+    return torch.optim.SGD(module.parameters(), lr=RATE)
+
+
+def raw() -> Block:
+    """The loop as one would write it."""
+    module, data = network(), tensors()
+    optimizer = sgd(module)
+
+    def block() -> None:
+        for points, labels in data:
+            optimizer.zero_grad()
+            functional.cross_entropy(module(points), labels).backward()
+            optimizer.step()
+
+    return block
+
+
+def emloop_(model_class: str) -> Block:
+    """The main loop with a model that returns the losses as arrays."""
+    import emloop as el
+    import emloop_torch
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = network()
+
+        def forward(self, points: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"loss": functional.cross_entropy(self.layers(points), labels, reduction="none")}
+
+    class Model(emloop_torch.BaseModel):
+        def create_model(self) -> nn.Module:
+            return Net()
+
+    settings: dict[str, Any] = {
+        "inputs": ["points", "labels"],
+        "outputs": ["loss"],
+        "device": "cpu",
+        "optimizer": {"class": "SGD", "learning_rate": RATE},
+        "saved_model": {"source_free": "off"},
+    }
+    first, last = ({"class": "Linear", "in_features": i, "out_features": o} for i, o in ((64, 128), (128, 10)))
+    if model_class == "BaseModel":
+        model: Any = Model(None, None, **settings)
+    else:
+        model = emloop_torch.Supervised(None, None, net=[first, "ReLU", last], **settings)
+    loop = el.MainLoop(model=model, dataset=None, hooks=[])
+    data = [{"points": points, "labels": labels} for points, labels in arrays()]
+    return lambda: loop.epoch(train_streams=[data])
+
+
+def ignite_() -> Block:
+    """An engine with the step as its documentation writes it."""
+    from ignite.engine import Engine
+
+    module, data = network(), tensors()
+    optimizer = sgd(module)
+
+    def step(_: Any, batch: Any) -> float:
+        module.train()
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(module(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    engine = Engine(step)
+    return lambda: engine.run(data, max_epochs=1)
+
+
+def skorch_() -> Block:
+    """One epoch of its inner loop."""
+    from skorch import NeuralNetClassifier
+
+    net = NeuralNetClassifier(
+        network(), criterion=nn.CrossEntropyLoss, optimizer=torch.optim.SGD, lr=RATE, callbacks=None, verbose=0
+    )
+    net.initialize()
+    net.notify("on_train_begin", X=None, y=None)
+    data = tensors()
+
+    def block() -> None:
+        net.history.new_epoch()
+        net.run_single_epoch(data, training=True, prefix="train", step_fn=net.train_step)
+
+    return block
+
+
+def accelerate_() -> Block:
+    """The raw loop, prepared."""
+    from accelerate import Accelerator
+
+    accelerator, module, data = Accelerator(cpu=True), network(), tensors()
+    module, optimizer = accelerator.prepare(module, sgd(module))
+
+    def block() -> None:
+        for points, labels in data:
+            optimizer.zero_grad()
+            accelerator.backward(functional.cross_entropy(module(points), labels))
+            optimizer.step()
+
+    return block
+
+
+def fabric_() -> Block:
+    """The raw loop, set up."""
+    from lightning.fabric import Fabric
+
+    fabric, module, data = Fabric(accelerator="cpu", devices=1), network(), tensors()
+    module, optimizer = fabric.setup(module, sgd(module))
+
+    def block() -> None:
+        for points, labels in data:
+            optimizer.zero_grad()
+            fabric.backward(functional.cross_entropy(module(points), labels))
+            optimizer.step()
+
+    return block
+
+
+def lightning_() -> Block:
+    """The trainer, without what it logs, saves and draws."""
+    import lightning
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = network()
+
+        def training_step(self, batch: Any, _: int) -> torch.Tensor:
+            return functional.cross_entropy(self.layers(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return sgd(self)
+
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer, module = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=0, **quiet), Module()
+    data = torch.utils.data.DataLoader(tensors(), batch_size=None)  # type: ignore[arg-type]
+
+    def block() -> None:
+        trainer.fit_loop.max_epochs += 1
+        trainer.fit(module, data)
+
+    return block
+
+
+def keras_() -> Block:
+    """``fit`` over batches, with the PyTorch backend."""
+    import os
+
+    os.environ["KERAS_BACKEND"] = "torch"
+    import keras
+
+    model = keras.Sequential([keras.layers.Dense(128, activation="relu"), keras.layers.Dense(10)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.SGD(RATE), loss=loss)
+    data = arrays()
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self) -> int:
+            return STEPS
+
+        def __getitem__(self, index: int) -> Any:
+            return data[index]
+
+    batches = Batches()
+    return lambda: model.fit(batches, verbose=0, shuffle=False)
+
+
+PEERS: dict[str, tuple[str, Callable[[], Block]]] = {
+    "emloop BaseModel": ("emloop", lambda: emloop_("BaseModel")),
+    "emloop Supervised": ("emloop", lambda: emloop_("Supervised")),
+    "Ignite": ("pytorch-ignite", ignite_),
+    "skorch": ("skorch", skorch_),
+    "Accelerate": ("accelerate", accelerate_),
+    "Fabric": ("lightning", fabric_),
+    "Lightning": ("lightning", lightning_),
+    "Keras": ("keras", keras_),
+}
+"""Name → its distribution, and what makes a block of steps."""
+
+
+def main(name: str) -> None:
+    """Answer until there are no more lines."""
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    distribution, make = PEERS[name]
+    blocks = raw(), make()
+    for block in blocks:
+        block()
+    print(json.dumps({"version": version(distribution), "torch": torch.__version__}), flush=True)
+    for _ in sys.stdin:
+        taken = []
+        for block in blocks:
+            began = process_time()
+            block()
+            taken.append(process_time() - began)
+        print(json.dumps(taken), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
