@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -44,12 +44,12 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP)
 
 
-def atomic_write(path: Path | str, data: bytes | str) -> None:
+def atomic_write(path: Path | str, data: bytes | str | Sequence[memoryview]) -> None:
     """Replace a file's content; readers, and the disk after a crash, have all of the old or all of the new one.
 
     Args:
         path: The file; a link is replaced, not followed.
-        data: New content; text is written as UTF-8.
+        data: New content, maybe in parts; text is written as UTF-8.
 
     Raises:
         OSError: If it cannot be written; the old file is untouched, unless only the last ``fsync`` failed.
@@ -57,7 +57,8 @@ def atomic_write(path: Path | str, data: bytes | str) -> None:
     path = Path(path)
     # Without the file's own name, which may be as long as names can be.
     temporary = path.with_name(f".tmp-{os.getpid()}-{uuid4().hex[:12]}")
-    write_new(temporary, [data.encode() if isinstance(data, str) else data])
+    data = data.encode() if isinstance(data, str) else data
+    write_new(temporary, [data] if isinstance(data, bytes) else data)
     try:
         with _naming(path):
             temporary.replace(path)

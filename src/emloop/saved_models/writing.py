@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from emloop import __version__
+from emloop._state.array_file import file_parts
 from emloop._state.manifest import MANIFEST, FileRecord, file_records, read_manifest, write_manifest
 from emloop._state.retention import delete_leftover
-from emloop._state.tree import dump_tree
+from emloop._state.strict_json import dump
+from emloop._state.tree import encode_tree
 from emloop._support.files import atomic_write, fsync_dir, own_directory, sha256_of
 from emloop.errors import CheckpointError, ConfigError, SavedModelError
 from emloop.types import StateTree
@@ -95,24 +97,23 @@ def write_saved_model(
         raise SavedModelError(
             f"{directory}: there is a saved model already; an exported one needs a directory of its own"
         )
-    skeleton, arrays = dump_tree(tree)
-    stem = f"model-{_hash8(skeleton, arrays or b'')}"
-    contents = {f"{stem}.json": skeleton}
-    if arrays is not None:
-        contents[f"{stem}.safetensors"] = arrays
+    skeleton, arrays = encode_tree(tree)
+    # Not joined, and hashed once to be named: there may be many gigabytes.
+    parts = {"json": (memoryview(dump(skeleton)),), **({"safetensors": tuple(file_parts(arrays))} if arrays else {})}
+    digests = {kind: _sha256(content) for kind, content in parts.items()}
+    stem = f"model-{_hash8(*map(str.encode, digests.values()))}"
     own_directory(directory)
     directory.mkdir(parents=True, exist_ok=True)
     fsync_dir(directory.parent)
-    folder = None
-    if program is not None:
-        folder, copied = _program_files(program, directory)
-        contents |= copied
+    folder, contents = (None, {}) if program is None else _program_files(program, directory)
     contents |= exported or {}
     enclosed = None
     if capsule is not None:
         enclosed = f"{CAPSULE}-{_hash8(capsule.content())}.json"
         contents[enclosed] = capsule.content()
-    records = [_put(directory, name, content) for name, content in contents.items()]
+    names = {kind: f"{stem}.{kind}" for kind in parts}
+    records = [_put(directory, names[kind], content, digests[kind]) for kind, content in parts.items()]
+    records += [_put(directory, name, [memoryview(content)]) for name, content in contents.items()]
     description = {
         "format": FORMAT,
         "kind": KIND,
@@ -124,7 +125,7 @@ def write_saved_model(
         "inputs": inputs,
         "outputs": outputs,
         "weights": dict(weights or {}),
-        "state": [f"{stem}.json", f"{stem}.safetensors" if arrays is not None else None],
+        "state": [names["json"], names.get("safetensors")],
         "program": folder,
         "exported": sorted(exported or ()),
         CAPSULE: enclosed,
@@ -138,7 +139,7 @@ def write_saved_model(
         saved.tree()
         saved.program()
         _read_back.add(directory.resolve())
-    _remove_all_but(directory, {name.partition("/")[0] for name in contents})
+    _remove_all_but(directory, {name.partition("/")[0] for name in (*names.values(), *contents)})
     return str(directory)
 
 
@@ -164,7 +165,7 @@ def replace_program(
     records = file_records(manifest)
     kept = [record for name, record in records.items() if not name.startswith(f"{manifest['program']}/")]
     folder, contents = _program_files(program, directory)
-    kept += [_put(directory, name, content) for name, content in contents.items()]
+    kept += [_put(directory, name, [memoryview(content)]) for name, content in contents.items()]
     description = {key: value for key, value in manifest.items() if key not in ("files", "sha256")}
     changed = {"rung": rung, "reason": reason, "program": folder, "extra": {**manifest["extra"], **extra}}
     write_manifest(directory, {**description, **changed}, kept)
@@ -189,16 +190,16 @@ def _program_files(program: Path, directory: Path) -> tuple[str, dict[str, bytes
     return folder, {f"{folder}/{name}": content for name, content in contents.items()}
 
 
-def _put(directory: Path, name: str, content: bytes) -> FileRecord:
+def _put(directory: Path, name: str, content: Sequence[memoryview], digest: str | None = None) -> FileRecord:
     """Write a file whose name promises its content, unless it is there already."""
     path = directory / name
-    digest = hashlib.sha256(content).hexdigest()
+    digest = digest or _sha256(content)
     for folder in path.relative_to(directory).parents[:-1]:
         own_directory(directory / folder)
     if not path.is_file() or path.is_symlink() or sha256_of(path) != digest:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
-    return FileRecord(name, len(content), digest)
+    return FileRecord(name, sum(part.nbytes for part in content), digest)
 
 
 def _remove_all_but(directory: Path, names: set[str]) -> None:
@@ -209,8 +210,12 @@ def _remove_all_but(directory: Path, names: set[str]) -> None:
     fsync_dir(directory)
 
 
-def _hash8(*contents: bytes) -> str:
+def _sha256(parts: Iterable[bytes | memoryview]) -> str:
     digest = hashlib.sha256()
-    for content in contents:
-        digest.update(content)
-    return digest.hexdigest()[:8]
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _hash8(*contents: bytes) -> str:
+    return _sha256(contents)[:8]
