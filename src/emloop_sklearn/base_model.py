@@ -20,7 +20,7 @@ from sklearn.base import is_classifier, is_regressor
 
 from emloop.arguments import take_settings
 from emloop.declare import Component, Limits, Names
-from emloop.errors import ConfigError, Problem, SavedModelError, StateError
+from emloop.errors import ConfigError, Problem, SavedModelError, SaveError, StateError
 from emloop.models.abstract_model import AbstractModel
 from emloop.saved_models import (
     advise_capsule,
@@ -32,11 +32,13 @@ from emloop.saved_models import (
     write_saved_model,
 )
 from emloop.seeding import current_seed
+from emloop.suggest import check_choice
 from emloop.types import Batch, StateTree
 
 from ._archive import dump, load, require_trusted, untrusted_types
 from ._estimators import Estimators, build_estimator
 from ._fitting import Balance, FirstGuess, array_of, fit, fitting_problems, is_fitted, to_classes, weight_of
+from ._onnx import FORMATS, export
 from ._outputs import checked_output, compute, label_free_outputs, output_problems
 from ._parameters import follow, get_variable, parameters_of, set_variable
 from ._source import overridden_methods, why_source_is_needed
@@ -135,6 +137,7 @@ class BaseModel(AbstractModel):
         UntrustedError: If restoring would create objects of types that are not trusted.
     """
 
+    exports_to: ClassVar[tuple[str, ...]] = FORMATS
     settings_class: ClassVar[type] = Settings
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
 
@@ -307,6 +310,20 @@ class BaseModel(AbstractModel):
         except Exception as error:
             error.add_note(f"{type(self).__name__}.compute_outputs has no labels to predict: they are None")
             raise
+
+    def export(self, to: str, directory: str, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """Write what the estimator says of the features for another runtime; ``emloop export`` calls this.
+
+        Raises:
+            SaveError: If it cannot be exported.
+        """
+        check_choice("to", to, FORMATS)
+        for method in ("run", "compute_outputs"):
+            if self._overrides(method):
+                raise SaveError(f"{type(self).__name__} overrides {method}, which only its source has")
+        if self._guess is not None:
+            raise SaveError(f"{type(self._estimator).__name__} has learned nothing yet")
+        return export(self._estimator, directory, self._inputs[0], [array_of(one, self._inputs[0]) for one in batches])
 
     def _overrides(self, method: str) -> bool:
         return method in overridden_methods(type(self), BaseModel)

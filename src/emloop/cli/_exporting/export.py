@@ -37,7 +37,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("model_path", metavar="MODEL", help=SAVED_MODEL)
     add_overrides(parser)
-    parser.add_argument("--to", metavar="FORMAT", required=True, help="format; PyTorch models have `onnx`")
+    parser.add_argument(
+        "--to", metavar="FORMAT", required=True, help="format; models of PyTorch and scikit-learn have `onnx`"
+    )
     parser.add_argument("--output", metavar="DIR", help="where to write (default: `onnx_best` beside the saved model)")
     add_config(parser)
     add_common(parser)
