@@ -17,7 +17,7 @@ pytest.importorskip("onnxscript")
 from torch import nn  # noqa: E402
 
 from emloop._state.tree import equal_trees  # noqa: E402
-from emloop.api import create_emloop_training  # noqa: E402
+from emloop.api import create_emloop_training, create_model  # noqa: E402
 from emloop.cli._exporting.export import export  # noqa: E402
 from emloop.errors import ConfigError, MissingExtraError, SavedModelError, SaveError  # noqa: E402
 from emloop.saved_models import class_of_export, find_saved  # noqa: E402
@@ -98,6 +98,17 @@ def test_what_is_written_is_a_saved_model_that_only_onnx_runtime_restores(export
         SavedModelError, match=r"saved by the backend 'onnx', not by 'torch'; emloop_onnx\.OnnxModel can"
     ):
         restored(exported, signals())
+
+
+def test_the_config_of_the_training_will_do_for_it(exported, caplog):
+    """Less what only the original takes and gives, which is told."""
+    section = {"class": "gone.Net", "inputs": ["points", "labels"], "outputs": ["loss", "logits"], "optimizer": "Adam"}
+
+    model = create_model({"model": section}, restore_from=str(exported))
+
+    assert (list(model.input_names), list(model.output_names)) == (["points"], ["logits"])
+    assert "What was exported takes no 'labels'; it takes 'points'" in caplog.text
+    assert "What was exported gives no 'loss'; it gives 'logits', 'predictions', 'sure'" in caplog.text
 
 
 def test_every_file_is_verified_when_it_is_restored(exported, tmp_path):
