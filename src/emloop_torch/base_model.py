@@ -621,10 +621,7 @@ class BaseModel(AbstractModel):
     def _straight_step(self) -> Step | None:
         """What training batches like the first take from here on; ``None`` if they need more."""
         settings, updates, cls = self._settings, self._updates, type(self)
-        overridden = any(
-            getattr(cls, name) is not getattr(BaseModel, name) or name in vars(self)
-            for name in ("training_step", "compute", "update")
-        )
+        overridden = any(getattr(cls, name) is not getattr(BaseModel, name) for name in _OWN_STEPS)
         needs_more = self._monitor or self._profiling or self._weight_sources or self._withholds
         if overridden or needs_more or updates is None or settings.accumulate > 1 or self._losses != [LOSS]:
             return None
@@ -632,7 +629,8 @@ class BaseModel(AbstractModel):
             return None
 
         def begin() -> bool:
-            if not self._source_free.passes():
+            # A hook may have put a step of its own in place of the model's.
+            if not (_OWN_STEPS.isdisjoint(vars(self)) and self._source_free.passes()):
                 return False
             if not self.module.training:
                 self.module.train()
@@ -694,6 +692,10 @@ class BaseModel(AbstractModel):
             hints = "".join(f"; {hint}" for hint in did_you_mean(name, known))
             raise MissingVariableError(f"there is no variable {name!r}; there is {there or 'none'}{hints}")
         return numbers[name]
+
+
+_OWN_STEPS = frozenset({"training_step", "compute", "update"})
+"""Methods that are for users to override."""
 
 
 def _explain(error: Exception, inputs: Tensors) -> None:

@@ -217,3 +217,20 @@ def test_a_program_is_compared_on_the_same_batches(tmp_path):
 
     assert compared[:3] == [1, 2, 4]
     assert made._source_free._shadow.batches[True] == 14
+
+
+def test_a_step_that_is_replaced_in_a_running_training_is_taken():
+    """As a hook may do at any time; and given back, the model's own is."""
+    made = model()
+    first, *rest = batches(4)
+    made.run(first, train=True)
+    before = {name: values.clone() for name, values in made.module.named_parameters()}
+    made.update = lambda *args, **kwargs: None
+
+    for batch in rest:
+        made.run(batch, train=True)
+    assert all(torch.equal(values, before[name]) for name, values in made.module.named_parameters())
+
+    del made.update
+    made.run(first, train=True)
+    assert not all(torch.equal(values, before[name]) for name, values in made.module.named_parameters())
