@@ -7,7 +7,7 @@ from typing import Protocol
 
 from emloop.types import Batch
 
-__all__ = ["Adapter", "Loader", "add_loader_adapter", "taken_over"]
+__all__ = ["Adapter", "Loader", "add_loader_adapter", "forgets", "taken_over"]
 
 
 class Loader(Protocol):
@@ -49,3 +49,11 @@ def taken_over(iterable: object, key: Callable[[], int]) -> Loader | None:
         if loader is not None:
             return loader
     return None
+
+
+def forgets(iterable: object) -> bool:
+    """Whether the state that an iterable offers lacks what it holds, as one with a shuffle buffer of Hugging Face's."""
+    if "BufferShuffled" in type(iterable).__name__:
+        return True
+    inner = [getattr(iterable, name, None) for name in ("dataset", "_ex_iterable", "ex_iterable")]
+    return any(forgets(part) for part in [*inner, *getattr(iterable, "ex_iterables", ())] if part is not None)

@@ -16,7 +16,7 @@ from emloop.errors import BatchError
 from emloop.types import Batch, StateTree
 
 from .digest import digest
-from .loaders import Loader, taken_over
+from .loaders import Loader, forgets, taken_over
 
 __all__ = ["Level", "Source", "digest_at", "open_source"]
 
@@ -132,7 +132,7 @@ def _state_methods(candidate: object) -> tuple[Callable[[], StateTree], Callable
     """Methods by which an iterable or its iterator returns its position and takes it back, if it has them."""
     for names in _STATE_METHODS:
         capture, restore = (getattr(candidate, name, None) for name in names)
-        if callable(capture) and callable(restore):
+        if callable(capture) and callable(restore) and not forgets(candidate):
             return capture, restore
     return None, None
 

@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 _PURE = (BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler)
 """Samplers that look at nothing but their arguments and generators."""
 
+_KNOWN = {"torch", "torchdata", ""}
+"""Whose loaders do nothing but read what a sampler says. Torchdata's forgets the random numbers of its workers."""
+
 _ORDER = 0  # what is drawn before the first batch, whose number gets 1 added
 
 
@@ -51,12 +54,16 @@ def take_over(iterable: object, key: int) -> Loader | None:
         key: Belongs to the seed, the stream and the pass.
 
     Returns:
-        ``None`` for anything else: loaders that keep a state or iterate in their own way, iterable data sets, samplers
-        without a length (which may never end) or whose order depends on more than generators.
+        ``None`` for anything else: loaders that keep a state or iterate in a way of the user's, data sets that keep a
+        state or are only iterated, samplers without a length (which may never end) or whose order depends on more than
+        generators.
     """
-    if not isinstance(iterable, DataLoader) or type(iterable).__iter__ is not DataLoader.__iter__:
+    if (
+        not isinstance(iterable, DataLoader)
+        or not {_home(iterable, "__iter__"), _home(iterable, "state_dict")} <= _KNOWN
+    ):
         return None
-    if isinstance(iterable.dataset, IterableDataset) or hasattr(iterable, "state_dict"):
+    if isinstance(iterable.dataset, IterableDataset) or hasattr(iterable.dataset, "state_dict"):
         return None
     sampler = iterable.sampler if iterable.batch_sampler is None else iterable.batch_sampler
     try:
@@ -72,6 +79,12 @@ def take_over(iterable: object, key: int) -> Loader | None:
         )
         return None
     return _Pass(iterable, order, key)
+
+
+def _home(loader: object, method: str) -> str:
+    """The package that has defined a method; empty if nobody has."""
+    homes = (cls.__module__.partition(".")[0] for cls in type(loader).__mro__ if method in vars(cls))
+    return next(homes, "")
 
 
 class _Pass:
