@@ -143,7 +143,8 @@ def restore_random_state(state: StateTree) -> None:
     """
     try:
         python = state["python"]
-        random.setstate((python["version"], tuple(map(int, python["words"])), python["gauss"]))
+        gauss = None if python["gauss"] is None else float(python["gauss"])
+        random.setstate((python["version"], tuple(map(int, python["words"])), gauss))
         # NumPy takes what is missing for zero.
         np.random.set_state({name: state["numpy"][name] for name in np.random.get_state(legacy=False)})
         for name, generator in _OTHERS.items():

@@ -106,7 +106,7 @@ class OnPlateau(ComputeStats, ABC):
         rest = dict(check_keys(self, state, [*super().state_dict(), "means"]))
         means = rest.pop("means")
         super().load_state_dict(rest)
-        self._means = deque(means, maxlen=self._long_term)
+        self._means = deque(map(float, means), maxlen=self._long_term)
 
 
 def _average(numbers: Sequence[float]) -> float:

@@ -256,7 +256,7 @@ class SaveBest(AbstractHook):
     def load_state_dict(self, state: StateTree) -> None:
         """Go on with another attempt's best values."""
         check_keys(self, state, ["best", "kept"])
-        self._best = state["best"]
+        self._best = None if state["best"] is None else float(state["best"])
         self._kept = [(value, epoch) for value, epoch in state["kept"]]
 
 

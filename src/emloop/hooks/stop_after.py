@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from operator import index
 from typing import ClassVar
 
 from emloop._contracts import SAFE, AbstractHook, ResumeChanges
@@ -128,6 +129,6 @@ class StopAfter(AbstractHook):
     def load_state_dict(self, state: StateTree) -> None:
         """Go on counting where another attempt stopped."""
         check_keys(self, state, ["iterations", "seconds"])
-        self._iterations_done = state["iterations"]
-        self._seconds_before = state["seconds"] or 0.0
+        self._iterations_done = index(state["iterations"])
+        self._seconds_before = float(state["seconds"] or 0)
         self._started = None

@@ -1,0 +1,173 @@
+"""Nothing in a commit can be missed: without any one of its keys, a resume is refused or ends otherwise."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+
+pytest.importorskip("tensorboard")
+
+from .ablation import Ablation, drop
+
+DATA = """
+dataset: {class: tests.end_to_end.ablation.Data}
+"""
+
+LOOP = """
+main_loop:
+  {seed: 3, epochs_count: 3, extra_streams: [valid], on_unused_sources: ignore, commit: {every: 9ep}}
+"""
+
+HOOKS = """
+hooks:
+  - ComputeStats: {variables: [loss]}
+  - WriteCSV
+"""
+
+CORE = """
+model: {name: small, class: tests.end_to_end.ablation.Model}
+hooks:
+  - InitLR: {value: 0.3, variable_name: rate}
+  - ComputeStats: {variables: {loss: [mean, std, max], predictions: [median]}}
+  - DecayLROnPlateau: {variable: z, long_term: 2, short_term: 1, variable_name: rate, min_delta: 9.0}
+  - DecayLR: {decay_value: 0.9, variable_name: rate}
+  - StopOnPlateau: {variable: y, long_term: 3, short_term: 2}
+  - tests.end_to_end.ablation.Sums: {variables: [p]}
+  - WriteCSV
+  - WriteTensorBoard: {variables: [loss], histogram_variables: [loss], image_variables: [images]}
+  - PredictionsToCsv: {variables: [predictions], id_variable: id, output_file: predictions.csv}
+  - LogitsToCsv: {variable: p, class_names: [no, yes], id_variable: id, output_file: logits.csv}
+  - SequenceToCsv: {variables: [p], id_variable: id, output_file: sequences.csv}
+  - SaveBest: {condition: max}
+  - SaveFile: {files: [COPIED]}
+  - StopAfter: {iterations: 13}
+  - ShowProgress
+"""
+
+TORCH = """
+model:
+  name: net
+  class: tests.emloop_torch.ablated.Model
+  inputs: [x, y]
+  outputs: [loss]
+  optimizer: {class: AdamW, learning_rate: 0.05}
+  lr_schedule: {class: StepLR, step_size: 2, gamma: 0.9}
+  accumulate: 2
+  ema: {decay: 0.9}
+"""
+
+SKLEARN = """
+model:
+  name: linear
+  class: emloop_sklearn.BaseModel
+  estimator: {class: sklearn.linear_model.SGDClassifier, loss: log_loss, class_weight: balanced}
+  classes: 2
+  inputs: [x, y]
+  outputs: [loss]
+"""
+
+EXPERIMENTS = {
+    "numpy": DATA + CORE + LOOP,
+    "generator": DATA.replace("Data", "Generated")
+    + "model: {name: small, class: tests.end_to_end.ablation.Model}"
+    + HOOKS
+    + LOOP,
+    "torch": DATA + TORCH + HOOKS + LOOP,
+    "sklearn": DATA + SKLEARN + HOOKS + LOOP,
+}
+
+WITHIN = ("batch 2 of stream 'train' in epoch 2", "batch 2 of stream 'valid' in epoch 2", "epoch 1")
+"""Commits that are taken apart; in the first, the global generators keep half of what they have drawn."""
+
+ACCUMULATING = ("batch 3 of stream 'train' in epoch 2",)
+"""One within a window of accumulated gradients."""
+
+ELSEWHERE = {
+    ("hooks/ShowProgress",): "what a person sees of an epoch",
+    ("hooks/WriteCSV",): "keeps the columns where others are configured; those of an equal hook are the same",
+    ("random", "torch"): "a generator that nothing here draws from",
+    ("model", "companions"): "optimizers of the user's own, of which there are none here",
+    ("model", "remade"): "buffers that the model makes anew, of which there are none here",
+    ("model", "training", "scaler"): "scales losses in half precision",
+    ("model", "arguments"): "makes the model where its source is gone",
+    ("model", "parameters"): "tells what the configuration has changed since",
+    ("model", "needs_source"): "tells why it cannot be restored where its source is gone",
+    ("model", "overrides"): "refuses to restore it where its source is gone",
+    ("model", "training", "configured"): "tells what the configuration has changed since",
+    ("model", "frozen"): "as somebody has thawed or frozen parts meanwhile",
+}
+"""Keys that matter to something else than a resume with the same configuration and source: place → to what."""
+
+SHALLOW = 2
+
+
+def superfluous(ablation: Ablation, places, components, depth) -> dict[str, str]:
+    """Keys without which a resume ends as if they were there, or with an error that is none of ours."""
+    outcomes: dict[tuple[object, ...], str] = {}
+    for place in places:
+        commit = ablation.commits[place]
+        assert ablation.resumed(commit, "loop", ("stage",), lambda *_: None) == "same"
+        for component, keys in ablation.keys(commit):
+            whole = (component, *keys)
+            is_known = any(whole[: len(key)] == key for key in ELSEWHERE)
+            is_meant = component.startswith(components) and len(keys) <= depth and not is_known
+            if is_meant and outcomes.get(whole, "same") == "same":
+                outcomes[whole] = ablation.resumed(commit, component, keys, drop)
+    return {"/".join(map(str, whole)): found for whole, found in outcomes.items() if not _matters(whole, found)}
+
+
+def _matters(whole, outcome) -> bool:
+    # What an optimizer of PyTorch's remembers of a parameter is known to nobody else; it fails in its next step.
+    fails = whole[:4] == ("model", "training", "optimizer", "state") and outcome.startswith("KeyError")
+    return outcome == "other" or outcome.startswith("refused") or fails
+
+
+@pytest.fixture
+def ablation(tmp_path, monkeypatch, one_torch_thread):
+    """An untouched run of an experiment; nothing of it has to survive a power failure."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+    logging.disable(logging.CRITICAL)
+    yield lambda name: Ablation(tmp_path, EXPERIMENTS[name])
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("name", "places", "components", "depth"),
+    [
+        pytest.param("numpy", WITHIN[:2], "", 9, id="core"),
+        pytest.param("torch", ACCUMULATING, "model", SHALLOW, id="torch"),
+        pytest.param("numpy", WITHIN[2:], "", 9, marks=pytest.mark.torture, id="core-elsewhere"),
+        pytest.param("generator", WITHIN, "streams", 9, marks=pytest.mark.torture, id="generator"),
+        pytest.param("torch", ACCUMULATING, "model", 9, marks=pytest.mark.torture, id="torch-in-full"),
+        pytest.param("sklearn", WITHIN, "model", 9, marks=pytest.mark.torture, id="sklearn-in-full"),
+    ],
+)
+def test_no_key_can_be_missed(ablation, name, places, components, depth):
+    """Whatever is dropped from a commit, the resume is refused or its result is another one."""
+    if name in ("torch", "sklearn"):
+        pytest.importorskip(name)
+
+    assert superfluous(ablation(name), places, components, depth) == {}
+
+
+def test_a_key_of_another_type_is_refused_in_words(ablation):
+    """As a commit of another version might have it; nothing ends with a traceback."""
+    run = ablation("numpy")
+    commit = run.commits[WITHIN[0]]
+    components = ("loop", "random", "hooks/StopAfter", "hooks/SaveBest", "hooks/StopOnPlateau")
+    outcomes = {
+        (component, *keys): run.resumed(commit, component, keys, spoil)
+        for component, keys in run.keys(commit)
+        if component in components and 0 < len(keys) < 3
+    }
+
+    assert not {key: found for key, found in outcomes.items() if not found.startswith(("refused", "same"))}
+    assert len(outcomes) > 20
+
+
+def spoil(owner, key):
+    owner[key] = 7 if isinstance(owner[key], str) else "?"
