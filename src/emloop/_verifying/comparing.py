@@ -18,6 +18,7 @@ import numpy as np
 
 from emloop import constants
 from emloop._run_dir.beginnings import is_mirror
+from emloop._run_dir.layout import TEMPORARY
 from emloop._state.commit import Commit
 from emloop._state.manifest import MANIFEST
 from emloop._state.tree import equal_trees
@@ -106,7 +107,9 @@ def result_files(run: Path, mirrors: set[str]) -> dict[str, str]:
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
         folders = set(name.split("/")[:-1])
-        is_own = name in _OF_THE_CORE or (name.startswith("config.") and "/" not in name) or folders & _FOLDERS
+        is_own = name in _OF_THE_CORE or (name.startswith("config.") and "/" not in name) or bool(folders & _FOLDERS)
+        # What a process was writing when it was killed at its very end stays, since nobody takes up a finished run.
+        is_own |= path.name.startswith(TEMPORARY)
         if path.is_file() and not is_own and name not in mirrors and path.name != MANIFEST:
             found[name] = sha256_of(path)
     return found

@@ -268,9 +268,8 @@ class Verification:
                 self._processes.run(["resume", str(run)])
         except EmloopError as error:
             return Difference(str(error), "resume", f"killed {self._history()}")
-        certificate.not_reached += [f"{len(plan) - len(certificate.kills)} kills"] * (
-            len(certificate.kills) < len(plan)
-        )
+        if late := len(plan) - len(certificate.kills):
+            certificate.not_reached.append(_counted(late, "kill"))
         last, found = (list_commits(path / EL_CHECKPOINTS_DIR)[0] for path in (untouched, run))
         mirrors = {record["name"] for record in last.info["appended"] if is_mirror(record)}
         files = {file: sha for file, sha in result_files(run, mirrors).items() if file not in certificate.not_compared}
