@@ -33,7 +33,7 @@ hooks:
   - ComputeStats: {variables: {loss: [mean, std, max], predictions: [median]}}
   - DecayLROnPlateau: {variable: z, long_term: 2, short_term: 1, variable_name: rate, min_delta: 9.0}
   - DecayLR: {decay_value: 0.9, variable_name: rate}
-  - StopOnPlateau: {variable: y, long_term: 3, short_term: 2}
+  - StopOnPlateau: {variable: x, long_term: 3, short_term: 2}
   - tests.end_to_end.ablation.Sums: {variables: [p]}
   - WriteCSV
   - WriteTensorBoard: {variables: [loss], histogram_variables: [loss], image_variables: [images]}
