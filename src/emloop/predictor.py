@@ -101,9 +101,8 @@ def load(
     Raises:
         RunDirError: If there is no such run.
         SavedModelError: If there is no model, it is damaged, or its source is needed and not there.
-        ConfigError: If its config, or an override, is wrong.
+        ConfigError: If its config, or an override, is wrong, or its framework is not installed.
         UntrustedError: If it is untrusted and asks for more, or the capsule has been changed.
-        MissingExtraError: If its framework is not installed.
     """
     with trust.untrusted() if untrusted else nullcontext():
         origin = find_restorable(where, output_root)

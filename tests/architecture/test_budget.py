@@ -46,7 +46,7 @@ ROOMS = {
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_onnx": 230,
-    "emloop_sklearn": 915,  # trees whose numbers are sound; weights; the source goes along; predicting
+    "emloop_sklearn": 915,  # trees whose numbers are sound; weights; the source goes along; predicting; ONNX
     "emloop_torch": 1630,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
     "emloop_torch._programs": 1550,  # what graphs write to, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1515,  # what Python code can reach, put back to the bit; losses; what forward hands on
