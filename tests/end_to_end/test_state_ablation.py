@@ -90,6 +90,9 @@ ELSEWHERE = {
     ("random", "torch"): "a generator that nothing here draws from",
     ("model", "companions"): "optimizers of the user's own, of which there are none here",
     ("model", "remade"): "buffers that the model makes anew, of which there are none here",
+    ("model", "generators", "evaluation"): "nothing here draws in an evaluation",
+    ("model", "training", "optimizer", "groups"): "rates that a hook has moved",
+    ("model", "training", "schedule", "schedulers", 0): "rates that a schedule has moved and others have changed since",
     ("model", "training", "scaler"): "scales losses in half precision",
     ("model", "arguments"): "makes the model where its source is gone",
     ("model", "parameters"): "tells what the configuration has changed since",
@@ -140,7 +143,6 @@ def ablation(tmp_path, monkeypatch, one_torch_thread):
     [
         pytest.param("numpy", WITHIN[:2], "", 9, id="core"),
         pytest.param("torch", ACCUMULATING, "model", SHALLOW, id="torch"),
-        pytest.param("numpy", WITHIN[2:], "", 9, marks=pytest.mark.torture, id="core-elsewhere"),
         pytest.param("generator", WITHIN, "streams", 9, marks=pytest.mark.torture, id="generator"),
         pytest.param("torch", ACCUMULATING, "model", 9, marks=pytest.mark.torture, id="torch-in-full"),
         pytest.param("sklearn", WITHIN, "model", 9, marks=pytest.mark.torture, id="sklearn-in-full"),
