@@ -12,9 +12,13 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 if sys.platform == "darwin":
     import fcntl
@@ -35,6 +39,8 @@ __all__ = [
 
 _CHUNK = 16 << 20  # bytes; macOS refuses to write 2 GiB at once
 
+_LARGE = 1 << 20  # bytes; a millisecond of hashing
+
 _SMALL = 16 << 20  # bytes; no description of a run or a model comes near
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -44,12 +50,12 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP)
 
 
-def atomic_write(path: Path | str, data: bytes | str | Sequence[memoryview]) -> None:
+def atomic_write(path: Path | str, data: bytes | str) -> None:
     """Replace a file's content; readers, and the disk after a crash, have all of the old or all of the new one.
 
     Args:
         path: The file; a link is replaced, not followed.
-        data: New content, maybe in parts; text is written as UTF-8.
+        data: New content; text is written as UTF-8.
 
     Raises:
         OSError: If it cannot be written; the old file is untouched, unless only the last ``fsync`` failed.
@@ -57,8 +63,7 @@ def atomic_write(path: Path | str, data: bytes | str | Sequence[memoryview]) -> 
     path = Path(path)
     # Without the file's own name, which may be as long as names can be.
     temporary = path.with_name(f".tmp-{os.getpid()}-{uuid4().hex[:12]}")
-    data = data.encode() if isinstance(data, str) else data
-    write_new(temporary, [data] if isinstance(data, bytes) else data)
+    write_new(temporary, [data.encode() if isinstance(data, str) else data])
     try:
         with _naming(path):
             temporary.replace(path)
@@ -88,7 +93,7 @@ def write_new(path: Path | str, parts: Iterable[bytes | memoryview]) -> str:
     try:
         with _naming(path):
             try:
-                digest = hashlib.sha256()
+                digest = _Sha256()
                 for part in parts:
                     view = memoryview(part)
                     for start in range(0, len(view), _CHUNK):
@@ -102,6 +107,31 @@ def write_new(path: Path | str, parts: Iterable[bytes | memoryview]) -> str:
         _discard(path)
         raise
     return digest.hexdigest()
+
+
+class _Sha256:
+    """SHA-256 of parts; from the first large one on, a thread hashes them, beside whatever writes them."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._beside: ThreadPoolExecutor | None = None
+
+    def update(self, part: memoryview) -> None:
+        """Add a part, which must not change before :meth:`hexdigest`."""
+        if self._beside is None and len(part) >= _LARGE:
+            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - short commands write nothing large
+
+            self._beside = ThreadPoolExecutor(1)
+        if self._beside is None:
+            self._digest.update(part)
+        else:
+            self._beside.submit(self._digest.update, part)
+
+    def hexdigest(self) -> str:
+        """The digest, once all parts are in it."""
+        if self._beside is not None:
+            self._beside.shutdown()
+        return self._digest.hexdigest()
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

@@ -6,10 +6,11 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from emloop._state.manifest import MANIFEST, FileRecord, file_records, read_mani
 from emloop._state.retention import delete_leftover
 from emloop._state.strict_json import dump
 from emloop._state.tree import encode_tree
-from emloop._support.files import atomic_write, fsync_dir, own_directory, sha256_of
+from emloop._support.files import atomic_write, fsync_dir, own_directory, sha256_of, write_new
 from emloop.errors import CheckpointError, ConfigError, SavedModelError
 from emloop.types import StateTree
 
@@ -98,10 +99,6 @@ def write_saved_model(
             f"{directory}: there is a saved model already; an exported one needs a directory of its own"
         )
     skeleton, arrays = encode_tree(tree)
-    # Not joined, and hashed once to be named: there may be many gigabytes.
-    parts = {"json": (memoryview(dump(skeleton)),), **({"safetensors": tuple(file_parts(arrays))} if arrays else {})}
-    digests = {kind: _sha256(content) for kind, content in parts.items()}
-    stem = f"model-{_hash8(*map(str.encode, digests.values()))}"
     own_directory(directory)
     directory.mkdir(parents=True, exist_ok=True)
     fsync_dir(directory.parent)
@@ -111,9 +108,11 @@ def write_saved_model(
     if capsule is not None:
         enclosed = f"{CAPSULE}-{_hash8(capsule.content())}.json"
         contents[enclosed] = capsule.content()
-    names = {kind: f"{stem}.{kind}" for kind in parts}
-    records = [_put(directory, names[kind], content, digests[kind]) for kind, content in parts.items()]
-    records += [_put(directory, name, [memoryview(content)]) for name, content in contents.items()]
+    records = _put_state(
+        directory, {"json": [dump(skeleton)], **({"safetensors": file_parts(arrays)} if arrays else {})}
+    )
+    state = [record.name for record in records]
+    records += [_put(directory, name, content) for name, content in contents.items()]
     description = {
         "format": FORMAT,
         "kind": KIND,
@@ -125,7 +124,7 @@ def write_saved_model(
         "inputs": inputs,
         "outputs": outputs,
         "weights": dict(weights or {}),
-        "state": [names["json"], names.get("safetensors")],
+        "state": [*state, None][:2],
         "program": folder,
         "exported": sorted(exported or ()),
         CAPSULE: enclosed,
@@ -139,7 +138,7 @@ def write_saved_model(
         saved.tree()
         saved.program()
         _read_back.add(directory.resolve())
-    _remove_all_but(directory, {name.partition("/")[0] for name in (*names.values(), *contents)})
+    _remove_all_but(directory, {name.partition("/")[0] for name in (*state, *contents)})
     return str(directory)
 
 
@@ -165,7 +164,7 @@ def replace_program(
     records = file_records(manifest)
     kept = [record for name, record in records.items() if not name.startswith(f"{manifest['program']}/")]
     folder, contents = _program_files(program, directory)
-    kept += [_put(directory, name, [memoryview(content)]) for name, content in contents.items()]
+    kept += [_put(directory, name, content) for name, content in contents.items()]
     description = {key: value for key, value in manifest.items() if key not in ("files", "sha256")}
     changed = {"rung": rung, "reason": reason, "program": folder, "extra": {**manifest["extra"], **extra}}
     write_manifest(directory, {**description, **changed}, kept)
@@ -190,16 +189,33 @@ def _program_files(program: Path, directory: Path) -> tuple[str, dict[str, bytes
     return folder, {f"{folder}/{name}": content for name, content in contents.items()}
 
 
-def _put(directory: Path, name: str, content: Sequence[memoryview], digest: str | None = None) -> FileRecord:
+def _put_state(directory: Path, parts: Mapping[str, Iterable[bytes | memoryview]]) -> list[FileRecord]:
+    """Write the files of a state, named by what is in them, which is known once they are written."""
+    aside = {kind: directory / f".tmp-{os.getpid()}-{uuid4().hex[:12]}" for kind in parts}
+    try:
+        digests = {kind: write_new(aside[kind], content) for kind, content in parts.items()}
+        stem = f"model-{_hash8(*map(str.encode, digests.values()))}"
+        records = [FileRecord(f"{stem}.{k}", aside[k].stat().st_size, digest) for k, digest in digests.items()]
+        for path, record in zip(aside.values(), records, strict=True):
+            path.replace(directory / record.name)
+    except BaseException:
+        for path in aside.values():
+            path.unlink(missing_ok=True)
+        raise
+    fsync_dir(directory)
+    return records
+
+
+def _put(directory: Path, name: str, content: bytes) -> FileRecord:
     """Write a file whose name promises its content, unless it is there already."""
     path = directory / name
-    digest = digest or _sha256(content)
+    digest = hashlib.sha256(content).hexdigest()
     for folder in path.relative_to(directory).parents[:-1]:
         own_directory(directory / folder)
     if not path.is_file() or path.is_symlink() or sha256_of(path) != digest:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
-    return FileRecord(name, sum(part.nbytes for part in content), digest)
+    return FileRecord(name, len(content), digest)
 
 
 def _remove_all_but(directory: Path, names: set[str]) -> None:
@@ -210,12 +226,5 @@ def _remove_all_but(directory: Path, names: set[str]) -> None:
     fsync_dir(directory)
 
 
-def _sha256(parts: Iterable[bytes | memoryview]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
-
-
 def _hash8(*contents: bytes) -> str:
-    return _sha256(contents)[:8]
+    return hashlib.sha256(b"".join(contents)).hexdigest()[:8]
