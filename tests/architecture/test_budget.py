@@ -22,7 +22,7 @@ ROOMS = {
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 875,  # arrays written in parts, beside the training; two layouts are read; random numbers put back
     "emloop._streams": 1475,  # digests, one batch read again; reads in C, the gate, signals; loaders; worker processes
-    "emloop._support": 1085,  # names that have moved; what leads out of a directory; what a signal ends at once
+    "emloop._support": 1105,  # names that have moved; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 25,  # the protocols' public path
@@ -39,7 +39,7 @@ ROOMS = {
     "emloop.main_loop": 1815,  # fingerprint; commits within an epoch, kept, and their place checked; one straight line
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
-    "emloop.saved_models": 790,  # what inputs look like; the source capsule: what belongs to it, and what of it may run
+    "emloop.saved_models": 800,  # what inputs look like; the source capsule: what belongs to it, and what of it may run
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 810,  # every failure names the promise, what was seen, and the fix; predictions
@@ -62,7 +62,7 @@ LARGE_FOLDERS = {
     "emloop/_run_dir": 13,  # one file for each of a run directory's
     "emloop/_source": 14,
     "emloop/main_loop": 14,  # what is told of an error, and how far an epoch has come, beside what the loop does
-    "emloop/_support": 16,  # whom to trust, and what a signal ends, is asked everywhere
+    "emloop._support": 1105,  # whom to trust, and what a signal ends, is asked everywhere
 }
 """Folders that may hold more, and why."""
 
