@@ -62,7 +62,7 @@ LARGE_FOLDERS = {
     "emloop/_run_dir": 13,  # one file for each of a run directory's
     "emloop/_source": 14,
     "emloop/main_loop": 14,  # what is told of an error, and how far an epoch has come, beside what the loop does
-    "emloop._support": 1105,  # whom to trust, and what a signal ends, is asked everywhere
+    "emloop/_support": 16,  # whom to trust, and what a signal ends, is asked everywhere
 }
 """Folders that may hold more, and why."""
 
