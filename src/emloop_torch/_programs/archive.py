@@ -32,6 +32,9 @@ __all__ = ["RECOMPUTED", "check", "pack", "unpack", "unpacked"]
 
 serialize: Any = importlib.import_module("torch._export.serde.serialize")
 
+_RELEASE = "2.13."
+"""The release whose writing is known so well; others write as they are, in more time."""
+
 RECOMPUTED = "recomputed_"
 """Marks nodes of activation checkpointing, together with the number of the checkpoint."""
 
@@ -97,6 +100,9 @@ def pack(program: ExportedProgram) -> bytes:
 @contextmanager
 def _without_waste() -> Iterator[None]:
     """Let PyTorch look up types once a class, not once an object, and make no canonical form that it throws away."""
+    if not torch.__version__.startswith(_RELEASE):
+        yield
+        return
     held = serialize.typing, serialize.canonicalize
     known = cache(lambda cls: typing.get_type_hints(cls, vars(serialize.schema)))
     serialize.typing = SimpleNamespace(**{**vars(typing), "get_type_hints": lambda cls, **_: known(cls)})
