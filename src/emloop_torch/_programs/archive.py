@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import logging
 import re
 import typing
 import warnings
@@ -28,9 +29,7 @@ from torch.utils._pytree import tree_map_only
 from emloop.errors import SavedModelError, UntrustedError
 from emloop.interrupting import uninterrupted
 
-__all__ = ["RECOMPUTED", "check", "pack", "unpack", "unpacked"]
-
-serialize: Any = importlib.import_module("torch._export.serde.serialize")
+__all__ = ["RECOMPUTED", "check", "pack", "quiet", "unpack", "unpacked"]
 
 _RELEASE = "2.13."
 """The release whose writing is known so well; others write as they are, in more time."""
@@ -103,6 +102,8 @@ def _without_waste() -> Iterator[None]:
     if not torch.__version__.startswith(_RELEASE):
         yield
         return
+    # It imports the compiler, which a training without exports can do without.
+    serialize: Any = importlib.import_module("torch._export.serde.serialize")
     held = serialize.typing, serialize.canonicalize
     known = cache(lambda cls: typing.get_type_hints(cls, vars(serialize.schema)))
     serialize.typing = SimpleNamespace(**{**vars(typing), "get_type_hints": lambda cls, **_: known(cls)})
@@ -161,8 +162,8 @@ def unpack(content: bytes, name: str) -> ExportedProgram:
         SavedModelError: If it cannot be read.
     """
     check(content, name)
-    with warnings.catch_warnings(), _without_waste():
-        warnings.simplefilter("ignore")
+    # It warns of every size that nothing in the graph looks at.
+    with quiet(logging.ERROR, "torch._export.serde.serialize"), _without_waste():
         try:
             return torch.export.load(io.BytesIO(content))
         except Exception as error:  # a damaged or foreign file can break anything in PyTorch
@@ -179,6 +180,22 @@ def unpacked(content: bytes, name: str) -> tuple[ExportedProgram, dict[str, Any]
     """
     exported = unpack(content, name)
     return exported, dict(exported.constants)
+
+
+@uninterrupted
+@contextmanager
+def quiet(level: int, *loggers: str) -> Iterator[None]:
+    """Silence warnings, and loggers below a level: exporting warns about things that only its developers can change."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, loggers)}
+    for logger in levels:
+        logger.setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, before in levels.items():
+            logger.setLevel(before)
 
 
 def check(content: bytes, name: str) -> None:

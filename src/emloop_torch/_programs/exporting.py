@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr, suppress
 from io import StringIO
@@ -35,12 +34,12 @@ from emloop.errors import UntrustedError
 from emloop.interrupting import uninterrupted
 from emloop_torch._tensors.means import weighted_mean
 
-from .archive import pack, unpacked
+from .archive import pack, quiet, unpacked
 from .program_module import PREFIX
 from .sizes import conditions_of_export, conditions_of_some, conditions_of_trace
 from .traceable import decided_by_buffers, recorded_whole, registered_operators, traceable, traced_as_it_runs
 
-__all__ = ["Made", "View", "dynamic_sizes", "export_view", "narrow_view", "quiet", "trace_view"]
+__all__ = ["Made", "View", "dynamic_sizes", "export_view", "narrow_view", "trace_view"]
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -307,22 +306,6 @@ class _Traced(nn.Module):
 def dynamic_sizes(varying: Collection[int]) -> dict[int, Any]:
     """Axes of an input that may have any size: the first, and those that vary."""
     return {0: Dim.DYNAMIC, **dict.fromkeys(varying, Dim.AUTO)}
-
-
-@uninterrupted
-@contextmanager
-def quiet(level: int, *loggers: str) -> Iterator[None]:
-    """Silence warnings, and loggers below a level: exporting warns about things that only its developers can change."""
-    levels = {logger: logger.level for logger in map(logging.getLogger, loggers)}
-    for logger in levels:
-        logger.setLevel(level)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, before in levels.items():
-            logger.setLevel(before)
 
 
 @uninterrupted

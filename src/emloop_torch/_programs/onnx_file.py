@@ -16,7 +16,8 @@ from torch import nn
 
 from emloop.errors import SaveError
 
-from .exporting import View, dynamic_sizes, quiet
+from .archive import quiet
+from .exporting import View, dynamic_sizes
 from .program_module import ProgramModule
 from .views import PREDICT
 
