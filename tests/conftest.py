@@ -68,14 +68,14 @@ def emloop_in(processes):
     """Makes, for a directory, a function that runs the command line there, in one thread, and returns what it said."""
 
     def make(directory):
-        def emloop(*arguments, expect=0):
+        def emloop(*arguments, expect=0, timeout=300):
             done = processes.run(
                 [sys.executable, "-m", "emloop", *arguments],
                 cwd=directory,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
                 capture_output=True,
                 text=True,
-                timeout=300,
+                timeout=timeout,
                 check=False,
             )
             assert done.returncode == expect, done.stdout + done.stderr

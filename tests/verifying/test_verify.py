@@ -220,4 +220,4 @@ def test_the_examples_are_proven(emloop_in, tmp_path, config):
     """As they are, by the default numbers of batches and kills."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
 
-    assert "changed nothing" in emloop_in(tmp_path)("verify", f"examples/{config}")
+    assert "changed nothing" in emloop_in(tmp_path)("verify", f"examples/{config}", timeout=1800)
