@@ -618,19 +618,36 @@ class BaseModel(AbstractModel):
             around.enter_context(profiling.of(self._batches))
         return self.training_step(inputs)
 
+    def _steps_as_usual(self) -> bool:
+        """Whether neither a class nor anybody else has a step of its own."""
+        cls = type(self)
+        return (
+            cls.update is BaseModel.update
+            and cls.compute is BaseModel.compute
+            and cls.training_step is BaseModel.training_step
+            and _OWN_STEPS.isdisjoint(vars(self))
+        )
+
     def _straight_step(self) -> Step | None:
         """What training batches like the first take from here on; ``None`` if they need more."""
-        settings, updates, cls = self._settings, self._updates, type(self)
-        overridden = any(getattr(cls, name) is not getattr(BaseModel, name) for name in _OWN_STEPS)
+        settings, updates = self._settings, self._updates
         needs_more = self._monitor or self._profiling or self._weight_sources or self._withholds
-        if overridden or needs_more or updates is None or settings.accumulate > 1 or self._losses != [LOSS]:
+        if (
+            not self._steps_as_usual()
+            or needs_more
+            or updates is None
+            or settings.accumulate > 1
+            or self._losses != [LOSS]
+        ):
             return None
         if self._precision.is_reduced or isinstance(self.module, ProgramModule) or self._device.type != "cpu":
+            return None
+        if not self._steps_as_usual():
             return None
 
         def begin() -> bool:
             # A hook may have put a step of its own in place of the model's.
-            if not (_OWN_STEPS.isdisjoint(vars(self)) and self._source_free.passes()):
+            if not (self._steps_as_usual() and self._source_free.passes()):
                 return False
             if not self.module.training:
                 self.module.train()

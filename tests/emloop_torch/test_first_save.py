@@ -7,6 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from emloop._state.tree import equal_trees
@@ -235,9 +236,65 @@ class Masked(Net):
         return {"logits": self.body(points * kept).view(points.shape[0], 2)}
 
 
+class Cleaned(Net):
+    """Takes away what is not a number, of which there is none at first."""
+
+    def forward(self, points, labels):
+        points.nan_to_num_(0.0)
+        return super().forward(points, labels)
+
+
+class Clipped(Net):
+    """Bounds what ``predict`` returns, far beyond what it returns at first."""
+
+    def forward(self, points, labels):
+        outputs = super().forward(points, labels)
+        outputs["logits"].clamp_(-20, 20)
+        return outputs
+
+
+class Switched(Net):
+    """``predict`` does more when ``forward`` calls it."""
+
+    clips = False
+
+    def predict(self, points):
+        outputs = super().predict(points)
+        return {"logits": outputs["logits"].clamp(-20, 20)} if self.clips else outputs
+
+    def forward(self, points, labels):
+        self.clips = True
+        try:
+            return super().forward(points, labels)
+        finally:
+            self.clips = False
+
+
+class Checked(Net):
+    """Expects small numbers where there are labels."""
+
+    def forward(self, points, labels):
+        torch._check(points.abs().max().item() < 1000)
+        return super().forward(points, labels)
+
+
+class Counted(Net):
+    """Expects few classes where there are labels."""
+
+    def forward(self, points, labels):
+        outputs = super().forward(points, labels)
+        near = nn.functional.one_hot(points[:, 0].abs().long(), 100).sum(1).float()
+        return {**outputs, "loss": outputs["loss"] * near}
+
+
 @pytest.mark.parametrize(
     ("make", "exports"),
     [
+        pytest.param(Cleaned, 3, id="cleans-what-is-no-number"),
+        pytest.param(Clipped, 3, id="clips-outliers"),
+        pytest.param(Switched, 3, id="clips-outliers-on-demand"),
+        pytest.param(Checked, 3, id="checks-numbers"),
+        pytest.param(Counted, 3, id="checks-classes"),
         pytest.param(Net, 2, id="handed-on"),
         pytest.param(Masked, 2, id="sizes-in-common"),
         pytest.param(Shifted, 3, id="other-inputs"),
@@ -263,8 +320,11 @@ def test_predict_is_exported_for_itself_only_where_forward_does_more_than_add_to
     restored = create(restore_from=path, inputs=["points"], outputs=["logits"])
     live = create(make, restore_from=path, inputs=["points"], outputs=["logits"])
     for examples in (8, 3, 1):
-        batch = {"points": batches[1]["points"][:examples]}
-        assert equal_trees(live.run(batch, train=False), restored.run(batch, train=False))
+        # Also far away from all that was seen before the save.
+        for scale in (1, 1e6, np.inf):
+            batch = {"points": batches[1]["points"][:examples] * np.float32(scale)}
+            expected, found = (model.run(batch, train=False)["logits"] for model in (live, restored))
+            assert np.array_equal(expected, found, equal_nan=True)
     held, found = ([buffer.tolist() for buffer in model.module.buffers()] for model in (live, restored))
     assert held == found
 

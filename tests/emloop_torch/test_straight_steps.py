@@ -234,3 +234,17 @@ def test_a_step_that_is_replaced_in_a_running_training_is_taken():
     del made.update
     made.run(first, train=True)
     assert not all(torch.equal(values, before[name]) for name, values in made.module.named_parameters())
+
+
+def test_a_step_that_a_class_is_given_in_a_running_training_is_taken(monkeypatch):
+    """As by a patch of the class, which all its models follow."""
+    made = model()
+    first, *rest = batches(4)
+    made.run(first, train=True)
+    before = {name: values.clone() for name, values in made.module.named_parameters()}
+    monkeypatch.setattr(type(made), "update", lambda *args, **kwargs: None, raising=False)
+
+    for batch in rest:
+        made.run(batch, train=True)
+
+    assert all(torch.equal(values, before[name]) for name, values in made.module.named_parameters())

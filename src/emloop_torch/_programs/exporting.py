@@ -210,7 +210,8 @@ def _remove(graph: torch.fx.Graph, places: Iterable[torch.fx.Node]) -> None:
     """Remove inputs, and all that is computed with them.
 
     Raises:
-        ValueError: If a result depends on them, or random numbers are drawn that no result depends on.
+        ValueError: If a result depends on them, or something is done that no result depends on, such as to check
+            numbers or to draw random ones: it may belong to the rest of the graph.
     """
     tainted = dict.fromkeys(places)
     for node in graph.nodes:
@@ -220,9 +221,12 @@ def _remove(graph: torch.fx.Graph, places: Iterable[torch.fx.Node]) -> None:
         if node.users:
             raise ValueError(f"a result depends on {node.name!r}")
         graph.erase_node(node)
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default):
+        graph.erase_node(node)
     graph.eliminate_dead_code()
-    if any(not node.users and node.is_impure() and not node.is_impure(impure_random=False) for node in graph.nodes):
-        raise ValueError("random numbers are drawn in vain")
+    for node in graph.nodes:
+        if not node.users and node.op == "call_function" and node.is_impure():
+            raise ValueError(f"no result depends on {node.name!r}")
 
 
 def _called(names: list[str], outputs: int) -> ModuleCallSignature:

@@ -27,6 +27,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from emloop.interrupting import interruptible, uninterrupted
 from emloop_torch._programs.exporting import View, export_view, narrow_view, trace_view
@@ -167,6 +169,29 @@ def _seldom_collected() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*held)
+
+
+class _Operators(TorchDispatchMode):
+    """Notes which operators are called, with what numbers, and with which of the known tensors.
+
+    Args:
+        known: Identities of these tensors.
+    """
+
+    def __init__(self, known: Collection[int]) -> None:
+        super().__init__()
+        self._known = known
+        self.calls: list[Any] = []
+        self.writes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = (args, kwargs or {})
+        self.calls.append((func, tree_map_only(torch.Tensor, self._told, given)))
+        self.writes += func._schema.is_mutable
+        return func(*args, **given[1])
+
+    def _told(self, tensor: torch.Tensor) -> Any:
+        return id(tensor) if id(tensor) in self._known else (tensor.dtype, tuple(tensor.shape))
 
 
 class _Unreached(Exception):
@@ -377,16 +402,23 @@ class _Climber:
         ]
 
     def _hands_on(self, names: Sequence[str]) -> bool:
-        """Whether ``forward`` gives its inputs of these names to ``predict``, once, and hands on what it returns."""
+        """Whether ``forward`` gives its inputs of these names to ``predict``, once, and hands on what it returns.
+
+        It must write to nothing else, and ``predict`` must call the very operators that it calls when called alone:
+        what ``forward`` clamps, or switches in ``predict``, may change nothing on these batches, and much on others.
+        """
         predict: Any = self._module.predict
         batch, described = self._batches[0], self._views["eval"]
         in_order = [name for name in described["inputs"] if name in names] == list(names)
         if not in_order or described["kind"] != _EXPORTED or "decided" in described:
             return False
         calls: list[tuple[Mapping[str, Any], Any]] = []
+        known = {id(value) for value in (*self._module.parameters(), *self._module.buffers())}
+        operators, inside, alone = _Operators(known), _Operators(known), _Operators(known)
 
         def noted(*args: Any, **named: Any) -> Any:
-            outputs = predict(*args, **named)
+            with inside:
+                outputs = predict(*args, **named)
             calls.append((inspect.signature(predict).bind(*args, **named).arguments, outputs))
             return outputs
 
@@ -394,11 +426,20 @@ class _Climber:
         vars(self._module)["predict"] = noted
         try:
             self._module.eval()
-            with forked(batch), torch.no_grad():
+            with forked(batch), torch.no_grad(), operators:
                 outputs = self._module(**given)
         finally:
             self._snapshot.put_back()
         if len(calls) != 1:
+            return False
+        try:
+            self._module.eval()
+            with forked(batch), torch.no_grad(), alone:
+                predict(**{name: given[name] for name in names})
+        finally:
+            self._snapshot.put_back()
+        # What the inner one has seen, the outer one sees as well.
+        if alone.calls != inside.calls or operators.writes != inside.writes:
             return False
         wanted = {name: id(given[name]) for name in names if name in given}
         taken, returned = calls[0]

@@ -83,7 +83,8 @@ class Feed:
         inputs = dict[str, torch.Tensor]()
         for name in self._names:
             values: Any = batch[name]
-            if type(values) is not np.ndarray or values.dtype not in _AS_THEY_ARE or not values.flags.carray:
+            is_plain = type(values) is np.ndarray and values.dtype in _AS_THEY_ARE and values.flags.carray
+            if not (is_plain and values.ndim):
                 return None
             inputs[name] = torch.from_numpy(values)
         return inputs

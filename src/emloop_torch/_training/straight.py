@@ -88,8 +88,9 @@ def straight_step(
                 loss, own = loss_among(outputs), None
                 if weight is not None:
                     own = require_weight(outputs.get(weight, inputs.get(weight)), weight)
-                    check_weight(own, weight)
                 check_loss(loss, own, weight)
+                if own is not None:
+                    check_weight(own, weight or "weight")
                 mean = weighted_mean(loss, own)
                 updates({LOSS: mean}, _WHOLE)
             except Exception as error:
