@@ -49,8 +49,8 @@ ROOMS = {
     "emloop_sklearn": 915,  # trees whose numbers are sound; weights; the source goes along; predicting; ONNX
     "emloop_torch": 1630,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
     "emloop_torch._programs": 1550,  # what graphs write to, branches on buffers; several losses; views cut out
-    "emloop_torch._proofs": 1515,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._tensors": 760,  # statistics of frozen parts; the weighted mean; loaders; batches like most
+    "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
+    "emloop_torch._tensors": 765,  # statistics of frozen parts; the weighted mean; loaders; batches like most
     "emloop_torch._training": 1070,  # several optimizers; averages; optimizers without the compiler; the straight step
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
