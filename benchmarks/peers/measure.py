@@ -19,9 +19,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from peer import FORMS
+
 ENVIRONMENTS = {
-    "emloop BaseModel": None,
-    "emloop Supervised": None,
+    **dict.fromkeys(f"emloop, {form}" for form in FORMS),
     "Ignite": "ignite",
     "skorch": "skorch",
     "Accelerate": "accelerate",

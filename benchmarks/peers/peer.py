@@ -10,6 +10,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from time import process_time
 from typing import Any
@@ -22,6 +23,7 @@ from torch.nn import functional
 STEPS = 200
 RATE = 1e-4
 """So low that nothing is learned: gradients that vanish are computed slowly."""
+FORMS = "hand-written", "BaseModel", "BaseModel with a loss per example", "Supervised"
 Block = Callable[[], object]
 
 
@@ -62,10 +64,12 @@ def raw() -> Block:
     return block
 
 
-def emloop_(model_class: str) -> Block:
-    """The main loop with a model that returns the losses as arrays."""
+def emloop_(form: str) -> Block:
+    """The main loop; all but a step written by hand return losses as arrays."""
     import emloop as el
     import emloop_torch
+
+    names, reduction = ["points", "labels"], "mean" if form == "BaseModel" else "none"
 
     class Net(nn.Module):
         def __init__(self) -> None:
@@ -73,26 +77,48 @@ def emloop_(model_class: str) -> Block:
             self.layers = network()
 
         def forward(self, points: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-            return {"loss": functional.cross_entropy(self.layers(points), labels, reduction="none")}
+            return {"loss": functional.cross_entropy(self.layers(points), labels, reduction=reduction)}
 
     class Model(emloop_torch.BaseModel):
         def create_model(self) -> nn.Module:
             return Net()
 
+    class HandWritten(el.AbstractModel):
+        input_names, output_names = names, ["loss"]
+
+        def __init__(self) -> None:
+            super().__init__(None, None)
+            self._module = network()
+            self._optimizer = sgd(self._module)
+
+        def run(self, batch: Any, train: bool, stream: Any = None) -> Any:
+            self._module.train()
+            self._optimizer.zero_grad()
+            loss = functional.cross_entropy(self._module(batch["points"]), batch["labels"])
+            loss.backward()
+            self._optimizer.step()
+            return {"loss": loss.item()}
+
+        def save(self, name_suffix: str) -> str:
+            raise NotImplementedError
+
     settings: dict[str, Any] = {
-        "inputs": ["points", "labels"],
+        "inputs": names,
         "outputs": ["loss"],
         "device": "cpu",
         "optimizer": {"class": "SGD", "learning_rate": RATE},
         "saved_model": {"source_free": "off"},
     }
     first, last = ({"class": "Linear", "in_features": i, "out_features": o} for i, o in ((64, 128), (128, 10)))
-    if model_class == "BaseModel":
-        model: Any = Model(None, None, **settings)
-    else:
+    if form == "hand-written":
+        model: Any = HandWritten()
+    elif form == "Supervised":
         model = emloop_torch.Supervised(None, None, net=[first, "ReLU", last], **settings)
+    else:
+        model = Model(None, None, **settings)
     loop = el.MainLoop(model=model, dataset=None, hooks=[])
-    data = [{"points": points, "labels": labels} for points, labels in arrays()]
+    read = tensors() if form == "hand-written" else arrays()
+    data = [dict(zip(names, batch, strict=True)) for batch in read]
     return lambda: loop.epoch(train_streams=[data])
 
 
@@ -215,8 +241,7 @@ def keras_() -> Block:
 
 
 PEERS: dict[str, tuple[str, Callable[[], Block]]] = {
-    "emloop BaseModel": ("emloop", lambda: emloop_("BaseModel")),
-    "emloop Supervised": ("emloop", lambda: emloop_("Supervised")),
+    **{f"emloop, {form}": ("emloop", partial(emloop_, form)) for form in FORMS},
     "Ignite": ("pytorch-ignite", ignite_),
     "skorch": ("skorch", skorch_),
     "Accelerate": ("accelerate", accelerate_),

@@ -7,7 +7,10 @@ import sysconfig
 from collections.abc import Collection
 from pathlib import Path
 
-__all__ = ["overridden_methods", "why_source_is_needed"]
+__all__ = ["LEARNING", "overridden_methods", "what_needs_source"]
+
+LEARNING = "fit_batch"
+"""The one method that a model which only predicts does without."""
 
 _METHODS = ("compute_outputs", "fit_batch", "load_state_dict", "run", "state_dict")
 """Methods that a saved estimator cannot carry; ``create_model`` is not among them, since it has done its work."""
@@ -18,19 +21,23 @@ def overridden_methods(cls: type, base: type) -> list[str]:
     return [name for name in _METHODS if getattr(cls, name) is not getattr(base, name)]
 
 
-def why_source_is_needed(cls: type, base: type, types: Collection[str]) -> str | None:
-    """Say why restoring needs the source; ``None`` if it does not.
+def what_needs_source(cls: type, overridden: Collection[str], types: Collection[str]) -> tuple[str, str | None]:
+    """How much works without the source, and why not all of it.
 
     Args:
         cls: The model's class.
-        base: The class that would have to restore it.
+        overridden: Its methods that a saved estimator cannot carry.
         types: Full names of the types in the estimator that come from no known library.
+
+    Returns:
+        The rung, ``estimator`` (all), ``inference`` (all but training) or ``weights`` (nothing); and the reason.
     """
-    overridden = overridden_methods(cls, base)
-    if overridden:
-        return f"{cls.__module__}.{cls.__qualname__} overrides {', '.join(overridden)}"
-    own = [name for name in types if not _is_installed(name.rpartition(".")[0])]
-    return f"the estimator is made of {', '.join(own)}" if own else None
+    if own := [name for name in types if not _is_installed(name.rpartition(".")[0])]:
+        return "weights", f"the estimator is made of {', '.join(own)}"
+    if not overridden:
+        return "estimator", None
+    rung = "inference" if list(overridden) == [LEARNING] else "weights"
+    return rung, f"{cls.__module__}.{cls.__qualname__} overrides {', '.join(overridden)}"
 
 
 def _is_installed(module: str) -> bool:

@@ -41,7 +41,7 @@ from ._fitting import Balance, FirstGuess, array_of, fit, fitting_problems, is_f
 from ._onnx import FORMATS, export
 from ._outputs import checked_output, compute, label_free_outputs, output_problems
 from ._parameters import follow, get_variable, parameters_of, set_variable
-from ._source import overridden_methods, why_source_is_needed
+from ._source import LEARNING, overridden_methods, what_needs_source
 
 if TYPE_CHECKING:
     from emloop.datasets.abstract_dataset import AbstractDataset
@@ -112,8 +112,8 @@ class BaseModel(AbstractModel):
     current one included: ``n / (C * n_c)``. It has no effect on the outputs.
 
     A saved model can be restored, and trained further, without the source of your class as long as it overrides only
-    :meth:`create_model`. A restored estimator keeps its sizes and choices; rates and penalties follow the configuration
-    if it has changed.
+    :meth:`create_model`; where it overrides :meth:`fit_batch`, too, it can still be evaluated, and predict. A restored
+    estimator keeps its sizes and choices; rates and penalties follow the configuration if it has changed.
 
     Args:
         dataset: May offer ``num_classes``; ``None`` for inference only.
@@ -140,6 +140,8 @@ class BaseModel(AbstractModel):
     exports_to: ClassVar[tuple[str, ...]] = FORMATS
     settings_class: ClassVar[type] = Settings
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
+    _lacks: Sequence[str] = ()
+    _needs_source: tuple[str, str | None] = "estimator", None
 
     def __init__(
         self,
@@ -194,16 +196,21 @@ class BaseModel(AbstractModel):
             kwargs,
             without_source=None if has_source else saved,
         )
-        overridden = overridden_methods(type(self), BaseModel)
         learns = len(self._inputs) == 2 or not (is_classifier(self._estimator) or is_regressor(self._estimator))
         self._weight = self.weights.get("loss") if learns else None
         self._balance = Balance.of(self._estimator, None if state is None else state.get("class_counts"))
-        is_weighed = self._weight is not None
-        problems = [] if "fit_batch" in overridden else fitting_problems(self._estimator, is_weighed=is_weighed)
+        if problems := self._problems():
+            raise ConfigError(problems)
+
+    def _problems(self) -> list[Problem]:
+        """What the estimator cannot do of what is asked for."""
+        overridden = {*overridden_methods(type(self), BaseModel), *self._lacks}
+        problems = []
+        if LEARNING not in overridden:
+            problems += fitting_problems(self._estimator, is_weighed=self._weight is not None)
         if "compute_outputs" not in overridden:
             problems += output_problems(self._estimator, self._outputs, has_labels=len(self._inputs) == 2)
-        if problems:
-            raise ConfigError(problems)
+        return problems
 
     def create_model(self) -> Any:
         """Create the unfitted estimator; override it, with arguments of your own, which become keys of the config.
@@ -269,7 +276,11 @@ class BaseModel(AbstractModel):
             BatchError: If examples differ in shape, a label is none of the classes, an output lacks ``B`` values, or a
                 weight is no number from 0 on.
             ConfigError: If the classes, or the labels to learn from, are not named.
+            SavedModelError: If the model is to learn, which only its source can.
         """
+        if train and self._lacks:
+            why = self._needs_source[1]
+            raise SavedModelError(f"{type(self).__name__} cannot train it further without the source: {why}")
         features = array_of(batch, self._inputs[0])
         features = features.reshape(len(features), -1)
         labels = array_of(batch, self._inputs[1]) if len(self._inputs) == 2 else None
@@ -353,11 +364,12 @@ class BaseModel(AbstractModel):
         if self._log_dir is None:
             raise SavedModelError(f"{type(self).__name__} has no log_dir, so it cannot be saved")
         state = self.state_dict()
-        why: str | None = state["needs_source"]
+        rung, why = self._needs_source
         if why and not self._has_said_why:
             self._has_said_why = True
             logger.warning(
-                "Restoring %s will need its source: %s%s",
+                "%s %s will need its source: %s%s",
+                "Training" if rung == "inference" else "Restoring",
                 type(self).__name__,
                 why,
                 advise_capsule(self._capsule is not None),
@@ -371,7 +383,7 @@ class BaseModel(AbstractModel):
             tree=state,
             weights=self.weights,
             capsule=self._capsule,
-            rung="weights" if why else "estimator",
+            rung=rung,
             reason=why,
             extra={"versions": {"scikit-learn": sklearn.__version__, "skops": skops.__version__}},
         )
@@ -386,6 +398,9 @@ class BaseModel(AbstractModel):
             self._capsule.write(Path(self._log_dir))
         archive = dump(self._estimator)
         self._require_restorable(archive)
+        overridden = overridden_methods(type(self), BaseModel)
+        if not self._lacks:
+            self._needs_source = what_needs_source(type(self), overridden, untrusted_types(archive))
         return {
             "format": _FORMAT,
             "estimator": archive,
@@ -395,8 +410,8 @@ class BaseModel(AbstractModel):
             "arguments": self._arguments,
             "parameters": self._parameters,
             "class_counts": self._balance.counts,
-            "overrides": overridden_methods(type(self), BaseModel),
-            "needs_source": why_source_is_needed(type(self), BaseModel, untrusted_types(archive)),
+            "overrides": sorted({*overridden, *self._lacks}),
+            "needs_source": self._needs_source[1],
         }
 
     def _require_restorable(self, archive: bytes) -> None:
@@ -425,7 +440,8 @@ class BaseModel(AbstractModel):
             UntrustedError: If it contains types that are not trusted.
         """
         require_format(state, _FORMAT)
-        if not set(state["overrides"]) <= set(overridden_methods(type(self), BaseModel)):
+        lacks = sorted(set(state["overrides"]).difference(overridden_methods(type(self), BaseModel)))
+        if set(lacks) - {LEARNING}:
             raise SavedModelError(
                 f"{type(self).__name__} cannot restore it without the source: {state['needs_source']}"
             )
@@ -446,6 +462,7 @@ class BaseModel(AbstractModel):
         self.classes = known if self.classes is None else self.classes
         self._batches, self._examples = state["batches"], state["examples"]
         self._balance = Balance.of(restored, state.get("class_counts"))
+        self._lacks, self._needs_source = lacks, ("inference" if lacks else "estimator", state["needs_source"])
         self._adopt(restored)
 
     def _adopt(self, estimator: Any) -> None:

@@ -366,7 +366,12 @@ def test_digits_from_the_training_to_the_predictions_of_the_exported_network(tmp
     said = emloop("export", "digits", "--to", "onnx")
     emloop("eval", "predict", "digits", "--output_dir", "by_torch")
     emloop("eval", "predict", "log/digits/onnx_best", "--output_dir", "by_onnx")
+    tested = emloop("eval", "test", "log/digits/onnx_best", "--output_dir", "tested")
 
+    assert (
+        "ComputeStats is left out, since it reads 'loss', 'accuracy', which the exported model does not give" in tested
+    )
+    assert next((tmp_path / "log" / "tested").glob("confusion_matrix*.png"))
     assert "ConvNet is restored as emloop_torch.BaseModel" in said
     assert "takes  images         float32 [any, 8, 8]\n" in said
     assert "gives  predictions    int64 [any]          equal\n" in said

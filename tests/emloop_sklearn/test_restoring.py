@@ -171,8 +171,8 @@ class HalfWeights(emloop_sklearn.BaseModel):
         estimator.partial_fit(features, labels, classes=self.classes, sample_weight=np.full(len(labels), 0.5))
 
 
-def test_a_class_that_does_more_than_make_the_estimator_is_needed(create, batches, caplog):
-    """The first save says so once, the manifest keeps it, and the fallback refuses instead of training differently."""
+def test_a_class_that_learns_in_its_own_way_is_needed_to_train(create, batches, caplog):
+    """The first save says so once, the manifest keeps it, and the fallback predicts, but refuses to train."""
     model = create(HalfWeights)
     train(model, batches[:2])
     path = model.save("best")
@@ -181,14 +181,37 @@ def test_a_class_that_does_more_than_make_the_estimator_is_needed(create, batche
     reason = f"{HalfWeights.__module__}.HalfWeights overrides fit_batch"
     offer = "saved_model: {capsule: on} takes it along, for those who trust it"
     assert [record.getMessage() for record in caplog.records] == [
-        f"Restoring HalfWeights will need its source: {reason}; {offer}"
+        f"Training HalfWeights will need its source: {reason}; {offer}"
     ]
     assert caplog.records[0].levelno == logging.WARNING
     manifest = json.loads(model_file(path, "manifest.json").read_text())
-    assert (manifest["rung"], manifest["reason"]) == ("weights", reason)
+    assert (manifest["rung"], manifest["reason"]) == ("inference", reason)
+    alone = create(restore_from=path)
+    for name, values in model.run(batches[2], train=False).items():
+        np.testing.assert_array_equal(alone.run(batches[2], train=False)[name], values)
+    for one in (alone, create(restore_from=alone.save("again"))):
+        with pytest.raises(SavedModelError, match=f"BaseModel cannot train it further without the source: {reason}"):
+            one.run(batches[2], train=True)
+    assert equal_trees(create(HalfWeights, restore_from=path).state_dict(), model.state_dict())
+
+
+class Doubting(HalfWeights):
+    """Its outputs are its own, too."""
+
+    def compute_outputs(self, estimator, features, labels):
+        return {**super().compute_outputs(estimator, features, labels), "loss": np.ones(len(features))}
+
+
+def test_a_class_with_outputs_of_its_own_is_needed_for_all(create, batches):
+    """Nothing of it is restored by another one."""
+    model = create(Doubting)
+    train(model, batches[:2])
+    path = model.save("best")
+
+    reason = f"{Doubting.__module__}.Doubting overrides compute_outputs, fit_batch"
+    assert json.loads(model_file(path, "manifest.json").read_text())["rung"] == "weights"
     with pytest.raises(SavedModelError, match=f"BaseModel cannot restore it without the source: {reason}"):
         create(restore_from=path)
-    assert equal_trees(create(HalfWeights, restore_from=path).state_dict(), model.state_dict())
 
 
 class Majority(ClassifierMixin, BaseEstimator):

@@ -3,16 +3,20 @@
 Hooks see a batch and an epoch in the order of the list, so what computes a variable stands before what reads it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from typing import Any, NamedTuple
 
-from emloop._settings.flows import Flow, Flows
+from emloop._settings.flows import Flow, Flows, flows_of
+from emloop._settings.naming import find_source
+from emloop._source.library import ClassSource, Library
 from emloop._support.suggest import did_you_mean
 from emloop.errors import Problem
 
-from .entries import Entry
+from .entries import Entry, hook_entries
 
-__all__ = ["Observer", "Variables", "collisions", "order_problems"]
+__all__ = ["Observer", "Variables", "collisions", "order_problems", "without_variables"]
 
 _PLACES = {"File": "the file {}", "SavedModel": "the saved model {!r}"}
 _EPOCH = "{!r} of the epoch's data"
@@ -92,6 +96,42 @@ def collisions(observers: Sequence[Observer], variables: Variables | None) -> It
                     f"{flow.name!r} is an output of the model as well; in reports they look alike", entry, flow
                 )
             others.append((entry, flow))
+
+
+def without_variables(config: dict[str, Any], names: Collection[str], library: Library) -> list[str]:
+    """Let the hooks do without variables, as far as their classes declare what they read.
+
+    A name goes out of the arguments that list it; a hook that has nothing else to read steps aside.
+
+    Args:
+        config: The configuration, which is changed.
+        names: The variables that nobody gives.
+        library: Where the hooks' classes are read.
+
+    Returns:
+        What was changed, in words.
+    """
+    kept: list[Any] = []
+    told: list[str] = []
+    for item, entry in zip(config.get("hooks") or [], hook_entries(config), strict=True):
+        found = find_source(library, entry.name, entry.kind)
+        flows = flows_of(library, found, entry.arguments) if isinstance(found, ClassSource) else Flows()
+        lost = [flow for flow in flows.reads if flow.name in names]
+        if not lost:
+            kept.append(item)
+            continue
+        arguments = deepcopy(entry.arguments)
+        for flow in reversed(lost):
+            _remove(arguments, flow.keys)
+        listed = ", ".join(dict.fromkeys(repr(flow.name) for flow in lost))
+        if all(flow.keys and arguments.get(flow.keys[0]) for flow in lost):
+            named = {} if entry.given_name is None else {"name": entry.given_name}
+            kept.append({entry.name: {**arguments, **named}})
+            told.append(f"{entry.name} does without {listed}")
+        else:
+            told.append(f"{entry.name} is left out, since it reads {listed}")
+    config["hooks"] = kept
+    return told
 
 
 def _collide(one: Flow, other: Flow) -> bool:
@@ -185,3 +225,13 @@ def _provides(item: Flow, needed: Flow, stream: str) -> bool:
 
 def _covers(item: Flow, streams: Sequence[str]) -> bool:
     return item.streams is None or set(streams) <= set(item.streams)
+
+
+def _remove(arguments: Any, keys: tuple[Any, ...]) -> None:
+    """Take a part out of nested lists and mappings, and whatever is empty without it."""
+    if not keys:
+        return
+    with suppress(KeyError, IndexError, TypeError):
+        _remove(arguments[keys[0]], keys[1:])
+        if len(keys) == 1 or not arguments[keys[0]]:
+            del arguments[keys[0]]

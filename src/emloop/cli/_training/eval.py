@@ -6,10 +6,13 @@ Examples:
     emloop eval test log/majority_keen-noether/model_best --config other.yaml
 """
 
+import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from typing import Any
 
-from emloop._config.check import checked_config
+from emloop._config.check import checked_config, new_library
+from emloop._config.hook_order import without_variables
 
 from .._configs.named import config_of_model
 from ..args import (
@@ -23,6 +26,8 @@ from ..args import (
     overrides,
 )
 from .running import run_loop
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -82,6 +87,7 @@ def evaluate(
     """
     model, file = config_of_model(model_path, config_path, output_root)
     config = checked_config(file, cl_arguments, eval_target, restoring=True)
+    _fit_to_export(config, str(model))
     streams = ((config.get("eval") or {}).get(eval_target) or {}).get("stream_names") or [eval_target]
     from emloop.api import create_emloop_training
 
@@ -92,3 +98,13 @@ def evaluate(
         lambda loop: loop.run_evaluation(*streams),
         delete=delete_dir,
     )
+
+
+def _fit_to_export(config: dict[str, Any], model: str) -> None:
+    """Let hooks do without what only the original of an exported model gives."""
+    from emloop.saved_models import class_of_export, find_saved
+
+    if class_of_export(model) not in (None, config["model"]["class"]):
+        gone = set(config["model"].get("outputs") or ()).difference(find_saved(model).manifest["outputs"])
+        for change in without_variables(config, gone, new_library()):
+            logger.warning("%s, which the exported model does not give", change)

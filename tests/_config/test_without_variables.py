@@ -1,0 +1,58 @@
+"""The configuration of a training, for a model that gives less."""
+
+from __future__ import annotations
+
+import pytest
+
+from emloop._config.check import new_library
+from emloop._config.hook_order import without_variables
+
+STATISTICS = {"ComputeStats": {"variables": ["loss", {"accuracy": ["mean", "std"]}], "name": "stats"}}
+
+
+@pytest.mark.parametrize(
+    ("hook", "gone", "left", "told"),
+    [
+        (STATISTICS, ["score"], STATISTICS, []),
+        (
+            STATISTICS,
+            ["accuracy"],
+            {"ComputeStats": {"variables": ["loss"], "name": "stats"}},
+            ["ComputeStats does without 'accuracy'"],
+        ),
+        (
+            STATISTICS,
+            ["loss"],
+            {"ComputeStats": {"variables": [{"accuracy": ["mean", "std"]}], "name": "stats"}},
+            ["ComputeStats does without 'loss'"],
+        ),
+        (
+            STATISTICS,
+            ["loss", "accuracy"],
+            None,
+            ["ComputeStats is left out, since it reads 'loss', 'accuracy'"],
+        ),
+        (
+            {"SaveBest": {"variable": "loss"}},
+            ["loss"],
+            None,
+            ["SaveBest is left out, since it reads 'loss'"],
+        ),
+        pytest.param(
+            "SaveConfusionMatrix",
+            ["predictions"],
+            None,
+            ["SaveConfusionMatrix is left out, since it reads 'predictions'"],
+            id="by default",
+        ),
+        ("LogVariables", ["loss"], "LogVariables", []),
+        ("somewhere.Else", ["loss"], "somewhere.Else", []),
+    ],
+)
+def test_hooks_do_without_what_nobody_gives(hook, gone, left, told):
+    """They keep the rest of what they were to read, or step aside."""
+    config = {"hooks": [hook, "LogProfile"]}
+
+    assert without_variables(config, gone, new_library()) == told
+    assert config == {"hooks": [*([] if left is None else [left]), "LogProfile"]}
+    assert STATISTICS["ComputeStats"]["variables"] == ["loss", {"accuracy": ["mean", "std"]}]
