@@ -83,8 +83,8 @@ Names: TypeAlias = Annotated[Sequence[str], Limits(unique=True, words="a list of
 Every: TypeAlias = Annotated[
     int | str,
     Limits(
-        pattern=r"0*[1-9][0-9]*(ba|ep)?|([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)(s|min|h)",
-        words="an interval such as 100 or 100ba (batches), 2ep (epochs), 30s, 10min or 2h",
+        pattern=r"0*[1-9][0-9]*(ba|sa|ep)?|([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)(s|min|h)",
+        words="an interval such as 100 or 100ba (batches), 1000sa (samples), 2ep (epochs), 30s, 10min or 2h",
     ),
 ]
 """An interval; see :mod:`emloop._support.intervals`."""

@@ -17,6 +17,7 @@ from emloop.errors import ConfigError
         ("100", 100, "batches"),
         ("100ba", 100, "batches"),
         (1e3, 1000, "batches"),
+        ("1000sa", 1000, "samples"),
         ("2ep", 2, "epochs"),
         ("30s", 30, "seconds"),
         ("10min", 600, "seconds"),
@@ -38,8 +39,8 @@ def test_anything_else_is_refused_with_the_grammar(value):
         parse_interval(value, argument="main_loop.commit.every")
 
     assert str(caught.value) == (
-        "main_loop.commit.every: expected an interval such as 100 or 100ba (batches), 2ep (epochs), 30s, 10min or 2h, "
-        f"got {value!r}"
+        "main_loop.commit.every: expected an interval such as 100 or 100ba (batches), 1000sa (samples), 2ep (epochs), "
+        f"30s, 10min or 2h, got {value!r}"
     )
 
 
@@ -49,6 +50,7 @@ def test_anything_else_is_refused_with_the_grammar(value):
         (0, "interval: expected more than 0 batches, got 0"),
         ("0.0h", "interval: expected more than 0 seconds, got '0.0h'"),
         ("0.5ep", "interval: expected a whole number of epochs, got '0.5ep'"),
+        ("2.5sa", "interval: expected a whole number of samples, got '2.5sa'"),
         (1.5, "interval: expected a whole number of batches, got 1.5"),
     ],
 )

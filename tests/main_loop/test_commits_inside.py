@@ -143,6 +143,14 @@ def test_an_end_within_an_epoch_is_a_place_to_go_on_from(tmp_path):
     assert found == whole
 
 
+def test_commits_may_count_samples(tmp_path):
+    """Batches have 8 examples, epochs 5 batches; an interval goes on in the next epoch."""
+    run = train(config(commit={"every": "20sa", "keep": 9}), tmp_path, "run")
+
+    places = [open_commit(path).info["batch"] for path in sorted((run / "checkpoints").iterdir())]
+    assert places == [["train", 3], ["train", 1], ["train", 4], None]
+
+
 class Saboteur(el.AbstractHook):
     """Puts a file where the checkpoints belong, and counts the batches that are run all the same."""
 

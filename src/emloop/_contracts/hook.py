@@ -46,6 +46,9 @@ class Loop(Protocol):
     def is_training(self) -> bool:
         """Whether the current batches train the model; false in the zeroth epoch and on evaluated streams."""
 
+    def note(self, data: EpochData) -> None:
+        """Note numbers inside an epoch: in ``steps.jsonl``, and for hooks that hear ``after_note``."""
+
 
 class AbstractHook:
     """Observer of the main loop; override the events that matter.
@@ -159,6 +162,14 @@ class AbstractHook:
             epoch_id: As in ``after_epoch``.
             profile: Event name, e.g. ``eval_batch_train`` → seconds, one per occurrence.
             streams: Names of the streams of this epoch, training streams first.
+        """
+
+    def after_note(self, batches: int, data: EpochData) -> None:
+        """Called when something is noted inside an epoch, such as the running means of ``LogEvery``.
+
+        Args:
+            batches: Batches that were trained on so far, in all epochs.
+            data: Stream → variable → aggregation → number.
         """
 
     def after_training(self, success: bool) -> None:

@@ -191,6 +191,10 @@ class Run:
         """
         open_append(self.directory / constants.EL_METRICS_FILE).write(to_line(line))
 
+    def log_steps(self, line: Mapping[str, Any]) -> None:
+        """Append a line to ``steps.jsonl``; likewise."""
+        open_append(self.directory / constants.EL_STEPS_FILE).write(to_line(line))
+
     def update_trace(self, **changes: Any) -> None:
         """Change fields of the trace and write it; an error in writing is only logged, since no run depends on it."""
         self.trace = replace(self.trace, **changes)

@@ -118,20 +118,8 @@ class RunSummary:
 
     @cached_property
     def metrics(self) -> Mapping[str, Any]:
-        """The last whole line of ``metrics.jsonl``, read from the end of the file; empty if there is none."""
-        with contextlib.suppress(OSError), os.fdopen(open_inside(self.path, EL_METRICS_FILE), "rb", 0) as file:
-            size = os.fstat(file.fileno()).st_size
-            length = min(_TAIL, size)
-            while 0 < length <= _LONGEST_LINE:
-                lines = os.pread(file.fileno(), length, size - length).split(b"\n")
-                # The first one may have begun before, the last one may not have ended yet.
-                for line in reversed(lines[length < size : -1]):
-                    if record := _record(line):
-                        return record
-                if length == size:
-                    break
-                length = min(4 * length, size)
-        return {}
+        """The last whole line of ``metrics.jsonl``; empty if there is none."""
+        return last_line(self.path, EL_METRICS_FILE)
 
     def metric(self, name: str, extremum: Extremum | None = None) -> Any:
         """A number that the hooks have left of an epoch, e.g. ``valid.loss``.
@@ -165,6 +153,23 @@ class RunSummary:
             while line := file.readline(_LONGEST_LINE):
                 if line.endswith(b"\n"):
                     yield _record(line)
+
+
+def last_line(run: Path, name: Literal["metrics.jsonl", "steps.jsonl"]) -> Mapping[str, Any]:
+    """The last whole line of a run's metrics, read from the end of the file; empty if there is none."""
+    with contextlib.suppress(OSError), os.fdopen(open_inside(run, name), "rb", 0) as file:
+        size = os.fstat(file.fileno()).st_size
+        length = min(_TAIL, size)
+        while 0 < length <= _LONGEST_LINE:
+            lines = os.pread(file.fileno(), length, size - length).split(b"\n")
+            # The first one may have begun before, the last one may not have ended yet.
+            for line in reversed(lines[length < size : -1]):
+                if record := _record(line):
+                    return record
+            if length == size:
+                break
+            length = min(4 * length, size)
+    return {}
 
 
 def list_runs(root: Path | str, *, recursive: bool = False) -> list[RunSummary]:

@@ -62,7 +62,7 @@ def _only_describes(directory: Path) -> bool:
         names = {entry.name for entry in directory.iterdir()}
     except OSError:
         return False
-    known = {*DESCRIPTIONS, *_CONFIGS, constants.EL_METRICS_FILE}
+    known = {*DESCRIPTIONS, *_CONFIGS, constants.EL_METRICS_FILE, constants.EL_STEPS_FILE}
     if not all(name in known or name.startswith(TEMPORARY) for name in names):
         return False
     if any(_size(directory / name) is None for name in names):

@@ -14,6 +14,7 @@ MODULES = {
     "Flatten": "flatten",
     "InitLR": "learning_rate",
     "LogDir": "log_dir",
+    "LogEvery": "log_every",
     "LogLR": "learning_rate",
     "LogProfile": "log_profile",
     "LogVariables": "log_variables",

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -53,7 +53,9 @@ class WriteTensorBoard(AbstractHook):
     ``tensorboard --logdir log`` shows all runs. Every stream is a run of TensorBoard's, ``tensorboard/train``,
     ``tensorboard/valid``, with the same tags, so that their curves lie in one chart: ``loss`` is the value, its
     ``mean`` or else its ``nanmean``; ``loss/std`` and the like are the other aggregations, ``loss/histogram`` is the
-    histogram. The step is the number of the epoch, 0 in an evaluation, which writes into its own run directory.
+    histogram. The step is the number of the epoch, 0 in an evaluation, which writes into its own run directory. What is
+    noted inside epochs, by ``LogEvery`` or an evaluation there, is ``steps/loss``; its step is the number of training
+    batches.
 
     A resumed run goes on with the files as if it had never stopped. A failure to write costs a warning and what was to
     be written, never the training.
@@ -173,6 +175,18 @@ class WriteTensorBoard(AbstractHook):
         self._histograms.forget()
         self._pictures.forget()
 
+    def after_note(self, batches: int, data: EpochData) -> None:
+        """Write what is noted inside an epoch; its step is the number of batches trained on.
+
+        Raises:
+            VariableTypeError: If a value cannot be shown and that is an error.
+        """
+        for stream_name, noted in data.items():
+            names = [name for name in noted if self._variables is None or name in self._variables]
+            if self._observes(stream_name) and names:
+                numbers = self._numbers(stream_name, noted, names, trains=self._trains(stream_name))
+                self._write(stream_name, batches, {f"steps/{tag}": number for tag, number in numbers})
+
     def after_training(self, success: bool) -> None:
         """Close the files."""
         while self._files:
@@ -187,9 +201,9 @@ class WriteTensorBoard(AbstractHook):
 
     def _values(self, stream_name: str, epoch_id: int, data: MutableMapping[str, Any]) -> Iterator[tuple[str, Shown]]:
         """What to show of a stream, by tag."""
-        for tag, value in self._scalars(stream_name, epoch_id, data):
-            with self._tolerating(stream_name, tag):
-                yield tag, _as_float(value)
+        names = [name for name in data if name not in self._image_variables]
+        names = names if self._variables is None else self._variables
+        yield from self._numbers(stream_name, data, names, trains=epoch_id > 0 and self._trains(stream_name))
         for name, column in self._histograms.of(stream_name).items():
             with self._tolerating(stream_name, name):
                 histogram = column.histogram()
@@ -199,17 +213,28 @@ class WriteTensorBoard(AbstractHook):
             with self._tolerating(stream_name, name):
                 yield from self._pictures_of(stream_name, name, data)
 
-    def _scalars(self, stream_name: str, epoch_id: int, data: MutableMapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        names = [name for name in data if name not in self._image_variables]
-        for name in names if self._variables is None else self._variables:
+    def _trains(self, stream_name: str) -> bool:
+        loop = self._main_loop
+        return stream_name == (EL_DEFAULT_TRAIN_STREAM if loop is None else loop.train_stream_name)
+
+    def _numbers(
+        self, stream_name: str, data: MutableMapping[str, Any], names: Iterable[str], *, trains: bool
+    ) -> Iterator[tuple[str, float]]:
+        for tag, value in self._scalars(stream_name, data, names, trains=trains):
+            with self._tolerating(stream_name, tag):
+                yield tag, _as_float(value)
+
+    def _scalars(
+        self, stream_name: str, data: MutableMapping[str, Any], names: Iterable[str], *, trains: bool
+    ) -> Iterator[tuple[str, Any]]:
+        for name in names:
             with self._tolerating(stream_name, name):
                 value = read_value({stream_name: data}, stream_name, name)
                 aggregations = value if isinstance(value, Mapping) else {"mean": value}
                 mean = next((word for word in _MEANS if word in aggregations), None)
                 for word, of_word in aggregations.items():
                     yield name if word == mean else f"{name}/{word}", of_word
-        trains = EL_DEFAULT_TRAIN_STREAM if self._main_loop is None else self._main_loop.train_stream_name
-        if epoch_id > 0 and stream_name == trains:
+        if trains:
             for name in self._model_variables:
                 with self._tolerating(stream_name, name):
                     yield name, self._model.get_variable(name)

@@ -159,18 +159,20 @@ class CommitPolicy:
             commit.keep if isinstance(commit.keep, Keep) else Keep(commit.keep),
         )
 
-    def due(self, *, epochs: int, batches: int, seconds: float, cost: float) -> bool:
+    def due(self, *, epochs: int, batches: int, samples: int, seconds: float, cost: float) -> bool:
         """Whether to commit now.
 
         Args:
             epochs: Epochs since the last commit; within one, 0 count.
             batches: Training batches since the last commit.
+            samples: Examples in them; only counted where the interval does.
             seconds: Time since the last commit.
             cost: Seconds of the loop that the last commit took; 0 before the first.
         """
         if self.every is None:
             return seconds >= max(_SHARE * cost, 0 if epochs else _SOONEST)
-        return {"epochs": epochs, "batches": batches, "seconds": seconds}[self.every.unit] >= self.every.amount
+        done = {"epochs": epochs, "batches": batches, "samples": samples, "seconds": seconds}
+        return done[self.every.unit] >= self.every.amount
 
 
 def value_of(commit: checkpoints.Commit) -> float | None:

@@ -48,6 +48,7 @@ def collect(loop: MainLoop, directory: Path, seq: int, slot: int) -> dict[str, S
         "loop": {
             "training_epochs_done": loop.training_epochs_done,
             "zeroth_epoch_done": loop.zeroth_epoch_done,
+            "batches_ended": loop.batches_ended,
             "stage": loop.stage_state(),
         },
         "random": random_state(),
@@ -82,6 +83,7 @@ def restore(loop: MainLoop, commit: Commit) -> dict[str, StateTree]:
         state: Any = states.pop("loop")
         loop.training_epochs_done = operator.index(state["training_epochs_done"])
         loop.zeroth_epoch_done = state["zeroth_epoch_done"]
+        loop.batches_ended = operator.index(state.get("batches_ended", 0))  # older commits did not count
         stage = state["stage"] if commit.joined else state.get("stage")  # an older commit was made between epochs
         loop.stage = None if stage is None else Stage.restored(stage)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:

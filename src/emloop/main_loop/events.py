@@ -46,6 +46,7 @@ class HookEvents:
         self._after_batch = self._listeners("after_batch")
         self._after_epoch = self._listeners("after_epoch")
         self._after_epoch_profile = self._listeners("after_epoch_profile")
+        self._after_note = self._listeners("after_note")
 
     @property
     def wants_profile(self) -> bool:
@@ -109,6 +110,11 @@ class HookEvents:
         for name, listener in self._after_epoch_profile:
             _call(name, event, listener, epoch_id=epoch_id, profile=profile, streams=streams)
 
+    def after_note(self, batches: int, data: EpochData) -> None:
+        """Fire ``after_note`` on every hook."""
+        for name, listener in self._after_note:
+            _call(name, f"after_note of batch {batches}", listener, batches=batches, data=data)
+
     def after_training(self, success: bool) -> None:
         """Fire ``after_training`` on every hook that saw ``before_training``, then raise the first error."""
         failed = None
@@ -125,7 +131,10 @@ class HookEvents:
         found = []
         for name, hook in self.by_name.items():
             method = getattr(hook, event)
-            if getattr(method, "__func__", None) not in (getattr(AbstractHook, event), *hook.idle_events):
+            if getattr(method, "__func__", None) not in (
+                getattr(AbstractHook, event),
+                *hook.idle_events,
+            ):
                 found.append((name, method))
         return found
 

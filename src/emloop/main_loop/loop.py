@@ -155,7 +155,9 @@ class MainLoop(CaughtInterrupts):
         self._workers = workers
         self.training_epochs_done = 0
         self.zeroth_epoch_done = False
-        self.batches_since_commit = 0
+        self.batches_since_commit = self.samples_since_commit = 0
+        self.batches_ended = 0
+        """Batches of training streams that have ended; see :attr:`batches_done`."""
         self.is_training = False
         self._fixed_batch_size = _positive("fixed_batch_size", fixed_batch_size)
         self._skip_zeroth_epoch = skip_zeroth_epoch
@@ -261,6 +263,7 @@ class MainLoop(CaughtInterrupts):
                 if not stream.training and stage.in_progress is None:
                     stream.restart()
                 self._run_stream(stream, stage, train=trains)
+                self.batches_ended += stage.where()[1] if trains else 0
                 stage.end()
                 if trains and not stage.trains and self._end_epoch is not None:
                     self._end_epoch()
@@ -290,7 +293,7 @@ class MainLoop(CaughtInterrupts):
     def _run_stream(self, stream: StreamWrapper, stage: Stage, *, train: bool) -> None:  # noqa: C901
         with self._reading(stream, stage, train=train) as checks:
             name, position, watch, look = checks.stream, stream.position, checks.watch, self._look
-            run_model = self._timed(self._run_model, f"eval_batch_{name}")
+            run_model = self._timed(self._counting() if train else self._run_model, f"eval_batch_{name}")
             after_batch = self._timed(self.events.after_batch, f"after_batch_hooks_{name}")
             is_heard, seeks_nan = self.events.batches_are_heard, self._first_nan is None and checks.first_nan is None
             size, (kind, width, values, columns) = self._fixed_batch_size, checks.layout
@@ -486,6 +489,17 @@ class MainLoop(CaughtInterrupts):
         """Variable → the variable of the batch that weighs it, as the model says."""
         return weights_of(self.model)
 
+    @property
+    def batches_done(self) -> int:
+        """Batches that were trained on so far, in all epochs."""
+        stage = self.stage
+        return self.batches_ended + (stage.where()[1] if stage is not None and stage.trains else 0)
+
+    def note(self, data: EpochData) -> None:
+        """Note numbers inside an epoch: in ``steps.jsonl``, and for hooks that hear ``after_note``."""
+        self._record.note(self.batches_done, self._epoch_id, data)
+        self.events.after_note(self.batches_done, data)
+
     def get_stream(self, stream_name: str) -> StreamWrapper:
         """The wrapper of a stream: for training if that is the training stream, else for evaluation.
 
@@ -525,6 +539,21 @@ class MainLoop(CaughtInterrupts):
 
     def _epoch_size(self, name: str) -> int:
         return self.fixed_epoch_size if self.fixed_epoch_size and name == self.train_stream_name else -1
+
+    def _counting(self) -> Callable[..., Batch]:
+        """The model's ``run``, with every batch counted where an interval asks for more than its number."""
+        run, every = self._run_model, self.commit_policy.every
+        if every is None or every.unit != "samples":
+            return run
+
+        def counted(batch: Batch, train: bool, stream: StreamWrapper) -> Batch:
+            outputs = run(batch=batch, train=train, stream=stream)
+            self.samples_since_commit += len(next(iter(batch.values())))
+            if self.samples_since_commit >= every.amount:
+                self.look_soon()
+            return outputs
+
+        return counted
 
     def _timed(self, function: Callable[P, T], event: str) -> Callable[P, T]:
         """The function, noting the seconds of every call if a hook looks at them."""

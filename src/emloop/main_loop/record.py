@@ -67,6 +67,15 @@ class Record:
             complete: Whether the training has ended with this epoch.
         """
 
+    def note(self, batches: int, epoch_id: int, data: EpochData) -> None:
+        """Called when something is noted inside an epoch.
+
+        Args:
+            batches: Batches that were trained on so far.
+            epoch_id: Number of the epoch in progress.
+            data: Stream → variable → value.
+        """
+
     def found_nan(self, stream: str, batch: int, epoch_id: int) -> None:
         """Called at the end of an epoch for every stream with a loss that was not a number.
 

@@ -178,7 +178,7 @@ class RunRecord(Record):
             return sys.maxsize
         loop, policy = self._loop, self._loop.commit_policy
         seconds = monotonic() - self._committed_at
-        if interrupted or policy.due(epochs=0, batches=loop.batches_since_commit, seconds=seconds, cost=self._cost):
+        if interrupted or self._is_due(epochs=0, seconds=seconds):
             if not self._can_commit_inside():
                 return sys.maxsize
             self._write(waits=interrupted)
@@ -193,6 +193,11 @@ class RunRecord(Record):
         if self._trains and self._can_commit_inside():
             self._write(complete=True, waits=True)
 
+    def note(self, batches: int, epoch_id: int, data: EpochData) -> None:
+        """Write a line of steps."""
+        line = {stream: _plain_items(variables) for stream, variables in data.items()}
+        self._run.log_steps({"batches": batches, "epoch_id": epoch_id, **line})
+
     def epoch_done(self, epoch_data: EpochData, *, complete: bool) -> None:
         """Write the epoch's line of metrics; commit if it is time."""
         loop = self._loop
@@ -205,9 +210,7 @@ class RunRecord(Record):
         if self._run.info.kind == "training" and (self._trains or loop.batches_since_commit):
             epochs = max(loop.training_epochs_done - self._committed_epochs, 1)
             seconds = monotonic() - self._committed_at
-            due = loop.commit_policy.due(
-                epochs=epochs, batches=loop.batches_since_commit, seconds=seconds, cost=self._cost
-            )
+            due = self._is_due(epochs=epochs, seconds=seconds)
             is_best = value is not None and value < self._best
             # After a signal, nothing that is whole shall have to be repeated.
             if complete or due or is_best or loop.interrupted:
@@ -276,6 +279,11 @@ class RunRecord(Record):
         self._other_data += [difference.what for difference in found]
         run.update_trace(other_data="; ".join(self._other_data))
 
+    def _is_due(self, *, epochs: int, seconds: float) -> bool:
+        loop = self._loop
+        done = {"batches": loop.batches_since_commit, "samples": loop.samples_since_commit}
+        return loop.commit_policy.due(epochs=epochs, **done, seconds=seconds, cost=self._cost)
+
     def _can_commit_inside(self) -> bool:
         """Whether all that trains, and an evaluation in progress, could go on inside their passes."""
         loop = self._loop
@@ -312,7 +320,7 @@ class RunRecord(Record):
         self._best = self._best if value is None else min(value, self._best)
         self._committed_epochs = loop.training_epochs_done
         place = place_in(loop.training_epochs_done, loop.stage)
-        loop.batches_since_commit = 0
+        loop.batches_since_commit = loop.samples_since_commit = 0
         if not waits:
             states = self._buffer.copy(states)
         self._committed_at = monotonic()
