@@ -17,12 +17,12 @@ ROOMS = {
     "emloop._config": 2395,  # configs of 0.2 rewritten; hooks that do without what an export lacks; where code is; what a stranger's config may ask for
     "emloop._contracts": 230,  # what weighs what; predicting
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
-    "emloop._run_dir": 1640,  # prints in train.log; where code and data are; a run taken away; losses accepted
+    "emloop._run_dir": 1645,  # steps; prints in train.log; where code and data are; a run taken away; losses accepted
     "emloop._settings": 1100,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 875,  # arrays written in parts, beside the training; two layouts are read; random numbers put back
     "emloop._streams": 1475,  # digests, one batch read again; reads in C, the gate, signals; loaders; worker processes
-    "emloop._support": 1105,  # names that have moved; what leads out of a directory; what a signal ends at once
+    "emloop._support": 1130,  # when an interval is over; names that have moved; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 25,  # the protocols' public path
@@ -34,9 +34,9 @@ ROOMS = {
     "emloop.declare": 75,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
-    "emloop.hooks": 3295,  # weighted statistics; EarlyStopping; the best models, and their weights in the end
+    "emloop.hooks": 3370,  # running means inside epochs; weighted statistics; EarlyStopping; the best models, and their weights in the end
     "emloop.interrupting": 5,
-    "emloop.main_loop": 1815,  # fingerprint; commits within an epoch, kept, and their place checked; one straight line
+    "emloop.main_loop": 1855,  # notes inside epochs, samples; fingerprint; commits within an epoch, kept, and their place checked; one straight line
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 800,  # what inputs look like; the source capsule: what belongs to it, and what of it may run
@@ -58,7 +58,7 @@ ROOMS = {
 FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
     "emloop": 16,  # public names, most of them a line or two, that have to stand at the front door
-    "emloop/hooks": 31,  # one file a hook
+    "emloop/hooks": 32,  # one file a hook
     "emloop/_run_dir": 13,  # one file for each of a run directory's
     "emloop/_source": 14,
     "emloop/main_loop": 14,  # what is told of an error, and how far an epoch has come, beside what the loop does

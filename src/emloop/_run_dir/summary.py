@@ -155,7 +155,7 @@ class RunSummary:
                     yield _record(line)
 
 
-def last_line(run: Path, name: Literal["metrics.jsonl", "steps.jsonl"]) -> Mapping[str, Any]:
+def last_line(run: Path, name: str) -> Mapping[str, Any]:
     """The last whole line of a run's metrics, read from the end of the file; empty if there is none."""
     with contextlib.suppress(OSError), os.fdopen(open_inside(run, name), "rb", 0) as file:
         size = os.fstat(file.fileno()).st_size

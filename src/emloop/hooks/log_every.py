@@ -79,7 +79,7 @@ class LogEvery(AbstractHook):
             self._note()
 
     def _note(self) -> None:
-        noted = {
+        noted: EpochData = {
             stream: {name: {"mean": column.results()["mean"]} for name, column in columns.items()}
             for stream, columns in self._means.gathered.items()
         }
