@@ -21,10 +21,9 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-import skops.io
-
 from emloop.errors import ConfigError, Problem, StateError, UntrustedError
 
+from ._skops import skops
 from ._trees import INDEXING, unsound_trees
 
 __all__ = ["dump", "load", "require_trusted", "untrusted_types"]

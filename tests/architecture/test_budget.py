@@ -14,7 +14,7 @@ ROOMS = {
     "emloop": 80,  # what `load` returns
     "emloop.__main__": 10,  # nothing is imported from where one stands
     "emloop._build": 270,  # what cannot be imported is replaced; where a capsule helps; what needs no config; workers
-    "emloop._config": 2395,  # configs of 0.2 rewritten; hooks that do without what an export lacks; where code is; what a stranger's config may ask for
+    "emloop._config": 2395,  # configs of 0.2; hooks that do without; where code is; what a stranger's may ask for
     "emloop._contracts": 230,  # what weighs what; predicting
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._run_dir": 1645,  # steps; prints in train.log; where code and data are; a run taken away; losses accepted
@@ -46,7 +46,7 @@ ROOMS = {
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_onnx": 230,
-    "emloop_sklearn": 935,  # predictions where only training needs the source; trees whose numbers are sound; weights; the source goes along; predicting; ONNX
+    "emloop_sklearn": 945,  # trees whose numbers are sound; weights; predicting; ONNX; skops without PyTorch
     "emloop_torch": 1630,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
     "emloop_torch._programs": 1550,  # what graphs write to, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on

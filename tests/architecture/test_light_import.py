@@ -51,3 +51,18 @@ def test_importing_emloop_loads_only_the_standard_library(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
 
     assert HEAVY & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("module", ["emloop_sklearn", "emloop_torch"])
+def test_a_backend_loads_no_other_framework(module, tmp_path):
+    """And what was kept from being loaded can still be."""
+    for needed in ("torch", "sklearn"):
+        pytest.importorskip(needed)
+    code = f"import sys, {module}; print(*sys.modules); import sklearn.externals.array_api_compat.torch"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert {"emloop_sklearn": "sklearn", "emloop_torch": "torch"}[module] in done.stdout.split()
+    assert {"sklearn", "skops", "torch"} & set(done.stdout.split()) <= {
+        "emloop_sklearn": {"sklearn", "skops"},
+        "emloop_torch": {"torch"},
+    }[module]
