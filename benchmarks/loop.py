@@ -289,7 +289,9 @@ def table(found: dict[str, dict[str, list[float]]]) -> str:
 def main() -> None:
     """Measure, print tables, and write JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batches", type=int, default=5000, help="batches an epoch")
+    parser.add_argument(
+        "--batches", type=int, default=20_000, help="batches an epoch, many: its own cost is to be small"
+    )
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--json", type=Path, help="where to write all figures")
     args = parser.parse_args()

@@ -34,9 +34,9 @@ ROOMS = {
     "emloop.declare": 75,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
-    "emloop.hooks": 3370,  # running means inside epochs; weighted statistics; EarlyStopping; the best models, and their weights in the end
+    "emloop.hooks": 3380,  # running means inside epochs; weighted statistics; EarlyStopping; the best models; bytes of rows
     "emloop.interrupting": 5,
-    "emloop.main_loop": 1855,  # notes inside epochs, samples; fingerprint; commits within an epoch, kept, and their place checked; one straight line
+    "emloop.main_loop": 1880,  # notes inside epochs, samples; fingerprint; commits within an epoch; a straight line, timed
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 800,  # what inputs look like; the source capsule: what belongs to it, and what of it may run

@@ -281,8 +281,8 @@ def test_an_event_that_does_nothing_is_not_fired(make_loop):
 
     own = Own()
 
-    assert not make_loop([StopOnNaN()]).events.batches_are_heard
-    assert make_loop([StopOnNaN(after_batch=True)]).events.batches_are_heard
+    assert not make_loop([StopOnNaN()]).events.batch_listeners
+    assert make_loop([StopOnNaN(after_batch=True)]).events.batch_listeners
     make_loop([own]).epoch(["train"])
     assert 2 == own.heard
 

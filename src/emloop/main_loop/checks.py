@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args
 
 import numpy as np
+from numpy import ndarray
 
 from emloop._support.suggest import check_choice, did_you_mean
 from emloop.errors import BatchError
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 Policy = Literal["ignore", "warn", "error"]
 POLICIES: tuple[str, ...] = get_args(Policy)
+
+_USUAL = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def policy(argument: str, value: str) -> str:
@@ -52,7 +55,6 @@ class Layout(NamedTuple):
     kind: type | None
     width: int
     values: Callable[[Any], tuple[Any, ...]]
-    columns: int
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -61,7 +63,7 @@ class Layout(NamedTuple):
         columns = names if len(names) > 1 else names * 2  # of one name, an item getter returns no tuple
         # Where a source that is missing is made up, it would be found.
         kind = None if hasattr(batch, "__missing__") else type(batch)
-        return cls(kind, len(names), itemgetter(*columns), len(columns))
+        return cls(kind, len(names), itemgetter(*columns))
 
 
 @dataclass
@@ -92,7 +94,7 @@ class StreamChecks:
         self._empty = 0
         self._looked_at = 0
         self.first_nan: Any = None
-        self.layout = Layout(None, 0, tuple, 0)
+        self.layout = Layout(None, 0, tuple)
         """How the batch that was admitted last is laid out."""
 
     def admit(self, batch: Batch) -> bool:
@@ -218,11 +220,9 @@ class StreamChecks:
 
 def has_nan(loss: Any) -> bool:
     """Whether a loss on the host has a NaN; one on a device is not waited for."""
-    if type(loss) is np.ndarray:
-        if loss.dtype.kind != "f" or not loss.size:
-            return False
+    if type(loss) is ndarray and loss.dtype in _USUAL and loss.size:
         largest = loss.item(loss.argmax())  # the first NaN, if any: a quarter of what asking every value takes
-        return bool(largest != largest)  # noqa: PLR0124 - NaN is unequal to itself
+        return largest != largest  # type: ignore[no-any-return]  # noqa: PLR0124 - NaN is unequal to itself
     if isinstance(loss, (list, tuple)):
         return any(isinstance(value, float) and value != value for value in loss)  # noqa: PLR0124
     return isinstance(loss, np.ndarray) and loss.dtype.kind == "f" and bool(np.isnan(loss).any())

@@ -7,29 +7,20 @@ names the hook and the event.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import dropwhile, islice
+from time import perf_counter
+from typing import Any
 
 from emloop._contracts import AbstractHook, Loop
+from emloop._streams import StreamWrapper
 from emloop.errors import ConfigError
-from emloop.types import EpochData, TrainingTerminated
+from emloop.types import Batch, EpochData, TrainingTerminated
 
-__all__ = ["HookEvents", "Times"]
+__all__ = ["BatchTimes", "HookEvents", "Listener"]
 
-_Listener = tuple[str, Callable[..., None]]
-
-
-class _Sum(list[float]):
-    """The sum of times, as the only one."""
-
-    def __init__(self) -> None:
-        super().__init__([0.0])
-
-    def append(self, seconds: float) -> None:
-        self[0] += seconds
-
-
-Times: TypeAlias = "array[float] | _Sum"
+Listener = tuple[str, Callable[..., None]]
 
 
 class HookEvents:
@@ -42,8 +33,8 @@ class HookEvents:
 
     def __init__(self, hooks: Iterable[AbstractHook]) -> None:
         self.by_name = _named(hooks)
-        self._started: list[_Listener] = []
-        self._after_batch = self._listeners("after_batch")
+        self._started: list[Listener] = []
+        self.batch_listeners = self._listeners("after_batch")
         self._after_epoch = self._listeners("after_epoch")
         self._after_epoch_profile = self._listeners("after_epoch_profile")
         self._after_note = self._listeners("after_note")
@@ -53,15 +44,15 @@ class HookEvents:
         """Whether any hook looks at the times."""
         return bool(self._after_epoch_profile)
 
-    @property
-    def batches_are_heard(self) -> bool:
-        """Whether ``after_batch`` has to be fired; also if only to be timed."""
-        return bool(self._after_batch or self._after_epoch_profile)
-
-    def new_times(self) -> Times:
-        """An empty sequence of times, as compact as the hooks that look at it allow."""
-        hooks = (self.by_name[name] for name, _ in self._after_epoch_profile)
-        return _Sum() if all(map(_only_sums, hooks)) else array("d")
+    def times(self) -> tuple[Sequence[float], Callable[[float], object]]:
+        """Times of an event, none so far, as compact as the hooks that look at them allow; and what adds one."""
+        if all(_only_sums(self.by_name[name]) for name, _ in self._after_epoch_profile):
+            total = [0.0]
+            adding = _added_to(total)
+            next(adding)
+            return total, adding.send
+        times = array("d")
+        return times, times.append
 
     def register(self, loop: Loop) -> None:
         """Tell every hook which loop it observes."""
@@ -80,19 +71,16 @@ class HookEvents:
             self._started.append((name, hook.after_training))
             _call(name, "before_training", hook.before_training)
 
-    def after_batch(self, stream_name: str, batch_data: Mapping[str, Any]) -> None:
-        """Fire ``after_batch`` on every hook, then raise the first ``TrainingTerminated``, if any."""
-        terminated = None
-        for name, listener in self._after_batch:
-            try:
-                listener(stream_name=stream_name, batch_data=batch_data)
-            except TrainingTerminated as stop:
-                terminated = terminated or stop
-            except Exception as error:
-                error.add_note(f"raised by hook {name} in after_batch of stream {stream_name!r}")
-                raise
-        if terminated is not None:
-            raise terminated
+    def has_raised(self, hook: str, error: Exception, stream_name: str, batch_data: Mapping[str, Any]) -> None:
+        """Say where ``after_batch`` has failed; if it only ends the training, the hooks behind see the batch, too."""
+        if not isinstance(error, TrainingTerminated):
+            error.add_note(f"raised by hook {hook} in after_batch of stream {stream_name!r}")
+            return
+        behind = dropwhile(lambda one: one[0] != hook, self.batch_listeners)
+        for name, listener in islice(behind, 1, None):
+            with suppress(TrainingTerminated):  # the first one counts
+                event = f"after_batch of stream {stream_name!r}"
+                _call(name, event, listener, stream_name=stream_name, batch_data=batch_data)
 
     def after_epoch(self, epoch_id: int, epoch_data: EpochData) -> TrainingTerminated | None:
         """Fire ``after_epoch`` on every hook and return the last ``TrainingTerminated``, if any."""
@@ -127,7 +115,7 @@ class HookEvents:
         if failed is not None:
             raise failed
 
-    def _listeners(self, event: str) -> list[_Listener]:
+    def _listeners(self, event: str) -> list[Listener]:
         found = []
         for name, hook in self.by_name.items():
             method = getattr(hook, event)
@@ -137,6 +125,47 @@ class HookEvents:
             ):
                 found.append((name, method))
         return found
+
+
+class BatchTimes:
+    """Takes the times of a stream's batches: of reading, of the model, and of all from there to the last hook.
+
+    Args:
+        stream: Name of the stream.
+        run_model: The model's ``run``.
+        events: Whose hooks look at the times.
+
+    Attributes:
+        since: When the next batch began to be read.
+        profile: The times of each event, in seconds.
+    """
+
+    def __init__(self, stream: str, run_model: Callable[..., Batch], events: HookEvents) -> None:
+        self._run_model = run_model
+        kept = {event: events.times() for event in ("read_batch", "eval_batch", "after_batch_hooks")}
+        self._was_read, self._was_run, self._was_heard = (add for _, add in kept.values())
+        self.profile = {f"{event}_{stream}": times for event, (times, _) in kept.items()}
+        self.since = perf_counter()
+
+    def run(self, batch: Batch, train: bool, stream: StreamWrapper) -> Batch:
+        """Run the model."""
+        began = perf_counter()
+        self._was_read(began - self.since)
+        outputs = self._run_model(batch=batch, train=train, stream=stream)
+        self.since = perf_counter()
+        self._was_run(self.since - began)
+        return outputs
+
+    def after_batch(self, stream_name: str, batch_data: Batch) -> None:  # noqa: ARG002 - as of a hook
+        """Called as the last hook."""
+        began, self.since = self.since, perf_counter()
+        self._was_heard(self.since - began)
+
+
+def _added_to(total: list[float]) -> Generator[None, float]:
+    """Adds what it is sent, in half the time that a method takes."""
+    while True:
+        total[0] += yield
 
 
 def _named(hooks: Iterable[AbstractHook]) -> dict[str, AbstractHook]:

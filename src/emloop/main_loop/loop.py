@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from types import TracebackType
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 from emloop._contracts import (
     REFUSED,
@@ -41,7 +40,7 @@ from emloop.types import Batch, EpochData, StateTree, TrainingTerminated
 
 from .checks import POLICIES, Policy, StreamChecks, has_nan, policy
 from .commit_policy import Commit, CommitPolicy
-from .events import HookEvents, Times
+from .events import BatchTimes, HookEvents, Listener
 from .interrupts import STOPPED, CaughtInterrupts, TrainingInterrupted
 from .record import Record
 from .stage import Stage
@@ -51,9 +50,6 @@ from .telling import place_of
 __all__ = ["MainLoop"]
 
 logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _OTHER_EPOCHS = "epochs are cut differently from here on; the result is no longer that of an unchanged run"
 
@@ -155,15 +151,18 @@ class MainLoop(CaughtInterrupts):
         self._workers = workers
         self.training_epochs_done = 0
         self.zeroth_epoch_done = False
-        self.batches_since_commit = self.samples_since_commit = 0
+        self.samples_since_commit = 0
         self.batches_ended = 0
         """Batches of training streams that have ended; see :attr:`batches_done`."""
+        self._trained = 0  # since the last commit, before the stream in progress
+        self._trains: StreamChecks | None = None  # of the stream in progress, if it trains
         self.is_training = False
         self._fixed_batch_size = _positive("fixed_batch_size", fixed_batch_size)
         self._skip_zeroth_epoch = skip_zeroth_epoch
         self._warned: set[str] = set()
         self.events = HookEvents(hooks)
-        self._epoch_profile: dict[str, Times] = defaultdict(self.events.new_times)
+        self._epoch_profile: dict[str, Sequence[float]] = {}
+        self._times: BatchTimes | None = None  # of the stream in progress, if a hook looks at them
         self.events.register(self)
         self._run_model = bind_run(model)
         self._end_epoch = model.end_epoch if isinstance(model, EpochAware) else None
@@ -177,7 +176,6 @@ class MainLoop(CaughtInterrupts):
             dataset,
             Buffer.parse(buffer),
             self._epoch_size,
-            self._epoch_profile if self.events.wants_profile else None,
             model.prefetch if isinstance(model, Prefetching) else None,
         )
         self._record = Record()
@@ -279,7 +277,10 @@ class MainLoop(CaughtInterrupts):
         epoch_id = self.training_epochs_done
         epoch_data: EpochData = {name: {} for name in names}
         self._report_nan(stage)
-        terminated = self._timed(self.events.after_epoch, "after_epoch_hooks")(epoch_id, epoch_data)
+        began = perf_counter()
+        terminated = self.events.after_epoch(epoch_id, epoch_data)
+        if self.events.wants_profile:
+            self._epoch_profile["after_epoch_hooks"] = [perf_counter() - began]
         self.events.after_epoch_profile(epoch_id, dict(self._epoch_profile), names)
         self.zeroth_epoch_done = True
         self._record.epoch_done(epoch_data, complete=terminated is not None or self.epochs_count_reached())
@@ -290,47 +291,49 @@ class MainLoop(CaughtInterrupts):
     # A straight line of code: what is moved out of it costs a call per batch, what is decided before it nothing.
     # Streams are read in C, so no frame but the stream's own tells a signal that a batch is waited for.
     @interruptible_function(lambda frame: WAITING if frame.f_locals["self"]._running is None else None)
-    def _run_stream(self, stream: StreamWrapper, stage: Stage, *, train: bool) -> None:  # noqa: C901
+    def _run_stream(self, stream: StreamWrapper, stage: Stage, *, train: bool) -> None:  # noqa: C901, PLR0912
         with self._reading(stream, stage, train=train) as checks:
             name, position, watch, look = checks.stream, stream.position, checks.watch, self._look
-            run_model = self._timed(self._counting() if train else self._run_model, f"eval_batch_{name}")
-            after_batch = self._timed(self.events.after_batch, f"after_batch_hooks_{name}")
-            is_heard, seeks_nan = self.events.batches_are_heard, self._first_nan is None and checks.first_nan is None
-            size, (kind, width, values, columns) = self._fixed_batch_size, checks.layout
+            run_model, listeners = self._timed(name, self._counting() if train else self._run_model)
+            size, (kind, width, values), passed = self._fixed_batch_size, checks.layout, checks.passed
+            seeks_nan = self._first_nan is None and checks.first_nan is None
             for batches in stream.spans():
                 for batch in batches:
                     self._running = position.last = batch
+                    rows = 0
                     try:
-                        is_usual = (
-                            type(batch) is kind
-                            and len(batch) == width
-                            and (sizes := tuple(map(len, values(batch)))).count(size or sizes[0]) == columns
-                            and sizes[0]
-                        )
+                        if type(batch) is kind and len(batch) == width:
+                            columns = values(batch)
+                            rows = size or len(columns[0])
+                            for column in columns:
+                                if len(column) != rows:
+                                    rows = 0
                     except (AttributeError, KeyError, TypeError):
-                        is_usual = False  # admit() says what is wrong
-                    if is_usual:
-                        checks.passed += 1
+                        rows = 0  # admit() says what is wrong
+                    if rows:
+                        checks.passed = passed = passed + 1
                     elif self._admit(checks, batch):
-                        kind, width, values, columns = checks.layout
+                        (kind, width, values), passed = checks.layout, checks.passed
                     else:
                         continue
                     outputs = run_model(batch=batch, train=train, stream=stream)
-                    self.batches_since_commit += train
                     if watch is not None:
                         watch.after(batch)
                         watch = None
                     try:
-                        merged = {**batch, **outputs}
+                        if len(merged := {**batch, **outputs}) != width + len(outputs):
+                            checks.refuse(batch, outputs)
                     except TypeError as error:
                         checks.refuse(batch, outputs, error)
-                    if len(merged) != width + len(outputs):
-                        checks.refuse(batch, outputs)
                     if seeks_nan and has_nan(outputs.get("loss")):
-                        checks.first_nan, seeks_nan = checks.passed, False
-                    if is_heard:
-                        after_batch(name, merged)
-                    if checks.passed >= look.at:
+                        checks.first_nan, seeks_nan = passed, False
+                    try:
+                        for hook, listener in listeners:  # noqa: B007 - named where it fails
+                            listener(stream_name=name, batch_data=merged)
+                    except Exception as error:
+                        self.events.has_raised(hook, error, name, merged)
+                        raise
+                    if passed >= look.at:
                         self._attend()
                     self._running = None
 
@@ -359,6 +362,8 @@ class MainLoop(CaughtInterrupts):
             passed = 0 if checks is None else checks.passed
             later = self._record.between_batches(max(passed - self._look.seen, 0), interrupted=interrupted)
             self._look.at, self._look.seen = passed + later, passed
+            if self._times is not None:
+                self._times.since = perf_counter()  # nothing was read meanwhile
             if interrupted:
                 self.raise_check_interrupt()
             if not self.interrupted and not self._record.has_failed:  # meanwhile
@@ -381,6 +386,8 @@ class MainLoop(CaughtInterrupts):
             if self.interrupted:
                 self._attend()
             stage.begin(checks)
+            if train:
+                self._trains, self._trained = checks, self._trained - checks.passed
             self._look.at, self._look.seen = checks.passed + 1, checks.passed
             with stream, self._telling_nan(checks):
                 yield checks
@@ -394,6 +401,8 @@ class MainLoop(CaughtInterrupts):
             elif isinstance(error, Exception) and not isinstance(error, TrainingTerminated):
                 error.add_note(place_of(self._running, checks.stream, checks.passed, self._epoch_id, train=train))
             raise
+        finally:
+            self._trained, self._trains = self.batches_since_commit, None
         self.is_training = False
         checks.finish()
 
@@ -413,6 +422,15 @@ class MainLoop(CaughtInterrupts):
         finally:
             if ended:
                 checks.found_nan(int(self._first_nan() or 0))
+
+    @property
+    def batches_since_commit(self) -> int:
+        """Batches that the model was trained on since the last commit."""
+        return self._trained + (0 if self._trains is None else self._trains.passed)
+
+    @batches_since_commit.setter
+    def batches_since_commit(self, batches: int) -> None:
+        self._trained += batches - self.batches_since_commit
 
     def evaluated_stream(self) -> StreamWrapper | None:
         """The stream whose evaluation is in progress, if one is."""
@@ -555,19 +573,13 @@ class MainLoop(CaughtInterrupts):
 
         return counted
 
-    def _timed(self, function: Callable[P, T], event: str) -> Callable[P, T]:
-        """The function, noting the seconds of every call if a hook looks at them."""
+    def _timed(self, stream: str, run_model: Callable[..., Batch]) -> tuple[Callable[..., Batch], list[Listener]]:
+        """What runs and what hears batches; with what takes their times, if a hook looks at them."""
         if not self.events.wants_profile:
-            return function
-        note = self._epoch_profile[event].append
-
-        def timed(*args: P.args, **kwargs: P.kwargs) -> T:
-            began = perf_counter()
-            result = function(*args, **kwargs)
-            note(perf_counter() - began)
-            return result
-
-        return timed
+            return run_model, self.events.batch_listeners
+        self._times = BatchTimes(stream, run_model, self.events)
+        self._epoch_profile |= self._times.profile
+        return self._times.run, [*self.events.batch_listeners, ("times", self._times.after_batch)]
 
 
 def _stream_list(argument: str, names: Sequence[str], train_stream_name: str) -> list[str]:

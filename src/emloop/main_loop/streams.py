@@ -5,7 +5,7 @@ Their cursors are separate, so that a zeroth epoch or an extra evaluation does n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -59,7 +59,6 @@ class Streams:
         dataset: Object with a ``<name>_stream`` method for every stream.
         buffer: How many batches to read ahead, and when.
         epoch_size: Returns a stream's number of batches per epoch; -1 for one pass.
-        profile: Where the wrappers record their times, or ``None``.
         prefetch: Called with every batch that is read ahead.
         workers: Processes that load batches of the dataset's streams; may be set before any is looked up.
     """
@@ -67,7 +66,6 @@ class Streams:
     dataset: object
     buffer: Buffer
     epoch_size: Callable[[str], int]
-    profile: MutableMapping[str, Any] | None
     prefetch: Callable[[Batch], Any] | None = None
     workers: Workers | None = None
     _wrappers: dict[tuple[str, bool], StreamWrapper] = field(default_factory=dict, init=False)
@@ -132,7 +130,6 @@ class Streams:
             gate=self.buffer.gate,
             epoch_size=self.epoch_size(name) if name is not None else -1,
             name=name,
-            profile=self.profile,
             training=training,
             prefetch=self.prefetch,
             workers=self.workers if name is not None else None,

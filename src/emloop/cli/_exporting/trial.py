@@ -98,7 +98,7 @@ def examples_of(
     name = (config.get("main_loop") or {}).get("train_stream_name") or EL_DEFAULT_TRAIN_STREAM
     if dataset is not None:
         try:
-            stream = Streams(dataset, Buffer(), lambda _: -1, None).get(name, training=False)
+            stream = Streams(dataset, Buffer(), lambda _: -1).get(name, training=False)
             return _of_several_sizes(_two_of(stream, model.input_names)), f"of the stream {name!r}"
         except (BatchError, OSError) as error:
             why_none = str(error)

@@ -7,10 +7,13 @@ same order as an uninterrupted one, and ends with the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
+from io import BytesIO
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from emloop.errors import StateError
 from emloop.types import StateTree
@@ -32,7 +35,9 @@ class Column:
     def __init__(self, aggregations: Iterable[str]) -> None:
         self._partials: dict[str, Partial | None] = dict.fromkeys(aggregations)
         self._waiting: list[Any] = []
-        self._filled = 0
+        self._buffer = BytesIO()  # takes a row in a third of the time of an array
+        self._capacity = 0  # rows of a chunk
+        self._left: list[Callable[[bytes], int]] = []  # a call for each row that the chunk has yet to take
         self._shape: tuple[int, ...] | None = None
         self._dtype = np.dtype(np.float64)
 
@@ -43,13 +48,11 @@ class Column:
             VariableTypeError: If they are not numbers, one or more for every example.
         """
         # An equal shape matters: a row of another one would be broadcast in silence.
-        if (
-            type(value) is np.ndarray
-            and value.shape == self._shape
-            and value.dtype is self._dtype
-            and not self._waiting
-        ):
-            self._append(value)
+        if type(value) is ndarray and value.shape == self._shape and value.dtype is self._dtype and not self._waiting:
+            left = self._left
+            left.pop()(value.tobytes())
+            if not left:
+                self._reduce_chunk()
         elif lives_on_device(value):
             self._waiting.append(value)
             if len(self._waiting) == MOST_WAITING:
@@ -66,31 +69,30 @@ class Column:
     def _add_row(self, row: Values) -> None:
         if row.shape != self._shape or row.dtype != self._dtype:
             self._reduce_chunk()
-            self._start_chunk(row)
-        if self._capacity == 1:
+            rows = min(MOST_ROWS, MOST_BYTES // max(1, row.nbytes))
+            self._capacity, self._dtype = rows if rows > 1 else 0, row.dtype
+            self._shape = row.shape if self._capacity else None
+            self._left = [self._buffer.write] * self._capacity
+        if not self._capacity:
             self._reduce(row)
-        else:
-            self._append(row)
-
-    def _append(self, row: Values) -> None:
-        self._chunk[self._filled] = row
-        self._filled += 1
-        if self._filled == self._capacity:
+            return
+        self._left.pop()(row.tobytes())
+        if not self._left:
             self._reduce_chunk()
 
-    def _start_chunk(self, row: Values) -> None:
-        self._capacity = max(1, min(MOST_ROWS, MOST_BYTES // max(1, row.nbytes)))
-        if self._capacity > 1:
-            self._chunk: Values = np.empty((self._capacity, *row.shape), row.dtype)
-            self._shape = row.shape
-            self._dtype = row.dtype
-        else:
-            self._shape = None
+    def _filled(self) -> Values | None:
+        """The rows that were not reduced yet, if any; none can be added as long as somebody looks at them."""
+        shape = (self._capacity - len(self._left), *(self._shape or ()))
+        if not shape[0]:
+            return None
+        return np.frombuffer(self._buffer.getbuffer(), self._dtype, math.prod(shape)).reshape(shape)
 
     def _reduce_chunk(self) -> None:
-        if self._filled:
-            self._reduce(self._chunk[: self._filled])
-            self._filled = 0
+        filled = self._filled()
+        if filled is not None:
+            self._reduce(filled)
+            self._buffer.seek(0)
+            self._left = [self._buffer.write] * self._capacity
 
     def _reduce(self, values: Values) -> None:
         piece = Piece(values.reshape(-1))
@@ -108,8 +110,9 @@ class Column:
     def state(self) -> StateTree:
         """The unfinished statistics, including the unfinished chunk as it is."""
         self._fetch()
+        filled = self._filled()
         return {
-            "chunk": self._chunk[: self._filled].copy() if self._filled else None,
+            "chunk": None if filled is None else filled.copy(),
             "partials": {name: None if partial is None else list(partial) for name, partial in self._partials.items()},
         }
 
@@ -125,6 +128,5 @@ class Column:
             self._partials[name] = None if partial is None else tuple(partial)
         chunk = state["chunk"]
         if chunk is not None:
-            self._start_chunk(chunk[0])
-            self._chunk[: len(chunk)] = chunk
-            self._filled = len(chunk)
+            for row in chunk:
+                self._add_row(row)

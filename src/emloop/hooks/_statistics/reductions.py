@@ -13,7 +13,6 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +21,17 @@ import numpy.typing as npt
 Values: TypeAlias = npt.NDArray[Any]
 Scalar: TypeAlias = bool | int | float
 Partial: TypeAlias = tuple[Any, ...]
+
+
+class _once:  # noqa: N801 - reads like what it is used like
+    """``functools.cached_property`` without its lock, which up to Python 3.11 takes as long as a sum."""
+
+    def __init__(self, compute: Callable[[Any], Any]) -> None:
+        self._compute = compute
+
+    def __get__(self, piece: Any, owner: type) -> Any:
+        found = vars(piece)[self._compute.__name__] = self._compute(piece)
+        return found
 
 
 class Piece:
@@ -36,7 +46,7 @@ class Piece:
         self.values = values
         self.weights = weights
 
-    @cached_property
+    @_once
     def without_nan(self) -> Piece:
         """The values that are numbers."""
         if self.values.dtype.kind != "f":
@@ -44,12 +54,12 @@ class Piece:
         there = ~np.isnan(self.values)
         return Piece(self.values[there], None if self.weights is None else self.weights[there])
 
-    @cached_property
+    @_once
     def total(self) -> Any:
         """Sum of the values, in double precision."""
-        return self.values.sum(dtype=np.float64).item()
+        return np.add.reduce(self.values, dtype=np.float64).item()
 
-    @cached_property
+    @_once
     def moments(self) -> Partial:
         """Weight, mean, and weighted sum of squared distances from the mean."""
         if self.weights is None:

@@ -9,9 +9,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 from emloop.errors import MissingVariableError, VariableTypeError
 from emloop.types import Batch, StateTree
 
-from .batches import located, missing_from_batch, read_variable
-
-_ABSENT = object()
+from .batches import located, missing_from_batch
 
 
 class Gatherer(Protocol):
@@ -26,6 +24,9 @@ class Gatherer(Protocol):
 
 
 G = TypeVar("G", bound=Gatherer)
+
+_Taker: TypeAlias = tuple[str, str | None, Callable[..., None]]
+"""Variable, the one that weighs it, and what takes both."""
 
 Problem: TypeAlias = Callable[[str, str, MissingVariableError | VariableTypeError], None]
 
@@ -66,6 +67,7 @@ class Gathering(Generic[G]):
     def forget(self) -> None:
         """Begin a new epoch."""
         self.gathered: dict[str, dict[str, G]] = defaultdict(self._begin)
+        self._takers: dict[str, list[_Taker]] = {}
 
     def _begin(self) -> dict[str, G]:
         weights = self._weights()
@@ -82,24 +84,31 @@ class Gathering(Generic[G]):
             MissingVariableError: If the batch lacks a variable.
             VariableTypeError: If a variable's values cannot be gathered.
         """
-        if not self._names:
-            return
-        gatherers = self.gathered[stream_name].items()  # a stream's first batch asks for the weights
-        weighed = self._weighed
-        for name, gatherer in gatherers:
-            value = batch_data.get(name, _ABSENT)
+        for name, weight, take in self._takers.get(stream_name) or self._begin_stream(stream_name):
             try:
-                if value is _ABSENT:
-                    if self._required:
-                        raise missing_from_batch(batch_data, stream_name, name)
-                elif name in weighed:
-                    gatherer.add(value, read_variable(batch_data, stream_name, weighed[name]))
+                if weight is None:
+                    take(batch_data[name])
                 else:
-                    gatherer.add(value)
-            except MissingVariableError as error:
-                self._leave_out(stream_name, name, error)
-            except VariableTypeError as error:
-                self._leave_out(stream_name, name, located(error, stream_name, name))
+                    take(batch_data[name], batch_data[weight])
+            except KeyError:
+                missing = next((one for one in (name, weight) if one is not None and one not in batch_data), None)
+                if missing is None:  # the values themselves have raised it
+                    raise
+                if missing == weight or self._required:
+                    error = missing_from_batch(batch_data, stream_name, missing)
+                    error.__suppress_context__ = True
+                    self._leave_out(stream_name, name, error)
+            except VariableTypeError as wrong:
+                self._leave_out(stream_name, name, located(wrong, stream_name, name))
+
+    def _begin_stream(self, stream_name: str) -> list[_Taker]:
+        """What takes the variables of a stream, as long as none is left out."""
+        if not self._names:
+            return []
+        gatherers = self.gathered[stream_name].items()  # a stream's first batch asks for the weights
+        takers = [(name, self._weighed.get(name), gatherer.add) for name, gatherer in gatherers]
+        self._takers[stream_name] = takers
+        return takers
 
     def _leave_out(self, stream_name: str, name: str, error: MissingVariableError | VariableTypeError) -> None:
         if self._problem is None:
@@ -107,6 +116,7 @@ class Gathering(Generic[G]):
         # A new mapping, since the old one is being iterated over.
         others = self.gathered[stream_name].items()
         self.gathered[stream_name] = {other: gatherer for other, gatherer in others if other != name}
+        self._takers.pop(stream_name, None)
         self._problem(stream_name, name, error)
 
     def of(self, stream_name: str) -> Mapping[str, G]:
