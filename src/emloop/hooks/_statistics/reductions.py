@@ -48,9 +48,7 @@ class Piece:
 
     @_once
     def without_nan(self) -> Piece:
-        """The values that are numbers."""
-        if self.values.dtype.kind != "f":
-            return self
+        """The values that are numbers, of floats."""
         there = ~np.isnan(self.values)
         return Piece(self.values[there], None if self.weights is None else self.weights[there])
 
@@ -95,7 +93,7 @@ class Streaming:
 
     def extend(self, partial: Partial | None, piece: Piece) -> Partial | None:
         """The partial of all pieces so far and one more."""
-        if self.skips_nan:
+        if self.skips_nan and piece.values.dtype.kind == "f":
             piece = piece.without_nan
         if not piece.values.size:
             return partial
