@@ -22,7 +22,7 @@ ROOMS = {
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 875,  # arrays written in parts, beside the training; two layouts are read; random numbers put back
     "emloop._streams": 1475,  # digests, one batch read again; reads in C, the gate, signals; loaders; worker processes
-    "emloop._support": 1130,  # when an interval is over; names that have moved; what leads out of a directory; what a signal ends at once
+    "emloop._support": 1130,  # when an interval is over; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 25,  # the protocols' public path
@@ -34,9 +34,9 @@ ROOMS = {
     "emloop.declare": 75,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
-    "emloop.hooks": 3380,  # running means inside epochs; weighted statistics; EarlyStopping; the best models; bytes of rows
+    "emloop.hooks": 3380,  # running means inside epochs; weighted statistics; EarlyStopping; the best models; rows
     "emloop.interrupting": 5,
-    "emloop.main_loop": 1880,  # notes inside epochs, samples; fingerprint; commits within an epoch; a straight line, timed
+    "emloop.main_loop": 1880,  # notes inside epochs, samples; fingerprint; commits within an epoch; one line, timed
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 800,  # what inputs look like; the source capsule: what belongs to it, and what of it may run
