@@ -25,6 +25,7 @@ from emloop.models.abstract_model import AbstractModel
 from emloop.saved_models import (
     advise_capsule,
     capsule_for,
+    check_state,
     describe_variables,
     find_saved,
     require_format,
@@ -79,6 +80,18 @@ class Settings:
     weights: Mapping[str, str] | None = None
     trusted_types: Names = ()
     saved_model: Saving = Saving()
+
+
+_STATE = {
+    **dict.fromkeys(("classes", "arguments"), object),
+    "format": str,
+    "estimator": bytes,
+    **dict.fromkeys(("batches", "examples"), int),
+    "parameters": {str: object},
+    "class_counts": ([[object, ...], [int, ...]], None),
+    "overrides": [str, ...],
+    "needs_source": (str, None),
+}
 
 
 class BaseModel(AbstractModel):
@@ -440,6 +453,7 @@ class BaseModel(AbstractModel):
             UntrustedError: If it contains types that are not trusted.
         """
         require_format(state, _FORMAT)
+        check_state("model", state, _STATE)
         lacks = sorted(set(state["overrides"]).difference(overridden_methods(type(self), BaseModel)))
         if set(lacks) - {LEARNING}:
             raise SavedModelError(

@@ -28,6 +28,7 @@ from emloop.errors import (
 )
 from emloop.models.abstract_model import AbstractModel
 from emloop.saved_models import (
+    check_state,
     find_saved,
     require_format,
     restores_to_evaluate,
@@ -95,6 +96,16 @@ Tensors = Mapping[str, torch.Tensor]
 _SHOWN = 8
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
+
+_STATE = {
+    **dict.fromkeys(("remade", "arguments", "overrides"), object),
+    "frozen": {"configured": [str, ...], "now": [str, ...]},
+    "companions": {str: {str: object}},
+    "training": ({str: object}, None),
+    "generators": object,
+    "batches": int,
+}
+"""What a state has beside the values of the module."""
 
 
 class BaseModel(AbstractModel):
@@ -517,15 +528,16 @@ class BaseModel(AbstractModel):
             StateError: If the state is not one of this backend, or of another model.
         """
         require_format(state, FORMAT)
+        check_state("model", state, {**dict.fromkeys(state, object), **_STATE})
         self._values.load_state_dict(state)
-        frozen = state.get("frozen")
-        if frozen is not None and frozen["configured"] == self._frozen:
+        frozen = state["frozen"]
+        if frozen["configured"] == self._frozen:
             # Somebody may have thawed parts meanwhile, or frozen others.
             for name in set(frozen["now"]) ^ set(self._frozen_now()):
                 self.module.get_parameter(name).requires_grad_(name not in frozen["now"])
             self.module.train()
         if not restores_to_predict():
-            self._companions.load_state_dict(state.get("companions", {}))
+            self._companions.load_state_dict(state["companions"])
         if self._averages is not None:
             self._averages.load_state_dict(state)
         elif "average" in state:

@@ -20,7 +20,7 @@ ROOMS = {
     "emloop._run_dir": 1645,  # steps; prints in train.log; where code and data are; a run taken away; losses accepted
     "emloop._settings": 1100,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
-    "emloop._state": 875,  # arrays written in parts, beside the training; two layouts are read; random numbers put back
+    "emloop._state": 945,  # what a state looks like; arrays written in parts; two layouts are read; generators
     "emloop._streams": 1475,  # digests, one batch read again; reads in C, the gate, signals; loaders; worker processes
     "emloop._support": 1130,  # when an interval is over; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
@@ -34,9 +34,9 @@ ROOMS = {
     "emloop.declare": 75,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
-    "emloop.hooks": 3380,  # running means inside epochs; weighted statistics; EarlyStopping; the best models; rows
+    "emloop.hooks": 3420,  # running means inside epochs; weighted statistics; types within states; the best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 1880,  # notes inside epochs, samples; fingerprint; commits within an epoch; one line, timed
+    "emloop.main_loop": 1890,  # notes inside epochs, samples; fingerprint; commits within an epoch, and their parts
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 800,  # what inputs look like; the source capsule: what belongs to it, and what of it may run
@@ -46,12 +46,12 @@ ROOMS = {
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_onnx": 230,
-    "emloop_sklearn": 945,  # trees whose numbers are sound; weights; predicting; ONNX; skops without PyTorch
+    "emloop_sklearn": 960,  # what a state has; sound trees; weights; predicting; ONNX; skops without PyTorch
     "emloop_torch": 1630,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
     "emloop_torch._programs": 1550,  # what graphs write to, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._tensors": 765,  # statistics of frozen parts; the weighted mean; loaders; batches like most
-    "emloop_torch._training": 1070,  # several optimizers; averages; optimizers without the compiler; the straight step
+    "emloop_torch._tensors": 835,  # what an optimizer has to remember; frozen statistics; loaders; batches like most
+    "emloop_torch._training": 1125,  # whole states; several optimizers; averages; no compiler; the straight step
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 

@@ -10,8 +10,8 @@ from torch import nn, optim  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 import emloop_torch  # noqa: E402
-from emloop._state.tree import equal_trees  # noqa: E402
-from emloop.errors import ConfigError, SavedModelError  # noqa: E402
+from emloop._state.tree import copy_tree, equal_trees  # noqa: E402
+from emloop.errors import ConfigError, SavedModelError, StateError  # noqa: E402
 
 from .nets import Net, constant, deep  # noqa: E402
 
@@ -60,6 +60,54 @@ def test_an_optimizer_goes_on_to_the_bit(goes_on_exactly, manifest, tmp_path, na
     goes_on_exactly(MADE.get(name, deep), optimizer=CONFIGS[name])
 
     assert manifest(tmp_path / "model_best")["rung"] == "exported"
+
+
+def spoilt(values):
+    """What is remembered of a parameter, less one key, with one more, and with another shape, dtype or type."""
+    for key, value in values.items():
+        yield {other: of_other for other, of_other in values.items() if other != key}
+        yield {**values, key: "?"}
+        if getattr(value, "ndim", 0):
+            yield {**values, key: value[..., None]}
+            yield {**values, key: value.astype("float64")}
+    yield {**values, "more": 1.0}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_state_that_is_not_whole_is_refused(create, batches, name):
+    """Not in the first step, and without a change of what is there."""
+    model = create(MADE.get(name, deep), optimizer=CONFIGS[name])
+    for batch in batches[:3]:
+        model.run(batch, train=True)
+    state = model.state_dict()
+    parameters = state["training"]["optimizer"]["state"]
+    some = next(name for name, values in parameters.items() if values)
+    for values in spoilt(parameters[some]):
+        changed = copy_tree(state)
+        changed["training"]["optimizer"]["state"][some] = values
+        with pytest.raises(StateError, match=f"the optimizer's state of '{some}' has "):
+            model.load_state_dict(changed)
+    del (changed := copy_tree(state))["training"]["optimizer"]["state"][some]
+    with pytest.raises(StateError, match="the optimizer's state and its groups are of different parameters"):
+        model.load_state_dict(changed)
+
+    assert equal_trees(state, model.state_dict())
+    model.load_state_dict(state)
+    assert equal_trees(state, model.state_dict())
+
+
+def test_a_configuration_that_needs_more_than_the_state_has_is_refused(create, batches):
+    """``amsgrad`` needs what only steps with it remember; momentum can begin at any time."""
+    model = create(deep, optimizer="Adam")
+    model.run(batches[0], train=True)
+    with pytest.raises(StateError, match=r"Adam cannot go on as the configuration describes it now.* 'max_exp_avg_sq'"):
+        create(deep, optimizer={"class": "Adam", "amsgrad": True}).load_state_dict(model.state_dict())
+
+    plain = create(deep, optimizer={"class": "SGD", "learning_rate": 0.1})
+    plain.run(batches[0], train=True)
+    moving = create(deep, optimizer={"class": "SGD", "learning_rate": 0.1, "momentum": 0.9})
+    moving.load_state_dict(plain.state_dict())
+    moving.run(batches[1], train=True)
 
 
 def test_a_model_is_evaluated_where_its_own_optimizer_is_gone(create, batches, caplog, monkeypatch):

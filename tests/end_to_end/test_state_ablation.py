@@ -85,21 +85,10 @@ ACCUMULATING = ("batch 3 of stream 'train' in epoch 2",)
 """One within a window of accumulated gradients."""
 
 ELSEWHERE = {
-    ("hooks/ShowProgress",): "what a person sees of an epoch",
-    ("hooks/WriteCSV",): "keeps the columns where others are configured; those of an equal hook are the same",
-    ("random", "torch"): "a generator that nothing here draws from",
-    ("model", "companions"): "optimizers of the user's own, of which there are none here",
-    ("model", "remade"): "buffers that the model makes anew, of which there are none here",
-    ("model", "generators", "evaluation"): "nothing here draws in an evaluation",
-    ("model", "training", "optimizer", "groups"): "rates that a hook has moved",
-    ("model", "training", "schedule", "schedulers", 0): "rates that a schedule has moved and others have changed since",
-    ("model", "training", "scaler"): "scales losses in half precision",
-    ("model", "arguments"): "makes the model where its source is gone",
-    ("model", "parameters"): "tells what the configuration has changed since",
-    ("model", "needs_source"): "tells why it cannot be restored where its source is gone",
-    ("model", "overrides"): "refuses to restore it where its source is gone",
-    ("model", "training", "configured"): "tells what the configuration has changed since",
-    ("model", "frozen"): "as somebody has thawed or frozen parts meanwhile",
+    ("random", "torch"): "a generator that nothing here draws from; that it begins anew is said",
+    ("hooks/ShowProgress", "totals"): "what a person sees of the batches that an epoch will have",
+    ("model", "parameters"): "compared with the configuration's, which are the same here",
+    ("model", "training", "configured", 0): "compared with the configuration's, which are the same here",
 }
 """Keys that matter to something else than a resume with the same configuration and source: place → to what."""
 
@@ -114,17 +103,15 @@ def superfluous(ablation: Ablation, places, components, depth) -> dict[str, str]
         assert ablation.resumed(commit, "loop", ("stage",), lambda *_: None) == "same"
         for component, keys in ablation.keys(commit):
             whole = (component, *keys)
-            is_known = any(whole[: len(key)] == key for key in ELSEWHERE)
+            is_known = whole == ("random", "torch") or any(whole[: len(key)] == key != whole for key in ELSEWHERE)
             is_meant = component.startswith(components) and len(keys) <= depth and not is_known
             if is_meant and outcomes.get(whole, "same") == "same":
                 outcomes[whole] = ablation.resumed(commit, component, keys, drop)
-    return {"/".join(map(str, whole)): found for whole, found in outcomes.items() if not _matters(whole, found)}
+    return {"/".join(map(str, whole)): found for whole, found in outcomes.items() if not _matters(found)}
 
 
-def _matters(whole, outcome) -> bool:
-    # What an optimizer of PyTorch's remembers of a parameter is known to nobody else; it fails in its next step.
-    fails = whole[:4] == ("model", "training", "optimizer", "state") and outcome.startswith("KeyError")
-    return outcome == "other" or outcome.startswith("refused") or fails
+def _matters(outcome) -> bool:
+    return outcome == "other" or outcome.startswith("refused")
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ import numpy as np
 from emloop.errors import ConfigError, StateError
 from emloop.types import StateTree
 
+from .kinds import check_state
+
 __all__ = [
     "RUN_SEED",
     "GlobalGenerator",
@@ -36,6 +38,8 @@ RUN_SEED: ContextVar[int | None] = ContextVar("emloop_run_seed", default=None)
 logger = logging.getLogger(__name__)
 
 _OWN = ("python", "numpy")
+_TWISTER = 624
+"""Words of a Mersenne twister."""
 
 
 class GlobalGenerator(Protocol):
@@ -141,18 +145,23 @@ def restore_random_state(state: StateTree) -> None:
     Raises:
         StateError: If it is no such state, or includes a generator that is not registered here.
     """
+    words = np.dtype(np.uint32)
     try:
-        python = state["python"]
-        gauss = None if python["gauss"] is None else float(python["gauss"])
-        random.setstate((python["version"], tuple(map(int, python["words"])), gauss))
-        # NumPy takes what is missing for zero.
-        np.random.set_state({name: state["numpy"][name] for name in np.random.get_state(legacy=False)})
+        python = check_state("Python", state["python"], {"version": int, "words": words, "gauss": (float, None)})
+        random.setstate((python["version"], tuple(map(int, python["words"])), python["gauss"]))
+        # NumPy takes what is missing for zero, and believes every position.
+        numpy = check_state("NumPy", state["numpy"], dict.fromkeys(np.random.get_state(legacy=False), object))
+        if numpy["bit_generator"] == "MT19937":
+            twister = check_state("NumPy", numpy["state"], {"key": words, "pos": int})
+            if twister["key"].shape != (_TWISTER,) or twister["pos"] > _TWISTER:
+                raise StateError(f"NumPy: no state of a generator of {_TWISTER} words")
+        np.random.set_state(numpy)
         for name, generator in _OTHERS.items():
             if name in state:
                 generator.load_state_dict(state[name])
             else:
                 logger.warning("No random state of %r was saved: it starts from the run's seed", name)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise StateError(f"not a state of the random generators: {error}") from error
     missing = sorted(state.keys() - {*_OWN, *_OTHERS})
     if missing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Iterator, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice, repeat
 from operator import call
@@ -10,9 +10,9 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from emloop._state.kinds import check_state
 from emloop._state.tree import copy_tree
 from emloop._support.interrupting import is_interrupted, uninterrupted
-from emloop.errors import StateError
 from emloop.types import Batch, StateTree, Stream
 
 from .digest import digest
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["Cursor", "StreamWrapper"]
 
 _OPEN_GATE = nullcontext()
-_STATE_KEYS = frozenset({"pass", "batches", "epoch_batches", "digest", "source", "generators"})
+_KIND = {
+    **dict.fromkeys(("pass", "batches", "epoch_batches"), int),
+    "digest": (str, None),
+    "source": object,
+    "generators": ({str: {str: object}}, None),
+}
 
 
 class Cursor(NamedTuple):
@@ -284,7 +289,7 @@ class StreamWrapper:
         Raises:
             StateError: If the state is not that of a stream.
         """
-        self._position.seek(_checked(state))
+        self._position.seek(check_state("stream", state, _KIND))
         batches = state["epoch_batches"]
         self._before_epoch = self._position.handed - (
             batches if self._epoch_size < 0 else min(batches, self._epoch_size)
@@ -305,13 +310,3 @@ class StreamWrapper:
         if self._profile is not None:
             self._profile.setdefault(self._event, [])
         return StopIteration()
-
-
-def _checked(state: StateTree) -> Mapping[str, Any]:
-    if not isinstance(state, Mapping) or set(state) != _STATE_KEYS:
-        found = ", ".join(sorted(map(str, state))) if isinstance(state, Mapping) else type(state).__name__
-        raise StateError(f"state of a stream: expected {', '.join(sorted(_STATE_KEYS))}, got {found}")
-    for key in ("pass", "batches", "epoch_batches"):
-        if not isinstance(state[key], int) or state[key] < 0:
-            raise StateError(f"state of a stream: {key} must be a non-negative number, got {state[key]!r}")
-    return state

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from emloop._contracts import AbstractHook
+from emloop._state.kinds import check_state
 from emloop.declare import Names, Variable
 from emloop.errors import StateError, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
 from ._checks.arguments import name_list, optional_name_list
-from ._checks.states import check_keys
 from ._statistics.reductions import Values
 from ._statistics.weights import as_weights
 from ._variables.batches import as_numbers, located
@@ -97,7 +97,7 @@ class AccumulateVariables(AbstractHook):
         Raises:
             StateError: If the state has other streams or variables than the hook gathers.
         """
-        accumulated = check_keys(self, state, ["accumulated"])["accumulated"]
+        accumulated = check_state(self, state, {"accumulated": {str: {str: object}}})["accumulated"]
         for stream, variables in accumulated.items():
             if not self._observes(stream) or set(variables) != set(self._accumulator[stream]):
                 raise StateError(

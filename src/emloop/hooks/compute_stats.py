@@ -7,13 +7,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
+from emloop._state.kinds import check_state
 from emloop._support.suggest import did_you_mean
 from emloop.declare import Names, Statistics
 from emloop.errors import ConfigError, StateError, VariableTypeError
 from emloop.types import EpochData, StateTree
 
 from ._checks.arguments import name_list
-from ._checks.states import check_keys
 from ._statistics.columns import Column
 from ._statistics.reductions import GATHERING, STREAMING, gathered
 from ._statistics.weights import WeightedColumn
@@ -122,13 +122,13 @@ class ComputeStats(AccumulateVariables):
         Raises:
             StateError: If the state has other streams, variables or aggregations than the hook.
         """
-        rest = dict(check_keys(self, state, ["accumulated", "columns"]))
+        rest = dict(check_state(self, state, {"accumulated": object, "columns": {str: {str: object}}}))
         columns = rest.pop("columns")
         super().load_state_dict(rest)
         for stream, states in columns.items():
             if not self._observes(stream):
                 raise StateError(f"{type(self).__name__}: the state has stream {stream!r}, which the hook ignores")
-            check_keys(self, states, self._columns.gathered[stream])
+            check_state(self, states, dict.fromkeys(self._columns.gathered[stream], object))
             if self._variables and stream not in rest["accumulated"]:
                 raise StateError(
                     f"{type(self).__name__}: the state lacks the values of {', '.join(map(repr, self._variables))} "

@@ -6,12 +6,12 @@ import math
 from typing import ClassVar
 
 from emloop._contracts import SAFE, AbstractHook, ResumeChanges
+from emloop._state.kinds import check_state
 from emloop._support.suggest import pick
 from emloop.declare import Amount, Positive, Scalar
 from emloop.types import EpochData, Objective, StateTree, TrainingTerminated
 
 from ._checks.arguments import at_least
-from ._checks.states import check_keys
 from ._variables.epochs import read_monitored
 
 __all__ = ["EarlyStopping"]
@@ -109,5 +109,5 @@ class EarlyStopping(AbstractHook):
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on waiting where another attempt stopped."""
-        check_keys(self, state, ["best", "waited"])
+        check_state(self, state, {"best": (float, None), "waited": int})
         self._best, self._waited = state["best"], state["waited"]

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from emloop._contracts import SAFE, AbstractHook, AbstractModel, Inspectable, ResumeChanges, Steerable
+from emloop._state.kinds import check_state
 from emloop._support.suggest import pick
 from emloop.declare import Amount, Positive, Scalar, Statistics, Variable
 from emloop.errors import ConfigError, Problem
 from emloop.types import EpochData, Objective, StateTree
 
-from ._checks.states import check_keys
 from .every_n_epoch import EveryNEpoch
 from .on_plateau import OnPlateau
 
@@ -70,7 +70,7 @@ class InitLR(AbstractHook):
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on where an equal hook stopped."""
-        self._done = check_keys(self, state, ["done"])["done"]
+        self._done = check_state(self, state, {"done": bool})["done"]
 
 
 class DecayLR(EveryNEpoch):
@@ -181,7 +181,7 @@ class DecayLROnPlateau(OnPlateau):
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on where an equal hook stopped."""
-        rest = dict(check_keys(self, state, [*super().state_dict(), "quiet"]))
+        rest = dict(check_state(self, state, {**dict.fromkeys(super().state_dict(), object), "quiet": int}))
         self._quiet = rest.pop("quiet")
         super().load_state_dict(rest)
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from emloop._contracts import SAFE, AbstractHook, ResumeChanges
+from emloop._state.kinds import check_state
 from emloop._support.intervals import Rhythm, parse_interval
 from emloop.declare import Every, File, Names, Variable
 from emloop.types import Batch, EpochData, StateTree
 
 from ._checks.arguments import name_list
-from ._checks.states import check_keys
 from ._statistics.columns import Column
 from ._statistics.weights import WeightedColumn
 from ._variables.gathering import Gathering
@@ -94,6 +94,6 @@ class LogEvery(AbstractHook):
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on gathering where another attempt stopped."""
-        check_keys(self, state, ["means", "counted"])
+        check_state(self, state, {"means": object, "counted": {str: float}})
         self._means.load(state["means"])
         self._rhythm.load(state["counted"])

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from emloop._contracts import SAFE, ResumeChanges
+from emloop._state.kinds import check_state
 from emloop._support.suggest import pick
 from emloop.declare import Amount, Positive, Scalar, Statistics, Variable
 from emloop.errors import ConfigError
 from emloop.types import EpochData, Objective, StateTree
 
 from ._checks.arguments import at_least
-from ._checks.states import check_keys
 from ._variables.epochs import read_scalar
 from .compute_stats import ComputeStats
 
@@ -103,10 +103,10 @@ class OnPlateau(ComputeStats, ABC):
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on where an equal hook stopped; with another ``long_term``, from as many epochs as are known."""
-        rest = dict(check_keys(self, state, [*super().state_dict(), "means"]))
+        rest = dict(check_state(self, state, {**dict.fromkeys(super().state_dict(), object), "means": [float, ...]}))
         means = rest.pop("means")
         super().load_state_dict(rest)
-        self._means = deque(map(float, means), maxlen=self._long_term)
+        self._means = deque(means, maxlen=self._long_term)
 
 
 def _average(numbers: Sequence[float]) -> float:

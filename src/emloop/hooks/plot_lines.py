@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from emloop._contracts import AbstractHook
+from emloop._state.kinds import check_state
 from emloop.declare import Count, Names, Variable
 from emloop.errors import BatchError, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
 from ._checks.arguments import at_least, extra_module, name_list, optional_name_list, output_path
-from ._checks.states import check_keys
 from ._figures.figures import check_image_format, new_figure, write_figure
 from ._variables.batches import read_variable
 from ._variables.values import check_same_count
@@ -188,7 +188,8 @@ class PlotLines(AbstractHook):
         Raises:
             StateError: If the state is not one of this class.
         """
-        check_keys(self, state, ["batch_done", "current_epoch_id", "epoch_has_begun"])
+        kind = {"batch_done": {str: int}, "current_epoch_id": (int, str), "epoch_has_begun": bool}
+        check_state(self, state, kind)
         self._batch_done = Counter(state["batch_done"])
         self._current_epoch_id = state["current_epoch_id"]
         self._epoch_has_begun = state["epoch_has_begun"]

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from emloop._contracts import SAFE, AbstractHook, AbstractModel, ResumeChanges
 from emloop._contracts.abilities import Stateful
+from emloop._state.kinds import check_state
 from emloop._state.retention import delete_leftover
 from emloop._support.suggest import check_choice, pick
 from emloop.declare import Positive, SavedModel, Scalar
@@ -19,7 +20,6 @@ from emloop.saved_models import find_saved, saved_model_path
 from emloop.types import EpochData, Objective, StateTree
 
 from ._checks.arguments import at_least
-from ._checks.states import check_keys
 from ._checks.tolerance import ACTIONS, Action
 from ._variables.epochs import read_monitored
 from .every_n_epoch import EveryNEpoch
@@ -255,7 +255,7 @@ class SaveBest(AbstractHook):
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on with another attempt's best values."""
-        check_keys(self, state, ["best", "kept"])
+        check_state(self, state, {"best": (float, None), "kept": [[float, int], ...]})
         self._best = None if state["best"] is None else float(state["best"])
         self._kept = [(value, epoch) for value, epoch in state["kept"]]
 

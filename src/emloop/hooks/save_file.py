@@ -9,6 +9,7 @@ from typing import Any
 
 from emloop import constants
 from emloop._contracts import AbstractHook
+from emloop._state.kinds import check_state
 from emloop._support.files import atomic_write
 from emloop._support.trust import is_vouched
 from emloop.declare import File
@@ -16,7 +17,6 @@ from emloop.errors import ConfigError, Problem, UntrustedError
 from emloop.types import StateTree
 
 from ._checks.arguments import name_list
-from ._checks.states import check_keys
 
 __all__ = ["SaveFile"]
 
@@ -96,7 +96,7 @@ class SaveFile(AbstractHook):
         Raises:
             StateError: If the state is not one of this class.
         """
-        self._saved = set(check_keys(self, state, ["saved"])["saved"])
+        self._saved = set(check_state(self, state, {"saved": [str, ...]})["saved"])
 
 
 def _paths(files: Any) -> list[str]:

@@ -16,9 +16,8 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 from emloop._contracts import AbstractHook
+from emloop._state.kinds import check_state
 from emloop.types import Batch, EpochData, StateTree
-
-from ._checks.states import check_keys
 
 __all__ = ["ShowProgress", "erase_line", "get_formatted_time", "print_progress_bar"]
 
@@ -168,7 +167,7 @@ class ShowProgress(AbstractHook):
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on counting where another attempt stopped."""
-        check_keys(self, state, ["counts", "totals"])
+        check_state(self, state, {"counts": {str: int}, "totals": {str: int}})
         self._counts = dict(state["counts"])
         self._totals = dict(state["totals"])
         self._started = "", 0, 0.0

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from operator import index
 from typing import ClassVar
 
 from emloop._contracts import SAFE, AbstractHook, ResumeChanges
+from emloop._state.kinds import check_state
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM
 from emloop.declare import Amount, Count
 from emloop.errors import ConfigError
 from emloop.types import Batch, EpochData, StateTree, TrainingTerminated
 
 from ._checks.arguments import at_least
-from ._checks.states import check_keys
 
 __all__ = ["StopAfter"]
 
@@ -128,7 +127,7 @@ class StopAfter(AbstractHook):
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on counting where another attempt stopped."""
-        check_keys(self, state, ["iterations", "seconds"])
-        self._iterations_done = index(state["iterations"])
+        check_state(self, state, {"iterations": int, "seconds": (float, None)})
+        self._iterations_done = state["iterations"]
         self._seconds_before = float(state["seconds"] or 0)
         self._started = None

@@ -12,13 +12,13 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from emloop._contracts import SAFE, AbstractHook, ResumeChanges
 from emloop._run_dir.append import AppendFile, open_append
+from emloop._state.kinds import check_state
 from emloop._support.suggest import pick
 from emloop.declare import File, Limits, Names, Scalar
 from emloop.errors import ConfigError, HookError, MissingVariableError, VariableTypeError
 from emloop.types import EpochData, StateTree
 
 from ._checks.arguments import optional_name_list, output_path
-from ._checks.states import check_keys
 from ._text.cells import cell
 from ._variables.epochs import as_scalar, read_value
 
@@ -216,7 +216,9 @@ class WriteCSV(AbstractHook):
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on with another attempt's table; its columns stay, even if others are configured now."""
-        check_keys(self, state, ["streams", "variables", "keys"])
+        columns, keys = [str, ...], {str: [str, ...]}
+        before = {"streams": None, "variables": None, "keys": keys}
+        check_state(self, state, (before, {"streams": columns, "variables": columns, "keys": keys}))
         self._has_header = False
         self._streams, self._keys = state["streams"], state["keys"]
         if self._streams is None:

@@ -17,13 +17,13 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from emloop._contracts import SAFE, AbstractHook, AbstractModel, Inspectable, ResumeChanges
+from emloop._state.kinds import check_state
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM
 from emloop.declare import File, Names, Positive, Scalar, Variable
 from emloop.errors import ConfigError, MissingVariableError, Problem, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
 from ._checks.arguments import at_least, extra_module, name_list, optional_name_list
-from ._checks.states import check_keys
 from ._checks.tolerance import ACTIONS, Action, Tolerance
 from ._figures.pictures import FirstPictures, as_pixels
 from ._statistics.histograms import HistogramColumn
@@ -290,7 +290,7 @@ class WriteTensorBoard(AbstractHook):
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on gathering where another attempt stopped."""
-        check_keys(self, state, ["histograms", "pictures"])
+        check_state(self, state, {"histograms": object, "pictures": object})
         self._histograms.load(state["histograms"])
         self._pictures.load(state["pictures"])
 

@@ -9,7 +9,6 @@ Streams and random state come last, once the iterators exist.
 from __future__ import annotations
 
 import logging
-import operator
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,9 +16,10 @@ from typing import Any
 
 from emloop._contracts import Stateful
 from emloop._state.commit import Commit
+from emloop._state.kinds import check_state
 from emloop._state.random import random_state, restore_random_state
 from emloop._streams import StreamWrapper
-from emloop.errors import CannotResumeError, CheckpointError, EmloopError
+from emloop.errors import CannotResumeError, EmloopError, StateError
 from emloop.types import StateTree
 
 from .loop import MainLoop
@@ -73,21 +73,33 @@ def restore(loop: MainLoop, commit: Commit) -> dict[str, StateTree]:
         The other states, for :func:`restore_streams`; thus no file of the commit is read twice.
 
     Raises:
-        CheckpointError: If the commit is no such one.
-        CannotResumeError: If an object does not take its state and ``on_inexact_resume`` is ``error``.
+        CannotResumeError: If the commit is no such one; or an object does not take its state, or has lost it, and
+            ``on_inexact_resume`` is ``error``.
     """
     states = commit.states()
     if missing := {"loop", "random", "model"} - states.keys():
-        raise CheckpointError(f"{commit.path}: no state of {', '.join(sorted(missing))}")
+        raise CannotResumeError(f"{commit.path}: no state of {', '.join(sorted(missing))}")
+    state: Any = states.pop("loop")
+    if "holds" not in commit.info and isinstance(
+        state, Mapping
+    ):  # older commits were made between epochs, or did not count
+        state = {"stage": None, "batches_ended": 0, **state}
+    kind = {
+        "training_epochs_done": int,
+        "batches_ended": int,
+        "zeroth_epoch_done": bool,
+        "stage": (Stage.kind, None),
+    }
     try:
-        state: Any = states.pop("loop")
-        loop.training_epochs_done = operator.index(state["training_epochs_done"])
-        loop.zeroth_epoch_done = state["zeroth_epoch_done"]
-        loop.batches_ended = operator.index(state.get("batches_ended", 0))  # older commits did not count
-        stage = state["stage"] if commit.joined else state.get("stage")  # an older commit was made between epochs
-        loop.stage = None if stage is None else Stage.restored(stage)
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise CheckpointError(f"{commit.path}: not the state of a main loop: {error!r}") from error
+        check_state("main loop", state, kind)
+        loop.training_epochs_done, loop.zeroth_epoch_done = state["training_epochs_done"], state["zeroth_epoch_done"]
+        loop.batches_ended = state["batches_ended"]
+        loop.stage = None if state["stage"] is None else Stage.restored(state["stage"])
+    except StateError as error:
+        raise CannotResumeError(f"{commit.path}: {error}") from error
+    # What is new in the configuration begins anew; what has lost its state would do so, too, and nobody would notice.
+    if commit.joined:
+        _give(loop, f"{commit.path}", partial(_require_all, set(commit.components)), commit.info.get("holds"))
     model = states.pop("model")
     if isinstance(loop.model, Stateful):
         _give(loop, f"model {type(loop.model).__name__}", loop.model.load_state_dict, model)
@@ -130,6 +142,14 @@ def restore_streams(
     _give(loop, "the random state", restore_random_state, states["random"])
 
 
+def _require_all(found: set[str], state: StateTree) -> None:
+    recorded = set(check_state("what it holds", state, [str, ...]))
+    if recorded != found:
+        listed = [f"lacks {name}" for name in sorted(recorded - found)]
+        listed += [f"never had {name}" for name in sorted(found - recorded)]
+        raise StateError(f"it {', '.join(listed)}")
+
+
 def _seek(stream: StreamWrapper, state: StateTree) -> None:
     stream.load_state_dict(state)
     stream.open()  # if the stream has to be read again, a difference shows only now
@@ -140,8 +160,9 @@ def _give(
 ) -> None:
     try:
         load(state)
-    except (EmloopError, KeyError, TypeError, ValueError, AttributeError) as error:
-        message = f"{what} does not take its state back: {error}"
+    except (EmloopError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        told = str(error) if isinstance(error, EmloopError) else f"{type(error).__name__}: {error}"
+        message = f"{what} does not take its state back: {told}"
         if loop.on_inexact_resume == "error" and not tolerant:
             raise CannotResumeError(f"{message}\n  to go on without it: main_loop.on_inexact_resume=warn") from error
         logger.warning("%s; going on, no longer exactly", message)

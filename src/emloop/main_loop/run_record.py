@@ -302,7 +302,8 @@ class RunRecord(Record):
         last = loop.commit_policy.keep.last  # by which commits of the first format took turns
         taken = [made.info.get("slot", made.seq % last) for made in self._commits]
         slot = next(number for number in count() if number not in taken)
-        states = encode_components(collect(loop, self._run.directory, seq, slot))
+        collected = collect(loop, self._run.directory, seq, slot)
+        states = encode_components(collected)
         lengths = self._run.appends.lengths()
         info = {
             "run_id": self._run.info.run_id,
@@ -312,6 +313,7 @@ class RunRecord(Record):
             "value": value,
             "slot": None if isinstance(loop.model, Stateful) else slot,
             "complete": complete,
+            "holds": sorted(collected),
             "nan": self.nan,
             "environment": environment(),
             "data": self._consumed,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import index
+from typing import ClassVar
 
-from emloop.errors import CannotResumeError
+from emloop._state.kinds import check_state
+from emloop.errors import CannotResumeError, StateError
 from emloop.types import StateTree
 
 from .checks import StreamChecks
@@ -35,6 +36,15 @@ class Stage:
     first_nans: dict[str, int] = field(default_factory=dict)
     checks: StreamChecks | None = None
     _inside: StateTree = None
+
+    kind: ClassVar = {
+        "streams": [str, ...],
+        "trained": int,
+        "done": int,
+        "nan": {str: int},
+        "inside": ({"passed": int, "empty": int, "first_nan": int}, None),
+    }
+    """Of its state."""
 
     @property
     def in_progress(self) -> str | None:
@@ -91,16 +101,13 @@ class Stage:
         """What :meth:`state` returned.
 
         Raises:
-            KeyError, TypeError, AttributeError: If something is missing, or of another type.
-            ValueError: If there is no such place.
+            StateError: If it is something else, or there is no such place.
         """
-        streams, done, inside = list(state["streams"]), index(state["done"]), state["inside"]
-        nans = {str(name): index(number) for name, number in state["nan"].items()}
-        if not 0 <= done < len(streams):
-            raise ValueError(f"there is no stream {done} among {len(streams)}")
-        if inside is not None:
-            inside = {key: index(inside[key]) for key in ("passed", "empty", "first_nan")}
-        return cls(streams, index(state["trained"]), done, nans, None, inside)
+        check_state("epoch", state, cls.kind)
+        streams, trained, done = state["streams"], state["trained"], state["done"]
+        if done >= len(streams) or trained > len(streams):
+            raise StateError(f"there are {len(streams)} streams, of which {trained} train and {done} have ended")
+        return cls(streams, trained, done, state["nan"], None, state["inside"])
 
     def require(self, streams: Sequence[str], trained: int) -> None:
         """

@@ -16,6 +16,7 @@ it and works wherever it is copied.
 """
 
 from emloop._source.cache import cache_directory
+from emloop._state.kinds import check_state
 
 from .capsule import Capsule
 from .collecting import advise_capsule, capsule_for, collect_capsule
@@ -35,6 +36,7 @@ __all__ = [
     "array_of",
     "cache_directory",
     "capsule_for",
+    "check_state",
     "class_of_export",
     "collect_capsule",
     "describe_variables",

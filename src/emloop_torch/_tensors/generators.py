@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 
 from emloop.errors import StateError
+from emloop.saved_models import check_state
 from emloop.types import StateTree
 
 from .arrays import to_plain, to_tensor
@@ -115,12 +116,17 @@ class Generators:
         Raises:
             StateError: If it is something else.
         """
+        check_state("random generators", state, {purpose: {str: object} for purpose in self._states})
         for purpose, own in self._states.items():
-            try:
-                found = {name: to_tensor(state[purpose][name]) for name in own if name in state[purpose]}
-            except (KeyError, TypeError) as error:
-                raise StateError(f"no state of random generators: {error}") from error
+            found = {name: to_tensor(state[purpose][name]) for name in own if name in state[purpose]}
+            for name, value in found.items():
+                try:
+                    torch.Generator(name).set_state(value)
+                except (RuntimeError, TypeError) as error:
+                    raise StateError(f"no state of a random generator for {purpose}: {error}") from error
             missing = sorted(own.keys() - found.keys())
+            if "cpu" in missing:
+                raise StateError(f"no state of the host's random generator for {purpose}")
             if missing:
                 logger.warning(
                     "The state holds no random generator of %s; its %s draws anew", ", ".join(missing), purpose

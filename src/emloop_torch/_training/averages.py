@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
@@ -147,10 +147,14 @@ class Averages:
         if found is None:
             logger.info("ema: the average of the whole model begins with the restored parameters")
             self._own.update({name: of[key].detach().clone() for of, key, name in self._live})
-        elif found.keys() != self._own.keys():
-            raise StateError(f"the state has an average of {len(found)} tensors, the model one of {len(self._own)}")
+        elif not isinstance(found, Mapping) or found.keys() != self._own.keys():
+            raise StateError(f"the state has no average of the {len(self._own)} tensors of the model")
         else:
-            self._own.update({n: to_tensor(value).to(self._own[n].device) for n, value in found.items()})
+            values = {name: to_tensor(value) for name, value in found.items()}
+            for name, value in values.items():
+                if (value.shape, value.dtype) != (self._own[name].shape, self._own[name].dtype):
+                    raise StateError(f"the average of {name} in the state is of another shape or dtype")
+            self._own.update({name: value.to(self._own[name].device) for name, value in values.items()})
 
     def _average_all(self, module: nn.Module, keys: tuple[Any, ...], item: Ema) -> None:
         if self._own:

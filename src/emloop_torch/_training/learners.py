@@ -22,6 +22,7 @@ from torch import nn, optim
 from emloop.arguments import read_component
 from emloop.declare import Component, Limits, Names, Positive
 from emloop.errors import ConfigError
+from emloop.saved_models import check_state
 from emloop.types import StateTree
 from emloop_torch._programs.program_module import LOSS
 from emloop_torch._tensors.parameters import matching
@@ -173,6 +174,8 @@ class Learner:
         Raises:
             StateError: If the state is of another optimizer, or of other parameters.
         """
+        kind = {"optimizer": {str: object}, "configured": [{str: object}, ...], "schedule": {str: object}}
+        check_state("training", state, {**dict.fromkeys(state, object), **kind})
         load_optimizer(
             self.optimizer, self._module, self.named, state["optimizer"], self._configured, state["configured"]
         )

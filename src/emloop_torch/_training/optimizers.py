@@ -26,10 +26,12 @@ from torch import nn, optim
 from emloop.arguments import Chosen, read_component
 from emloop.declare import Family
 from emloop.errors import ConfigError, StateError
+from emloop.saved_models import check_state
 from emloop.types import StateTree
 from emloop_torch._classes import construct
 from emloop_torch._tensors.arrays import to_plain, to_tensor
 from emloop_torch._tensors.parameters import matching
+from emloop_torch._tensors.remembered import require_step, require_whole
 
 __all__ = [
     "Optimizers",
@@ -132,9 +134,13 @@ def optimizer_state(optimizer: optim.Optimizer, module: nn.Module) -> StateTree:
     home = getattr(optim, cls.__name__, None)
     return {
         "class": cls.__name__ if home is cls else f"{cls.__module__}.{cls.__qualname__}",
+        # Of a parameter that has had no gradient yet, nothing is known; that is part of the state, too.
         "state": {
-            names[id(parameter)]: {key: _to_plain_value(value) for key, value in values.items()}
-            for parameter, values in optimizer.state.items()
+            names[id(p)]: {key: _to_plain_value(value) for key, value in optimizer.state[p].items()}
+            if optimizer.state.get(p)
+            else None
+            for group in optimizer.param_groups
+            for p in group["params"]
         },
         "groups": [
             {"names": [names[id(parameter)] for parameter in group["params"]], **_plain_hyperparameters(group)}
@@ -168,6 +174,8 @@ def load_optimizer(
         StateError: If the state is of another optimizer, or of other parameters.
     """
     found = optimizer_state(optimizer, module)
+    kind = {"class": str, "state": {str: ({str: object}, None)}, "groups": [{str: object}, ...]}
+    check_state("optimizer", state, {**dict.fromkeys(state, object), **kind})
     if found["class"] != state["class"]:
         raise StateError(
             f"the state is of the optimizer {state['class']}, the configuration describes {found['class']}"
@@ -175,22 +183,34 @@ def load_optimizer(
     strange = sorted(set(state["state"]) - set(named))
     if strange:
         raise StateError(f"the optimizer's state has parameters that are not trained here: {', '.join(strange[:4])}")
-    optimizer.state.clear()
+    names, then = ([group.get("names", ()) for group in groups] for groups in (state["groups"], before))
+    if names != then or sorted(name for of_group in names for name in of_group) != sorted(state["state"]):
+        raise StateError("the optimizer's state and its groups are of different parameters")
     counts_on_device = {
         id(p) for g in optimizer.param_groups if g.get("capturable") or g.get("fused") for p in g["params"]
     }
-    for name, values in state["state"].items():
-        parameter = named[name]
-        keep_counts = id(parameter) not in counts_on_device
-        optimizer.state[parameter] = {
-            key: _to_own_value(value, parameter.device, keep_counts=keep_counts) for key, value in values.items()
+    values = {
+        name: {
+            key: _to_own_value(value, named[name].device, keep_counts=id(named[name]) not in counts_on_device)
+            for key, value in of_one.items()
         }
-    if [group["names"] for group in found["groups"]] != [group["names"] for group in state["groups"]]:
+        for name, of_one in state["state"].items()
+        if of_one is not None
+    }
+    for saved, old in zip(state["groups"], before, strict=True):
+        if lost := old.keys() - saved.keys():
+            raise StateError(f"a group of the optimizer's state has no {', '.join(sorted(lost))}")
+        of_group = {name: (named[name], values[name]) for name in saved["names"] if name in values}
+        require_whole(optimizer, _plain_to_group(saved), of_group)
+    optimizer.state.clear()
+    optimizer.state.update({named[name]: of_one for name, of_one in values.items()})
+    if [group["names"] for group in found["groups"]] != names:
         logger.warning("The parameter groups have changed, so their rates are those of the configuration")
         return
     for group, wanted, saved, old in zip(optimizer.param_groups, configured, state["groups"], before, strict=True):
         group.update(_plain_to_group(saved, like=group))
-        _follow(group, wanted, old)
+        if _follow(group, wanted, old):
+            require_step(optimizer, group, [(p, optimizer.state[p]) for p in group["params"] if p in optimizer.state])
 
 
 def forget_gradients(optimizer: optim.Optimizer) -> None:
@@ -261,7 +281,9 @@ def _plain_to_group(saved: Mapping[str, Any], like: Mapping[str, Any] | None = N
     }
 
 
-def _follow(group: dict[str, Any], configured: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+def _follow(group: dict[str, Any], configured: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Take over what the configuration has changed; return whether that is more than rates."""
+    more = False
     for key, value in configured.items():
         old = before.get(key, value)
         if key == "names" or repr(value) == repr(old):
@@ -270,6 +292,8 @@ def _follow(group: dict[str, Any], configured: Mapping[str, Any], before: Mappin
         name = _RATE if key == _RATE_KEY else key
         logger.info("%s follows the configuration: %s instead of %s", name, new, group[key])
         group.update(_plain_to_group({key: new}, like=group))
+        more = more or key not in (_RATE_KEY, *_FIRST_RATES)
+    return more
 
 
 def _to_plain_value(value: Any) -> Any:

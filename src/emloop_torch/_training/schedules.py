@@ -16,8 +16,9 @@ configuration.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from numbers import Real
 from typing import Annotated, Any, ClassVar, Literal
 
 from torch import optim
@@ -25,7 +26,8 @@ from torch.optim import lr_scheduler
 
 from emloop.arguments import Chosen, read_component
 from emloop.declare import Family, Limits
-from emloop.errors import ConfigError, StateError, dotted
+from emloop.errors import ConfigError, dotted
+from emloop.saved_models import check_state
 from emloop.types import StateTree
 from emloop_torch._classes import construct
 
@@ -186,11 +188,17 @@ class Schedule:
         Raises:
             StateError: If it is no such state.
         """
-        if not isinstance(state, Mapping) or not {"classes", "steps", "epoch_ended", "schedulers"} <= state.keys():
-            raise StateError("no state of a learning-rate schedule")
+        kind = {"classes": [str, ...], "steps": int, "epoch_ended": bool, "schedulers": [{str: object}, ...]}
+        check_state("learning-rate schedule", state, kind)
         self._steps, self._epoch_ended = state["steps"], state["epoch_ended"]
         if state["classes"] != [type(part).__name__ for part in self._parts]:
             return
+        for part, changed in zip(self._parts, state["schedulers"], strict=True):
+            if type(part).__module__ == lr_scheduler.__name__:  # what others remember may be of any kind
+                own = {key: _kind(value) for key, value in _changing(part).items()}
+                check_state(
+                    type(part).__name__, changed, {key: own.get(key, ()) for key in {*changed, *(own.keys() & _RATES)}}
+                )
         for part, fresh, changed in zip(self._parts, self._fresh, state["schedulers"], strict=True):
             # What is no number, such as the function of a LambdaLR, comes from the configuration.
             part.load_state_dict({**part.state_dict(), **fresh, **changed})
@@ -214,6 +222,13 @@ def _changing(scheduler: lr_scheduler.LRScheduler) -> dict[str, Any]:
         for key, value in scheduler.state_dict().items()
         if _is_plain(value)
     }
+
+
+def _kind(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(map(_kind, value))
+    # What no epoch has measured yet may be None.
+    return type(value) if isinstance(value, (bool, str)) else (Real, None)
 
 
 def _is_plain(value: Any) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from emloop.errors import ConfigError, StateError
+from emloop.saved_models import check_state
 from emloop.types import StateTree
 from emloop_torch._programs.program_module import LOSS
 from emloop_torch._programs.views import loss_among
@@ -166,9 +167,20 @@ class Updates:
             StateError: If the state is of other optimizers or another model.
         """
         named = learnable(self._module)
-        gradients = state["accumulated"]["gradients"]
-        if not gradients.keys() <= named.keys():
-            raise StateError("the state holds gradients of parameters that are not trained here")
+        accumulated = {"batches": int, "gradients": {str: object}, "weights": [object] * 2 * len(self._windows)}
+        kind = {"scaler": ({str: float}, None), "steps": int, "accumulated": accumulated}
+        check_state("training", state, {**dict.fromkeys(state, object), **kind})
+        batches = state["accumulated"]["batches"]
+        gradients = {name: to_tensor(value) for name, value in state["accumulated"]["gradients"].items()}
+        for name, gradient in gradients.items():
+            if name not in named or (gradient.shape, gradient.dtype) != (named[name].shape, named[name].dtype):
+                raise StateError(
+                    f"the state holds a gradient of {name!r}, which is not trained here, or of another kind"
+                )
+        if batches >= max(self._accumulate, 1) or (gradients and not batches):
+            raise StateError(
+                f"the state has {len(gradients)} gradients of {batches} batches; a step takes {self._accumulate}"
+            )
         states, own = states_of(state), {learner.name: learner for learner in self.learners}
         if states.keys() != own.keys():
             told = [", ".join(filter(None, names)) or "only one" for names in (states, own)]
@@ -176,15 +188,16 @@ class Updates:
         for name, learner in own.items():
             learner.load_state_dict(states[name])
         if self._scaler is not None and state["scaler"] is not None:
+            check_state("gradient scaler", state["scaler"], dict.fromkeys(self._scaler.state_dict(), float))
             self._scaler.load_state_dict(state["scaler"])
         self._steps = state["steps"]
-        self._pending = state["accumulated"]["batches"]
+        self._pending = batches
         device = self._parameters[0].device
         weights = [w if isinstance(w, float) else to_tensor(w).to(device) for w in state["accumulated"]["weights"]]
         for window, total, largest in zip(self._windows.values(), weights[::2], weights[1::2], strict=False):
             window.total, window.largest = total, largest
         for name, parameter in named.items():
-            parameter.grad = to_tensor(gradients[name]).to(parameter.device) if name in gradients else None
+            parameter.grad = gradients[name].to(parameter.device) if name in gradients else None
 
     def _due(self) -> list[Learner]:
         return [learner for learner in self.learners if (self._steps + 1) % learner.every == 0]

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from emloop._state.kinds import check_state
 from emloop.errors import VariableTypeError
 from emloop.types import StateTree
 
@@ -108,7 +109,7 @@ class FirstPictures:
 
     def load(self, state: StateTree) -> None:
         """Take up what :meth:`state` returned."""
-        self._batches = [list(state)]
+        self._batches = [list(map(as_pixels, check_state("pictures", state, [np.dtype(np.uint8), ...])))]
         self._left = max(0, self._most - len(state))
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from io import BytesIO
+from numbers import Number
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
+from emloop._state.kinds import check_state
 from emloop.errors import StateError
 from emloop.types import StateTree
 
@@ -23,6 +25,8 @@ from .reductions import STREAMING, Partial, Piece, Scalar, Values
 
 MOST_ROWS = 64
 MOST_BYTES = 1 << 18
+
+_A_PIECE = Piece(np.ones(1))
 
 
 class Column:
@@ -122,11 +126,28 @@ class Column:
         Raises:
             StateError: If it has other aggregations.
         """
-        if set(state["partials"]) != set(self._partials):
-            raise StateError(f"has {', '.join(state['partials'])}, but {', '.join(self._partials)} are computed")
-        for name, partial in state["partials"].items():
-            self._partials[name] = None if partial is None else tuple(partial)
+        check_state("statistics", state, {"chunk": (np.ndarray, None), "partials": object})
+        self._partials = restored_partials(self._partials, state["partials"])
         chunk = state["chunk"]
         if chunk is not None:
+            if not chunk.size or chunk.dtype.kind not in "biuf":
+                raise StateError(f"statistics: no rows of numbers, but {chunk.dtype} {list(chunk.shape)}")
             for row in chunk:
                 self._add_row(row)
+
+
+def restored_partials(own: Iterable[str], state: StateTree) -> dict[str, Partial | None]:
+    """Aggregation → its partial, as tuples again.
+
+    Raises:
+        StateError: If the state is of other aggregations, or a partial gives no result.
+    """
+    numbers = {name: [Number] * len(STREAMING[name].extend(None, _A_PIECE) or ()) for name in own}
+    check_state("partials", state, {name: (of_name, None) for name, of_name in numbers.items()})
+    partials = {name: None if state[name] is None else tuple(state[name]) for name in numbers}
+    for name, partial in partials.items():
+        try:
+            STREAMING[name].result(partial)
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise StateError(f"partials: {name}: {error}") from error
+    return partials

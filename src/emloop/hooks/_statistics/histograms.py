@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from emloop._state.kinds import check_state
 from emloop.types import StateTree
 
 from .columns import Column
@@ -139,5 +141,8 @@ class HistogramColumn(Column):
 
     def load(self, state: StateTree) -> None:
         """Take up what :meth:`state` returned."""
-        super().load(state)
+        kind: dict[str, Any] = dict.fromkeys(("smallest", "largest", "total", "squares"), float)
+        kind |= {"exponent": Integral, "first": Integral, "counts": np.dtype(np.int64)}
+        check_state("histogram", state, {"chunk": object, "partials": object, "histogram": (kind, None)})
+        super().load({key: state[key] for key in ("chunk", "partials")})
         self._histogram = state["histogram"] and Histogram(**state["histogram"])

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from emloop._state.kinds import check_state
 from emloop.errors import StateError, VariableTypeError
 from emloop.types import StateTree
 
 from .._variables.batches import MOST_WAITING, as_numbers, lives_on_device
-from .columns import MOST_BYTES, MOST_ROWS
+from .columns import MOST_BYTES, MOST_ROWS, restored_partials
 from .reductions import STREAMING, Partial, Piece, Scalar, Values
 
 __all__ = ["WeightedColumn", "as_weights"]
@@ -129,8 +130,12 @@ class WeightedColumn:
         Raises:
             StateError: If it has other aggregations, or is of a variable without weights.
         """
-        if "rows" not in state or set(state["partials"]) != set(self._partials):
-            raise StateError(f"is no state of weighted {', '.join(self._partials)}")
+        rows = [[np.ndarray, np.ndarray], ...]
+        check_state("weighted statistics", state, {"rows": rows, "seen": [bool, bool], "partials": object})
+        partials = restored_partials(self._partials, state["partials"])
+        for row, weights in state["rows"]:
+            if not np.array_equal(as_weights(weights, as_numbers(row).shape), weights):
+                raise StateError("weighted statistics: the weights do not fit the values")
         self._rows = [(row, weights) for row, weights in state["rows"]]
         self._has_rows, self._has_weight = state["seen"]
-        self._partials = {name: None if p is None else tuple(p) for name, p in state["partials"].items()}
+        self._partials = partials

@@ -12,12 +12,12 @@ from itertools import chain
 from typing import Any
 
 from emloop._contracts import AbstractHook
+from emloop._state.kinds import check_state
 from emloop._support.files import atomic_write
 from emloop.errors import BatchError, ConfigError, StateError, VariableTypeError
 from emloop.types import Batch, EpochData, StateTree
 
 from .._checks.arguments import optional_name_list, output_path
-from .._checks.states import check_keys
 from .._variables.batches import read_variable
 from .._variables.examples import Examples
 from .._variables.values import check_same_count, check_single_values, storable_values
@@ -146,11 +146,12 @@ class CsvRecords(AbstractHook, ABC):
         Raises:
             StateError: If the state has examples of other variables, or for other columns.
         """
-        unwritten = check_keys(self, state, ["unwritten"])["unwritten"]
+        names = [str, ...]
+        kind = {"variables": names, "columns": names, "examples": [object] * len(self._gathered)}
+        unwritten = check_state(self, state, {"unwritten": (kind, None)})["unwritten"]
         self._forget()
         if unwritten is None:
             return
-        check_keys(self, unwritten, ["variables", "columns", "examples"])
         for what, mine in (("variables", self._gathered), ("columns", self._columns)):
             if unwritten[what] != mine:
                 raise StateError(
@@ -159,3 +160,9 @@ class CsvRecords(AbstractHook, ABC):
                 )
         for examples, of_state in zip(self._examples, unwritten["examples"], strict=True):
             examples.load(of_state)
+        try:
+            check_same_count("of the state", dict(zip(self._gathered, self._examples, strict=True)))
+            check_single_values(self._gathered[0], self._examples[0])
+            self._check(self._examples)
+        except (BatchError, VariableTypeError) as error:
+            raise StateError(f"{type(self).__name__}: the state does not fit; {error}") from error

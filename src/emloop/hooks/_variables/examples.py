@@ -15,6 +15,7 @@ from typing import Any, SupportsIndex, overload
 import numpy as np
 import numpy.typing as npt
 
+from emloop._state.kinds import check_state
 from emloop.types import StateTree
 
 from .batches import MOST_WAITING, lives_on_device, no_examples
@@ -96,7 +97,7 @@ class Examples(Sequence[Any]):
 
     def load(self, state: StateTree) -> None:
         """Replace the examples by what :meth:`state` returned."""
-        self._parts = list(state)
+        self._parts = list(check_state("examples", state, [(np.ndarray, list), ...]))
         self._count = sum(map(len, self._parts))
         self._waiting = 0
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
+from emloop._state.kinds import check_state
 from emloop.errors import MissingVariableError, VariableTypeError
 from emloop.types import Batch, StateTree
 
@@ -141,7 +142,7 @@ class Gathering(Generic[G]):
     def load(self, state: StateTree) -> None:
         """Take up what :meth:`state` returned; a variable that is not in it, or no longer gathered, is left out."""
         self.forget()
-        for stream_name, states in state.items():
+        for stream_name, states in check_state("variables", state, {str: {str: object}}).items():
             known = {name: gatherer for name, gatherer in self.gathered[stream_name].items() if name in states}
             self.gathered[stream_name] = known
             for name, gatherer in known.items():
