@@ -36,7 +36,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3420,  # running means inside epochs; weighted statistics; types within states; the best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 1890,  # notes inside epochs, samples; fingerprint; commits within an epoch, and their parts
+    "emloop.main_loop": 1905,  # notes inside epochs, samples; fingerprint; commits within an epoch, and their parts
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 800,  # what inputs look like; the source capsule: what belongs to it, and what of it may run
