@@ -444,11 +444,11 @@ def test_a_state_that_is_alive_is_copied():
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (None, "expected batches, digest, epoch_batches, generators, pass, source, got NoneType"),
-        ({"pass": 0}, "expected batches, .*, got pass"),
+        (None, "expected 'batches', 'digest', 'epoch_batches', 'generators', 'pass', 'source', got no mapping"),
+        ({"pass": 0}, "expected 'batches', .*, got 'pass'"),
         (
             {"pass": 0, "batches": -1, "epoch_batches": 0, "digest": None, "source": None, "generators": None},
-            "batches must be a non-negative number, got -1",
+            "batches: expected a whole number from 0 on, got -1",
         ),
     ],
 )
