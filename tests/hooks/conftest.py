@@ -70,6 +70,20 @@ class DeviceArray:
         return np.array(self._values, dtype=dtype)
 
 
+class JoinedArray(DeviceArray):
+    """The same of a library that can join arrays (the array API)."""
+
+    device = "far away"
+    shape = property(lambda self: self._values.shape)
+    dtype = property(lambda self: self._values.dtype)
+
+    def __array_namespace__(self):
+        return self
+
+    def stack(self, arrays):
+        return type(self)(np.stack([array._values for array in arrays]))
+
+
 @pytest.fixture
 def clock():
     return Clock()
@@ -89,6 +103,12 @@ def model():
 def device_array():
     """The class of arrays on an accelerator, its count of fetches at 0."""
     return type("DeviceArray", (DeviceArray,), {"fetches": 0})
+
+
+@pytest.fixture
+def joined_array():
+    """The class of arrays on an accelerator that can be joined there, its count of fetches at 0."""
+    return type("JoinedArray", (JoinedArray,), {"fetches": 0})
 
 
 class ArrivingArray(DeviceArray):

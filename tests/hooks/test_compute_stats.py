@@ -184,6 +184,43 @@ def test_a_device_is_asked_for_many_batches_at_a_time(device_array):
     assert statistics(hook) == {"mean": 64.5}
 
 
+def test_arrays_that_can_be_joined_on_their_device_come_in_one_transfer(joined_array):
+    """One for each variable and 64 batches; one of another size or dtype comes by itself, in its place."""
+    rows = [np.arange(3.0) + number for number in range(63)]
+    batches = [*rows, np.array([7.0]), np.array([8.0, 9.0, 1.0], np.float32)]
+    aggregations = {"x": ["mean", "sum", "max"]}
+    ours, theirs = ComputeStats(variables=[aggregations, {"y": ["median"]}]), ComputeStats(variables=[aggregations])
+    for batch in batches[:64]:
+        ours.after_batch("train", {"x": joined_array(batch), "y": joined_array(batch)})
+
+    assert joined_array.fetches == 2 * 2
+    ours.after_batch("train", {"x": batches[64], "y": joined_array(batches[64])})
+    for batch in batches:
+        theirs.after_batch("train", {"x": batch})
+    found, expected = {"train": {}}, {"train": {}}
+    ours.after_epoch(found)
+    theirs.after_epoch(expected)
+    assert found["train"]["x"] == expected["train"]["x"]
+    assert found["train"]["y"] == {"median": np.median(np.concatenate(batches))}
+
+
+def test_the_mean_is_the_sum_of_chunks_of_64_batches(hand_over):
+    """To the bit, with an uneven last batch, and when an interrupted epoch goes on inside a chunk, of any dtype."""
+    rng = np.random.default_rng(0)
+    for dtype in (np.float16, np.float32, np.float64, ">f4", np.int8, bool):
+        batches = [(100 * rng.random((7, 2))).astype(dtype) for _ in range(150)] + [np.ones((3, 2), dtype)]
+        hook = ComputeStats(variables=["x"])
+        for number, batch in enumerate(batches):
+            hook.after_batch("train", {"x": np.asfortranarray(batch) if number % 2 else batch})
+            if number in (1, 70):
+                hook = hand_over(hook, ComputeStats(variables=["x"]))
+        total = 0.0
+        for chunk in (batches[:64], batches[64:128], batches[128:150], batches[150:]):
+            total += np.concatenate(chunk).reshape(-1).sum(dtype=np.float64).item()
+
+        assert statistics(hook) == {"mean": total / (150 * 14 + 6)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "more_batches"), [(1, 4000), (32, 4000), (5000, 400), (100_000, 40)])
 def test_memory_does_not_grow_with_the_number_of_batches(size, more_batches):

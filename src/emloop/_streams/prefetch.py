@@ -78,7 +78,7 @@ class Prefetch:
         self._wake_consumer: SimpleQueue[None] = SimpleQueue()
         self._wake_producer: SimpleQueue[None] = SimpleQueue()
 
-    @uninterrupted  # but while it waits
+    @uninterrupted
     def read(self) -> Batch:
         """Return the next batch, from the buffer if possible.
 
@@ -87,6 +87,12 @@ class Prefetch:
             ProducerError: Once all batches before a failure were handed out; from the original error.
             UsageError: If reading was never started.
         """
+        self.last = batch = self.take()
+        return batch
+
+    @uninterrupted  # but while it waits
+    def take(self) -> Batch:
+        """As :meth:`read`; whoever calls it sets ``last``."""
         if not self._items:
             self._wait()
         self._at = item = self._items.popleft()
@@ -94,9 +100,7 @@ class Prefetch:
             with self._lock:
                 self._unpark()
         self.handed += 1
-        batch: Batch = item[0]
-        self.last = batch
-        return batch
+        return item[0]  # type: ignore[no-any-return]
 
     @property
     def pass_index(self) -> int:
@@ -250,16 +254,26 @@ class Prefetch:
                 )
 
     def _run(self) -> None:
-        reader = self._reader
+        reader, items, size, prepare = self._reader, self._items, self._size, self._prepare
         alive = self._may_read()
         while alive:
             self._produce()
-            # All but the first batch of a pass, unless read() has to see what they draw.
-            rest, number = reader.rest(None), reader.batches
+            # All but the first batch of a pass, unless read() has to see what they draw. Meanwhile, only some of what
+            # _may_read() looks at can change.
+            rest, number, at, snapshot = reader.rest(None), reader.batches, reader.pass_index, reader.snapshots()
+            free = not (self._idle or reader.on_demand)
             try:
-                while (alive := self._may_read()) and (batch := next(rest, _END)) is not _END:
+                while (
+                    free and len(items) < size and self._permits > 0 and self._running and reader.failure is None
+                ) or (alive := self._may_read()):
+                    batch = next(rest, _END)
+                    if batch is _END:
+                        break
                     number += 1
-                    self._put(batch, number)
+                    items.append((batch, at, number, snapshot(), None if prepare is None else prepare(batch)))
+                    if self._waiting:
+                        with self._lock:
+                            self._wake_waiting()
             except BaseException as error:  # noqa: BLE001 - raised by the consumer, after all batches before it
                 reader.fail(error)
                 alive = self._may_read()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice, repeat
-from operator import call
+from itertools import islice, repeat, starmap
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -172,7 +171,7 @@ class StreamWrapper:
         if self._profile is not None or (self._limited and self._prefetch is not None):
             yield self
         elif self._prefetch is not None:
-            ahead = map(call, repeat(self._prefetch.read))
+            ahead = starmap(self._prefetch.take, repeat(()))
             yield ahead if (left := self._left()) is None else islice(ahead, left)
             self._epoch_end()
         else:

@@ -20,7 +20,7 @@ from emloop._state.kinds import check_state
 from emloop.errors import StateError
 from emloop.types import StateTree
 
-from .._variables.batches import MOST_WAITING, as_numbers, lives_on_device
+from .._variables.batches import MOST_WAITING, as_numbers, fetched, lives_on_device
 from .reductions import STREAMING, Partial, Piece, Scalar, Values
 
 MOST_ROWS = 64
@@ -66,7 +66,7 @@ class Column:
             self._add_row(as_numbers(value))
 
     def _fetch(self) -> None:
-        for value in self._waiting:
+        for value in fetched(self._waiting):
             self._add_row(as_numbers(value))
         self._waiting.clear()
 

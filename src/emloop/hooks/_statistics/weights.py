@@ -15,7 +15,7 @@ from emloop._state.kinds import check_state
 from emloop.errors import StateError, VariableTypeError
 from emloop.types import StateTree
 
-from .._variables.batches import MOST_WAITING, as_numbers, lives_on_device
+from .._variables.batches import MOST_WAITING, as_numbers, fetched, lives_on_device
 from .columns import MOST_BYTES, MOST_ROWS, restored_partials
 from .reductions import STREAMING, Partial, Piece, Scalar, Values
 
@@ -76,8 +76,9 @@ class WeightedColumn:
             self._add_row(value, weight)
 
     def _fetch(self) -> None:
-        for value, weight in self._waiting:
-            self._add_row(value, weight)
+        if self._waiting:
+            for value, weight in zip(*map(fetched, zip(*self._waiting, strict=True)), strict=True):
+                self._add_row(value, weight)
         self._waiting.clear()
 
     def _add_row(self, value: Any, weight: Any) -> None:

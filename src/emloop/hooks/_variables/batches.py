@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -61,6 +63,23 @@ def lives_on_device(value: Any) -> bool:
         return True
     device = getattr(value, "__dlpack_device__", None)
     return device is not None and device()[0] != _CPU
+
+
+def fetched(values: Iterable[Any]) -> Iterator[Any]:
+    """Arrays that were left on a device, in order, for NumPy to read.
+
+    Those of one kind come in a single transfer where their library can join them (the array API's ``stack``).
+    """
+    for kind, group in groupby(values, _kind):
+        alike = [*group]
+        yield from alike if kind is None else np.asarray(alike[0].__array_namespace__().stack(alike))
+
+
+def _kind(value: Any) -> tuple[Any, ...] | None:
+    """What arrays that can be joined have in common; ``None`` for others."""
+    if not hasattr(value, "__array_namespace__") or not value.shape:
+        return None
+    return type(value), value.shape, str(value.dtype), str(value.device)
 
 
 def as_numbers(value: Any) -> npt.NDArray[Any]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from emloop._state.kinds import check_state
 from emloop.types import StateTree
 
-from .batches import MOST_WAITING, lives_on_device, no_examples
+from .batches import MOST_WAITING, fetched, lives_on_device, no_examples
 
 _PLAIN = (bool, int, float, str, bytes, type(None), np.generic)
 
@@ -54,7 +54,9 @@ class Examples(Sequence[Any]):
 
     def _fetch(self) -> None:
         if self._waiting:
-            self._parts = [part if isinstance(part, (np.ndarray, list)) else _copied(part) for part in self._parts]
+            here = (np.ndarray, list)
+            arrived = fetched(part for part in self._parts if not isinstance(part, here))
+            self._parts = [part if isinstance(part, here) else _copied(next(arrived)) for part in self._parts]
             self._waiting = 0
 
     def _can_be_joined(self) -> bool:
