@@ -21,7 +21,7 @@ ROOMS = {
     "emloop._settings": 1100,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 945,  # what a state looks like; arrays written in parts; two layouts are read; generators
-    "emloop._streams": 1475,  # digests, one batch read again; reads in C, the gate, signals; loaders; worker processes
+    "emloop._streams": 1485,  # one batch read again; reads in C, handed over; the gate, signals; loaders; workers
     "emloop._support": 1130,  # when an interval is over; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,

@@ -221,6 +221,15 @@ def test_the_mean_is_the_sum_of_chunks_of_64_batches(hand_over):
         assert statistics(hook) == {"mean": total / (150 * 14 + 6)}
 
 
+def test_examples_without_values_survive_a_commit(hand_over):
+    """Nothing is added up, and nothing fails."""
+    hook = ComputeStats(variables=[{"x": ["sum", "size"]}])
+    hook.after_batch("train", {"x": np.zeros((3, 0))})
+    hook = hand_over(hook, ComputeStats(variables=[{"x": ["sum", "size"]}]))
+
+    assert statistics(hook, np.ones(2)) == {"sum": 2.0, "size": 2}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "more_batches"), [(1, 4000), (32, 4000), (5000, 400), (100_000, 40)])
 def test_memory_does_not_grow_with_the_number_of_batches(size, more_batches):

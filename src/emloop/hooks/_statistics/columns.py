@@ -7,7 +7,6 @@ same order as an uninterrupted one, and ends with the same bits.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from numbers import Number
@@ -43,6 +42,7 @@ class Column:
         self._capacity = 0  # rows of a chunk
         self._left: list[Callable[[bytes], int]] = []  # a call for each row that the chunk has yet to take
         self._shape: tuple[int, ...] | None = None
+        self._size = 0
         self._dtype = np.dtype(np.float64)
 
     def add(self, value: Any) -> None:
@@ -75,31 +75,28 @@ class Column:
             self._reduce_chunk()
             rows = min(MOST_ROWS, MOST_BYTES // max(1, row.nbytes))
             self._capacity, self._dtype = rows if rows > 1 else 0, row.dtype
-            self._shape = row.shape if self._capacity else None
+            self._shape, self._size = row.shape if self._capacity else None, row.size
             self._left = [self._buffer.write] * self._capacity
         if not self._capacity:
-            self._reduce(row)
+            self._reduce(row.reshape(-1))
             return
         self._left.pop()(row.tobytes())
         if not self._left:
             self._reduce_chunk()
 
-    def _filled(self) -> Values | None:
-        """The rows that were not reduced yet, if any; none can be added as long as somebody looks at them."""
-        shape = (self._capacity - len(self._left), *(self._shape or ()))
-        if not shape[0]:
-            return None
-        return np.frombuffer(self._buffer.getbuffer(), self._dtype, math.prod(shape)).reshape(shape)
+    def _filled(self) -> Values:
+        """All values of the rows that were not reduced yet; none can be added as long as somebody looks at them."""
+        rows = self._capacity - len(self._left)
+        return np.frombuffer(self._buffer.getbuffer(), self._dtype, rows * self._size)
 
     def _reduce_chunk(self) -> None:
-        filled = self._filled()
-        if filled is not None:
-            self._reduce(filled)
+        if len(self._left) < self._capacity:
+            self._reduce(self._filled())
             self._buffer.seek(0)
             self._left = [self._buffer.write] * self._capacity
 
     def _reduce(self, values: Values) -> None:
-        piece = Piece(values.reshape(-1))
+        piece = Piece(values)
         # Infinities and NaN are results here.
         with np.errstate(all="ignore"):
             for name, partial in self._partials.items():
@@ -114,9 +111,9 @@ class Column:
     def state(self) -> StateTree:
         """The unfinished statistics, including the unfinished chunk as it is."""
         self._fetch()
-        filled = self._filled()
+        rows = self._capacity - len(self._left)
         return {
-            "chunk": None if filled is None else filled.copy(),
+            "chunk": self._filled().reshape(rows, *(self._shape or ())).copy() if rows else None,
             "partials": {name: None if partial is None else list(partial) for name, partial in self._partials.items()},
         }
 
@@ -130,7 +127,7 @@ class Column:
         self._partials = restored_partials(self._partials, state["partials"])
         chunk = state["chunk"]
         if chunk is not None:
-            if not chunk.size or chunk.dtype.kind not in "biuf":
+            if chunk.ndim < 2 or chunk.dtype.kind not in "biuf":
                 raise StateError(f"statistics: no rows of numbers, but {chunk.dtype} {list(chunk.shape)}")
             for row in chunk:
                 self._add_row(row)

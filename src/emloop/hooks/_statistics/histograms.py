@@ -119,7 +119,7 @@ class HistogramColumn(Column):
 
     def _reduce(self, values: npt.NDArray[Any]) -> None:
         with np.errstate(over="ignore"):
-            flat = values.reshape(-1).astype(np.float64)
+            flat = values.astype(np.float64)
         finite = flat[np.isfinite(flat)]
         if finite.size:
             added = Histogram.of(finite)

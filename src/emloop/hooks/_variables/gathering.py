@@ -85,7 +85,11 @@ class Gathering(Generic[G]):
             MissingVariableError: If the batch lacks a variable.
             VariableTypeError: If a variable's values cannot be gathered.
         """
-        for name, weight, take in self._takers.get(stream_name) or self._begin_stream(stream_name):
+        try:
+            takers = self._takers[stream_name]
+        except KeyError:
+            takers = self._begin_stream(stream_name)
+        for name, weight, take in takers:
             try:
                 if weight is None:
                     take(batch_data[name])
