@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -18,14 +18,7 @@ import torch
 from torch import nn, optim
 
 from emloop.arguments import take_settings
-from emloop.errors import (
-    ConfigError,
-    MissingVariableError,
-    Problem,
-    SavedModelError,
-    StateError,
-    VariableTypeError,
-)
+from emloop.errors import ConfigError, Problem, SavedModelError, StateError
 from emloop.models.abstract_model import AbstractModel
 from emloop.saved_models import (
     check_state,
@@ -37,43 +30,27 @@ from emloop.saved_models import (
     write_saved_model,
 )
 from emloop.seeding import current_seed
-from emloop.suggest import check_choice, did_you_mean, moved_hints
+from emloop.suggest import check_choice, moved_hints
 from emloop.types import Batch, StateTree
 from emloop_torch._programs.program import FOLDER
 from emloop_torch._programs.program_module import LOSS, ProgramModule
 from emloop_torch._programs.values import Values
-from emloop_torch._programs.views import (
-    PREDICT,
-    Asking,
-    Selective,
-    choose_view,
-    label_free_view,
-    loss_among,
-    require_outputs,
-    weights_in,
-)
+from emloop_torch._programs.views import PREDICT, Asking, Selective, label_free_view, loss_among, require_outputs
 from emloop_torch._proofs.shadow import Comparison
-from emloop_torch._tensors.arrays import dtype_name
+from emloop_torch._running.interface import read_interface
+from emloop_torch._running.losses import Losses
 from emloop_torch._tensors.devices import Precision, choose_device, compute_deterministically
 from emloop_torch._tensors.feeding import Feed
 from emloop_torch._tensors.generators import Generators
-from emloop_torch._tensors.means import (
-    check_loss,
-    check_weight,
-    counted,
-    require_weight,
-    total_weight,
-    weighted_mean,
-)
+from emloop_torch._tensors.means import check_weight
 from emloop_torch._tensors.parameters import freeze, storages
 from emloop_torch._training.averages import averages_of
 from emloop_torch._training.companions import Companions
-from emloop_torch._training.first_nan import FirstNaN
 from emloop_torch._training.learners import Learner
-from emloop_torch._training.monitor import SIGNALS, Monitor, listen_to
+from emloop_torch._training.monitor import SIGNALS, listen_to
 from emloop_torch._training.optimizers import build_optimizer, learnable
 from emloop_torch._training.profiling import Profiling
-from emloop_torch._training.straight import Step, straight_step
+from emloop_torch._training.steering import read_variable, write_variable
 from emloop_torch._training.updates import Updates
 
 from ._building import adopt_arguments, build_module, build_updates, warn_of_statistics
@@ -93,7 +70,6 @@ __all__ = ["BaseModel"]
 logger = logging.getLogger(__name__)
 
 Tensors = Mapping[str, torch.Tensor]
-_SHOWN = 8
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 
@@ -148,11 +124,6 @@ class BaseModel(AbstractModel):
         SavedModelError: If there is nothing to restore from, or the source is needed for it.
     """
 
-    _weighed: Mapping[str, torch.Tensor | None] = {}
-    _learned: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    _examples = 0
-    _straight: Step | None = None
-
     exports_to: ClassVar[tuple[str, ...]] = FORMATS
     settings_class: ClassVar[type[Settings]] = Settings
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
@@ -168,7 +139,6 @@ class BaseModel(AbstractModel):
     }
 
     _comparison: Comparison | None = None
-    _monitor: Monitor | None = None
 
     def __init__(
         self,
@@ -197,7 +167,7 @@ class BaseModel(AbstractModel):
             torch.manual_seed(self.seed)
         self._generators = Generators(self.seed, self._device)
         self._log_dir = log_dir
-        self._batches, self._nan = 0, FirstNaN()
+        self._batches = 0
         with self._generators.use("training"):
             made = build_module(self, BaseModel, arguments, saved, state)
         self.module: nn.Module = made
@@ -210,20 +180,38 @@ class BaseModel(AbstractModel):
         self._values = Values(made)
         self._unused = None if state is None else state["training"]
         self._waits = state is not None and self._can_wait()
-        self._weigh(made)
-        withheld = frozenset(self._inputs).difference(self._taken)
+        names, configured = self._learned_from(), {**self.weights, **(settings.weights or {})}
+        self._interface = interface = read_interface(
+            made, settings.inputs, settings.inference_inputs, settings.outputs, names, configured
+        )
+        # A class may have it as a property, which then counts.
+        self.__dict__["weights"] = interface.weights
+        self._losses = Losses(made, names, interface.loss_weights, accumulates=settings.accumulate > 1)
         self._source_free = SourceFree(
-            type(self).__name__, made, settings, self._frozen, self.weights, withheld, self._device, self._precision
+            cls.__name__,
+            made,
+            settings,
+            self._frozen,
+            self.weights,
+            interface.withheld,
+            self._device,
+            self._precision,
         )
         compiled = settings.compile not in (None, False)
         self._monitor = listen_to(made, settings.monitor, compiled=compiled)
+        self._forward = self._precision.forward()
+        self._asking: AbstractContextManager[Any] = _NOTHING
+        if isinstance(made, Selective) and not compiled:
+            self._asking = Asking(made, frozenset((*interface.outputs, *names, *interface.loss_weights.values())))
         self._floating = next((p.dtype for p in made.parameters() if p.is_floating_point()), torch.get_default_dtype())
-        self._feed = Feed(self._inputs, self._device, self._floating, storages(made))
+        self._feed = Feed(interface.sources, self._device, self._floating, storages(made))
         self._predicting = threading.Lock()  # generators, and modules that keep something, are for one at a time
         self._companions = Companions(self, made, [] if self._waits else self._optimizers)
         self._capsule = self._source_free.capsule(cls, kwargs, saved)
         self._call = torch.compile(made, **_options(settings.compile)) if compiled else made
         self._profiling = Profiling.asked_for(settings.profile, log_dir)
+        self._withheld, self._predicts = interface.withheld, interface.view == PREDICT
+        self._around = {train: self._surroundings(train=train) for train in (True, False)}
         if state is not None:
             try:
                 self.load_state_dict(state)
@@ -250,23 +238,20 @@ class BaseModel(AbstractModel):
         Returns:
             The outputs, those that the parameters had before.
         """
-        outputs = self.compute(batch)
-        if self._losses == [LOSS]:
-            self.update(loss_among(outputs))
-        else:
-            self.update({name: loss_among(outputs, name) for name in self._losses})
+        outputs, names = self.compute(batch), self._losses.names
+        losses = {name: loss_among(outputs, name) for name in names}
+        self.update(losses if names != [LOSS] else losses[LOSS])
         return outputs
 
     def compute(self, batch: Tensors) -> Tensors:
         """The module's outputs for a batch on the device, in the configured precision."""
-        comparison = self._source_free.comparison(batch)
-        given = {name: batch[name] for name in self._taken if name in batch} if self._withholds else batch
+        comparison, withheld = self._source_free.comparison(batch), self._withheld
+        given = {name: tensor for name, tensor in batch.items() if name not in withheld} if withheld else batch
         # What the program is compared with has all outputs.
-        with self._precision.forward(), self._asking if comparison is None else _NOTHING:
-            outputs: Any = getattr(self.module, PREDICT)(**given) if self._view == PREDICT else self._call(**given)
-        outputs = require_outputs(self._view, outputs)
-        if self._loss_weights:
-            self._weighed = {loss: outputs.get(own, batch.get(own)) for loss, own in self._loss_weights.items()}
+        with self._forward, self._asking if comparison is None else _NOTHING:
+            outputs: Any = self.module.predict(**given) if self._predicts else self._call(**given)
+        outputs = require_outputs(self._interface.view, outputs)
+        self._losses.weigh(outputs, batch)
         if comparison is not None:
             comparison.take(outputs)
             self._comparison = comparison if comparison.train else None
@@ -286,23 +271,8 @@ class BaseModel(AbstractModel):
             BatchError: If they are something else.
             MissingVariableError: If neither module nor batch has the weight.
         """
-        updates, module = self._updates, self.module
-        if isinstance(loss, torch.Tensor):
-            loss = {self._losses[0]: loss}
-        means, totals = dict[str, torch.Tensor](), dict[str, float | torch.Tensor]()
-        for name, values in loss.items():
-            own, called = weight, self._loss_weights.get(name)
-            if own is None and called is not None:
-                own = require_weight(self._weighed.get(name), called)
-            check_loss(values, own, called)
-            if own is not None:
-                check_weight(own, called or "weight")
-            if isinstance(module, ProgramModule):
-                means[name] = module.mean_loss(name, values, own)
-            else:
-                means[name] = weighted_mean(values, own)
-            self._learned = {**self._learned, name: (values, means[name].detach())}
-            totals[name] = 1.0 if self._settings.accumulate == 1 else total_weight(values, own, self._examples)
+        updates, losses = self._updates, loss if isinstance(loss, Mapping) else {self._losses.names[0]: loss}
+        means, totals = self._losses.means(losses, weight)
         if updates is None:
             raise ConfigError(f"{type(self).__name__} has no parameters to train")
         comparison, self._comparison = self._comparison, None
@@ -315,12 +285,12 @@ class BaseModel(AbstractModel):
     @property
     def input_names(self) -> list[str]:
         """Names of the sources that a batch must hold."""
-        return list(self._inputs)
+        return list(self._interface.sources)
 
     @property
     def output_names(self) -> list[str]:
         """Names of the variables that ``run`` returns; what the module itself weighs them by is among them."""
-        return [*self._outputs, *(SIGNALS if self._monitor is not None else ())]
+        return [*self._interface.outputs, *(SIGNALS if self._monitor is not None else ())]
 
     @property
     def restore_fallback(self) -> str:
@@ -343,40 +313,29 @@ class BaseModel(AbstractModel):
             BatchError: If the inputs are no numbers, an output has not ``B`` values, or the loss is none.
             MissingVariableError: If the module gives no such output.
         """
-        if train and self._straight is not None:
-            straight = self._straight(batch, stream)
-            if straight is not None:
-                return straight
-        for name in self._weight_sources:
+        for name in self._interface.weighing:
             check_weight(torch.as_tensor(batch[name]), name)
         inputs = self._feed.inputs(batch, stream, train=train)
-        self._examples = examples = next(iter(inputs.values())).shape[0]
+        self._losses.examples = examples = next(iter(inputs.values())).shape[0]
         if self.module.training is not train:
             self.module.train(train)
         others_may_work = None if stream is None else stream.allow_buffering
-        # Few models have any of these.
-        surrounded = bool(self._monitor or self._profiling or self._averages)
-        with others_may_work or _NOTHING, ExitStack() if surrounded else _NOTHING as around:
-            # Not entered as a context, as every batch has it.
-            outer = self._generators.begin("training" if train else "evaluation")
-            try:
-                if self._monitor is not None:
-                    around.enter_context(self._monitor.listening())
-                if self._averages is not None and not train:
-                    around.enter_context(self._averages.in_use())
-                outputs = self._computed(inputs, around, train=train)
-                outputs = self._with_losses(outputs, examples, train=train)
-                self._feed.examine(inputs, train=train)
-                if self._monitor is not None:
-                    outputs = {**outputs, **self._monitor.signals(examples)}
-                arrays = self._feed.outputs(outputs, self.output_names, examples, others_may_work)
-            finally:
-                self._generators.end("training" if train else "evaluation", outer)
+        around = self._around[train]
+        with (
+            others_may_work or _NOTHING,
+            self._generators.use("training" if train else "evaluation"),
+            ExitStack() if around else _NOTHING as entered,
+        ):
+            for surrounding in around:
+                entered.enter_context(surrounding())
+            outputs = self._losses.per_example(self._computed(inputs, train=train), train=train)
+            self._feed.examine(inputs, train=train)
+            if self._monitor is not None:
+                outputs = {**outputs, **self._monitor.signals(examples)}
+            arrays = self._feed.outputs(outputs, self.output_names, examples, others_may_work)
             self._feed.send_next(stream)
-        if self._view != PREDICT:
+        if not self._predicts:
             self._source_free.remember(batch, inputs, arrays)
-        if train and self._straight is None:
-            self._straight = self._straight_step()
         return arrays
 
     @property
@@ -430,7 +389,7 @@ class BaseModel(AbstractModel):
 
     def first_nan(self) -> object:
         """Number of the first batch since the last call whose loss had a NaN, 0 if none had; maybe on its way."""
-        return self._nan.take()
+        return self._losses.nan.take()
 
     def get_variable(self, name: str) -> float:
         """One of the numbers that hooks may change.
@@ -443,8 +402,7 @@ class BaseModel(AbstractModel):
         Raises:
             MissingVariableError: If there is no such variable.
         """
-        rates = self._rates
-        return rates[name][0].rate if name in rates else float(self._number(name))
+        return read_variable(name, self.module, self._rates)
 
     def set_variable(self, name: str, value: float) -> None:
         """Change what :meth:`get_variable` tells, for all batches to come.
@@ -455,20 +413,7 @@ class BaseModel(AbstractModel):
             MissingVariableError: If there is no such variable.
             VariableTypeError: If a buffer cannot hold the value.
         """
-        learners = self._rates.get(name)
-        if learners is None:
-            buffer = self._number(name)
-            if not (buffer.is_floating_point() or buffer.is_complex() or value == int(value)):
-                raise VariableTypeError(
-                    f"{name!r} is a buffer of {dtype_name(buffer.dtype)}, which cannot hold {value}"
-                )
-            with torch.no_grad():
-                buffer.fill_(value)
-            return
-        before = learners[0].rate
-        for learner in learners[1:]:
-            learner.set_rate(learner.rate * (value / before) if before else value)
-        learners[0].set_rate(float(value))
+        write_variable(name, value, self.module, self._rates)
 
     def save(self, name_suffix: str) -> str:
         """Save the model, durably, as ``model_<name_suffix>`` in the run directory, and return its path.
@@ -568,137 +513,41 @@ class BaseModel(AbstractModel):
         self._waits = False
         return updates
 
-    def _weigh(self, module: nn.Module) -> None:
-        """Decide which method runs, what it takes, and what weighs its outputs.
+    def _learned_from(self) -> list[str]:
+        """Names of the outputs that are losses."""
+        if not self._waits:
+            return [LOSS] if self._updates is None else self._updates.losses
+        if isinstance(self.module, ProgramModule) and self.module.losses:
+            return list(self.module.losses)
+        described: Any = self._settings.optimizers or ({},)
+        return list(dict.fromkeys(str(one.get("loss", LOSS)) for one in described))
 
-        Raises:
-            ConfigError: If no method takes the inputs, or a program's loss has another weight than the configured one.
-        """
-        settings = self._settings
-        if self._waits:
-            described: Any = settings.optimizers or ({},)
-            losses = dict.fromkeys(str(one.get("loss", LOSS)) for one in described)
-            self._losses = list((isinstance(module, ProgramModule) and module.losses) or losses)
-        else:
-            self._losses = [LOSS] if self._updates is None else self._updates.losses
-        own, given = weights_in(module)
-        configured = {**self.weights, **(settings.weights or {})}
-        for loss in self._losses if isinstance(module, ProgramModule) else ():
-            is_other = configured.get(loss, own.get(loss)) != own.get(loss)
-            if is_other and (loss in own or module.is_traced):
-                name = "loss" if loss == LOSS else f"loss {loss!r}"
-                told = f"its {name} is weighed by {own[loss]!r}" if loss in own else f"its {name} has no weight"
-                raise ConfigError.about("weights", f"the model goes on without its source, where {told}")
-        weights, known = {**configured, **own}, {*settings.outputs, *given}
-        sources = [weight for weight in (*weights.values(), *configured.values()) if weight not in known]
-        self._view, self._taken = choose_view(module, settings.inputs, settings.inference_inputs, sources)
-        if self._view == PREDICT or set(settings.inputs) == set(settings.inference_inputs or ()):
-            # Without labels there is no loss, and nothing that only the labels tell.
-            weights = {n: weight for n, weight in weights.items() if n in settings.outputs and weight not in given}
-        used = {*settings.outputs, *self._losses}
-        sources = [weight for name, weight in weights.items() if name in used and weight not in known]
-        self._inputs = list(dict.fromkeys((*settings.inputs, *sources, *self._taken)))
-        beside = [weights[name] for name in settings.outputs if weights.get(name) in given]
-        self._outputs = list(dict.fromkeys((*settings.outputs, *beside)))
-        self._withholds = set(self._inputs) != set(self._taken)
-        self._loss_weights = {loss: weights[loss] for loss in self._losses if loss in weights}
-        self._weight_sources = [name for name in self._inputs if name in configured.values()]
-        self._asking: AbstractContextManager[Any] = _NOTHING
-        if isinstance(module, Selective) and settings.compile in (None, False):
-            self._asking = Asking(module, frozenset((*self._outputs, *self._losses, *self._loss_weights.values())))
-        # A class may have it as a property, which then counts.
-        self.__dict__["weights"] = weights
+    def _surroundings(self, *, train: bool) -> list[Callable[[], AbstractContextManager[Any]]]:
+        """What to enter around a batch, which for most models is nothing."""
+        monitor, profiling, averages = self._monitor, self._profiling, self._averages
+        around: list[Callable[[], AbstractContextManager[Any]]] = [] if monitor is None else [monitor.listening]
+        if train and profiling is not None:
+            around.append(lambda: profiling.of(self._batches + 1))
+        if not train and averages is not None:
+            around.append(averages.in_use)
+        return around
 
-    def _computed(self, inputs: Tensors, around: Any, *, train: bool) -> Tensors:
+    def _computed(self, inputs: Tensors, *, train: bool) -> Tensors:
         try:
-            if train:
-                return self._train(inputs, around)
-            with torch.no_grad():
-                return self.compute(inputs)
-        except Exception as error:
-            _explain(error, inputs)
-            raise
-
-    def _train(self, inputs: Tensors, around: Any) -> Tensors:
-        if self._view == PREDICT:
-            raise ConfigError.about("inputs", f"{self.input_names} are enough to predict, not to train; add the labels")
-        if self._updates is not None:
-            self._updates.before_batch()
-        self._batches += 1
-        profiling = self._profiling
-        if profiling is not None and profiling.due(self._batches):
-            around.enter_context(profiling.of(self._batches))
-        return self.training_step(inputs)
-
-    def _steps_as_usual(self) -> bool:
-        """Whether neither a class nor anybody else has a step of its own."""
-        cls = type(self)
-        return (
-            cls.update is BaseModel.update
-            and cls.compute is BaseModel.compute
-            and cls.training_step is BaseModel.training_step
-            and _OWN_STEPS.isdisjoint(vars(self))
-        )
-
-    def _straight_step(self) -> Step | None:
-        """What training batches like the first take from here on; ``None`` if they need more."""
-        settings, updates = self._settings, self._updates
-        needs_more = self._monitor or self._profiling or self._weight_sources or self._withholds
-        if (
-            not self._steps_as_usual()
-            or needs_more
-            or updates is None
-            or settings.accumulate > 1
-            or self._losses != [LOSS]
-        ):
-            return None
-        if self._precision.is_reduced or isinstance(self.module, ProgramModule) or self._device.type != "cpu":
-            return None
-        if not self._steps_as_usual():
-            return None
-
-        def begin() -> bool:
-            # A hook may have put a step of its own in place of the model's.
-            if not (self._steps_as_usual() and self._source_free.passes()):
-                return False
-            if not self.module.training:
-                self.module.train()
-            updates.before_batch()
-            self._batches += 1
-            return True
-
-        return straight_step(
-            self._call,
-            feed=self._feed,
-            generators=self._generators,
-            forward=self._precision.forward(),
-            asking=self._asking,
-            updates=updates,
-            weight=self._loss_weights.get(LOSS),
-            nan=self._nan,
-            names=self.output_names,
-            begin=begin,
-            explain=_explain,
-            remember=self._source_free.remember,
-        )
-
-    def _with_losses(self, outputs: Tensors, examples: int, *, train: bool) -> Tensors:
-        """The outputs with a value of each loss for every example; NaN is looked for on the way."""
-        looked_at, known, self._learned = list[torch.Tensor](), self._learned, {}
-        for name in self._losses:
-            loss = outputs.get(name)
-            if not isinstance(loss, torch.Tensor):
-                continue
-            weight = self._weighed.get(name)
             if not train:
-                check_loss(loss, weight, self._loss_weights.get(name))
-            if not loss.ndim:
-                outputs = {**outputs, name: loss.expand(examples)}
-            # Of what has been learned from, the mean is known, and NaN where a loss that counts is.
-            learned, mean = known.get(name, (None, loss))
-            looked_at.append(mean if learned is loss else counted(loss, weight))
-        self._nan.look(looked_at)
-        return outputs
+                with torch.no_grad():
+                    return self.compute(inputs)
+            if self._predicts:
+                message = f"{self.input_names} are enough to predict, not to train; add the labels"
+                raise ConfigError.about("inputs", message)
+            if self._updates is not None:
+                self._updates.before_batch()
+            self._batches += 1
+            return self.training_step(inputs)
+        except Exception as error:
+            for cure in cures(error, inputs):
+                error.add_note(cure)
+            raise
 
     def _frozen_now(self) -> list[str]:
         averages = () if self._averages is None else self._averages.names
@@ -712,24 +561,6 @@ class BaseModel(AbstractModel):
     @property
     def _rates(self) -> Mapping[str, Sequence[Learner]]:
         return {} if self._updates is None else self._updates.rates
-
-    def _number(self, name: str) -> torch.Tensor:
-        numbers = {own: buffer for own, buffer in self.module.named_buffers() if buffer.numel() == 1}
-        if name not in numbers:
-            known = [*self._rates, *numbers]
-            there = ", ".join(map(repr, known[:_SHOWN])) + (", …" if len(known) > _SHOWN else "")
-            hints = "".join(f"; {hint}" for hint in did_you_mean(name, known))
-            raise MissingVariableError(f"there is no variable {name!r}; there is {there or 'none'}{hints}")
-        return numbers[name]
-
-
-_OWN_STEPS = frozenset({"training_step", "compute", "update"})
-"""Methods that are for users to override."""
-
-
-def _explain(error: Exception, inputs: Tensors) -> None:
-    for cure in cures(error, inputs):
-        error.add_note(cure)
 
 
 def _options(compile_: bool | Compile | None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Feed", "tensors_of"]
 
+_HOST = torch.device("cpu")
 _NUMERIC = "biufc"
 _AS_THEY_ARE = frozenset(map(np.dtype, ("f4", "f2", "i8", "i4", "i2", "i1", "u1", "?")))
 _PLAIN = frozenset({torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool})
@@ -43,6 +44,7 @@ class Feed:
     def __init__(self, names: Sequence[str], device: torch.device, floating: torch.dtype, held: frozenset[int]) -> None:
         self._names = names
         self._device = device
+        self._is_host = device.type == "cpu"
         self._floating = floating
         self._held = held
         self._transfers = Transfers(device) if device.type == "cuda" else None
@@ -53,7 +55,7 @@ class Feed:
         if self._transfers is None:
             return None
         try:
-            return self._transfers.pin(batch, _host_tensors(batch, self._names, self._floating))
+            return self._transfers.pin(batch, tensors_of(batch, self._names, _HOST, self._floating))
         except (BatchError, KeyError, TypeError):
             return None  # reported when the batch is run, if it ever is
 
@@ -72,22 +74,9 @@ class Feed:
             if isinstance(upload, Upload) and upload.is_of(batch):
                 return upload.tensors()
         tensors = tensors_of(batch, self._names, self._device, self._floating)
-        if self._device.type == "cpu" and not self._left_alone.get(train):
+        if self._is_host and not self._left_alone.get(train):
             return {name: tensor.clone() for name, tensor in tensors.items()}
         return tensors
-
-    def usual_inputs(self, batch: Batch) -> dict[str, torch.Tensor] | None:
-        """The tensors of a training batch, where its arrays need neither conversion nor a copy; else ``None``."""
-        if not self._left_alone.get(True) or self._transfers is not None:
-            return None
-        inputs = dict[str, torch.Tensor]()
-        for name in self._names:
-            values: Any = batch[name]
-            is_plain = type(values) is np.ndarray and values.dtype in _AS_THEY_ARE and values.flags.carray
-            if not (is_plain and values.ndim):
-                return None
-            inputs[name] = torch.from_numpy(values)
-        return inputs
 
     def examine(self, inputs: Mapping[str, torch.Tensor], *, train: bool) -> None:
         """Find out, once, whether the module changes its inputs in place; hooks see the batch afterwards."""
@@ -161,14 +150,10 @@ def tensors_of(
     Raises:
         BatchError: If examples differ in shape or are not numbers.
     """
-    tensors = _host_tensors(batch, names, floating)
+    tensors = {name: _tensor_of(batch[name], name, floating) for name in names}
     if device.type == "cpu":
         return tensors
     return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-
-
-def _host_tensors(batch: Batch, names: Iterable[str], floating: torch.dtype) -> dict[str, torch.Tensor]:
-    return {name: _tensor_of(batch[name], name, floating) for name in names}
 
 
 def _tensor_of(values: Any, name: str, floating: torch.dtype) -> torch.Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
@@ -71,37 +71,25 @@ class Generators:
         if seed is None:
             seed = int(torch.randint(2**62, ()))
         seed %= 2**64
-        self._states = {"training": self._begin(seed), "evaluation": self._begin(seed ^ _OTHER_HALF)}
+        self._states: dict[Purpose, dict[str, torch.Tensor]] = {
+            "training": self._begin(seed),
+            "evaluation": self._begin(seed ^ _OTHER_HALF),
+        }
+        self._uses = {purpose: _Use(self, purpose) for purpose in self._states}
 
-    @contextmanager
-    def use(self, purpose: Purpose) -> Iterator[None]:
+    def use(self, purpose: Purpose) -> AbstractContextManager[None]:
         """Draw from one of the sequences inside the block."""
-        outer = self.begin(purpose)
-        try:
-            yield
-        finally:
-            self.end(purpose, outer)
+        return self._uses[purpose]
 
     @contextmanager
     def borrow(self) -> Iterator[None]:
         """Draw the same each time inside the block: from where evaluations are, which stay there."""
-        before, outer = self._states["evaluation"], self.begin("evaluation")
+        before = self._states["evaluation"]
         try:
-            yield
+            with self.use("evaluation"):
+                yield
         finally:
             self._states["evaluation"] = before
-            self._write(outer)
-
-    def begin(self, purpose: Purpose) -> dict[str, torch.Tensor]:
-        """Draw from one of the sequences from here on; what is returned is for :meth:`end`."""
-        outer = self._read()
-        self._write(self._states[purpose])
-        return outer
-
-    def end(self, purpose: Purpose, outer: dict[str, torch.Tensor]) -> None:
-        """Draw again as before :meth:`begin`."""
-        self._states[purpose] = self._read()
-        self._write(outer)
 
     def state_dict(self) -> StateTree:
         """Purpose → kind of device → state of the generator, ``uint8``."""
@@ -153,3 +141,22 @@ class Generators:
             torch.cuda.set_rng_state(states["cuda"], self._device)
         elif self._kind == "mps":
             torch.mps.set_rng_state(states["mps"])
+
+
+class _Use(AbstractContextManager[None]):
+    """No generator function, since there is one for every batch."""
+
+    def __init__(self, generators: Generators, purpose: Purpose) -> None:
+        self._generators = generators
+        self._purpose: Purpose = purpose
+        self._outer: list[dict[str, torch.Tensor]] = []
+
+    def __enter__(self) -> None:
+        own = self._generators
+        self._outer.append(own._read())
+        own._write(own._states[self._purpose])
+
+    def __exit__(self, *_: object) -> None:
+        own = self._generators
+        own._states[self._purpose] = own._read()
+        own._write(self._outer.pop())

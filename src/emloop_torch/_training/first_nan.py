@@ -22,7 +22,7 @@ class FirstNaN:
 
     def look(self, losses: Sequence[torch.Tensor]) -> None:
         """Take the losses of one batch, of any shape; one without does not count."""
-        found = [loss.detach() for loss in losses if loss.is_floating_point()]
+        found = [loss.detach() if loss.requires_grad else loss for loss in losses if loss.is_floating_point()]
         sums = [loss.sum() if loss.ndim else loss for loss in found]
         if sums:
             # Of several without their signs, since infinities of two signs make NaN.

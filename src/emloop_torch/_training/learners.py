@@ -36,6 +36,7 @@ from .optimizers import (
     make_optimizer,
     optimizer_state,
     rebuild_optimizer,
+    take_step,
 )
 from .schedules import Schedule, Schedules
 
@@ -149,7 +150,7 @@ class Learner:
             if scaler is None:
                 if self._clip is not None:
                     self._clip(self.parameters)
-                self.optimizer.step()
+                take_step(self.optimizer)
             elif has_gradients:
                 if self._clip is not None:
                     scaler.unscale_(self.optimizer)

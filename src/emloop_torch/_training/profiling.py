@@ -51,13 +51,12 @@ class Profiling:
             return None
         return cls(Path(log_dir), profile if isinstance(profile, Profile) else Profile())
 
-    def due(self, batch: int) -> bool:
-        """Whether to look at this training batch."""
-        return batch % self._every == 0
-
     @contextmanager
     def of(self, batch: int) -> Iterator[None]:
-        """Around the work of a batch."""
+        """Around the work of a training batch; most are left alone."""
+        if batch % self._every:
+            yield
+            return
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
         with torch.profiler.profile(activities=activities) as profiler:
             yield
