@@ -175,10 +175,6 @@ class SourceFree:
         without_source = saved if isinstance(self._module, ProgramModule) else None
         return capsule_for(self._saving.capsule, classes, arguments, without_source)
 
-    def passes(self) -> bool:
-        """Count a training batch, unless it has to be compared; return whether it was counted."""
-        return self._shadow is None or self._shadow.passes(train=True)
-
     def comparison(self, inputs: Mapping[str, torch.Tensor]) -> Comparison | None:
         """What compares the program with the forward pass that is about to begin; ``None`` for most batches."""
         shadow = self._shadow

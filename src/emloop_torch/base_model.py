@@ -180,38 +180,9 @@ class BaseModel(AbstractModel):
         self._values = Values(made)
         self._unused = None if state is None else state["training"]
         self._waits = state is not None and self._can_wait()
-        names, configured = self._learned_from(), {**self.weights, **(settings.weights or {})}
-        self._interface = interface = read_interface(
-            made, settings.inputs, settings.inference_inputs, settings.outputs, names, configured
-        )
-        # A class may have it as a property, which then counts.
-        self.__dict__["weights"] = interface.weights
-        self._losses = Losses(made, names, interface.loss_weights, accumulates=settings.accumulate > 1)
-        self._source_free = SourceFree(
-            cls.__name__,
-            made,
-            settings,
-            self._frozen,
-            self.weights,
-            interface.withheld,
-            self._device,
-            self._precision,
-        )
-        compiled = settings.compile not in (None, False)
-        self._monitor = listen_to(made, settings.monitor, compiled=compiled)
-        self._forward = self._precision.forward()
-        self._asking: AbstractContextManager[Any] = _NOTHING
-        if isinstance(made, Selective) and not compiled:
-            self._asking = Asking(made, frozenset((*interface.outputs, *names, *interface.loss_weights.values())))
-        self._floating = next((p.dtype for p in made.parameters() if p.is_floating_point()), torch.get_default_dtype())
-        self._feed = Feed(interface.sources, self._device, self._floating, storages(made))
-        self._predicting = threading.Lock()  # generators, and modules that keep something, are for one at a time
+        self._connect(made)
         self._companions = Companions(self, made, [] if self._waits else self._optimizers)
         self._capsule = self._source_free.capsule(cls, kwargs, saved)
-        self._call = torch.compile(made, **_options(settings.compile)) if compiled else made
-        self._profiling = Profiling.asked_for(settings.profile, log_dir)
-        self._withheld, self._predicts = interface.withheld, interface.view == PREDICT
-        self._around = {train: self._surroundings(train=train) for train in (True, False)}
         if state is not None:
             try:
                 self.load_state_dict(state)
@@ -245,12 +216,12 @@ class BaseModel(AbstractModel):
 
     def compute(self, batch: Tensors) -> Tensors:
         """The module's outputs for a batch on the device, in the configured precision."""
-        comparison, withheld = self._source_free.comparison(batch), self._withheld
-        given = {name: tensor for name, tensor in batch.items() if name not in withheld} if withheld else batch
+        comparison, interface = self._source_free.comparison(batch), self._interface
+        given = {name: batch[name] for name in interface.taken if name in batch} if self._withholds else batch
         # What the program is compared with has all outputs.
         with self._forward, self._asking if comparison is None else _NOTHING:
-            outputs: Any = self.module.predict(**given) if self._predicts else self._call(**given)
-        outputs = require_outputs(self._interface.view, outputs)
+            outputs: Any = getattr(self.module, PREDICT)(**given) if self._predicts else self._call(**given)
+        outputs = require_outputs(interface.view, outputs)
         self._losses.weigh(outputs, batch)
         if comparison is not None:
             comparison.take(outputs)
@@ -271,7 +242,9 @@ class BaseModel(AbstractModel):
             BatchError: If they are something else.
             MissingVariableError: If neither module nor batch has the weight.
         """
-        updates, losses = self._updates, loss if isinstance(loss, Mapping) else {self._losses.names[0]: loss}
+        updates, names = self._updates, self._losses.names
+        # What the only loss is must be a tensor, even where it is a mapping itself.
+        losses: Any = loss if isinstance(loss, Mapping) and (len(names) > 1 or names[0] in loss) else {names[0]: loss}
         means, totals = self._losses.means(losses, weight)
         if updates is None:
             raise ConfigError(f"{type(self).__name__} has no parameters to train")
@@ -513,6 +486,35 @@ class BaseModel(AbstractModel):
         self._waits = False
         return updates
 
+    def _connect(self, module: nn.Module) -> None:
+        """Decide, once, how batches go through the module."""
+        settings, names = self._settings, self._learned_from()
+        configured = {**self.weights, **(settings.weights or {})}
+        self._interface = interface = read_interface(
+            module, settings.inputs, settings.inference_inputs, settings.outputs, names, configured
+        )
+        # A class may have it as a property, which then counts.
+        self.__dict__["weights"] = interface.weights
+        self._losses = Losses(module, names, interface.loss_weights, accumulates=settings.accumulate > 1)
+        name, withheld = type(self).__name__, interface.withheld
+        self._source_free = SourceFree(
+            name, module, settings, self._frozen, self.weights, withheld, self._device, self._precision
+        )
+        compiled = settings.compile not in (None, False)
+        self._call = torch.compile(module, **_options(settings.compile)) if compiled else module
+        self._monitor = listen_to(module, settings.monitor, compiled=compiled)
+        self._profiling = Profiling.asked_for(settings.profile, self._log_dir)
+        self._around = {train: self._surroundings(train=train) for train in (True, False)}
+        self._forward = self._precision.forward()
+        self._asking: AbstractContextManager[Any] = _NOTHING
+        if isinstance(module, Selective) and not compiled:
+            self._asking = Asking(module, frozenset((*interface.outputs, *names, *interface.loss_weights.values())))
+        floating = (p.dtype for p in module.parameters() if p.is_floating_point())
+        self._floating = next(floating, torch.get_default_dtype())
+        self._feed = Feed(interface.sources, self._device, self._floating, storages(module))
+        self._predicting = threading.Lock()  # generators, and modules that keep something, are for one at a time
+        self._withholds, self._predicts = bool(withheld), interface.view == PREDICT
+
     def _learned_from(self) -> list[str]:
         """Names of the outputs that are losses."""
         if not self._waits:
@@ -532,17 +534,19 @@ class BaseModel(AbstractModel):
             around.append(averages.in_use)
         return around
 
+    def _begin_step(self) -> None:
+        if self._predicts:
+            raise ConfigError.about("inputs", f"{self.input_names} are enough to predict, not to train; add the labels")
+        if self._updates is not None:
+            self._updates.before_batch()
+        self._batches += 1
+
     def _computed(self, inputs: Tensors, *, train: bool) -> Tensors:
         try:
             if not train:
                 with torch.no_grad():
                     return self.compute(inputs)
-            if self._predicts:
-                message = f"{self.input_names} are enough to predict, not to train; add the labels"
-                raise ConfigError.about("inputs", message)
-            if self._updates is not None:
-                self._updates.before_batch()
-            self._batches += 1
+            self._begin_step()
             return self.training_step(inputs)
         except Exception as error:
             for cure in cures(error, inputs):

@@ -90,13 +90,6 @@ class Shadow:
         self.batches[train] += 1
         return self.batches[train] == self._next[train]
 
-    def passes(self, train: bool) -> bool:
-        """Count a batch that is not due; return whether it was counted."""
-        if train in self._views and self.batches[train] + 1 == self._next[train]:
-            return False
-        self.batches[train] += train in self._views
-        return True
-
     def begin(self, inputs: Mapping[str, torch.Tensor], train: bool) -> Comparison:
         """Note what the forward pass of a batch begins with."""
         return Comparison(self, inputs, train)

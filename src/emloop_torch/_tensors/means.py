@@ -80,6 +80,8 @@ def check_loss(loss: torch.Tensor, weight: torch.Tensor | None, name: str | None
     Raises:
         BatchError: If shape or dtype are others; says how they come about.
     """
+    if not isinstance(loss, torch.Tensor):
+        raise BatchError(f"loss: expected a tensor, got {type(loss).__name__}")
     is_number = loss.is_floating_point()
     if weight is not None and is_number and loss.ndim and weight.shape[: loss.ndim] != loss.shape:
         raise BatchError(f"loss: its weight {name!r} has the shape {list(weight.shape)}, not {list(loss.shape)}")

@@ -240,7 +240,7 @@ def take_step(optimizer: optim.Optimizer) -> None:
     if (
         step.__code__ is _SURROUNDED
         and is_plain
-        and not (hooks or _hooks_before or _hooks_after or torch.autograd._profiler_enabled())
+        and not (hooks or _hooks_before or _hooks_after or torch._C._autograd._profiler_enabled())
     ):
         vars(optimizer)["_opt_called"] = True
         step.__wrapped__(optimizer)
