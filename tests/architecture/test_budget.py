@@ -47,11 +47,12 @@ ROOMS = {
     "emloop.utils": 200,
     "emloop_onnx": 230,
     "emloop_sklearn": 960,  # what a state has; sound trees; weights; predicting; ONNX; skops without PyTorch
-    "emloop_torch": 1630,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
+    "emloop_torch": 1475,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
     "emloop_torch._programs": 1550,  # what graphs write to, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._tensors": 835,  # what an optimizer has to remember; frozen statistics; loaders; batches like most
-    "emloop_torch._training": 1125,  # whole states; several optimizers; averages; no compiler; the straight step
+    "emloop_torch._running": 120,  # what a model takes and gives; the losses of its batches
+    "emloop_torch._tensors": 835,  # what an optimizer has to remember; frozen statistics; the weighted mean; loaders
+    "emloop_torch._training": 1115,  # whole states; several optimizers; averages; no compiler, and nothing for profilers
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 

@@ -24,7 +24,9 @@ LAYERS = (
 )
 """The rooms of emloop, lowest first. A room may import from lower layers only, not from its neighbours."""
 
-TORCH_LAYERS = tuple(f"emloop_torch.{room}" for room in ("_classes", "_tensors", "_programs", "_proofs", "_training"))
+TORCH_LAYERS = tuple(
+    f"emloop_torch.{room}" for room in ("_classes", "_tensors", "_programs", "_proofs", "_training", "_running")
+)
 """The rooms of the PyTorch backend below its front, lowest first."""
 
 HEIGHT = {f"emloop.{room}": height for height, rooms in enumerate(LAYERS) for room in rooms}

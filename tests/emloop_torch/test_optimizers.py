@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import wraps
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from torch import nn, optim  # noqa: E402
 from torch.nn import functional  # noqa: E402
+from torch.optim.optimizer import (  # noqa: E402
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
 import emloop_torch  # noqa: E402
 from emloop._state.tree import copy_tree, equal_trees  # noqa: E402
@@ -208,3 +214,50 @@ def test_an_optimizer_may_have_its_own_way_to_forget_gradients(create, batches):
         optimizer.zero_grad()
 
     assert all(map(torch.equal, model.module.parameters(), module.parameters()))
+
+
+@pytest.mark.parametrize("schedule", [None, {"class": "ExponentialLR", "gamma": 0.9, "interval": "batch"}])
+def test_whoever_looks_at_the_steps_sees_them(create, batches, monkeypatch, schedule):
+    """Hooks of an optimizer or of all, what stands in place of its step or its class's, and profilers."""
+    model = create(deep, lr_schedule=schedule)
+    (optimizer,) = model._optimizers
+    seen = []
+    model.run(batches[0], train=True)
+
+    hooks = [
+        optimizer.register_step_pre_hook(lambda *_: seen.append("before")),
+        optimizer.register_step_post_hook(lambda *_: seen.append("after")),
+        register_optimizer_step_pre_hook(lambda *_: seen.append("before any")),
+        register_optimizer_step_post_hook(lambda *_: seen.append("after any")),
+    ]
+    for _ in range(4):
+        model.run(batches[0], train=True)
+        hooks.pop(0).remove()
+    model.run(batches[0], train=True)
+    assert seen == [
+        *("before any", "before", "after", "after any"),
+        *("before any", "after", "after any"),
+        *("before any", "after any"),
+        "after any",
+    ]
+
+    with torch.profiler.profile() as profiler:
+        model.run(batches[0], train=True)
+    assert "Optimizer.step#AdamW.step" in {event.key for event in profiler.key_averages()}
+
+    step = optimizer.step
+    monkeypatch.setattr(optimizer, "step", wraps(step)(lambda: (seen.append("own"), step())))
+    model.run(batches[0], train=True)
+    assert seen.pop() == "own"
+
+
+def test_a_step_in_place_of_a_class_s_is_taken(create, batches, monkeypatch):
+    """However much it pretends to be the class's."""
+    model, seen = create(deep), []
+    model.run(batches[0], train=True)
+    step = optim.AdamW.step
+    monkeypatch.setattr(optim.AdamW, "step", wraps(step)(lambda self: (seen.append("class's"), step(self))))
+
+    model.run(batches[0], train=True)
+
+    assert seen == ["class's"]

@@ -234,13 +234,12 @@ def take_step(optimizer: optim.Optimizer) -> None:
     """
     step: Any = type(optimizer).step
     own: Any = vars(optimizer).get("step")
-    # A schedule puts a step in place of the class's, to warn where there was none before its own first.
-    is_plain = own is None or (hasattr(own, "_wrapped_by_lr_sched") and own.__wrapped__ is step)
-    hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
     if (
-        step.__code__ is _SURROUNDED
-        and is_plain
-        and not (hooks or _hooks_before or _hooks_after or torch._C._autograd._profiler_enabled())
+        getattr(step, "__code__", None) is _SURROUNDED
+        # A schedule puts a step in place of the class's, to warn where there was none before its own first.
+        and (own is None or (hasattr(own, "_wrapped_by_lr_sched") and own.__wrapped__ is step))
+        and not (optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
+        and not (_hooks_before or _hooks_after or torch._C._autograd._profiler_enabled())
     ):
         vars(optimizer)["_opt_called"] = True
         step.__wrapped__(optimizer)
