@@ -52,7 +52,7 @@ ROOMS = {
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
     "emloop_torch._running": 120,  # what a model takes and gives; the losses of its batches
     "emloop_torch._tensors": 835,  # what an optimizer has to remember; frozen statistics; the weighted mean; loaders
-    "emloop_torch._training": 1115,  # whole states; several optimizers; averages; no compiler, and nothing for profilers
+    "emloop_torch._training": 1115,  # whole states; several optimizers; averages; no compiler, no profilers
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 
