@@ -20,7 +20,7 @@ from emloop._config.home import use_home
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
 from emloop._contracts import Restorable as RestorableModel
 from emloop._registry import LiveResolver, find_class, full_name, import_backends_in_use
-from emloop._run_dir.layout import Restorable, find_restorable
+from emloop._run_dir.finding import Restorable, find_restorable
 from emloop._settings.fitting import argument_problems
 from emloop._settings.hints import Accepted, Kind
 from emloop._settings.kinds import DATASET, MAIN_LOOP, MODEL

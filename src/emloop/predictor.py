@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import cached_property
-from inspect import signature
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,11 +25,12 @@ import numpy.typing as npt
 from emloop import _build
 from emloop._config import Config, load_config
 from emloop._config._composing.foreign import mark_foreign
-from emloop._config.entries import hook_entries
 from emloop._config.untrusted import review
 from emloop._contracts import AbstractModel, Predicting, bind_run
 from emloop._registry import import_backends_in_use
-from emloop._run_dir.layout import find_restorable, is_run_dir
+from emloop._run_dir.finding import find_restorable
+from emloop._run_dir.headline import watched
+from emloop._run_dir.layout import is_run_dir
 from emloop._run_dir.summary import RunSummary
 from emloop._settings.kinds import MEMBER
 from emloop._state.random import random_state_kept
@@ -48,7 +48,6 @@ from emloop.errors import (
     UsageError,
     VariableTypeError,
 )
-from emloop.hooks.save import SaveBest
 from emloop.models import members
 from emloop.saved_models import (
     Described,
@@ -72,8 +71,6 @@ _MOST_EXAMPLES = 1024
 _MOST_BYTES = 32 << 20
 """What a batch holds at most, unless the caller says how many examples; one example it holds in any case."""
 
-_SAVE_BEST = {name: parameter.default for name, parameter in signature(SaveBest).parameters.items()}
-
 _SOME = (8, 9)
 """What stands for a size that may be any."""
 
@@ -89,9 +86,10 @@ def load(
     """Load a trained model to predict with; nothing is written, and no dataset or config of yours is needed.
 
     Args:
-        where: A run, by its directory, the beginning of its name, or ``@`` for the latest training; a saved or exported
-            model; a checkpoint; or a directory with a ``config.yaml`` and a saved model. Of a run, it is the model
-            ``best``, else its only saved model, else its newest commit.
+        where: A run, by its directory, the beginning of its name, ``@`` for the latest training, ``@-1`` for the one
+            before it or ``best:valid.loss`` for the best; a saved or exported model; a checkpoint; or a directory with
+            a ``config.yaml`` and a saved model. Of a run, it is the model ``best``, else its only saved model, else its
+            newest commit.
         overrides: Changes of the config as on the command line, such as ``model.device=cpu``.
         output_root: Where runs are looked for by name.
         trust_source: Whether the source capsule in it may be imported, where the source is not there.
@@ -234,11 +232,9 @@ class Predictor:
         summary = RunSummary(self.run)
         if numbered := re.search(r"_(\d+)$", self.path.name):
             return summary.of_epoch(int(numbered[1])) or summary.metrics
-        for entry in hook_entries(self.config) if "hooks" in self.config else ():
-            given = _SAVE_BEST | entry.arguments
-            if entry.name.rpartition(".")[2] == "SaveBest" and self.path.name.partition("_")[2] == given["model_name"]:
-                name = f"{given['stream']}.{given['variable']}.{given['aggregation'] or 'mean'}".removesuffix(".mean")
-                return summary.best(name, given["condition"]) or summary.metrics
+        for seen in watched(self.config.get("hooks")):
+            if seen.saved_as and self.path.name.partition("_")[2] == seen.saved_as:
+                return summary.best(seen.metric, seen.better) or summary.metrics
         return summary.metrics
 
     def __repr__(self) -> str:

@@ -39,8 +39,8 @@ def test_names_are_listed_earliest_first(log, ls):
     assert ls() == "c\na\nb\n"
 
 
-def test_runs_without_a_finished_epoch_are_shown_on_demand(log, ls):
-    """Unless they are running, or too broken to say."""
+def test_evaluations_are_shown_on_demand(log, ls):
+    """A training counts before its first epoch has ended, whatever became of it."""
     log.run("failed", hours=5, status="failed")
     log.run("evaluation", hours=4, kind="evaluation")
     live = log.run("live", hours=3, status="running")
@@ -48,7 +48,7 @@ def test_runs_without_a_finished_epoch_are_shown_on_demand(log, ls):
     log.run("trained", hours=1, epochs_done=2)
     lock = RunLock(live)
     lock.acquire()
-    assert ls() == "live\nbroken\ntrained\n"
+    assert ls() == "failed\nlive\nbroken\ntrained\n"
     assert ls(all_=True) == "failed\nevaluation\nlive\nbroken\ntrained\n"
     assert ls(log.root / "failed") == "failed\n"
     lock.release()
@@ -160,7 +160,7 @@ def test_a_recursive_listing_has_a_heading_for_every_directory_with_runs(log, ls
     log.run("a", hours=3, epochs_done=1)
     log.run("group/b", hours=2, epochs_done=1)
     log.run("group/c", hours=1, epochs_done=1)
-    log.run("empty/d", hours=1, epochs_done=0)
+    log.run("empty/d", hours=1, kind="evaluation")
     assert ls(recursive=True) == f"{log.root}:\na\n\n{log.root}/group:\nb\nc\n\n"
     assert ls(log.root / "a", recursive=True) == "a\n"
     assert ls() == "a\n"
@@ -171,7 +171,7 @@ def test_a_listing_for_programs_has_everything_a_person_sees(log, ls):
     directory = log.run("one", hours=2, took=1, epochs_done=4, exit_status=0, reason="target reached")
     log.run("none", hours=1)
     (directory / "train.log").touch()
-    [one] = json.loads(ls(as_json=True))
+    one = json.loads(ls(as_json=True))[0]
     assert datetime.fromisoformat(one.pop("end")) - datetime.fromisoformat(one.pop("begin")) == timedelta(hours=1)
     assert len(one.pop("run_id")) == 32
     assert one == {
@@ -185,12 +185,15 @@ def test_a_listing_for_programs_has_everything_a_person_sees(log, ls):
         "epochs_done": 4,
         "attempts": 1,
         "seed": 1,
+        "duration": 3600.0,
+        "metric": None,
+        "value": None,
         "model_name": "Toy",
         "model_class": "nets.toy.Net",
         "dataset_class": "data.Digits",
         "problem": None,
     }
-    assert [run["name"] for run in json.loads(ls(as_json=True, all_=True))] == ["one", "none"]
+    assert [run["name"] for run in json.loads(ls(as_json=True))] == ["one", "none"]
 
 
 def sweep(log):
@@ -210,10 +213,11 @@ def test_of_the_configuration_only_what_differs_is_shown(log, ls):
     sweep(log)
     lines = ls(long=True).splitlines()
     assert lines[1:5] == [
-        "name  model  dataset  age          duration  epochs_done  status  model.rate  hooks.StopAfter.epochs",
-        "run0  Net    Digits   3 hours ago  1 hour    2            done    0.1         N/A",
-        "run1  Net    Digits   2 hours ago  1 hour    2            done    0.3         5",
-        "run2  Net    Digits   1 hour ago   1 hour    2            done    0.2         5",
+        "name  model  dataset  age          duration  epochs_done  status  valid.loss  model.rate"
+        "  hooks.StopAfter.epochs",
+        "run0  Net    Digits   3 hours ago  1 hour    2            done    2.1         0.1         N/A",
+        "run1  Net    Digits   2 hours ago  1 hour    2            done    2.3         0.3         5",
+        "run2  Net    Digits   1 hour ago   1 hour    2            done    2.2         0.2         5",
     ]
     assert [run["config"] for run in json.loads(ls(long=True, as_json=True))] == [
         {"model.rate": 0.1},
@@ -404,7 +408,7 @@ def test_a_listing_reads_no_more_than_it_shows(log):
     assert opened() == "{'trace.yaml': 20}"
     assert opened("valid.loss < 1") == "{'trace.yaml': 20, 'metrics.jsonl': 20}"
     assert opened("model.class == x", "--columns", "name") == "{'trace.yaml': 20, 'config.yaml': 20}"
-    assert opened("-l") == "{'trace.yaml': 20, 'run.json': 20, 'config.yaml': 20}"
+    assert opened("-l") == "{'trace.yaml': 20, 'run.json': 20, 'config.yaml': 20, 'metrics.jsonl': 20}"
 
 
 @pytest.mark.parametrize("config", ["", "[", "- 1", "model: 3", "model: {class: [1], name: 2}", "model: !!x {}", "\0"])
@@ -433,7 +437,7 @@ def test_a_missing_directory_is_an_error(log, capsys, monkeypatch, tmp_path):
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err == (
-        "nowhere: cannot look for runs there: No such file or directory\n"
+        "'nowhere' is neither a run directory nor the beginning of a run's name in log; there are no runs there\n"
         "There are no runs yet: ./log does not exist. Give another directory, or train something.\n"
     )
 

@@ -14,7 +14,7 @@ from emloop.constants import EL_CONFIG_COPY_FILE
 from emloop.errors import ConfigError
 
 from .info import read_yaml, write_yaml
-from .layout import current_config
+from .layout import current_config_name
 
 FlatConfig: TypeAlias = dict[str, Any]
 
@@ -28,37 +28,53 @@ def write_config(path: Path, text: str) -> None:
     write_yaml(path, text, EL_CONFIG_COPY_FILE, _yaml.load(text))
 
 
-def read_flat_config(directory: Path) -> FlatConfig:
-    """The newest configuration of a run, in the order of the file; empty if it cannot be read."""
+def read_config(directory: Path | str) -> Mapping[str, Any]:
+    """The newest configuration of a run; empty if it cannot be read."""
     try:
-        config = read_yaml(current_config(directory), EL_CONFIG_COPY_FILE)
+        config = read_yaml(f"{directory}/{current_config_name(directory)}", EL_CONFIG_COPY_FILE)
     except (OSError, ConfigError):
         return {}
-    return dict(_entries(config, ())) if isinstance(config, Mapping) else {}
+    return config if isinstance(config, Mapping) else {}
 
 
-def _entries(value: Any, where: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    is_hooks = where == ("hooks",) or (len(where) == 3 and where[0] == "eval" and where[2] == "hooks")
-    if value and isinstance(value, Mapping):
-        inner = {str(key): item for key, item in value.items()}
-    elif value and isinstance(value, list) and is_hooks:
+def flat(config: Mapping[str, Any]) -> FlatConfig:
+    """A configuration as a table, in the order of the file."""
+    table: FlatConfig = {}
+    for section, value in config.items():
+        _add(value, str(section), 1, table)
+    return table
+
+
+def _add(value: Any, where: str, depth: int, table: FlatConfig) -> None:
+    if value and isinstance(value, dict):
+        inner = value
+    elif not isinstance(value, list) or not value:
+        table[where] = value
+        return
+    elif where == "hooks" or (depth == 3 and where.startswith("eval.") and where.endswith(".hooks")):
         inner = _by_name(value)
-    elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
-        inner = {str(index): item for index, item in enumerate(value)}
+    elif any(isinstance(item, dict | list) for item in value):
+        inner = dict(enumerate(value))
     else:
-        yield ".".join(where), value
+        table[where] = value
         return
     for key, item in inner.items():
-        yield from _entries(item, (*where, key))
+        _add(item, f"{where}.{key}", depth + 1, table)
+
+
+def hook_calls(hooks: Any) -> Iterator[tuple[str, Any]]:
+    """Class and arguments, as written, of every hook in a section ``hooks``; without any, ``None``."""
+    for hook in hooks if isinstance(hooks, list) else ():
+        path, arguments = next(iter(hook.items())) if isinstance(hook, Mapping) and len(hook) == 1 else (hook, None)
+        yield str(path), arguments
 
 
 def _by_name(hooks: list[Any]) -> dict[str, Any]:
     """The arguments of hooks by the name of the hook, or by its number where several share one."""
     named = []
-    for hook in hooks:
-        path, arguments = next(iter(hook.items())) if isinstance(hook, Mapping) and len(hook) == 1 else (hook, None)
+    for path, arguments in hook_calls(hooks):
         own_name = arguments.get("name") if isinstance(arguments, Mapping) else None
-        named.append((str(path).rpartition(".")[2] if own_name is None else str(own_name), arguments))
+        named.append((path.rpartition(".")[2] if own_name is None else str(own_name), arguments))
     often = Counter(name for name, _ in named)
     return {
         str(index) if often[name] > 1 else name: {} if arguments is None else arguments

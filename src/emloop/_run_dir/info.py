@@ -75,13 +75,13 @@ def write_info(directory: Path, info: RunInfo) -> None:
     atomic_write(directory / EL_RUN_FILE, json.dumps(description, indent=2) + "\n")
 
 
-def read_info(directory: Path) -> RunInfo:
+def read_info(directory: Path | str) -> RunInfo:
     """Read ``run.json``.
 
     Raises:
         RunDirError: If it is missing, damaged, or written by a newer emloop.
     """
-    path = directory / EL_RUN_FILE
+    path = f"{directory}/{EL_RUN_FILE}"
     try:
         description = json.loads(read_small(path))
         return _parse(description)
@@ -153,11 +153,11 @@ def append_attempt(directory: Path, record: Mapping[str, Any]) -> None:
         fsync_dir(directory)
 
 
-def read_attempts(directory: Path) -> list[dict[str, Any]]:
+def read_attempts(directory: Path | str) -> list[dict[str, Any]]:
     """All whole records of ``attempts.jsonl``, oldest first; none if the file is missing or cannot be read."""
     records = []
     with contextlib.suppress(OSError):
-        for line in read_small(directory / EL_ATTEMPTS_FILE).splitlines():
+        for line in read_small(f"{directory}/{EL_ATTEMPTS_FILE}").splitlines():
             with contextlib.suppress(ValueError, RecursionError):
                 record = json.loads(line)
                 if isinstance(record, dict) and isinstance(record.get("attempt"), int):
@@ -220,7 +220,7 @@ def write_yaml(path: Path, text: str, copy: str, data: Any) -> None:
         path.with_name(copy).unlink(missing_ok=True)
 
 
-def read_yaml(path: Path, copy: str) -> Any:
+def read_yaml(path: Path | str, copy: str) -> Any:
     """What a YAML file of a run says, read from its JSON copy where that is up to date.
 
     Raises:
@@ -229,7 +229,7 @@ def read_yaml(path: Path, copy: str) -> Any:
     """
     text = read_small(path)
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        found = json.loads(read_small(path.with_name(copy)))
+        found = json.loads(read_small(f"{os.path.dirname(path)}/{copy}"))  # noqa: PTH120 - thousands for a listing
         if found["sha256"] == hashlib.sha256(text).hexdigest():
             return found["data"]
     return _yaml.load(text, os.fspath(path))

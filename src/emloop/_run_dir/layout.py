@@ -1,25 +1,18 @@
-"""Run directories among others: making, recognising and finding them."""
+"""Run directories among others: making and recognising them."""
 
 import contextlib
-import glob
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path, PurePath
-from typing import NamedTuple
 
 from emloop import constants
 from emloop._support.files import fsync_dir
 from emloop._support.names import random_name
 from emloop._support.suggest import did_you_mean
 from emloop.errors import ConfigError, Problem, RunDirError
-
-from .info import read_info
-from .trace import read_trace
-
-LATEST = "@"
 
 TEMPORARY = ".tmp-"
 """Beginning of the names of files that are being written."""
@@ -44,8 +37,6 @@ _FIELD = re.compile(r"\{([^{}]*)\}")
 _UNSAFE = re.compile(r"[^\w.+-]+")
 _LONGEST = 120
 """Bytes of a model's name that are kept: file systems take names of 255 bytes, and something is appended."""
-_LISTED = 10
-"""Number of names that an error shows at most."""
 
 _made: dict[tuple[int, int], Path] = {}
 """Device and inode of every run directory that this process has made, and its absolute path."""
@@ -115,18 +106,18 @@ def safe_name(text: str) -> str:
     return name or "Unnamed"
 
 
-def is_run_dir(directory: Path) -> bool:
+def is_run_dir(directory: Path | str) -> bool:
     """Whether a directory is a run of ours, however broken.
 
     A run has a ``run.json``; or, as emloop 0.2 left it, a ``config.yaml`` beside a trace or a log; or nothing but a
     lock, if its process was killed on the point of creating it.
     """
-    if os.path.lexists(directory / constants.EL_RUN_FILE):
+    if os.path.lexists(f"{directory}/{constants.EL_RUN_FILE}"):
         return True
-    if os.path.lexists(directory / constants.EL_CONFIG_FILE):
-        return any(os.path.lexists(directory / name) for name in (constants.EL_TRACE_FILE, constants.EL_LOG_FILE))
+    if os.path.lexists(f"{directory}/{constants.EL_CONFIG_FILE}"):
+        return any(os.path.lexists(f"{directory}/{name}") for name in (constants.EL_TRACE_FILE, constants.EL_LOG_FILE))
     try:
-        return os.path.lexists(directory / ".lock") and only_locked(directory)
+        return os.path.lexists(f"{directory}/.lock") and only_locked(Path(directory))
     except OSError:
         return False
 
@@ -136,7 +127,12 @@ def only_locked(directory: Path) -> bool:
     return all(entry.name in _LOCK_FILES or entry.name.startswith(TEMPORARY) for entry in directory.iterdir())
 
 
-def iter_runs(root: Path, *, recursive: bool = False) -> Iterator[Path]:
+def iter_runs(root: Path | str, *, recursive: bool = False) -> Iterator[Path]:
+    """Like :func:`run_places`, as paths."""
+    return map(Path, run_places(root, recursive=recursive))
+
+
+def run_places(root: Path | str, *, recursive: bool = False) -> Iterator[str]:
     """The run directories in a directory, sorted by name, without hidden and unreadable ones.
 
     Args:
@@ -153,101 +149,30 @@ def iter_runs(root: Path, *, recursive: bool = False) -> Iterator[Path]:
     yield from _runs_among(entries, recursive=recursive)
 
 
-def find_run(spec: str, root: Path | str) -> Path:
-    """Find the run that somebody means.
-
-    Args:
-        spec: Path of a run directory or of a ``config.yaml`` in one; or the beginning of a run's name under the root;
-            or ``@`` for the latest training under the root.
-        root: Where runs are looked for.
-
-    Raises:
-        RunDirError: If there is no such run, or more than one; lists those that there are.
-    """
-    root = Path(root)
-    if spec == LATEST:
-        return _latest_training(root)
-    path = Path(spec)
-    if _is_config_of_run(path):
-        path = path.parent
-    if spec and is_run_dir(path):
-        return path
-    runs: dict[str, Path] = {}
-    with contextlib.suppress(RunDirError):
-        runs = {str(run.relative_to(root)): run for run in iter_runs(root, recursive=True)}
-    matches = [name for name in runs if spec and name.startswith(spec)]
-    if spec in runs or len(matches) == 1:
-        return runs[spec if spec in runs else matches[0]]
-    if matches:
-        raise RunDirError(f"{spec!r} is the beginning of {len(matches)} runs in {root}: {_some(matches)}")
-    there = f"runs there: {_some(list(runs))}" if runs else "there are no runs there"
-    hint = "".join(f"; {text}" for text in did_you_mean(spec, runs))
-    raise RunDirError(f"{spec!r} is neither a run directory nor the beginning of a run's name in {root}{hint}; {there}")
+def is_config_name(name: str) -> bool:
+    """Whether a file of this name is a configuration of a run, as resolved."""
+    return name == constants.EL_CONFIG_FILE or _ATTEMPT_CONFIG.fullmatch(name) is not None
 
 
-class Restorable(NamedTuple):
-    """Something that a model can be restored from, and the configuration that belongs to it.
-
-    Args:
-        path: What the model is given as ``restore_from``.
-        config: The configuration's file, if there is one.
-    """
-
-    path: Path
-    config: Path | None
+def current_config(directory: Path | str, attempt: int | None = None) -> Path:
+    """Like :func:`current_config_name`, as a path."""
+    return Path(directory, current_config_name(directory, attempt))
 
 
-def find_restorable(spec: str | Path, root: Path | str | None = None) -> Restorable:
-    """Find what somebody wants a model to be restored from.
-
-    That is a run, a checkpoint, a saved or an exported model, a directory with a ``config.yaml`` and a model, as models
-    are shipped, a configuration in such a directory, or a file that the model's own ``save`` wrote. The configuration
-    is that of the run around it, or the ``config.yaml`` in or beside it.
-
-    Args:
-        spec: Its path, or the beginning of a run's name under the root, or ``@`` for the latest training there.
-        root: Where runs are looked for; ``None`` if only a path is meant.
-
-    Raises:
-        RunDirError: If there is no such thing.
-    """
-    path = Path(spec)
-    if root is not None and not (path.exists() or _is_prefix(path)):
-        path = find_run(str(spec), root)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
-        return Restorable(path.parent, current_config(path.parent) if _is_config_of_run(path) else path)
-    for directory in (path, path.parent):
-        if is_run_dir(directory):
-            return Restorable(path, current_config(directory))
-        if (directory / constants.EL_CONFIG_FILE).is_file():
-            return Restorable(path, directory / constants.EL_CONFIG_FILE)
-    run = path.parent.parent
-    return Restorable(path, current_config(run) if is_run_dir(run) else None)
-
-
-def _is_config_of_run(path: Path) -> bool:
-    is_named_so = path.name == constants.EL_CONFIG_FILE or _ATTEMPT_CONFIG.fullmatch(path.name)
-    return bool(is_named_so) and is_run_dir(path.parent)
-
-
-def _is_prefix(path: Path) -> bool:
-    """Whether the names of several files begin so, as those of a checkpoint of TensorFlow do."""
-    return bool(path.name) and any(path.parent.glob(f"{glob.escape(path.name)}.*"))
-
-
-def current_config(directory: Path, attempt: int | None = None) -> Path:
+def current_config_name(directory: Path | str, attempt: int | None = None) -> str:
     """The present configuration of a run: ``config.attempt-N.yaml`` with the largest ``N``, else ``config.yaml``.
 
     Args:
         directory: The run directory.
         attempt: Look for the configuration of this attempt instead; later ones do not count.
     """
-    with os.scandir(directory) as entries:
-        # Few names begin so, and the pattern takes longer to say no.
-        names = [entry.name for entry in entries if entry.name.startswith("config.attempt-")]
+    # Few names begin so, and the pattern takes longer to say no.
+    names = [name for name in os.listdir(directory) if name.startswith("config.attempt-")]  # noqa: PTH208
+    if not names:
+        return constants.EL_CONFIG_FILE
     numbers = [int(match[1]) for name in names if (match := _ATTEMPT_CONFIG.fullmatch(name))]
     latest = max((number for number in numbers if attempt is None or number <= attempt), default=None)
-    return directory / (constants.EL_CONFIG_FILE if latest is None else f"config.attempt-{latest}.yaml")
+    return constants.EL_CONFIG_FILE if latest is None else f"config.attempt-{latest}.yaml"
 
 
 def _new_name(model_name: str) -> str:
@@ -308,35 +233,12 @@ def _entries(directory: Path | str) -> list[os.DirEntry[str]]:
         return sorted(found, key=attrgetter("name"))
 
 
-def _runs_among(entries: Iterable[os.DirEntry[str]], *, recursive: bool) -> Iterator[Path]:
+def _runs_among(entries: Iterable[os.DirEntry[str]], *, recursive: bool) -> Iterator[str]:
     for entry in entries:
         with contextlib.suppress(OSError):
             if entry.name.startswith(".") or not entry.is_dir():
                 continue
-            if is_run_dir(path := Path(entry.path)):
-                yield path
+            if is_run_dir(entry.path):
+                yield entry.path
             elif recursive and not entry.is_symlink():
-                yield from _runs_among(_entries(path), recursive=True)
-
-
-def _latest_training(root: Path) -> Path:
-    begun = [(begin, run) for run in iter_runs(root, recursive=True) if (begin := _training_begin(run)) is not None]
-    if not begun:
-        raise RunDirError(f"there is no training in {root}; give the path of a run")
-    return max(begun)[1]
-
-
-def _training_begin(run: Path) -> datetime | None:
-    """When a training was created; ``None`` for an evaluation, and for what is too broken to say."""
-    if not os.path.lexists(run / constants.EL_RUN_FILE):
-        return read_trace(run).begin
-    try:
-        info = read_info(run)
-    except RunDirError:
-        return None
-    return info.created if info.kind == "training" else None
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_LISTED])
-    return f"{shown}, and {len(names) - _LISTED} more" if len(names) > _LISTED else shown
+                yield from _runs_among(_entries(entry.path), recursive=True)

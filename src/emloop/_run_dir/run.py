@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any, Self
 
 from emloop import constants
@@ -63,6 +64,7 @@ class Run:
         self.created = created
         self.ended = False
         self._lock = lock
+        self._began, self._seconds_before = monotonic(), trace.spent or 0.0
         self._identity = _identity(directory)
 
     @property
@@ -172,6 +174,7 @@ class Run:
                 timezone=before.timezone or local_timezone(),
                 reason=None,
                 attempts=attempt,
+                seconds=before.spent,
             )
             if config_text is not None:
                 current = current_config(directory)
@@ -197,7 +200,7 @@ class Run:
 
     def update_trace(self, **changes: Any) -> None:
         """Change fields of the trace and write it; an error in writing is only logged, since no run depends on it."""
-        self.trace = replace(self.trace, **changes)
+        self._note(**changes)
         with _tolerated(self.directory / constants.EL_TRACE_FILE):
             write_trace(self.directory, self.trace)
 
@@ -235,7 +238,7 @@ class Run:
                 commit, appended = prepare()
                 self.appends.restore(appended)
             host, pid = platform.node(), os.getpid()
-            self.trace = replace(self.trace, status="running", host=host, pid=pid, problem=None)
+            self._note(status="running", host=host, pid=pid, problem=None)
             write_trace(self.directory, self.trace)
             details = {"host": host, "pid": pid, "commit": commit, "command": list(command)}
             details |= {} if home is None else {"home": dict(home)}
@@ -243,6 +246,10 @@ class Run:
             self._log = RunLog(self.directory)
             self._log.attach()
             undo.pop_all()
+
+    def _note(self, **changes: Any) -> None:
+        seconds = round(self._seconds_before + monotonic() - self._began, 3)
+        self.trace = replace(self.trace, **changes, seconds=seconds, written=local_now(self.trace.timezone))
 
     def _record(self, event: str, **details: Any) -> None:
         time = datetime.now(UTC).isoformat()

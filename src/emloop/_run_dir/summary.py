@@ -8,20 +8,20 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
-from emloop._support.files import open_inside
+from emloop._support.files import open_file
 from emloop.constants import EL_METRICS_FILE, EL_RUN_FILE, EL_TRACE_FILE
 from emloop.errors import RunDirError
 
-from .config import FlatConfig, read_flat_config
+from .config import FlatConfig, flat, read_config
 from .info import Kind, RunInfo, read_info
-from .layout import is_run_dir, iter_runs
+from .layout import is_run_dir, run_places
 from .trace import MISSING, Status, Trace, effective_status, read_trace
 
 Extremum = Literal["min", "max"]
@@ -40,26 +40,32 @@ class RunSummary:
         path: The run directory.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self._place = os.fspath(path)  # paths would take a third of the time of a listing
 
-    @property
+    @cached_property
+    def path(self) -> Path:
+        """The run directory."""
+        return Path(self._place)
+
+    @cached_property
     def name(self) -> str:
         """The directory's name."""
-        return self.path.name or self.path.resolve().name
+        last = self._place.rpartition("/")[2]
+        return last if last not in ("", ".", "..") else self.path.resolve().name
 
     @cached_property
     def trace(self) -> Trace:
         """Its trace."""
-        return read_trace(self.path)
+        return read_trace(self._place)
 
     @cached_property
     def _info(self) -> RunInfo | RunDirError | None:
         # A run of emloop 0.2 has no run.json, but a trace.
-        if not os.path.lexists(self.path / EL_RUN_FILE) and self.trace.problem != MISSING:
+        if not os.path.lexists(f"{self._place}/{EL_RUN_FILE}") and self.trace.problem != MISSING:
             return None
         try:
-            return read_info(self.path)
+            return read_info(self._place)
         except RunDirError as error:
             return error
 
@@ -71,11 +77,11 @@ class RunSummary:
     @cached_property
     def status(self) -> Status:
         """How it really stands."""
-        status = effective_status(self.path, self.trace)
+        status = effective_status(self._place, self.trace)
         if status == "lost":
             # It may have ended since its trace was read; now that nobody holds the lock, the trace is final.
-            self.trace = read_trace(self.path)
-            status = effective_status(self.path, self.trace)
+            self.trace = read_trace(self._place)
+            status = effective_status(self._place, self.trace)
         if status == "unknown" and self.trace.problem == MISSING:
             # Killed before it could write a trace.
             return "lost"
@@ -111,15 +117,29 @@ class RunSummary:
         """When it ended, with its offset; ``None`` if it has not, or if unknown."""
         return self.trace.end
 
+    @property
+    def duration(self) -> float | None:
+        """Seconds that its attempts have taken, without the time between them; ``None`` if unknown."""
+        trace = self.trace
+        if self.status != "running":
+            return trace.spent
+        since = trace.as_of or self.begin
+        return None if since is None else (trace.seconds or 0.0) + (datetime.now(UTC) - since).total_seconds()
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """Its newest configuration; empty if it cannot be read."""
+        return read_config(self._place)
+
     @cached_property
     def config(self) -> FlatConfig:
-        """Its newest configuration, flat: ``model.lr`` → value; empty if it cannot be read."""
-        return read_flat_config(self.path)
+        """The same, flat: ``model.lr`` → value."""
+        return flat(self.settings)
 
     @cached_property
     def metrics(self) -> Mapping[str, Any]:
         """The last whole line of ``metrics.jsonl``; empty if there is none."""
-        return last_line(self.path, EL_METRICS_FILE)
+        return last_line(self._place, EL_METRICS_FILE)
 
     def metric(self, name: str, extremum: Extremum | None = None) -> Any:
         """A number that the hooks have left of an epoch, e.g. ``valid.loss``.
@@ -149,27 +169,25 @@ class RunSummary:
 
     def _records(self) -> Iterator[Mapping[str, Any]]:
         """All whole lines of ``metrics.jsonl``."""
-        with contextlib.suppress(OSError), os.fdopen(open_inside(self.path, EL_METRICS_FILE), "rb") as file:
+        with contextlib.suppress(OSError), os.fdopen(open_file(f"{self._place}/{EL_METRICS_FILE}"), "rb") as file:
             while line := file.readline(_LONGEST_LINE):
                 if line.endswith(b"\n"):
                     yield _record(line)
 
 
-def last_line(run: Path, name: str) -> Mapping[str, Any]:
+def last_line(run: Path | str, name: str) -> Mapping[str, Any]:
     """The last whole line of a run's metrics, read from the end of the file; empty if there is none."""
-    with contextlib.suppress(OSError), os.fdopen(open_inside(run, name), "rb", 0) as file:
-        size = os.fstat(file.fileno()).st_size
-        length = min(_TAIL, size)
-        while 0 < length <= _LONGEST_LINE:
-            lines = os.pread(file.fileno(), length, size - length).split(b"\n")
-            # The first one may have begun before, the last one may not have ended yet.
-            for line in reversed(lines[length < size : -1]):
-                if record := _record(line):
-                    return record
-            if length == size:
-                break
-            length = min(4 * length, size)
-    return {}
+    try:
+        descriptor = open_file(f"{run}/{name}")
+    except OSError:
+        return {}
+    # No file object, no context: a listing does this thousands of times.
+    try:
+        return _last_record(descriptor)
+    except OSError:
+        return {}
+    finally:
+        os.close(descriptor)
 
 
 def list_runs(root: Path | str, *, recursive: bool = False) -> list[RunSummary]:
@@ -182,9 +200,27 @@ def list_runs(root: Path | str, *, recursive: bool = False) -> list[RunSummary]:
     Raises:
         RunDirError: If the root is not a directory.
     """
-    root = Path(root)
-    summaries = map(RunSummary, [root] if is_run_dir(root) else iter_runs(root, recursive=recursive))
-    return sorted(summaries, key=lambda summary: (summary.begin or _LAST, summary.name))
+    return summaries([root] if is_run_dir(root) else run_places(root, recursive=recursive))
+
+
+def summaries(places: Iterable[Path | str]) -> list[RunSummary]:
+    """Run directories at a glance, in the order of :func:`list_runs`."""
+    return sorted(map(RunSummary, places), key=lambda summary: (summary.begin or _LAST, summary.name))
+
+
+def _last_record(descriptor: int) -> Mapping[str, Any]:
+    size = os.fstat(descriptor).st_size
+    length = min(_TAIL, size)
+    while 0 < length <= _LONGEST_LINE:
+        lines = os.pread(descriptor, length, size - length).split(b"\n")
+        # The first one may have begun before, the last one may not have ended yet.
+        for line in reversed(lines[length < size : -1]):
+            if record := _record(line):
+                return record
+        if length == size:
+            break
+        length = min(4 * length, size)
+    return {}
 
 
 def metric_of(record: Mapping[str, Any], name: str) -> Any:

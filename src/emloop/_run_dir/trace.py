@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from datetime import timezone as fixed_timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
@@ -30,6 +31,8 @@ MISSING: Final = "missing"
 
 T = TypeVar("T")
 
+_LONGEST = 1e10
+"""Seconds, some 300 years; a longer span is nobody's training."""
 _OFFSET = re.compile(r"([+-])(\d\d):(\d\d)")
 
 
@@ -51,6 +54,9 @@ class Trace:
         pid: Its id there.
         nan: Where the loss was not a number first; ``None`` if it never was, as far as the run has noticed.
         other_data: How the data differ from those of the run that is evaluated, or resumed; ``None`` if they do not.
+        seconds: Time spent on it when this was written: that of all attempts, but none between them; ``None`` in runs
+            of emloop 0.2.
+        written: When this was written, naive, in ``timezone``.
         problem: Why the file could not be read, :data:`MISSING` if there is none; not part of the file.
     """
 
@@ -67,12 +73,26 @@ class Trace:
     pid: int | None = None
     nan: str | None = None
     other_data: str | None = None
+    seconds: float | None = None
+    written: datetime | None = None
     problem: str | None = None
 
     @property
     def begin(self) -> datetime | None:
         """When the run began, with its offset."""
         return _aware(self.train_begin, self.timezone)
+
+    @property
+    def spent(self) -> float | None:
+        """Seconds that its attempts have taken so far, none of the time between them; ``None`` if unknown."""
+        if self.seconds is None and self.begin is not None and self.end is not None:
+            return (self.end - self.begin).total_seconds()
+        return self.seconds
+
+    @property
+    def as_of(self) -> datetime | None:
+        """When it was written, with its offset."""
+        return _aware(self.written, self.timezone)
 
     @property
     def end(self) -> datetime | None:
@@ -106,14 +126,14 @@ def write_trace(directory: Path, trace: Trace) -> None:
         atomic_write(path, text)
 
 
-def read_trace(directory: Path) -> Trace:
+def read_trace(directory: Path | str) -> Trace:
     """Read a trace of any age; one that is missing or damaged has a ``problem`` and the status ``unknown``.
 
     Takes a mapping and the ordered map that emloop 0.2 wrote, whole or in part. A value of the wrong type counts as
     absent.
     """
     try:
-        content = read_yaml(directory / EL_TRACE_FILE, EL_STATUS_FILE)
+        content = read_yaml(f"{directory}/{EL_TRACE_FILE}", EL_STATUS_FILE)
     except FileNotFoundError:
         return Trace(problem=MISSING)
     except OSError as error:
@@ -126,7 +146,7 @@ def read_trace(directory: Path) -> Trace:
     return _ended(trace, directory) if trace.status == "running" else trace
 
 
-def effective_status(directory: Path, trace: Trace) -> Status:
+def effective_status(directory: Path | str, trace: Trace) -> Status:
     """How a run really stands: it is running while its lock is held, and lost if it only claims to run."""
     try:
         held = is_held(directory)
@@ -165,18 +185,29 @@ def _parse(content: Mapping[Any, Any]) -> Trace:
         pid=typed("pid", int),
         nan=typed("nan", str),
         other_data=typed("other_data", str),
+        seconds=_seconds(content.get("seconds")),
+        written=_naive(content.get("written"), timezone),
     )
 
 
-def _ended(trace: Trace, directory: Path) -> Trace:
+def _seconds(value: Any) -> float | None:
+    is_span = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LONGEST
+    return float(value) if is_span else None
+
+
+def _ended(trace: Trace, directory: Path | str) -> Trace:
     """A trace corrected by ``attempts.jsonl``: a kill may come after the line of an attempt's end, before its trace."""
     for record in read_attempts(directory):
         status = next((word for word in get_args(EndStatus) if word == record.get("status")), None)
         if record["attempt"] == trace.attempts and record.get("event") == "end" and status is not None:
             reason, code = record.get("reason"), record.get("exit_status")
+            end, seconds = _naive(record.get("time"), trace.timezone), trace.seconds
+            if end is not None and trace.written is not None and seconds is not None:
+                seconds += max((end - trace.written).total_seconds(), 0)
             return replace(
                 trace,
-                train_end=_naive(record.get("time"), trace.timezone),
+                train_end=end,
+                seconds=seconds,
                 status=status,
                 reason=reason if isinstance(reason, str) else None,
                 exit_status=code if isinstance(code, int) else None,
@@ -207,6 +238,7 @@ def _aware(moment: datetime | None, timezone: str | None) -> datetime | None:
         return None
 
 
+@lru_cache(maxsize=64)
 def _parse_offset(text: str | None) -> fixed_timezone | None:
     match = _OFFSET.fullmatch(text or "")
     if match is None or int(match[2]) > 23 or int(match[3]) > 59:

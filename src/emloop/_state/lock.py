@@ -107,7 +107,7 @@ class RunLock:
             self._descriptor = -1
 
 
-def is_held(directory: Path) -> bool:
+def is_held(directory: Path | str) -> bool:
     """Whether any process, maybe this one, works on the run. Needs no write access and never takes the lock.
 
     Raises:
@@ -118,7 +118,7 @@ def is_held(directory: Path) -> bool:
         if identity is None or _is_ours(identity):
             return identity is not None
         try:
-            descriptor = os.open(Path(directory) / _LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = os.open(f"{directory}/{_LOCK}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 answer = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, _FLOCK.pack(*_QUESTION)))
             finally:
@@ -158,10 +158,10 @@ def _take(directory: Path) -> int:
     return descriptor
 
 
-def _identity(directory: Path) -> _Identity | None:
+def _identity(directory: Path | str) -> _Identity | None:
     """Identity of the lock file without opening it; ``None`` if there is none."""
     try:
-        status = (Path(directory) / _LOCK).stat()
+        status = os.stat(f"{directory}/{_LOCK}")  # noqa: PTH116 - thousands for a listing
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

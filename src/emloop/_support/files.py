@@ -28,6 +28,7 @@ __all__ = [
     "fsync_dir",
     "has_above",
     "leads_out",
+    "open_file",
     "open_inside",
     "own_directory",
     "read_small",
@@ -198,22 +199,34 @@ def open_inside(directory: Path | str, name: str, flags: int = os.O_RDONLY) -> i
     return descriptor
 
 
-def read_small(path: Path) -> bytes:
+def open_file(path: Path | str) -> int:
+    """Open a regular file to read; a link in the last place is not followed.
+
+    Not :func:`open_inside`, which takes as long again: a listing opens thousands of these.
+
+    Raises:
+        OSError: If it is missing or no regular file.
+    """
+    descriptor = os.open(path, _READ)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return descriptor
+
+
+def read_small(path: Path | str) -> bytes:
     """Read a file that somebody may have tampered with or a crash may have torn; rows appended meanwhile are left out.
 
     Raises:
         OSError: If it is missing, no regular file (links are not followed), or larger than 16 MiB.
     """
-    # Not by open_inside, which takes as long again: a listing reads thousands of these.
-    descriptor = os.open(path, _READ)
+    descriptor = open_file(path)
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-        if status.st_size > _SMALL:
+        size = os.fstat(descriptor).st_size
+        if size > _SMALL:
             raise OSError(f"larger than {_SMALL} bytes")
         # Asking for as much as is allowed would reserve that much for every file.
-        return os.read(descriptor, status.st_size)
+        return os.read(descriptor, size)
     finally:
         os.close(descriptor)
 

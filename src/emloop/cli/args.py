@@ -18,9 +18,10 @@ from emloop.constants import EL_DEFAULT_LOG_DIR
 __all__ = ["get_emloop_arg_parser"]
 
 CONFIG = "config file, or a directory with a config.yaml"
-RUN = "run directory, beginning of its name, or @ for the latest training"
-CONFIG_OR_RUN = "config file, run directory, beginning of a run's name, or @ for the latest training"
-SAVED_MODEL = "run, beginning of its name, @ for the latest training, or a saved model"
+_NAMED = "beginning of its name, @ (the latest training), @-1 (the one before) or best:METRIC"
+RUN = f"run directory, {_NAMED}"
+CONFIG_OR_RUN = f"config file, or run: its directory, {_NAMED}"
+SAVED_MODEL = f"saved model, or run: its directory, {_NAMED}"
 
 COMMANDS = {
     "train": ("_training.train", "train the model that a config describes"),
@@ -110,11 +111,16 @@ class _Help(RawDescriptionHelpFormatter):
     """Finds the width of the terminal without ``shutil``, whose import takes longer than writing the help."""
 
     def __init__(self, prog: str) -> None:
-        try:
-            columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
-        except (ValueError, OSError):
-            columns = 80
-        super().__init__(prog, width=columns - 2)
+        super().__init__(prog, width=columns() - 2)
+
+
+def columns() -> int:
+    """Width of the terminal."""
+    try:
+        # A terminal that does not know has none.
+        return max(int(os.environ.get("COLUMNS") or os.get_terminal_size().columns), 0) or 80
+    except (ValueError, OSError):
+        return 80
 
 
 def add_home(parser: ArgumentParser, default: str | None = SUPPRESS) -> None:

@@ -16,7 +16,21 @@ from typing import Any
 from emloop._support.printable import printable
 from emloop._yaml.flow import one_line
 
-__all__ = ["aligned", "boxed", "complain", "duration", "file_size", "grid", "in_yaml", "plain", "say", "say_json"]
+__all__ = [
+    "aligned",
+    "boxed",
+    "complain",
+    "duration",
+    "file_size",
+    "fitted",
+    "grid",
+    "in_yaml",
+    "plain",
+    "say",
+    "say_json",
+    "span",
+    "text_width",
+]
 
 _UNITS = (
     ("year", 365 * 86400),
@@ -88,7 +102,7 @@ def grid(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def boxed(title: str) -> str:
     """Draw a box around a title."""
-    rule = f"+{'-' * (_width(title) + 2)}+"
+    rule = f"+{'-' * (text_width(title) + 2)}+"
     return f"{rule}\n| {title} |\n{rule}"
 
 
@@ -99,6 +113,26 @@ def duration(seconds: float) -> str:
         if seconds >= 0.85 * length:
             return _counted(max(round(seconds / length), 1), unit)
     return _counted(max(round(seconds), 0), "second")
+
+
+def span(seconds: float) -> str:
+    """Format a duration briefly, as filters write it, in the largest unit of which there are two, e.g. ``36h``."""
+    for unit, length in (("w", 7 * 86400), ("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds / length)}{unit}"
+    return f"{max(int(seconds), 0)}s"
+
+
+def fitted(text: str, columns: int) -> str:
+    """Cut characters out of the middle of a text that takes more columns than there are."""
+    text = printable(text)
+    kept = min(len(text), columns)
+    while text_width(text) > columns and kept > 1:
+        kept -= 1
+        cut = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+        if text_width(cut) <= columns:
+            return cut
+    return text if text_width(text) <= columns else "…"
 
 
 def file_size(size: int) -> tuple[str, str]:
@@ -122,14 +156,14 @@ def _cells(rows: Iterable[Sequence[str]]) -> list[list[str]]:
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(_width, column)) for column in zip_longest(*rows, fillvalue="")]
+    return [max(map(text_width, column)) for column in zip_longest(*rows, fillvalue="")]
 
 
 def _padded(cell: str, width: int) -> str:
-    return cell + " " * (width - _width(cell))
+    return cell + " " * (width - text_width(cell))
 
 
-def _width(text: str) -> int:
+def text_width(text: str) -> int:
     """Count the columns that a text takes on a terminal."""
     if text.isascii():
         return len(text)

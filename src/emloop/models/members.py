@@ -14,7 +14,8 @@ from emloop import saved_models
 from emloop._build import build_model, config_of
 from emloop._contracts import AbstractModel, bind_run, weights_of
 from emloop._registry import find_class
-from emloop._run_dir.layout import find_restorable, is_run_dir
+from emloop._run_dir.finding import find_restorable
+from emloop._run_dir.layout import is_run_dir
 from emloop._settings.kinds import MEMBER, MODEL
 from emloop._settings.live import accepted_by
 from emloop._state.manifest import MANIFEST

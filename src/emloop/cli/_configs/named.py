@@ -7,7 +7,8 @@ from typing import NamedTuple
 from emloop._config import find_config
 from emloop._config._composing.foreign import mark_foreign
 from emloop._config.home import use_home
-from emloop._run_dir.layout import LATEST, current_config, find_restorable, find_run, is_run_dir
+from emloop._run_dir.finding import find_restorable, find_run, is_selector
+from emloop._run_dir.layout import current_config, is_run_dir
 from emloop._state.manifest import MANIFEST
 from emloop.errors import RunDirError, UsageError
 
@@ -32,7 +33,7 @@ def named_config(spec: str, output_root: str) -> Named:
         RunDirError: If there is no such run.
     """
     path = Path(spec)
-    if spec != LATEST and path.exists():
+    if not is_selector(spec) and path.exists():
         if (path / MANIFEST).is_file() and (config := find_restorable(path).config) is not None:
             return _at_home(str(config), config.parent if is_run_dir(config.parent) else None)
         if not is_run_dir(path):

@@ -13,7 +13,7 @@ from .fields import RUN_FIELDS, Field
 
 _DATA = (
     *("name", "path", "run_id", "kind", "status", "reason", "nan", "exit_status", "epochs_done", "attempts", "seed"),
-    *("begin", "end"),
+    *("begin", "end", "duration", "metric", "value"),
 )
 
 

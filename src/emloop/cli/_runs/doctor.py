@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emloop._run_dir.layout import find_run, is_run_dir
+from emloop._run_dir.finding import find_run
+from emloop._run_dir.layout import is_run_dir
 from emloop._run_dir.summary import RunSummary, list_runs
 from emloop._state.lock import RunLock
 from emloop.constants import EXIT_DONE, EXIT_FAILED

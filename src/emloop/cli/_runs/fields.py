@@ -18,6 +18,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
+from emloop._run_dir.headline import headline
 from emloop._run_dir.summary import Extremum, RunSummary, metric_names
 from emloop._support.suggest import nearest
 from emloop.constants import EL_NA_STR
@@ -102,6 +103,15 @@ def config_field(key: str) -> Field:
     return Field(key, lambda run: run.config.get(key))
 
 
+def headline_field(runs: Sequence[RunSummary]) -> Field | None:
+    """The field of the number that runs are judged by; ``None`` if they have none."""
+    names = {name for run in runs if (name := headline(run)) is not None}
+    if len(names) == 1:
+        name = names.pop()
+        return Field(name, lambda run: run.metric(name), is_metric=True)
+    return Field("metric", _headline, is_metric=True) if names else None
+
+
 def differing_keys(runs: Sequence[RunSummary]) -> list[str]:
     """List the config keys in which runs differ, in their order; a missing key differs from any value.
 
@@ -175,9 +185,14 @@ def _age(run: RunSummary) -> float | None:
     return None if run.begin is None else (datetime.now(UTC) - run.begin).total_seconds()
 
 
-def _duration(run: RunSummary) -> float | None:
-    end = datetime.now(UTC) if run.status == "running" else run.end
-    return None if run.begin is None or end is None else (end - run.begin).total_seconds()
+def _value(run: RunSummary) -> Any:
+    name = headline(run)
+    return None if name is None else run.metric(name)
+
+
+def _headline(run: RunSummary) -> str | None:
+    value = _value(run)
+    return None if value is None else f"{headline(run)} {f'{value:.6g}' if isinstance(value, float) else value}"
 
 
 def _last_part(key: str) -> Callable[[RunSummary], str | None]:
@@ -193,9 +208,11 @@ RUN_FIELDS: dict[str, Callable[[RunSummary], Any]] = {
     "model": _last_part("model.class"),
     "dataset": _last_part("dataset.class"),
     "age": _age,
-    "duration": _duration,
+    "duration": lambda run: run.duration,
     "epochs_done": lambda run: run.epochs_done,
     "status": state,
+    "metric": headline,
+    "value": _value,
     "kind": lambda run: run.kind,
     "begin": lambda run: run.begin,
     "end": lambda run: run.end,

@@ -1,31 +1,41 @@
 """``emloop ls``: list the runs in a directory.
 
+On a terminal each run has a line: how it stands, the number it is judged by, and what is different about its config.
+Other programs are given the names.
+
 Examples:
     emloop ls
     emloop ls -l log
+    emloop ls majority
+    emloop ls best:valid.accuracy -v
     emloop ls 'valid.accuracy > 0.9' 'model.lr <= 0.01' --sort=-valid.accuracy
     emloop ls 'status == failed' --columns name,age,reason
     emloop ls 'age < 2h' --json
 """
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from emloop._run_dir.layout import is_run_dir
-from emloop._run_dir.summary import RunSummary, list_runs
+from emloop._run_dir.finding import find_run, is_selector, names_beginning
+from emloop._run_dir.layout import is_run_dir, iter_runs
+from emloop._run_dir.summary import RunSummary, list_runs, summaries
 from emloop._support.printable import printable
 from emloop.constants import EL_DEFAULT_LOG_DIR, EL_NA_STR, EXIT_DONE, EXIT_FAILED
 from emloop.errors import RunDirError, UsageError
 
 from .. import render
 from ..args import add_json, add_untrusted
+from ..args import columns as terminal_columns
 from .details import artifacts, as_data, show_details
-from .fields import Field, config_field, differing_keys, find_field, sort_runs, state
+from .fields import Field, config_field, differing_keys, find_field, headline_field, sort_runs, state
 from .filters import Condition, parse_condition, select
+from .overview import overview
 
 NO_RUNS_YET = f"There are no runs yet: {EL_DEFAULT_LOG_DIR} does not exist. Give another directory, or train something."
 
@@ -38,16 +48,20 @@ _MOST_KEYS = 8
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
     words = (
-        "where to look (default: the output root), and what to show: comparisons (== != < <= > >=) of a field of the "
+        "where to look (default: the output root), or which runs: the beginning of their names, @, @-1 or best:METRIC; "
+        "and what to show: comparisons (== != < <= > >=) of a field of the "
         "run (status, epochs_done, age, ...), of its config (model.lr) or of its last epoch (valid.loss; "
         "min:valid.loss for the least of all epochs) with a value"
     )
-    long = "model, dataset, age, duration, epochs and status, and the config keys in which the listed runs differ"
+    long = (
+        "model, dataset, age, duration, epochs, status and the last value of the metric that they are judged by, and "
+        "the config keys in which the listed runs differ"
+    )
     json = "a list of objects; with -l, `config` holds the keys that differ, with -v of a single run all of them"
     sort = "sort by a field; --sort=-FIELD: largest first; runs without it come last"
-    parser.add_argument("words", metavar="DIR | FILTER", nargs="*", help=words)
+    parser.add_argument("words", metavar="DIR | RUN | FILTER", nargs="*", help=words)
     parser.add_argument("-l", "--long", action="store_true", help=long)
-    parser.add_argument("-a", "--all", action="store_true", help="also what has no finished epoch, such as evaluations")
+    parser.add_argument("-a", "--all", action="store_true", help="evaluations, too")
     parser.add_argument("-r", "--recursive", action="store_true", help="look into sub-directories")
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="like -l; of a single run config and artifacts, too"
@@ -64,7 +78,7 @@ def run(arguments: Namespace) -> int:
     directory, filters = split_words(arguments.words)
     how = arguments.recursive, arguments.all, arguments.long, arguments.verbose, arguments.json
     columns = [name for part in arguments.columns.split(",") if (name := part.strip())]
-    order = {"sort": arguments.sort, "reverse": arguments.reverse}
+    order = {"sort": arguments.sort, "reverse": arguments.reverse, "output_root": arguments.output_root}
     return list_train_dirs(directory or arguments.output_root, *how, filters=filters, columns=columns, **order)
 
 
@@ -99,38 +113,42 @@ def list_train_dirs(
     sort: str | None = None,
     reverse: bool = False,
     columns: Sequence[str] = (),
+    output_root: str = EL_DEFAULT_LOG_DIR,
 ) -> int:
     """List runs on standard output, earliest first.
 
     Args:
-        dir_: A directory of runs, or a run directory, which is then listed alone.
+        dir_: A directory of runs; or a run, however it is named, which is then listed alone; or the beginning of names.
         recursive: Whether to look into directories that are no runs, too.
-        all_: Whether to show runs without a finished epoch, such as evaluations, too; live runs, killed
-            trainings and runs whose trace cannot be read are always shown.
-        long: Whether to show a table with the config keys that differ, and a summary, instead of names.
+        all_: Whether to show evaluations, too; live ones, and runs whose trace cannot be read, are always shown.
+        long: Whether to show a table with the config keys that differ, and a summary, instead of a line that fits the
+            terminal, or of the name alone where there is none.
         verbose: Like ``long``; a single run is shown with its config and artifacts.
         as_json: Whether to write a JSON list instead.
         filters: Conditions that runs must meet, such as ``valid.accuracy > 0.9``; they apply to all runs.
         sort: Field to sort by; after ``-``, largest first.
         reverse: Whether to reverse the order.
         columns: Fields to show instead of those of the long form.
+        output_root: Where runs are looked for by name.
 
     Returns:
-        Exit status: 1 if there is no such directory.
+        Exit status: 1 if there is no such directory or run.
 
     Raises:
         UsageError: If a filter makes no sense, or no run has a field.
     """
     root = Path(dir_)
     conditions = [_parsed(text) for text in filters]
+    is_place = root.is_dir() or dir_ in (EL_DEFAULT_LOG_DIR, output_root)
     try:
-        runs = list_runs(root, recursive=recursive)
+        runs = list_runs(root, recursive=recursive) if is_place else _named(dir_, output_root)
     except RunDirError as error:
         render.complain(str(error) if root.exists() or dir_ != EL_DEFAULT_LOG_DIR else NO_RUNS_YET)
         return EXIT_FAILED
-    alone = is_run_dir(root)
+    alone = not is_place or is_run_dir(root)
     if not (all_ or alone or filters):
-        runs = [run for run in runs if run.epochs_done > 0 or _is_news(run)]
+        # In this order, because what an evaluation is stands in one more file.
+        runs = [run for run in runs if run.epochs_done > 0 or run.kind == "training" or _is_news(run)]
     runs = select(runs, conditions)
     if sort is not None:
         runs = sort_runs(runs, find_field(sort.removeprefix("-"), runs), reverse=sort.startswith("-") != reverse)
@@ -150,8 +168,23 @@ def list_train_dirs(
 
 
 def _is_news(run: RunSummary) -> bool:
-    """Whether a run is worth listing that has finished no epoch."""
-    return state(run) in ("running", "broken") or (state(run) == "lost" and run.kind == "training")
+    """Whether an evaluation is worth listing that nobody asked for."""
+    return state(run) in ("running", "broken")
+
+
+def _named(spec: str, output_root: str) -> list[RunSummary]:
+    """The runs whose names begin so, or the one that is named in another way.
+
+    Raises:
+        RunDirError: If there is none.
+        UsageError: As :func:`find_run`.
+    """
+    if not is_selector(spec):
+        with suppress(RunDirError):
+            names = {str(run.relative_to(output_root)): run for run in iter_runs(output_root, recursive=True)}
+            if matches := names_beginning(spec, names):
+                return summaries(names[name] for name in matches)
+    return [RunSummary(find_run(spec, output_root))]
 
 
 def _parsed(text: str) -> Condition:
@@ -179,8 +212,11 @@ def _data(runs: Sequence[RunSummary], columns: Sequence[Field], long: bool, verb
 def _show(runs: Sequence[RunSummary], columns: Sequence[Field], long: bool, verbose: bool) -> None:
     in_full = long or verbose
     if not in_full and not columns:
-        for run in runs:
-            render.say(printable(run.name))
+        if runs and sys.stdout.isatty():
+            render.say(overview(runs, terminal_columns()))
+        else:
+            for run in runs:
+                render.say(printable(run.name))
         return
     if in_full:
         render.say(f"total {len(runs)}")
@@ -190,7 +226,9 @@ def _show(runs: Sequence[RunSummary], columns: Sequence[Field], long: bool, verb
     if not columns:
         keys = [key for key in differing_keys(runs) if key not in _SHOWN_ANYWAY]
         kind = ["kind"] if any(run.kind != "training" for run in runs) else []
-        columns = [find_field(name, runs) for name in (*_COLUMNS, *kind)] + list(map(config_field, keys[:_MOST_KEYS]))
+        metric = [] if (field := headline_field(runs)) is None else [field]
+        columns = [find_field(name, runs) for name in (*_COLUMNS, *kind)] + metric
+        columns += map(config_field, keys[:_MOST_KEYS])
         left_out = keys[_MOST_KEYS:]
     head = [field.name for field in columns]
     render.say(render.aligned([head, *([field.show(run) for field in columns] for run in runs)]))

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from emloop._config import load_config
 from emloop._config._composing.foreign import mark_foreign
 from emloop._config.check import checked_config
+from emloop._run_dir.finding import find_restorable, find_run
 from emloop._run_dir.info import read_attempts, read_info
-from emloop._run_dir.layout import current_config, find_restorable, find_run
+from emloop._run_dir.layout import current_config
 from emloop._run_dir.trace import read_trace
 from emloop.constants import EL_CHECKPOINTS_DIR, EL_RUN_FILE, EXIT_DONE
 from emloop.errors import CannotResumeError, RunDirError, UsageError
