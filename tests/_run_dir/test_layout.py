@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from emloop._run_dir.info import RunInfo, read_info, write_info
 from emloop._run_dir.finding import find_run
+from emloop._run_dir.info import RunInfo, read_info, write_info
 from emloop._run_dir.layout import create_run_dir, current_config, is_run_dir, iter_runs, safe_name
 from emloop._run_dir.summary import list_runs
 from emloop.errors import ConfigError, RunDirError

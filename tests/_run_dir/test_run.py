@@ -18,8 +18,8 @@ import pytest
 
 from emloop import __version__
 from emloop._run_dir.append import open_append
-from emloop._run_dir.info import append_attempt, read_attempts, read_info
 from emloop._run_dir.finding import find_run
+from emloop._run_dir.info import append_attempt, read_attempts, read_info
 from emloop._run_dir.layout import create_run_dir, is_run_dir
 from emloop._run_dir.run import Run, delete_run
 from emloop._run_dir.summary import RunSummary, list_runs

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -131,6 +136,28 @@ class Log:
         self.processes[-1].kill()
         self.processes[-1].wait()
         return directory
+
+
+@pytest.fixture
+def terminal():
+    """Runs emloop on a terminal of its own, and returns what it shows there."""
+
+    def run(*words, columns=80, cwd=None, module="emloop"):
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        command = [sys.executable, "-m", module, *words]
+        process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, env=environment)
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # Linux ends a terminal with an error
+            while more := os.read(ours, 1 << 16):
+                shown += more
+        os.close(ours)
+        process.wait()
+        return shown.decode().replace("\r\n", "\n")
+
+    return run
 
 
 @pytest.fixture

@@ -273,10 +273,46 @@ def test_trainings_get_numbers_and_can_be_compared(log, tmp_path):
 
     assert done.returncode == 0, done.stderr
     runs = list_runs(log.root)
+    ranked = sorted(runs, key=lambda run: run.metric("train.loss", "min"))
+    head, *rows = done.stdout.partition("\n\n")[2].splitlines()
+    assert head.split() == ["run", "model.rate", "main_loop.seed", "min:train.loss"]
+    assert [row.split() for row in rows] == [
+        [run.name, str(run.config["model.rate"]), "1", f"{run.metric('train.loss', 'min'):.6g}"] for run in ranked
+    ]
     assert [(run.config["model.rate"], run.config["main_loop.seed"], run.status) for run in runs] == [
         (0.1, 1, "done"),
         (0.5, 1, "done"),
     ]
+
+
+MAKING = """
+import sys
+from pathlib import Path
+from emloop._run_dir.run import Run
+name = sys.argv[1].removeprefix("name=")
+values = {"good": [1, 0], "without": [], "best": [0.5, 3], "diverged": [float("nan")]}[name]
+run = Path("log", name)
+run.mkdir(parents=True)
+config = "hooks: [{SaveBest: {variable: score, condition: max}}]"
+made = Run.create(run, kind="training", config_text=config, source=None, seed=1, command=[])
+for value in values:
+    made.log_metrics({"epoch_id": 0, "valid": {"score": value}})
+made.end("done", "", exit_status=0)
+"""
+
+
+def test_the_search_ends_with_its_runs_the_best_first(tmp_path, monkeypatch, capsys):
+    """Judged by what their hook watches, at its best; runs without a number come last."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "member.py").write_text(MAKING)
+    assert grid_search(f"{PYTHON} member.py", ["name=[diverged, good, without, failed, best]"]) == 1
+    assert capsys.readouterr().out.partition("\n\n")[2] == (
+        "run       name      max:valid.score\n"
+        "best      best      3\n"
+        "good      good      1\n"
+        "diverged  diverged\n"
+        "without   without\n"
+    )
 
 
 def test_the_command_line_takes_parameters_anywhere(tmp_path):

@@ -7,12 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from emloop._run_dir.run import Run
 from emloop._run_dir.summary import list_runs
+from emloop._run_dir.trace import read_trace, write_trace
 from emloop._state.lock import RunLock
 from emloop.cli._runs.details import artifacts, as_data
 from emloop.cli._runs.ls import list_train_dirs
@@ -196,6 +199,136 @@ def test_a_listing_for_programs_has_everything_a_person_sees(log, ls):
     assert [run["name"] for run in json.loads(ls(as_json=True))] == ["one", "none"]
 
 
+@pytest.mark.parametrize(
+    ("written", "now", "expected"),
+    [
+        pytest.param({"status": "done", "seconds": 90.0}, {}, 90, id="two-attempts-with-a-night-between"),
+        pytest.param({"status": "stopped", "seconds": 0.0}, {}, 0, id="no-time-at-all"),
+        pytest.param({"status": "running", "seconds": 50.0}, {}, 50, id="killed"),
+        pytest.param({"status": "running", "seconds": 50.0}, {"held": True}, 50 + 3600, id="running"),
+        pytest.param({"status": "running"}, {}, None, id="killed-in-0.2"),
+        pytest.param({"status": "done"}, {}, 7200, id="done-in-0.2"),
+    ],
+)
+def test_the_duration_is_time_spent(log, ls, written, now, expected):
+    """Summed over the attempts, with none of the time between them; of a killed one up to its last word."""
+    began = datetime.now(UTC).replace(tzinfo=None)
+    as_of = began - timedelta(hours=1)
+    run = log.run("run", hours=9, took=2 if written["status"] == "done" else None, written=as_of, **written)
+    lock = RunLock(run)
+    if now:
+        lock.acquire()
+    try:
+        [told] = json.loads(ls(as_json=True))
+    finally:
+        lock.release()
+    assert told["duration"] == (None if expected is None else pytest.approx(expected, abs=120))
+
+
+def test_an_hour_between_two_attempts_counts_for_nothing(log, ls):
+    """Real attempts add up; the time that a run lies around is nobody's."""
+    directory = log.train("run", epochs=1)
+    trace = read_trace(directory)
+    assert 0 < trace.seconds < 600
+    hours = timedelta(hours=100)
+    write_trace(directory, replace(trace, train_begin=trace.train_begin - hours, train_end=trace.train_end - hours))
+    run = Run.reopen(directory, config_text=None, command=[])
+    run.end("done", "enough", exit_status=0)
+
+    assert trace.seconds <= json.loads(ls(as_json=True))[0]["duration"] < 600
+
+
+def lines_at(terminal, log, *words, columns=80):
+    """What ``emloop ls`` shows on a terminal."""
+    lines = terminal("ls", str(log.root), *words, columns=columns).splitlines()
+    assert max(map(len, lines)) <= columns
+    return lines
+
+
+def test_on_a_terminal_each_run_has_a_line(log, terminal):
+    """Status, epochs, age, the number that it is judged by, and what is different about its config."""
+    sweep(log)
+    log.kill("killed")
+    assert lines_at(terminal, log) == [
+        "name    status  epochs  age    valid.loss  differs",
+        "run0    done    2       3h     2.1         rate=0.1 name=Toy layers=[32, 64] …",
+        "run1    done    2       2h     2.3         rate=0.3 name=Toy layers=[32, 64] …",
+        "run2    done    2       60min  2.2         rate=0.2 name=Toy layers=[32, 64] …",
+        "killed  lost    0       0s",
+    ]
+
+
+def test_long_names_and_many_differences_share_a_line(log, terminal):
+    """Names are cut in the middle, differences between two of them, and numbers nowhere."""
+    for number in range(2):
+        values = ", ".join(f"key{key}: {number + 0.123456789}" for key in range(9))
+        config = f"model: {{class: Net, {values}}}\n"
+        metrics = [{"epoch_id": 1, "valid": {"a_rather_long_name_of_a_metric": 0.123456789}}]
+        log.run(f"{'x' * 40}{number}{'y' * 40}", hours=900, epochs_done=1000, config=config, metrics=metrics)
+    assert lines_at(terminal, log) == [
+        "name          status  epochs  age  valid.a_rath…of_a_metric  differs",
+        "xxxxxx…yyyyy  done    1000    5w   0.123457                  key0=0.123456789 …",
+        "xxxxxx…yyyyy  done    1000    5w   0.123457                  key0=1.123456789 …",
+    ]
+    assert lines_at(terminal, log, columns=60)[1] == "xxxxxx…yyyyy  done    1000    5w   0.123457"
+
+
+def test_runs_that_are_judged_by_different_numbers_name_them(log, terminal):
+    """The value stands behind its name."""
+    for name, streams in {"a": {"valid": {"loss": 0.5}}, "b": {"train": {"loss": 1}}, "c": {}}.items():
+        log.run(name, epochs_done=1, hours=10, metrics=[{"epoch_id": 1, **streams}])
+    assert lines_at(terminal, log) == [
+        "name  status  epochs  age  metric",
+        "a     done    1       10h  valid.loss 0.5",
+        "b     done    1       10h  train.loss 1",
+        "c     done    1       10h",
+    ]
+
+
+def test_nothing_hostile_reaches_the_terminal(log, terminal):
+    """Control characters in names, metrics and configs are spelt out and change no width."""
+    for value in "12":
+        config = f'model: {{class: Net, "k\\e[2J": "\\e[31m{value}"}}\n'
+        log.run(f"\x1b[2J{value}", epochs_done=1, config=config, metrics=[{"valid": {"\x1b[1m\n": 1}}])
+    text = terminal("ls", str(log.root))
+    assert "\x1b" not in text
+    assert len(text.splitlines()) == 3
+
+
+def test_a_narrow_terminal_shows_names_and_states(log, terminal):
+    """Whatever does not fit is left out."""
+    sweep(log)
+    assert [line.split()[:2] for line in terminal("ls", str(log.root), columns=20).splitlines()][1:] == [
+        ["run0", "done"],
+        ["run1", "done"],
+        ["run2", "done"],
+    ]
+
+
+def test_runs_are_listed_by_name(log, ls, capsys, monkeypatch):
+    """The beginning of names, a whole name, ``@`` and ``best:``; a directory comes first."""
+    sweep(log)
+    log.run("run", hours=9)
+    monkeypatch.chdir(log.root.parent)
+    for spec, names in {
+        "ru": ["run", "run0", "run1", "run2"],
+        "run": ["run"],
+        "run1": ["run1"],
+        "@": ["run2"],
+        "@-1": ["run1"],
+        "best:valid/loss": ["run0"],
+        "scores": ["scores"],
+        "log": ["run", "run0", "run1", "run2"],
+        "log/run1/config.yaml": ["run1"],
+    }.items():
+        assert ls(spec).split() == names, spec
+    assert list_train_dirs("rum1", False, False, False, False) == 1
+    assert capsys.readouterr().err == (
+        "'rum1' is neither a run directory nor the beginning of a run's name in log; did you mean 'run1'?; "
+        "runs there: run, run0, run1, run2, scores\n"
+    )
+
+
 def sweep(log):
     """Three runs of a sweep, one of them with another hook, and an evaluation."""
     for number, rate in enumerate((0.1, 0.3, 0.2)):
@@ -213,8 +346,10 @@ def test_of_the_configuration_only_what_differs_is_shown(log, ls):
     sweep(log)
     lines = ls(long=True).splitlines()
     assert lines[1:5] == [
-        "name  model  dataset  age          duration  epochs_done  status  valid.loss  model.rate"
-        "  hooks.StopAfter.epochs",
+        (
+            "name  model  dataset  age          duration  epochs_done  status  valid.loss  model.rate  "
+            "hooks.StopAfter.epochs"
+        ),
         "run0  Net    Digits   3 hours ago  1 hour    2            done    2.1         0.1         N/A",
         "run1  Net    Digits   2 hours ago  1 hour    2            done    2.3         0.3         5",
         "run2  Net    Digits   1 hour ago   1 hour    2            done    2.2         0.2         5",

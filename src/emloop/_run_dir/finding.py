@@ -86,7 +86,7 @@ def best_training(metric: str, root: Path | str) -> Path:
     """
     how, colon, name = metric.rpartition(":")
     if how not in ("", "min", "max") or (colon and not how):
-        raise UsageError(f"{_BEST}{metric}: expected min: or max: before the name of a metric, got {how + ':'!r}")
+        raise UsageError(f"{_BEST + metric!r}: expected min: or max: before the metric, got {how + ':'!r}")
     trainings = [run for run in list_runs(root, recursive=True) if run.kind == "training"]
     for spelling in dict.fromkeys((name, name.replace("/", ".", 1))):
         having = [run for run in trainings if run.best(spelling, "min") is not None]
@@ -154,10 +154,8 @@ def _latest_training(root: Path, before: int) -> Path:
     if not begun:
         raise RunDirError(f"there is no training in {root}; give the path of a run")
     if before >= len(begun):
-        raise RunDirError(
-            f"'@-{before}' is one training too early: there are {len(begun)} in {root}, so the first is "
-            f"'@-{len(begun) - 1}'"
-        )
+        only, first = f"there are only {len(begun)} trainings in {root}", f"'@-{len(begun) - 1}'"
+        raise RunDirError(f"'@-{before}': {only}, so the first of them is {first}")
     return sorted(begun)[-1 - before][1]
 
 

@@ -42,7 +42,7 @@ def watched(hooks: Any) -> Iterator[Watched]:
     for watcher, defaults in _WATCHERS.items():
         for name, given in calls:
             if name == watcher:
-                how = defaults | (given if isinstance(given, Mapping) else {})
+                how = {**defaults, **(given if isinstance(given, Mapping) else {})}
                 metric = f"{how['stream']}.{how['variable']}.{how['aggregation'] or 'mean'}".removesuffix(".mean")
                 yield Watched(metric, "max" if how["condition"] == "max" else "min", str(how.get("model_name", "")))
 
@@ -69,7 +69,7 @@ def direction(metric: str, runs: Iterable[RunSummary]) -> Extremum:
         pairs: tuple[tuple[Extremum, tuple[str, ...]], ...] = (("min", _LESS_IS_BETTER), ("max", _MORE_IS_BETTER))
         told = {better for better, known in pairs if words.intersection(known)}
     if len(told) != 1:
-        raise UsageError(f"is a small {metric} good, or a large one? Write min:{metric} or max:{metric}")
+        raise UsageError(f"{metric}: is less of it better, or more? Write min:{metric} or max:{metric}")
     return told.pop()
 
 

@@ -243,6 +243,7 @@ class Run:
             details = {"host": host, "pid": pid, "commit": commit, "command": list(command)}
             details |= {} if home is None else {"home": dict(home)}
             self._record("start", **details, hash_seed=hash_seed(), environment=environment())
+            _tell_caller(self.directory)
             self._log = RunLog(self.directory)
             self._log.attach()
             undo.pop_all()
@@ -254,6 +255,13 @@ class Run:
     def _record(self, event: str, **details: Any) -> None:
         time = datetime.now(UTC).isoformat()
         append_attempt(self.directory, {"attempt": self.attempt, "event": event, "time": time, **details})
+
+
+def _tell_caller(directory: Path) -> None:
+    """Add the directory to the file by which a program learns what the commands that it calls work on."""
+    if path := os.environ.get(constants.EL_RUNS_VARIABLE):
+        with suppress(OSError), Path(path).open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(f"{directory}\n")
 
 
 _created: list[Run] = []

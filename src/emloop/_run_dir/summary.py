@@ -160,14 +160,14 @@ class RunSummary:
     def best(self, name: str, extremum: Extremum) -> Mapping[str, Any] | None:
         """The line of the first epoch in which a number was smallest or largest; ``None`` if it never was one."""
         sign = 1 if extremum == "min" else -1
-        numbers = ((sign * value, record) for record in self._records() if (value := _number(record, name)) is not None)
+        numbers = ((sign * value, record) for record in self.records() if (value := _number(record, name)) is not None)
         return min(numbers, key=itemgetter(0), default=(0, None))[1]
 
     def of_epoch(self, number: int) -> Mapping[str, Any]:
         """The line of an epoch; empty if there is none."""
-        return next((record for record in self._records() if record.get("epoch_id") == number), {})
+        return next((record for record in self.records() if record.get("epoch_id") == number), {})
 
-    def _records(self) -> Iterator[Mapping[str, Any]]:
+    def records(self) -> Iterator[Mapping[str, Any]]:
         """All whole lines of ``metrics.jsonl``."""
         with contextlib.suppress(OSError), os.fdopen(open_file(f"{self._place}/{EL_METRICS_FILE}"), "rb") as file:
             while line := file.readline(_LONGEST_LINE):

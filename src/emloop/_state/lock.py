@@ -180,7 +180,7 @@ def _locked(directory: Path) -> RunLockedError:
     return RunLockedError(f"{directory}: another process works on it{name}; wait for it to end, or stop it")
 
 
-def _unknowable(directory: Path, error: OSError) -> RunDirError:
+def _unknowable(directory: Path | str, error: OSError) -> RunDirError:
     return RunDirError(f"{directory}: cannot tell whether a process works on it: {error}")
 
 

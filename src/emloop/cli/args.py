@@ -40,6 +40,7 @@ COMMANDS = {
     "new": ("_configs.new", "start a project with a working config, dataset, model and test"),
     "migrate": ("_configs.migrate", "rewrite configs of emloop 0.2 or cxflow by the names of today"),
     "ls": ("_runs.ls", "list runs"),
+    "show": ("_runs.show", "show everything about a run: facts, config, metrics, a curve, saved models"),
     "doctor": ("_runs.doctor", "find what is wrong with runs or the installation, and mend it where that is safe"),
     "prune": ("_runs.prune", "move worthless trainings to the trash"),
     "gridsearch": ("_training.gridsearch", "run a command for every combination of some parameters"),

@@ -25,6 +25,7 @@ __all__ = [
     "fitted",
     "grid",
     "in_yaml",
+    "number",
     "plain",
     "say",
     "say_json",
@@ -113,6 +114,11 @@ def duration(seconds: float) -> str:
         if seconds >= 0.85 * length:
             return _counted(max(round(seconds / length), 1), unit)
     return _counted(max(round(seconds), 0), "second")
+
+
+def number(value: Any) -> str:
+    """Format a result: a float with six digits, anything else as it is, nothing for ``None``."""
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def span(seconds: float) -> str:

@@ -7,7 +7,7 @@ Examples:
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from emloop.constants import EXIT_DONE, EXIT_FAILED
 
 from .. import render
 from ..args import CONFIG_OR_RUN, add_json
-from .named import Named, named_config
+from .named import named_config
 
 
 def _metric_facts(run: Path) -> Facts:
@@ -76,6 +76,10 @@ class Difference(NamedTuple):
         """The values that are there."""
         return {side: value for side, value in (("old", self.old), ("new", self.new)) if value is not ABSENT}
 
+    def as_data(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return {"about": self.about, "key": self.key, "kind": self.kind, **self.sides, "defaults": self.defaults}
+
 
 def diff(first: str, second: str, output_root: str, *, as_json: bool = False) -> int:
     """Write the differences to standard output.
@@ -94,7 +98,7 @@ def diff(first: str, second: str, output_root: str, *, as_json: bool = False) ->
         RunDirError: If there is no such run.
     """
     old, new = named_config(first, output_root), named_config(second, output_root)
-    found = list(_in_configs(old, new))
+    found = list(differences(load_config(old.file), load_config(new.file)))
     if old.run is not None and new.run is not None:
         if all(difference.key != "main_loop.seed" for difference in found):
             infos = (RunSummary(run).info for run in (old.run, new.run))
@@ -102,18 +106,16 @@ def diff(first: str, second: str, output_root: str, *, as_json: bool = False) ->
         for about, facts in _ABOUT_RUNS.items():
             found += _in_facts(about, facts(old.run), facts(new.run))
     if as_json:
-        render.say_json(
-            [{"about": it.about, "key": it.key, "kind": it.kind, **it.sides, "defaults": it.defaults} for it in found]
-        )
+        render.say_json([difference.as_data() for difference in found])
     else:
         _write(found)
     return EXIT_FAILED if found else EXIT_DONE
 
 
-def _in_configs(old: Named, new: Named) -> Iterator[Difference]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+    """Compare two configs; a key that is not written counts with the default of its class."""
     defaults = Defaults()
-    before, after = load_config(old.file), load_config(new.file)
-    for change in changes(before, after, old_defaults=defaults, new_defaults=defaults):
+    for change in changes(old, new, old_defaults=defaults, new_defaults=defaults):
         if change.key == _WRITTEN_BY_US and ABSENT in (change.old, change.new):
             continue  # only a run has it
         which = [side for side, is_one in (("old", change.old_is_default), ("new", change.new_is_default)) if is_one]
@@ -132,10 +134,14 @@ def _write(found: list[Difference]) -> None:
     if not found:
         render.say("no differences")
     for about in ("config", *_ABOUT_RUNS):
-        rows = [(f"  {_MARKS[it.kind]}", it.key, _values(it)) for it in found if it.about == about]
-        if rows:
+        if told := [it for it in found if it.about == about]:
             render.say(f"{about}:")
-            render.say(render.aligned(rows))
+            render.say(render.aligned((f"  {mark}", key, values) for mark, key, values in rows(told)))
+
+
+def rows(found: Iterable[Difference]) -> list[tuple[str, str, str]]:
+    """Mark, key and values of differences."""
+    return [(_MARKS[it.kind], it.key, _values(it)) for it in found]
 
 
 def _values(difference: Difference) -> str:

@@ -63,7 +63,7 @@ class Field:
             return render.duration(value) + (" ago" if self.name == "age" else "")
         if self.name in ("begin", "end"):
             return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
-        text = f"{value:.6g}" if self.is_metric and isinstance(value, float) else _as_text(value)
+        text = render.number(value) if self.is_metric and isinstance(value, float) else _as_text(value)
         return text if len(text) <= _WIDEST or self.name in RUN_FIELDS else f"{text[: _WIDEST - 1]}…"
 
 
@@ -192,7 +192,7 @@ def _value(run: RunSummary) -> Any:
 
 def _headline(run: RunSummary) -> str | None:
     value = _value(run)
-    return None if value is None else f"{headline(run)} {f'{value:.6g}' if isinstance(value, float) else value}"
+    return None if value is None else f"{headline(run)} {render.number(value)}"
 
 
 def _last_part(key: str) -> Callable[[RunSummary], str | None]:

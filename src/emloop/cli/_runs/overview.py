@@ -31,7 +31,7 @@ def overview(runs: Sequence[RunSummary], columns: int) -> str:
         nan = "" if run.trace.nan is None else ", NaN"
         told = [f"{status}{nan}", epochs, "" if age is None else render.span(age)]
         table.append([*told, *([] if metric is None else [metric.show(run) if metric.read(run) is not None else ""])])
-    names = _short_names(differing_keys(runs))
+    names = _short_names(_telling_first(differing_keys(runs), runs))
     different = [_different(run, names) for run in runs]
     # Two columns between each and the next.
     free = columns - sum(max(map(render.text_width, column)) + 2 for column in zip(*table, strict=True))
@@ -45,10 +45,16 @@ def overview(runs: Sequence[RunSummary], columns: int) -> str:
     return render.aligned(rows)
 
 
+def _telling_first(keys: Sequence[str], runs: Sequence[RunSummary]) -> list[str]:
+    """The keys with several values before those that some runs only lack."""
+    values = {key: [run.config[key] for run in runs if key in run.config] for key in keys}
+    return sorted(keys, key=lambda key: all(value == values[key][0] for value in values[key]))
+
+
 def _short_names(keys: Sequence[str]) -> Mapping[str, str]:
     """As few of the last parts of each key as tell it from the others."""
     short: dict[str, str] = {}
-    taken = {}
+    taken: dict[str, list[str]] = {}
     for key in keys:
         parts = key.split(".")
         for start in range(len(parts)):

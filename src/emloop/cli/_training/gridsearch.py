@@ -13,21 +13,28 @@ from __future__ import annotations
 import ast
 import itertools
 import logging
+import math
+import os
 import re
 import shlex
 import signal
 import subprocess
+import tempfile
 import threading
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import Any, NamedTuple
 
 from emloop import _yaml
+from emloop._run_dir.headline import direction, headline
+from emloop._run_dir.layout import is_run_dir
+from emloop._run_dir.summary import Extremum, RunSummary
 from emloop._yaml.flow import one_line
-from emloop.constants import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
+from emloop.constants import EL_RUNS_VARIABLE, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import ConfigError, UsageError
 
 from .. import render
@@ -57,13 +64,17 @@ class _Result(NamedTuple):
 
     Args:
         command: The words of its command line.
+        values: Its values of the parameters, in YAML.
         code: Exit code; negative if a signal ended it, ``None`` if it was not started.
         seconds: Duration.
+        run: The run directory that it worked on last; ``None`` if it has none.
     """
 
     command: Sequence[str]
+    values: Mapping[str, str]
     code: int | None = None
     seconds: float = 0.0
+    run: Path | None = None
 
     @property
     def outcome(self) -> str:
@@ -96,10 +107,11 @@ def grid_search(script: str, params: Sequence[str], dry_run: bool = False) -> in
     Raises:
         UsageError: If a parameter has no list of values, or one that cannot be written in YAML.
     """
-    commands = [
-        [*words, *(f"{_TYPE.sub('', name)}={_encoded(name, value)}" for name, value in settings.items())]
+    members = [
+        (words, {_TYPE.sub("", name): _encoded(name, value) for name, value in settings.items()})
         for words, settings in _members(script, params)
     ]
+    commands = [[*words, *(f"{name}={value}" for name, value in values.items())] for words, values in members]
     if dry_run:
         for command in commands:
             render.say(shlex.join(command))
@@ -107,13 +119,36 @@ def grid_search(script: str, params: Sequence[str], dry_run: bool = False) -> in
     results = []
     search = _Search()
     with search.catching_signals():
-        for number, command in enumerate(commands, start=1):
-            results.append(search.run(command, f"Member {number} of {len(commands)}"))
+        for number, (command, (_, values)) in enumerate(zip(commands, members, strict=True), start=1):
+            results.append(search.run(_Result(command, values), f"Member {number} of {len(commands)}"))
     head = ["member", "exit code", "outcome", "took", "command"]
     render.say(render.aligned([head, *(result.row(number) for number, result in enumerate(results, start=1))]))
+    _compare(results)
     if any(result.code not in (EXIT_DONE, EXIT_STOPPED, None) for result in results):
         return EXIT_FAILED
     return EXIT_DONE if all(result.code == EXIT_DONE for result in results) else EXIT_STOPPED
+
+
+def _compare(results: Sequence[_Result]) -> None:
+    """List the runs of members with their parameters, the best one first, judged by the first one's metric."""
+    runs = [(RunSummary(result.run), result) for result in results if result.run is not None]
+    if not runs:
+        return
+    metric = next((name for run, _ in runs if (name := headline(run)) is not None), None)
+    better: Extremum | None = None
+    if metric is not None:
+        # Where nothing tells, the last values stand in the order of the grid.
+        with suppress(UsageError):
+            better = direction(metric, [run for run, _ in runs])
+    values = [None if metric is None else run.metric(metric, better) for run, _ in runs]
+    ranked = list(zip(values, runs, strict=True))
+    if better is not None:
+        sign = 1 if better == "min" else -1
+        ranked.sort(key=lambda pair: sign * pair[0] if isinstance(pair[0], int | float) else math.inf)
+    named = "metric" if metric is None else metric if better is None else f"{better}:{metric}"
+    rows = [[run.name, *result.values.values(), render.number(value)] for value, (run, result) in ranked]
+    render.say()
+    render.say(render.aligned([["run", *runs[0][1].values, named], *rows]))
 
 
 def _build_grid_search_commands(script: str, params: Sequence[str]) -> Iterator[list[str]]:
@@ -188,19 +223,25 @@ class _Search:
                 # A handler that was not installed from Python is ``None`` and cannot be put back.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def run(self, command: Sequence[str], name: str) -> _Result:
+    def run(self, member: _Result, name: str) -> _Result:
         """Run a member to its end, unless the search was interrupted."""
         if self._interrupted:
-            return _Result(command)
+            return member
+        command = member.command
         logger.info("%s: %s", name, shlex.join(command))
         started = monotonic()
-        try:
-            self._member = subprocess.Popen(command)
-        except OSError as error:
-            logger.error("%s cannot be started: %s", command[0], error)  # noqa: TRY400 - no traceback would help
-            result = _Result(command, _CANNOT_START)
-        else:
-            result = _Result(command, self._member.wait(), monotonic() - started)
+        with tempfile.TemporaryDirectory(prefix="emloop-") as scratch:
+            told = Path(scratch, "runs")
+            try:
+                self._member = subprocess.Popen(command, env={**os.environ, EL_RUNS_VARIABLE: str(told)})
+            except OSError as error:
+                logger.error("%s cannot be started: %s", command[0], error)  # noqa: TRY400 - no traceback would help
+                result = member._replace(code=_CANNOT_START)
+            else:
+                code = self._member.wait()
+                runs = told.read_text(errors="surrogateescape").splitlines() if told.exists() else []
+                run = next((Path(run) for run in reversed(runs) if is_run_dir(run)), None)
+                result = member._replace(code=code, seconds=monotonic() - started, run=run)
         self._member = None
         logger.info("%s: %s after %s", name, result.outcome, render.duration(result.seconds))
         return result
