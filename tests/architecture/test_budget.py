@@ -17,18 +17,18 @@ ROOMS = {
     "emloop._config": 2395,  # configs of 0.2; hooks that do without; where code is; what a stranger's may ask for
     "emloop._contracts": 230,  # what weighs what; predicting
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
-    "emloop._run_dir": 1645,  # steps; prints in train.log; where code and data are; a run taken away; losses accepted
+    "emloop._run_dir": 1800,  # what runs are judged by and found by; time spent; steps; prints in train.log; where code and data are; a run taken away; losses accepted
     "emloop._settings": 1100,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 945,  # what a state looks like; arrays written in parts; two layouts are read; generators
     "emloop._streams": 1485,  # one batch read again; reads in C, handed over; the gate, signals; loaders; workers
-    "emloop._support": 1130,  # when an interval is over; what leads out of a directory; what a signal ends at once
+    "emloop._support": 1135,  # when an interval is over; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 25,  # the protocols' public path
     "emloop.api": 295,  # who trusts a source; when workers begin and end
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 3285,  # `migrate`, `doctor`, `upgrade`, `verify`, `profile`, unknown commands, runs by name
+    "emloop.cli": 3830,  # a table that fits the terminal, `show` and its curve, `completion`; `doctor`, `verify`, `profile`
     "emloop.constants": 40,
     "emloop.datasets": 315,
     "emloop.declare": 75,
@@ -60,7 +60,7 @@ FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
     "emloop": 16,  # public names, most of them a line or two, that have to stand at the front door
     "emloop/hooks": 32,  # one file a hook
-    "emloop/_run_dir": 13,  # one file for each of a run directory's
+    "emloop/_run_dir": 15,  # one file for each of a run directory's; how runs are judged, and found by it
     "emloop/_source": 14,
     "emloop/main_loop": 14,  # what is told of an error, and how far an epoch has come, beside what the loop does
     "emloop/_support": 16,  # whom to trust, and what a signal ends, is asked everywhere

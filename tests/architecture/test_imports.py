@@ -50,6 +50,7 @@ OPTIONAL = {
 NAMED_BELOW = {
     "emloop._support.moved": "the table of names that have moved says what they are now",
     "emloop._config": "the table of what hooks read and write, and the families of classes, until they are declared",
+    "emloop._run_dir.headline": "by what a run is judged is read from its config, and nothing imported",
     "emloop._streams.reader": "IndexStream is the way out that its message names",
 }
 """Modules and rooms that name classes of upper rooms in texts, and why."""

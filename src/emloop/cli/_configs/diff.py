@@ -40,7 +40,7 @@ _ABOUT_RUNS: dict[str, Callable[[Path], Facts]] = {
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("first", metavar="A", help=CONFIG_OR_RUN)
-    parser.add_argument("second", metavar="B", help="the same")
+    parser.add_argument("second", metavar="B", help=CONFIG_OR_RUN)
     add_json(parser, "a list of differences")
 
 
