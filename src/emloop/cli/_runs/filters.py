@@ -1,9 +1,10 @@
-"""Filters of runs: ``valid.accuracy > 0.9``, ``status == failed``, ``age < 2h``.
+"""Which runs are meant: filters, ``valid.accuracy > 0.9``, ``age < 2h``; and the best, ``3:valid.accuracy``.
 
 A condition compares a field (see :mod:`~emloop.cli._runs.fields`) with a value in YAML. What a run does not
 have equals ``null`` and nothing else, and is neither smaller nor larger than anything.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +33,9 @@ _FLOW = "[{\"'"
 """First characters of values that are more than a word."""
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|min|h|d|w)")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+_NUMBER = re.compile("[1-9][0-9]{0,8}")
+_BETTER_SMALLER = ("loss", "error")
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,53 @@ def select(runs: Sequence[RunSummary], conditions: Iterable[Condition]) -> list[
             )
         selected = [run for run, value in found if condition.holds(value)]
     return selected
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """An order of runs, and how many count as the best.
+
+    Args:
+        number: How many.
+        metric: Name of the metric; after ``min:``, less is better.
+    """
+
+    number: int
+    metric: str
+
+    def others(self, runs: Sequence[RunSummary]) -> list[tuple[RunSummary, float]]:
+        """List the runs that are not among the best, with their values; runs without the metric are left out.
+
+        Raises:
+            UsageError: If no run has the metric.
+        """
+        if not runs:
+            return []
+        read = find_field(self.metric, runs).read
+        ranked = [(run, value) for run in runs if isinstance(value := read(run), int | float)]
+        sign = 1 if self.metric.startswith("min:") else -1
+        ranked.sort(key=lambda pair: math.inf if math.isnan(pair[1]) else sign * pair[1])
+        return ranked[self.number :]
+
+
+def parse_ranking(text: str) -> Ranking:
+    """Read ``N:METRIC``.
+
+    Args:
+        text: How many, and the metric: that of the last epoch, where more is better; after ``min:`` or ``max:``, the
+            least or largest of all epochs.
+
+    Raises:
+        UsageError: If the text has another form, or it is doubtful whether more is better.
+    """
+    number, _, metric = text.partition(":")
+    if not _NUMBER.fullmatch(number) or not metric:
+        raise UsageError(f"--keep-best: expected N:METRIC such as 3:valid.accuracy or 3:min:valid.loss, got {text!r}")
+    if ":" not in metric and any(word in metric.lower() for word in _BETTER_SMALLER):
+        raise UsageError(
+            f"--keep-best: is a small {metric} good? Write {number}:min:{metric}, or {number}:last:{metric} if not"
+        )
+    return Ranking(int(number), metric)
 
 
 def _kind(value: Any) -> str:

@@ -30,8 +30,8 @@ from emloop.errors import RunDirError, UsageError
 from .. import render
 from .details import size_of
 from .fields import RUN_FIELDS, Field
+from .filters import Ranking, parse_ranking
 from .ls import NO_RUNS_YET
-from .ranking import Ranking, parse_ranking
 
 _SHOWN = ("status", "epochs_done", "age")
 
