@@ -17,7 +17,7 @@ ROOMS = {
     "emloop._config": 2395,  # configs of 0.2; hooks that do without; where code is; what a stranger's may ask for
     "emloop._contracts": 230,  # what weighs what; predicting
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
-    "emloop._run_dir": 1800,  # what runs are judged and found by; time spent; steps; prints; where code is; losses accepted
+    "emloop._run_dir": 1800,  # what runs are judged and found by; time spent; steps; where code is; losses accepted
     "emloop._settings": 1100,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 945,  # what a state looks like; arrays written in parts; two layouts are read; generators
@@ -28,7 +28,7 @@ ROOMS = {
     "emloop.abilities": 25,  # the protocols' public path
     "emloop.api": 295,  # who trusts a source; when workers begin and end
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 3830,  # a table that fits the terminal, `show`, `completion`; `doctor`, `upgrade`, `verify`, `profile`
+    "emloop.cli": 3830,  # a table that fits the terminal, `show`, `completion`, `doctor`, `verify`, `profile`
     "emloop.constants": 40,
     "emloop.datasets": 315,
     "emloop.declare": 75,
