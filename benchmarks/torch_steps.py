@@ -2,9 +2,9 @@
 
 A small perceptron, batches of 32, SGD; CPU time, one thread, steps of all variants in turn. The bare loops keep the
 same contract: the losses are reduced in the same way, and the outputs are arrays. Of ``Supervised``, that includes the
-weights of its means. Then the step of a model that goes on without its source, beside that of the model it comes from,
-and the share of the time in which a program is compared with the training. Ratios are medians over blocks of steps,
-with quartiles.
+weights of its means. Then an evaluation; the step of a model that goes on without its source, beside that of the model
+it comes from; and the share of the time in which a program is compared with the training. Ratios are medians over
+blocks of steps, with quartiles.
 
     python benchmarks/torch_steps.py [--blocks 60]
 """
@@ -108,6 +108,18 @@ def bare(reduction: str) -> Callable[[Mapping[str, Any]], Any]:
     return step
 
 
+def bare_evaluation() -> Callable[[Mapping[str, Any]], Any]:
+    """An evaluation as one would write it."""
+    module = Classifier("none").eval()
+
+    def evaluate(batch: Mapping[str, Any]) -> dict[str, Any]:
+        with torch.no_grad():
+            outputs = module(**{name: torch.from_numpy(values) for name, values in batch.items()})
+        return {"loss": outputs["loss"].numpy()}
+
+    return evaluate
+
+
 def bare_weighted() -> Callable[[Mapping[str, Any]], Any]:
     """The same, of labels that may be ignored, as ``Supervised`` reduces its losses."""
     module, criterion = layers(), nn.CrossEntropyLoss(reduction="none")
@@ -191,9 +203,9 @@ def shadow_share(steps: int) -> float:
     return float(sum(taken[number] - usual for number in compared) / sum(taken))
 
 
-def run(model: Any) -> Callable[[Mapping[str, Any]], Any]:
+def run(model: Any, *, train: bool = True) -> Callable[[Mapping[str, Any]], Any]:
     """A model as the main loop runs it."""
-    return lambda batch: model.run(batch=batch, train=True, stream=None)
+    return lambda batch: model.run(batch=batch, train=train, stream=None)
 
 
 def compare(variants: Mapping[str, Callable[[Mapping[str, Any]], Any]], blocks: int) -> dict[str, list[float]]:
@@ -233,6 +245,10 @@ def main() -> None:
         "bare": bare("mean"),
         "hand-written": run(HandWritten("mean")),
         "BaseModel": run(base_model("mean")),
+    }
+    tables["evaluation, loss per example"] = {
+        "bare": bare_evaluation(),
+        "BaseModel": run(base_model("none"), train=False),
     }
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         for module, directory in ((Classifier, first), (Adversarial, second)):
