@@ -7,6 +7,7 @@
 """
 
 from emloop._contracts.abilities import (
+    Described,
     EpochAware,
     Exportable,
     Inspectable,
@@ -19,6 +20,7 @@ from emloop._contracts.abilities import (
 )
 
 __all__ = [
+    "Described",
     "EpochAware",
     "Exportable",
     "Inspectable",

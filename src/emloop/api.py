@@ -26,12 +26,15 @@ from emloop._config.entries import hook_entries
 from emloop._config.home import home_of, shadows, use_home
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
 from emloop._registry import find_class
+from emloop._reporting.choosing import reporter_of_run
+from emloop._reporting.page import run_html
 from emloop._run_dir.beginnings import copy_files
 from emloop._run_dir.config import write_config
-from emloop._run_dir.info import read_info
+from emloop._run_dir.info import read_info, read_metrics
 from emloop._run_dir.layout import create_run_dir, current_config
 from emloop._run_dir.log import logged_later
 from emloop._run_dir.run import Run
+from emloop._run_dir.trace import read_trace
 from emloop._settings.kinds import HOOK
 from emloop._state.commit import Commit, newest_commit, write_commit
 from emloop._state.random import seed_everything, use_seed
@@ -85,6 +88,18 @@ class EmloopTraining(NamedTuple):
     model: AbstractModel
     hooks: list[AbstractHook]
     main_loop: MainLoop
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: facts, and a curve of every mean."""
+        directory, trace = Path(self.output_dir), read_trace(Path(self.output_dir))
+        facts = {
+            "run": self.output_dir,
+            "status": f"{trace.status}, {trace.reason}" if trace.reason else trace.status,
+            "epochs": trace.epochs_done,
+            "seed": self.main_loop.seed,
+            "model": type(self.model).__name__,
+        }
+        return run_html(facts, read_metrics(directory))
 
 
 def create_output_dir(
@@ -385,6 +400,7 @@ def _assemble(
         fingerprint = Fingerprint(run.directory, dataset, data, root, evaluated)
         record = RunRecord(run, main_loop, fingerprint, commit, only_finish=only_finish, accept_data=accept_data)
         main_loop.attach(record)
+        main_loop.reporter = reporter_of_run()
         started.pop_all()
     return EmloopTraining(output_dir, dataset, model, hooks, main_loop)
 

@@ -36,6 +36,9 @@ EL_NA_STR = "N/A"
 EL_BUFFER_SLEEP = 0.02
 """Kept for programs that use it; no thread of emloop sleeps."""
 
+EL_LOG_ONLY = {"log_only": True}
+"""``extra`` of log records that the screen shows in another form, or with ``-v``."""
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -15,18 +15,19 @@ ROOMS = {
     "emloop.__main__": 10,  # nothing is imported from where one stands
     "emloop._build": 270,  # what cannot be imported is replaced; where a capsule helps; what needs no config; workers
     "emloop._config": 2395,  # configs of 0.2; hooks that do without; where code is; what a stranger's may ask for
-    "emloop._contracts": 230,  # what weighs what; predicting
+    "emloop._contracts": 245,  # what weighs what; predicting; what a hook watches, and a model says of itself
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
-    "emloop._run_dir": 1800,  # what runs are judged and found by; time spent; steps; where code is; losses accepted
+    "emloop._reporting": 815,  # table, bar, summary: terminal, notebook, plain lines; errors of a user's code
+    "emloop._run_dir": 1810,  # what runs are judged and found by; time spent; steps; where code is; losses accepted
     "emloop._settings": 1100,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 945,  # what a state looks like; arrays written in parts; two layouts are read; generators
     "emloop._streams": 1485,  # one batch read again; reads in C, handed over; the gate, signals; loaders; workers
-    "emloop._support": 1135,  # when an interval is over; what leads out of a directory; what a signal ends at once
+    "emloop._support": 1140,  # when an interval is over; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 25,  # the protocols' public path
-    "emloop.api": 295,  # who trusts a source; when workers begin and end
+    "emloop.api": 310,  # who trusts a source; when workers begin and end; a run in a notebook
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
     "emloop.cli": 3830,  # a table that fits the terminal, `show`, `completion`, `doctor`, `verify`, `profile`
     "emloop.constants": 40,
@@ -36,7 +37,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3420,  # running means inside epochs; weighted statistics; types within states; the best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 1905,  # notes inside epochs, samples; fingerprint; commits within an epoch, and their parts
+    "emloop.main_loop": 1955,  # facts to show; notes inside epochs; fingerprint; commits within an epoch
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 800,  # what inputs look like; the source capsule: what belongs to it, and what of it may run
@@ -62,7 +63,7 @@ LARGE_FOLDERS = {
     "emloop/hooks": 32,  # one file a hook
     "emloop/_run_dir": 15,  # one file for each of a run directory's; how runs are judged, and found by it
     "emloop/_source": 14,
-    "emloop/main_loop": 14,  # what is told of an error, and how far an epoch has come, beside what the loop does
+    "emloop/main_loop": 14,  # what a run is told by, and how far an epoch has come, beside what the loop does
     "emloop/_support": 16,  # whom to trust, and what a signal ends, is asked everywhere
 }
 """Folders that may hold more, and why."""

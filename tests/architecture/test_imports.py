@@ -14,6 +14,7 @@ LAYERS = (
     {"_config", "_streams", "_run_dir", "saved_models"},
     {"_contracts"},
     {"_registry"},
+    {"_reporting"},
     {"_build", "main_loop"},
     {"datasets", "models", "hooks"},
     {"api", "predictor"},

@@ -309,8 +309,8 @@ DEFECTS: dict[int, tuple[str, tuple[str, ...] | str]] = {
     69: (
         "ShowProgress writes control codes to anything, on stdout",
         (
-            "hooks/test_show_progress.py::test_away_from_a_terminal_there_is_a_plain_line_per_half_minute",
-            "hooks/test_show_progress.py::test_standard_error_is_where_it_draws",
+            "_reporting/test_terminal.py::test_a_dumb_terminal_gets_plain_lines",
+            "hooks/test_show_progress.py::test_standard_error_is_where_a_line_is_erased",
             "hooks/test_show_progress.py::test_nothing_to_do_is_all_done",
         ),
     ),

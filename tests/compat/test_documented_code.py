@@ -204,5 +204,5 @@ def test_documented_code_trains_evaluates_and_goes_on(emloop, tmp_path):
     assert lines[-1]["valid"]["accuracy"]["mean"] >= 0.9
     assert lines[0]["train"]["abs"] == pytest.approx(lines[0]["train"]["loss"]["mean"])
     assert "after training: True" in said
-    assert "valid accuracy mean" in evaluated
+    assert "evaluated  valid accuracy 0.9" in evaluated
     assert ["0", "2", "4", "6"] == (tmp_path / "log" / "a" / "seconds.txt").read_text().split()

@@ -1,6 +1,7 @@
 """The contracts of datasets, models and hooks."""
 
 from .abilities import (
+    Described,
     EpochAware,
     Exportable,
     Inspectable,
@@ -12,7 +13,7 @@ from .abilities import (
     Steerable,
 )
 from .dataset import AbstractDataset
-from .hook import AbstractHook, Loop, declares_state
+from .hook import AbstractHook, Loop, Monitored, declares_state
 from .model import AbstractModel, bind_run, weights_of
 from .resume_changes import REFUSED, SAFE, ResumeChanges
 
@@ -22,10 +23,12 @@ __all__ = [
     "AbstractDataset",
     "AbstractHook",
     "AbstractModel",
+    "Described",
     "EpochAware",
     "Exportable",
     "Inspectable",
     "Loop",
+    "Monitored",
     "NaNAware",
     "Predicting",
     "Prefetching",

@@ -129,6 +129,14 @@ class Restorable(Protocol):
 
 
 @runtime_checkable
+class Described(Protocol):
+    """A model that can say in a few words what it is and where it runs."""
+
+    def model_facts(self) -> Sequence[str]:
+        """What to show when a run begins, such as ``torch 2.9``, ``cuda:0``, ``1,234 parameters``."""
+
+
+@runtime_checkable
 class Predicting(Protocol):
     """A model that predicts from less than it trains on, or for several threads at once.
 

@@ -16,11 +16,30 @@ from emloop.types import Batch, EpochData, StateTree, TimeProfile, TrainingTermi
 
 from .resume_changes import ResumeChanges
 
-__all__ = ["AbstractHook", "Loop", "TrainingTerminated", "declares_state"]
+__all__ = ["AbstractHook", "Loop", "Monitored", "TrainingTerminated", "declares_state"]
+
+
+class Monitored(NamedTuple):
+    """A value of an epoch that a hook watches.
+
+    Attributes:
+        variable: Name of the variable.
+        stream: Name of the stream.
+        aggregation: Which of the variable's aggregations; a plain number counts as any.
+        condition: Whether smaller (``min``) or larger (``max``) is better.
+    """
+
+    variable: str
+    stream: str = "valid"
+    aggregation: str | None = "mean"
+    condition: str = "min"
 
 
 class Loop(Protocol):
     """What a hook may ask of the main loop it observes."""
+
+    reporter: Any
+    """What shows a person how the run gets on."""
 
     @property
     def training_epochs_done(self) -> int:
@@ -91,6 +110,9 @@ class AbstractHook:
 
     writes: ClassVar[Sequence[NamedTuple]]
     """What the hook writes, likewise."""
+
+    monitored: Monitored | None = None
+    """What the hook watches, if it does; it is shown first, and its best epochs are marked."""
 
     only_sums_times: ClassVar[bool] = False
     """Whether ``after_epoch_profile`` does no more than add up the times of an event. If that is enough for all hooks,

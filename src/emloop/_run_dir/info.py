@@ -13,7 +13,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +21,8 @@ from typing import Any, Literal, TypeVar, get_args
 from uuid import uuid4
 
 from emloop import __version__, _yaml
-from emloop._support.files import atomic_write, fsync_dir, read_small, sync, write_all
-from emloop.constants import EL_ATTEMPTS_FILE, EL_CONFIG_FILE, EL_RUN_FILE
+from emloop._support.files import atomic_write, fsync_dir, open_inside, read_small, sync, write_all
+from emloop.constants import EL_ATTEMPTS_FILE, EL_CONFIG_FILE, EL_METRICS_FILE, EL_RUN_FILE
 from emloop.errors import RunDirError
 
 FORMAT = 1
@@ -163,6 +163,16 @@ def read_attempts(directory: Path | str) -> list[dict[str, Any]]:
                 if isinstance(record, dict) and isinstance(record.get("attempt"), int):
                     records.append(record)
     return records
+
+
+def read_metrics(directory: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of ``metrics.jsonl``, one after the other; none if the file is missing or cannot be read."""
+    with contextlib.suppress(OSError), os.fdopen(open_inside(directory, EL_METRICS_FILE), "rb") as file:
+        for line in file:
+            with contextlib.suppress(ValueError, RecursionError):
+                record = json.loads(line)
+                if isinstance(record, dict):
+                    yield record
 
 
 def to_line(record: Mapping[str, Any]) -> str:

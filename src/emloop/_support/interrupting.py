@@ -29,6 +29,7 @@ __all__ = [
     "interruptible_function",
     "is_interrupted",
     "raise_if_interruptible",
+    "region",
     "uninterrupted",
 ]
 
@@ -59,6 +60,14 @@ class Interrupted(KeyboardInterrupt):
 def is_interrupted() -> bool:
     """Whether a signal has asked to stop, so that nothing long should begin."""
     return bool(arrived)
+
+
+def region() -> str | None:
+    """What takes long and can be given up at the moment, as :func:`interruptible` was told."""
+    try:
+        return _regions[-1]
+    except IndexError:
+        return None
 
 
 @contextmanager

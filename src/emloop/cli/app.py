@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from emloop.constants import EL_HOME_VARIABLE, EL_LOG_DATE_FORMAT, EL_LOG_FORMAT, EL_RUN_FILE, EXIT_FAILED, EXIT_USAGE
+from emloop.constants import EL_HOME_VARIABLE, EL_RUN_FILE, EXIT_FAILED, EXIT_USAGE
 
 from .args import get_emloop_arg_parser
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         parser.print_help(sys.stderr)
         return EXIT_USAGE
     if getattr(arguments, "logs", True):
-        _log_to_stderr(verbose=arguments.verbose)
+        _show_records(arguments)
     if arguments.home is not None:
         os.environ[EL_HOME_VARIABLE] = arguments.home
     working_directory = os.getcwd()  # noqa: PTH109 - pathlib would be the slowest part of a short command
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
         _complain(error)
         return error.exit_code
     except OSError as error:
-        from emloop.main_loop.telling import disk_failure
+        from emloop._reporting.telling import disk_failure
 
         if arguments.verbose or isinstance(error, BrokenPipeError) or (failure := disk_failure(error)) is None:
             raise
@@ -85,33 +85,13 @@ def _add_words(arguments: Namespace, rest: Sequence[str]) -> None:
     arguments.words += rest
 
 
+def _show_records(arguments: Namespace) -> None:
+    from emloop._reporting.records import show_records
+
+    show_records(verbose=arguments.verbose, only_warnings=arguments.quiet)
+
+
 def _complain(problem: object) -> None:
     from emloop._support.printable import printable
 
     print(printable(str(problem), keep="\n\t"), file=sys.stderr)
-
-
-def _log_to_stderr(*, verbose: bool) -> None:
-    import logging
-    from typing import TextIO
-
-    from emloop._support.printable import printable
-
-    class Lines(logging.StreamHandler[TextIO]):
-        """Erases a progress line from the terminal before it writes a log line."""
-
-        def emit(self, record: logging.LogRecord) -> None:
-            progress = sys.modules.get("emloop.hooks.show_progress")
-            if progress is not None and self.stream.isatty():
-                progress.erase_line(self.stream)
-            super().emit(record)
-
-        def format(self, record: logging.LogRecord) -> str:
-            # Names and values come from files, maybe a stranger's.
-            return printable(super().format(record), keep="\n\t")
-
-    handler = Lines(sys.stderr)
-    handler.setFormatter(logging.Formatter(EL_LOG_FORMAT, EL_LOG_DATE_FORMAT))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if verbose else logging.INFO)

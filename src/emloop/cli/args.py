@@ -145,7 +145,9 @@ def add_common(
     """
     help_text = f"directory of the run directories (default: {EL_DEFAULT_LOG_DIR})"
     parser.add_argument(*["-o"] * short, "--output_root", metavar="DIR", default=output_root, help=help_text)
-    parser.add_argument("-v", "--verbose", action="store_true", default=verbose, help="log debug messages, too")
+    shown = "show debug messages, too, and all that goes to train.log"
+    parser.add_argument("-v", "--verbose", action="store_true", default=verbose, help=shown)
+    parser.add_argument("-q", "--quiet", action="store_true", default=verbose, help="show only warnings and errors")
     add_home(parser, home)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from emloop._contracts import SAFE, AbstractHook, ResumeChanges
+from emloop._contracts import SAFE, AbstractHook, Monitored, ResumeChanges
 from emloop._state.kinds import check_state
 from emloop._support.suggest import pick
 from emloop.declare import Amount, Positive, Scalar
@@ -70,6 +70,7 @@ class EarlyStopping(AbstractHook):
         self._stream = stream
         self._aggregation = aggregation
         self._best: float | None = None
+        self.monitored = Monitored(variable, stream, aggregation, condition)
         self._waited = 0
 
     def before_training(self) -> None:

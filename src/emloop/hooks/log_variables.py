@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from emloop._contracts import AbstractHook
 from emloop._support.suggest import check_choice
+from emloop.constants import EL_LOG_ONLY
 from emloop.declare import Names, Scalar
 from emloop.errors import VariableTypeError
 from emloop.types import EpochData
@@ -21,7 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class LogVariables(AbstractHook):
-    """Log numbers and texts of the epoch's data, a line each.
+    """Log numbers and texts of the epoch's data, a line each: in ``train.log``, and with ``-v`` on the screen.
 
     .. code-block:: yaml
 
@@ -66,16 +67,16 @@ class LogVariables(AbstractHook):
             self._log_value(f"\t{stream_name} {name}", name, value)
             return
         if len(value) != 1:
-            _LOGGER.info("\t%s %s:", stream_name, name)
+            _LOGGER.info("\t%s %s:", stream_name, name, extra=EL_LOG_ONLY)
         for key, of_key in value.items():
             self._log_value(f"\t{stream_name} {name} {key}" if len(value) == 1 else f"\t\t{key}", name, of_key)
 
     def _log_value(self, label: str, name: str, value: Any) -> None:
         scalar = as_scalar(value)
         if as_real(scalar) is not None:
-            _LOGGER.info("%s: %f", label, scalar)
+            _LOGGER.info("%s: %f", label, scalar, extra=EL_LOG_ONLY)
         elif scalar is not None or self._on_unknown_type == "str":
-            _LOGGER.info("%s: %s", label, value if scalar is None else scalar)
+            _LOGGER.info("%s: %s", label, value if scalar is None else scalar, extra=EL_LOG_ONLY)
         elif self._on_unknown_type != "ignore":
             message = f"Variable type `{type(value).__name__}` can not be logged. Variable name: `{name}`."
             if self._on_unknown_type == "error":

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from emloop._contracts import SAFE, ResumeChanges
+from emloop._contracts import SAFE, Monitored, ResumeChanges
 from emloop._state.kinds import check_state
 from emloop._support.suggest import pick
 from emloop.declare import Amount, Positive, Scalar, Statistics, Variable
@@ -76,6 +76,7 @@ class OnPlateau(ComputeStats, ABC):
         self._sign = pick("objective", objective, _SIGN)
         self._min_delta = at_least("min_delta", 0.0, min_delta)
         self._means: deque[float] = deque(maxlen=long_term)
+        self.monitored = Monitored(variable, stream, "mean", objective)
 
     @abstractmethod
     def _on_plateau_action(self, epoch_id: int, epoch_data: EpochData) -> None:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from emloop._contracts import SAFE, AbstractHook, AbstractModel, ResumeChanges
+from emloop._contracts import SAFE, AbstractHook, AbstractModel, Monitored, ResumeChanges
 from emloop._contracts.abilities import Stateful
 from emloop._state.kinds import check_state
 from emloop._state.retention import delete_leftover
 from emloop._support.suggest import check_choice, pick
+from emloop.constants import EL_LOG_ONLY
 from emloop.declare import Positive, SavedModel, Scalar
 from emloop.errors import ConfigError, HookError, SaveError
 from emloop.saved_models import find_saved, saved_model_path
@@ -94,7 +95,7 @@ class SaveEvery(EveryNEpoch):
             if on_failure == "warn":
                 _LOGGER.warning(message)
             return False
-        _LOGGER.info("Model saved to: %s", path)
+        _LOGGER.info("Model saved to: %s", path, extra=EL_LOG_ONLY)
         return True
 
 
@@ -197,6 +198,7 @@ class SaveBest(AbstractHook):
         self._aggregation = aggregation
         self._on_save_failure = _failure_action(on_save_failure, on_failure)
         self._best: float | None = None
+        self.monitored = Monitored(variable, stream, aggregation, condition)
 
     def _get_value(self, epoch_data: EpochData) -> float:
         return read_monitored(epoch_data, self._stream, self._variable, self._aggregation)

@@ -1,40 +1,32 @@
-"""Show how far an epoch is: one line on a terminal, elsewhere a plain line in the log now and then.
-
-The line is redrawn in place on standard error and leaves the cursor at its start, where a line of the log may begin.
-"""
+"""Show how far an epoch is: the reporter's bar on a terminal or in a notebook, elsewhere a plain line now and then."""
 
 from __future__ import annotations
 
-import inspect
 import logging
-import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import TextIO
 
 from emloop._contracts import AbstractHook
+from emloop._reporting.bar import get_formatted_time
+from emloop._reporting.choosing import reporter_on
+from emloop._reporting.reporter import Reporter
+from emloop._reporting.shown import Shown
 from emloop._state.kinds import check_state
-from emloop.types import Batch, EpochData, StateTree
+from emloop.constants import EL_LOG_ONLY
+from emloop.types import StateTree
 
 __all__ = ["ShowProgress", "erase_line", "get_formatted_time", "print_progress_bar"]
 
 _LOGGER = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_DRAWINGS = 0.1
-_SECONDS_BETWEEN_LOGS = 30.0
 _WIDEST_BAR = 50
 _NARROWEST_BAR = 5
 _SPINNER = "|/-\\"
 _ERASE_LINE = "\r\x1b[K"
-
-
-def get_formatted_time(seconds: float) -> str:
-    """A duration as ``H:MM:SS``."""
-    minutes, seconds = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
 def erase_line(output: TextIO | None = None) -> None:
@@ -76,108 +68,54 @@ def _write(output: TextIO | None, text: str) -> None:
 class ShowProgress(AbstractHook):
     """Show the number of batches done, and of those to do if known, with an estimate of the time left.
 
-    What is to do is known from ``main_loop.fixed_epoch_size``, from ``dataset.num_batches`` (a mapping of stream to
-    number, or a method that returns one or that takes the name of a stream), and after the first epoch from that. Put
-    it first in the list, so that its line is erased before other hooks log.
+    A run shows that by itself; the hook adds a line to ``train.log`` every half minute where there is no terminal,
+    and shows the progress of a main loop that a program has made without a run directory.
+
+    What is to do is known from ``main_loop.fixed_epoch_size``, from the length of a sequence, from
+    ``dataset.num_batches`` (a mapping of stream to number, or a method that returns one or that takes the name of a
+    stream), and after the first epoch from that.
 
     Args:
-        dataset: The dataset.
+        dataset: Not needed; the main loop's own is asked.
         clock: Seconds since some moment, never going back.
-        output: Where to draw if it is a terminal; standard error by default.
+        output: Where to draw; standard error by default.
     """
 
     reads = writes = ()
 
     def __init__(
-        self, dataset: object = None, *, clock: Callable[[], float] = time.monotonic, output: TextIO | None = None
+        self,
+        dataset: object = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        output: TextIO | None = None,
     ) -> None:
         super().__init__()
-        self._dataset = dataset
         self._clock = clock
         self._output = output
-        self._counts: dict[str, int] = {}
         self._totals: dict[str, int] = {}
-        self._announced: dict[str, int | None] = {}
-        self._started = "", 0, 0.0
-        self._next_look = float("-inf")
-        self._drawn = False
 
-    def after_batch(self, stream_name: str, batch_data: Batch | None = None) -> None:
-        """Count the batch, and show the progress if it is time to."""
-        self._counts[stream_name] = count = self._counts.get(stream_name, 0) + 1
-        now = self._clock()
-        if self._started[0] != stream_name:
-            self._started = stream_name, count, now
-        if now >= self._next_look:
-            self._show(stream_name, count, now)
-
-    def _show(self, stream_name: str, count: int, now: float) -> None:
-        total = self._total(stream_name)
-        output = sys.stderr if self._output is None else self._output
-        # At the average speed since the first batch that this process saw of the stream.
-        _, first_count, first_time = self._started
-        time_left = ""
-        if total is not None and first_count < count < total:
-            seconds = (now - first_time) / (count - first_count) * (total - count)
-            time_left = f"ETA {get_formatted_time(seconds)}"
-        if output.isatty() and os.environ.get("TERM") != "dumb":
-            self._next_look = now + _SECONDS_BETWEEN_DRAWINGS
-            self._drawn = True
-            if total is None:
-                _write(output, f"{_ERASE_LINE}{stream_name}: {count}\r")
-            else:
-                print_progress_bar(count, total, stream_name, time_left, output)
-            return
-        # A short epoch needs no line: the first one comes half a minute after the first batch.
-        if self._next_look > float("-inf"):
-            text = "" if total is None else f"/{total}={count / total if total else 1.0:.1%} {time_left}".rstrip()
-            _LOGGER.info("%s: %d%s", stream_name, count, text)
-        self._next_look = now + _SECONDS_BETWEEN_LOGS
-
-    def _total(self, stream_name: str) -> int | None:
+    def before_training(self) -> None:
+        """Let the reporter know what earlier attempts have learned, or give the loop one."""
         loop = self._main_loop
-        trains = loop is not None and loop.is_training and stream_name == loop.train_stream_name
-        total = (loop.fixed_epoch_size if loop is not None and trains else None) or self._totals.get(stream_name)
-        if total is None:
-            if stream_name not in self._announced:
-                self._announced[stream_name] = _announced_total(self._dataset, stream_name)
-            total = self._announced[stream_name]
-        # More than there is to do cannot be done: then the number was wrong.
-        return total if total is None or self._counts[stream_name] <= total else None
-
-    def after_epoch(self, epoch_id: int = 0, epoch_data: EpochData | None = None) -> None:
-        """Erase the line, and learn how many batches the streams have."""
-        self._erase()
-        self._totals.update(self._counts)
-        self._counts.clear()
-        self._started = "", 0, 0.0
-
-    def after_training(self, success: bool) -> None:
-        """Erase the line."""
-        self._erase()
-
-    def _erase(self) -> None:
-        if self._drawn:
-            erase_line(self._output)
-            self._drawn = False
+        if loop is None:
+            return
+        reporter: Reporter = loop.reporter
+        if self._output is not None or type(reporter) is Reporter:
+            loop.reporter = reporter = reporter_on(self._output, self._clock)
+        if isinstance(reporter, Shown):
+            reporter.totals = self._totals
+            reporter.log = _log
 
     def state_dict(self) -> StateTree:
-        """How many batches the unfinished epoch has had, and how many the epochs before."""
-        return {"counts": dict(self._counts), "totals": dict(self._totals)}
+        """How many batches the streams had in the last epoch."""
+        return {"counts": {}, "totals": dict(self._totals)}
 
     def load_state_dict(self, state: StateTree) -> None:
-        """Go on counting where another attempt stopped."""
+        """Go on with the totals of another attempt."""
         check_state(self, state, {"counts": {str: int}, "totals": {str: int}})
-        self._counts = dict(state["counts"])
         self._totals = dict(state["totals"])
-        self._started = "", 0, 0.0
 
 
-def _announced_total(dataset: object, stream_name: str) -> int | None:
-    """What a dataset says of a stream's number of batches."""
-    announced: Any = getattr(dataset, "num_batches", None)
-    if callable(announced):
-        announced = announced(stream_name) if inspect.signature(announced).parameters else announced()
-    if isinstance(announced, Mapping):
-        announced = announced.get(stream_name)
-    return None if announced is None else int(announced)
+def _log(line: str) -> None:
+    _LOGGER.info("%s", line, extra=EL_LOG_ONLY)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from emloop._contracts import SAFE, AbstractHook, ResumeChanges
 from emloop._state.kinds import check_state
-from emloop.constants import EL_DEFAULT_TRAIN_STREAM
+from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EL_LOG_ONLY
 from emloop.declare import Amount, Count
 from emloop.errors import ConfigError
 from emloop.types import Batch, EpochData, StateTree, TrainingTerminated
@@ -103,7 +103,7 @@ class StopAfter(AbstractHook):
             TrainingTerminated: If the epochs or the minutes are used up.
         """
         if self._epochs is not None and epoch_id >= self._epochs:
-            _LOGGER.info("EpochStopperHook triggered")
+            _LOGGER.info("EpochStopperHook triggered", extra=EL_LOG_ONLY)
             raise TrainingTerminated(f"Training terminated after epoch {epoch_id}")
         self._check_minutes()
 

@@ -3,8 +3,8 @@
 from .commit_policy import CommitPolicy, Keep
 from .interrupts import CaughtInterrupts, TrainingInterrupted
 from .loop import MainLoop
-from .record import Record
-from .run_record import RunRecord, log_failure, outcome
+from .record import Record, outcome
+from .run_record import RunRecord, log_failure
 
 __all__ = [
     "CaughtInterrupts",

@@ -28,12 +28,15 @@ from emloop._contracts import (
     bind_run,
     weights_of,
 )
+from emloop._reporting.bar import announced_total
+from emloop._reporting.reporter import Reading, Reporter
+from emloop._reporting.telling import place_of
 from emloop._settings.kinds import MAIN_LOOP
 from emloop._state.random import use_seed
 from emloop._streams import StreamWrapper
 from emloop._support.interrupting import WAITING, Interrupted, interruptible_function
 from emloop._support.problems import unknown_argument
-from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EXIT_STOPPED
+from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EL_LOG_ONLY, EXIT_STOPPED
 from emloop.declare import Count, Positive
 from emloop.errors import ConfigError
 from emloop.types import Batch, EpochData, StateTree, TrainingTerminated
@@ -42,10 +45,9 @@ from .checks import POLICIES, Policy, StreamChecks, has_nan, policy
 from .commit_policy import Commit, CommitPolicy
 from .events import BatchTimes, HookEvents, Listener
 from .interrupts import STOPPED, CaughtInterrupts, TrainingInterrupted
-from .record import Record
+from .record import Record, outcome
 from .stage import Stage
 from .streams import Buffer, StreamLike, Streams
-from .telling import place_of
 
 __all__ = ["MainLoop"]
 
@@ -179,6 +181,9 @@ class MainLoop(CaughtInterrupts):
             model.prefetch if isinstance(model, Prefetching) else None,
         )
         self._record = Record()
+        self.reporter = Reporter()
+        """What shows a person how the run gets on."""
+        self._introduces = False
         self.exit_status = 0
         self._exit = ExitStack()
 
@@ -193,15 +198,16 @@ class MainLoop(CaughtInterrupts):
             train, extra, everything = self.look_up_streams()
             logger.debug("Training started")
             self._record.start(train)
+            self._introduce()
             if not (self._skip_zeroth_epoch or self.zeroth_epoch_done):
-                logger.info("Evaluating the model before the first training epoch")
+                logger.info("Evaluating the model before the first training epoch", extra=EL_LOG_ONLY)
                 self._run_epoch({}, everything)
             self._stop_at_epochs_count()
             while True:
-                logger.info("Training epoch %s", self.training_epochs_done + 1)
+                logger.info("Training epoch %s", self.training_epochs_done + 1, extra=EL_LOG_ONLY)
                 self._run_epoch(train, extra)
                 self._stop_at_epochs_count()
-                logger.info("Epoch %s done\n\n", self.training_epochs_done)
+                logger.info("Epoch %s done\n\n", self.training_epochs_done, extra=EL_LOG_ONLY)
 
     def run_evaluation(self, stream_name: str, *more: str) -> None:
         """Evaluate one or more streams, in order, as one epoch.
@@ -215,9 +221,10 @@ class MainLoop(CaughtInterrupts):
         """
         with self._terminable("Evaluation"), self:
             streams = self.streams.prepare([stream_name, *more], "eval", training=False)
-            logger.info("Running the evaluation of stream %s", ", ".join(f"`{name}`" for name in streams))
+            names = ", ".join(f"`{name}`" for name in streams)
+            logger.info("Running the evaluation of stream %s", names, extra=EL_LOG_ONLY)
             self._run_epoch({}, streams)
-            logger.info("Evaluation done\n\n")
+            logger.info("Evaluation done\n\n", extra=EL_LOG_ONLY)
 
     def epoch(
         self,
@@ -249,12 +256,19 @@ class MainLoop(CaughtInterrupts):
         finally:
             self.streams.forget()
 
+    def _introduce(self) -> None:
+        """Let the reporter begin, once in an attempt."""
+        if self._introduces:
+            self._introduces = False
+            self.reporter.begin(self._record.facts(self))
+
     def _run_epoch(self, train: Mapping[str, StreamWrapper], evaluate: Mapping[str, StreamWrapper]) -> None:
         self._epoch_profile.clear()
         self._epoch_id = self.training_epochs_done + bool(train)
         names = [*train, *evaluate]
         stage = self.stage = self.stage or Stage(names, len(train))
         stage.require(names, len(train))
+        self._introduce()
         try:
             for stream in [*train.values(), *evaluate.values()][stage.done :]:
                 trains = stage.trains
@@ -284,6 +298,7 @@ class MainLoop(CaughtInterrupts):
         self.events.after_epoch_profile(epoch_id, dict(self._epoch_profile), names)
         self.zeroth_epoch_done = True
         self._record.epoch_done(epoch_data, complete=terminated is not None or self.epochs_count_reached())
+        self.reporter.epoch_done(epoch_id, epoch_data)
         if terminated is not None:
             raise terminated
         self.raise_check_interrupt()
@@ -334,6 +349,7 @@ class MainLoop(CaughtInterrupts):
                         self.events.has_raised(hook, error, name, merged)
                         raise
                     if passed >= look.at:
+                        self.reporter.saw(outputs)
                         self._attend()
                     self._running = None
 
@@ -389,6 +405,7 @@ class MainLoop(CaughtInterrupts):
             if train:
                 self._trains, self._trained = checks, self._trained - checks.passed
             self._look.at, self._look.seen = checks.passed + 1, checks.passed
+            self._show_reading(stream, checks, train=train)
             with stream, self._telling_nan(checks):
                 yield checks
         except BaseException as error:
@@ -403,8 +420,16 @@ class MainLoop(CaughtInterrupts):
             raise
         finally:
             self._trained, self._trains = self.batches_since_commit, None
+            self.reporter.read()
         self.is_training = False
         checks.finish()
+
+    def _show_reading(self, stream: StreamWrapper, checks: StreamChecks, *, train: bool) -> None:
+        name = checks.stream
+        total = (self.fixed_epoch_size if train else None) or stream.length
+        if total is None:
+            total = announced_total(self.dataset, name)
+        self.reporter.reading(Reading(name, self._epoch_id, train, total, lambda: checks.passed, self.look_soon))
 
     @contextmanager
     def _telling_nan(self, checks: StreamChecks) -> Generator[None]:
@@ -458,6 +483,7 @@ class MainLoop(CaughtInterrupts):
             entered.push(super().__exit__)
             entered.callback(self.streams.close)
             entered.enter_context(use_seed(self.seed))
+            entered.push(lambda _kind, error, _trace: self.reporter.end(*outcome(error)[:2]))
             entered.push(lambda _kind, error, _trace: self._record.finish(error))
             entered.push(
                 lambda _kind, error, _trace: self.events.after_training(
@@ -470,6 +496,7 @@ class MainLoop(CaughtInterrupts):
                     "configuration describes, and none but your own"
                 )
             self._record.begin()
+            self._introduces = True
             self.events.before_training(self.raise_check_interrupt)
             self._exit = entered.pop_all()
         return self
@@ -494,7 +521,7 @@ class MainLoop(CaughtInterrupts):
         except (TrainingTerminated, KeyboardInterrupt) as ended:
             if isinstance(ended, STOPPED):
                 self.exit_status = EXIT_STOPPED  # also where it came before the first batch
-            logger.info("%s terminated: %s", what, str(ended) or type(ended).__name__)
+            logger.info("%s terminated: %s", what, str(ended) or type(ended).__name__, extra=EL_LOG_ONLY)
 
     # -- parts --------------------------------------------------------------------------------------------------------
 

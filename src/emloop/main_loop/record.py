@@ -6,12 +6,18 @@ import logging
 import sys
 from collections.abc import Mapping
 
+from emloop._reporting.reporter import Facts
+from emloop._run_dir.trace import EndStatus
 from emloop._streams import StreamWrapper
-from emloop.types import EpochData
+from emloop.constants import EXIT_FAILED, EXIT_STOPPED
+from emloop.errors import EmloopError
+from emloop.types import EpochData, TrainingTerminated
 
+from .facts import ShownLoop, facts_of_loop
 from .fingerprint import Watch
+from .interrupts import STOPPED
 
-__all__ = ["Record"]
+__all__ = ["Record", "outcome"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +45,10 @@ class Record:
         Args:
             streams: The streams to train on, by name.
         """
+
+    def facts(self, loop: ShownLoop) -> Facts:
+        """Called before the first epoch of an attempt; returns what a person should know of it."""
+        return facts_of_loop(loop)
 
     def watch(self, stream: StreamWrapper) -> Watch | None:  # noqa: ARG002 - for those who keep something
         """Called before a stream is read; returns what looks at the first batch, if anything does."""
@@ -90,3 +100,17 @@ class Record:
 
     def finish(self, error: BaseException | None) -> None:
         """Called at the end of an attempt, with the exception that ended it, if any."""
+
+
+def outcome(error: BaseException | None) -> tuple[EndStatus, str, int]:
+    """Status, reason and exit code of an attempt that an error, or nothing, has ended."""
+    if error is None:
+        return "done", "", 0
+    if isinstance(error, STOPPED):
+        return "stopped", str(error) or type(error).__name__, EXIT_STOPPED
+    if isinstance(error, TrainingTerminated):
+        return "done", str(error), 0
+    if isinstance(error, SystemExit):
+        return "stopped", "stopped at once", error.code if isinstance(error.code, int) else EXIT_FAILED
+    code = error.exit_code if isinstance(error, EmloopError) else EXIT_FAILED
+    return "failed", f"{type(error).__name__}: {error}", code

@@ -16,29 +16,29 @@ from time import monotonic
 from typing import Any
 
 from emloop._contracts import Stateful, declares_state
+from emloop._reporting.reporter import Facts
+from emloop._reporting.telling import disk_failure, told
 from emloop._run_dir.provenance import environment, hash_seed
 from emloop._run_dir.run import Run
-from emloop._run_dir.trace import EndStatus
 from emloop._state.background import HostBuffer, Writer
 from emloop._state.commit import Commit, list_commits, write_encoded
 from emloop._state.retention import delete_commits
 from emloop._state.tree import EncodedTree, encode_components
 from emloop._streams import StreamWrapper
 from emloop._support.moved import explain
-from emloop.constants import EXIT_FAILED, EXIT_STOPPED
+from emloop.constants import EL_LOG_ONLY
 from emloop.errors import CannotResumeError, EmloopError, ProducerError, SaveError
 from emloop.types import EpochData, StateTree, TrainingTerminated
 
 from .commit_policy import Looks, value_of
 from .commits import collect, restore, restore_streams
+from .facts import ShownLoop, facts_of_run
 from .fingerprint import Difference, Fingerprint, Watch, consumed_at
-from .interrupts import STOPPED
 from .loop import MainLoop
-from .record import Record
+from .record import Record, outcome
 from .stage import place_in
-from .telling import disk_failure, told
 
-__all__ = ["RunRecord", "log_failure", "outcome", "was_logged"]
+__all__ = ["RunRecord", "log_failure", "was_logged"]
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,7 @@ class RunRecord(Record):
         self._ended = False
         self._trains = False
         self._has_read_back = False
+        self._said: list[list[str]] = []
         if commit is not None:
             _warn_of_changes(commit.info.get("environment", {}))
             self._states = restore(loop, commit)
@@ -133,7 +134,8 @@ class RunRecord(Record):
             raise TrainingTerminated("it had already ended, only its end was missing")
         if self._states is not None:
             seq, place = self._durable
-            logger.info("Going on after %s, from commit %s", place, seq)
+            self._said.append([f"Going on after {place}, from commit {seq}"])
+            logger.info(self._said[0][0], extra=EL_LOG_ONLY)
             self._judge(self._fingerprint.compare(streams, self._consumed))
             restore_streams(self._loop, self._states, streams, other_data=bool(self._other_data))
             self._states = None
@@ -143,7 +145,7 @@ class RunRecord(Record):
             logger.warning("The source of the dataset has changed: %s; the run goes on with it", name)
         levels = {name: _LEVELS[stream.level] for name, stream in streams.items()}
         for name, level in levels.items():
-            logger.info("Resume of stream %s: %s", name, level)
+            logger.info("Resume of stream %s: %s", name, level, extra=EL_LOG_ONLY)
         if not isinstance(self._loop.model, Stateful):
             logger.warning(
                 "Resume of the model: weights only, since %s has no state_dict", type(self._loop.model).__name__
@@ -162,6 +164,10 @@ class RunRecord(Record):
         super().found_nan(stream, batch, epoch_id)
         if self._run.trace.nan is None:
             self._run.update_trace(nan=self.nan)
+
+    def facts(self, loop: ShownLoop) -> Facts:
+        """What is known of the run, of the state that it goes on from, of the model and of the streams."""
+        return facts_of_run(self._run, loop, super().facts(loop), self._said)
 
     def watch(self, stream: StreamWrapper) -> Watch | None:
         """Look at the first batch of a stream while there is something to learn from it."""
@@ -390,20 +396,6 @@ def log_failure(error: BaseException) -> None:
 def was_logged(error: BaseException) -> bool:
     """Whether :func:`log_failure` has seen an error."""
     return _LOGGED in error.__dict__
-
-
-def outcome(error: BaseException | None) -> tuple[EndStatus, str, int]:
-    """Status, reason and exit code of an attempt that an error, or nothing, has ended."""
-    if error is None:
-        return "done", "", 0
-    if isinstance(error, STOPPED):
-        return "stopped", str(error) or type(error).__name__, EXIT_STOPPED
-    if isinstance(error, TrainingTerminated):
-        return "done", str(error), 0
-    if isinstance(error, SystemExit):
-        return "stopped", "stopped at once", error.code if isinstance(error.code, int) else EXIT_FAILED
-    code = error.exit_code if isinstance(error, EmloopError) else EXIT_FAILED
-    return "failed", f"{type(error).__name__}: {error}", code
 
 
 def _plain_items(values: Mapping[Any, Any]) -> dict[str, Any]:

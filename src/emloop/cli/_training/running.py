@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emloop._config import find_config
 from emloop._config.check import checked_config
 from emloop._config.home import use_home
-from emloop.constants import EXIT_FAILED, EXIT_STOPPED
+from emloop.constants import EL_LOG_ONLY, EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import EmloopError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def run_loop(
     Raises:
         EmloopError: If the failure came before a run was created.
     """
+    from emloop._reporting.choosing import open_reporter
     from emloop._run_dir.run import delete_run, runs_created
     from emloop.main_loop import MainLoop
     from emloop.main_loop.interrupts import CaughtInterrupts
@@ -52,9 +53,9 @@ def run_loop(
     before = len(runs_created())
     training = None
     try:
-        with CaughtInterrupts():
+        with CaughtInterrupts(), open_reporter("importing and building"):
             training = create()
-            logger.info("Run directory: %s", training.output_dir)
+            logger.info("Run directory: %s", training.output_dir, extra=EL_LOG_ONLY)
             (work or MainLoop.run_training)(training.main_loop)
     except KeyboardInterrupt as stop:
         logger.warning("Stopped: %s", str(stop) or type(stop).__name__)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from emloop import AbstractHook
+from emloop._reporting.telling import told
 from emloop.errors import EmloopError
 from emloop.main_loop import MainLoop
 from emloop.main_loop.checks import policy
-from emloop.main_loop.telling import told
 
 
 class Data:
