@@ -29,15 +29,15 @@ ROOMS = {
     "emloop.abilities": 25,  # the protocols' public path
     "emloop.api": 310,  # who trusts a source; when workers begin and end; a run in a notebook
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 3830,  # a table that fits the terminal, `show`, `completion`, `doctor`, `verify`, `profile`
+    "emloop.cli": 4060,  # `find-lr`, `show`, `completion`, `doctor`, `verify`, `profile`; what a dry run shows
     "emloop.constants": 40,
     "emloop.datasets": 315,
     "emloop.declare": 75,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
-    "emloop.hooks": 3420,  # running means inside epochs; weighted statistics; types within states; the best models
+    "emloop.hooks": 3450,  # evaluations inside epochs; weighted statistics; types within states; the best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 1955,  # facts to show; notes inside epochs; fingerprint; commits within an epoch
+    "emloop.main_loop": 2095,  # facts to show; notes and evaluations inside epochs; fingerprint; commits
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 800,  # what inputs look like; the source capsule: what belongs to it, and what of it may run

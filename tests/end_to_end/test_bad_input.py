@@ -238,6 +238,18 @@ def test_a_dry_run_writes_nothing(emloop, project):
     assert not (project.path / "log").exists()
 
 
+def test_a_dry_run_shows_what_it_has_seen(emloop):
+    """Two of six batches of every stream, with 32 examples each; the loss of weights that are zero is ln 2."""
+    code, said = emloop("train", "config.yaml", "--dry-run", "2", "main_loop.fixed_epoch_size=500")
+
+    rows = [line.split(maxsplit=3) for line in said.splitlines()]
+    assert 0 == code
+    assert ["train", "2", "64"] == next(row for row in rows if row[:1] == ["train"])[:3]
+    assert "0.6931 " in said
+    assert ["train", "x", "float64", "[32, 3]"] in rows
+    assert ["valid", "loss", "float64", "[32]"] in rows
+
+
 def test_a_run_that_somebody_works_on_is_left_alone(project):
     """The second process says who holds it, at once, with exit code 1."""
     process = project.start("train", "config.yaml", "--output_dir", "a", "model.stop_at=8")

@@ -186,6 +186,22 @@ class AbstractHook:
             streams: Names of the streams of this epoch, training streams first.
         """
 
+    def after_evaluation(self, batches: int, epoch_data: EpochData) -> None:
+        """Called after an evaluation inside an epoch, which ``main_loop.evaluate_every`` asks for.
+
+        A class that overrides it takes part in such evaluations: it hears their batches by ``after_batch``, and forgets
+        here what it has gathered of their streams, but not of the training stream in progress. A derived class that
+        overrides ``after_epoch``, or ``after_batch``, has to override this event again to take part. Others hear
+        nothing of these evaluations, except stateless ones that only look at batches.
+
+        Args:
+            batches: Batches that were trained on so far, in all epochs.
+            epoch_data: Evaluated stream → variable → value; hooks write here what later hooks read.
+
+        Raises:
+            TrainingTerminated: To end the training; the remaining hooks still see the evaluation.
+        """
+
     def after_note(self, batches: int, data: EpochData) -> None:
         """Called when something is noted inside an epoch, such as the running means of ``LogEvery``.
 

@@ -16,7 +16,7 @@ __all__ = ["Flow", "Flows", "flows_of"]
 _WORDS = {word: getattr(declare, word) for word in ("Variable", "Scalar", "Statistics", "File", "SavedModel")}
 _TEMPLATE = r"\{(\w+)(:values)?\}"
 
-_SEES_EPOCHS = frozenset({"after_epoch", "_after_n_epoch", "_on_plateau_action"})
+_SEES_EPOCHS = frozenset({"after_epoch", "after_evaluation", "_after_n_epoch", "_on_plateau_action"})
 _SEES_BATCHES = frozenset({"after_batch"})
 
 

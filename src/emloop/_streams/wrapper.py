@@ -187,6 +187,12 @@ class StreamWrapper:
             self._reader.fail(error)
 
     @property
+    def is_done(self) -> bool:
+        """Whether the epoch is known to have no more batches; of a pass whose length nobody knows, it never is."""
+        left = self._left()
+        return self.cursor.batches == self.length if left is None else left == 0
+
+    @property
     def can_stop_here(self) -> bool:
         """Whether a run can go on from the batch handed out last, also where that is inside a pass."""
         return self._position.is_whole and (self.level != "epoch" or not self.cursor.batches)

@@ -87,6 +87,11 @@ class AccumulateVariables(AbstractHook):
         for gathering in self._gatherings:
             gathering.forget()
 
+    def after_evaluation(self, batches: int, epoch_data: EpochData) -> None:
+        """Forget what was gathered of these streams."""
+        for gathering in self._gatherings:
+            gathering.forget(epoch_data)
+
     def state_dict(self) -> StateTree:
         """What was gathered of the unfinished epoch."""
         return {"accumulated": self._examples.state()}

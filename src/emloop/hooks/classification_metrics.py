@@ -93,6 +93,15 @@ class ClassificationMetrics(AccumulateVariables):
         Raises:
             HookError: If a name is taken already, or the values are not classes.
         """
+        self._write(epoch_data)
+        super().after_epoch(epoch_id, epoch_data)
+
+    def after_evaluation(self, batches: int, epoch_data: EpochData) -> None:
+        """Likewise, for the streams of an evaluation inside an epoch."""
+        self._write(epoch_data)
+        super().after_evaluation(batches, epoch_data)
+
+    def _write(self, epoch_data: EpochData) -> None:
         for stream_name, data in epoch_data.items():
             if not self._observes(stream_name):
                 continue
@@ -104,7 +113,6 @@ class ClassificationMetrics(AccumulateVariables):
                         "choose another var_prefix"
                     )
                 data[name] = value
-        super().after_epoch(epoch_id, epoch_data)
 
     def _metrics(self, stream_name: str) -> dict[str, Any]:
         gathered = self._accumulator[stream_name]

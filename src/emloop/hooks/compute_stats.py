@@ -105,12 +105,20 @@ class ComputeStats(AccumulateVariables):
 
         Aggregations that another hook has left for a variable stay.
         """
+        self._write(epoch_data)
+        super().after_epoch(epoch_id, epoch_data)
+
+    def after_evaluation(self, batches: int, epoch_data: EpochData) -> None:
+        """Likewise, for the streams of an evaluation inside an epoch."""
+        self._write(epoch_data)
+        super().after_evaluation(batches, epoch_data)
+
+    def _write(self, epoch_data: EpochData) -> None:
         for stream_name, data in epoch_data.items():
             if self._observes(stream_name):
                 for name, statistics in self._statistics(stream_name):
                     others = data.get(name)
                     data[name] = OrderedDict(others, **statistics) if isinstance(others, Mapping) else statistics
-        super().after_epoch(epoch_id, epoch_data)
 
     def state_dict(self) -> StateTree:
         """The unfinished statistics of the unfinished epoch."""

@@ -29,11 +29,12 @@ class EarlyStopping(AbstractHook):
           - SaveBest: {variable: loss}
           - EarlyStopping: {variable: loss, patience: 5, min_delta: 0.001}
 
-    The zeroth epoch sets the first value to beat. NaN never is better.
+    The zeroth epoch sets the first value to beat. NaN never is better. With ``main_loop.evaluate_every``, every
+    evaluation counts, inside epochs and after them.
 
     Args:
         variable: Name of the variable.
-        patience: Number of epochs without a better value after which the training ends.
+        patience: Number of epochs, or evaluations, without a better value after which the training ends.
         min_delta: By how much a value must be better; exactly as much does not count.
         condition: Whether smaller (``min``) or larger (``max``) is better.
         stream: Name of the stream.
@@ -72,6 +73,7 @@ class EarlyStopping(AbstractHook):
         self._best: float | None = None
         self.monitored = Monitored(variable, stream, aggregation, condition)
         self._waited = 0
+        self._what = "epoch"
 
     def before_training(self) -> None:
         """Go no further where another attempt's patience has ended.
@@ -98,11 +100,16 @@ class EarlyStopping(AbstractHook):
             self._waited += 1
         self._check_patience()
 
+    def after_evaluation(self, batches: int, epoch_data: EpochData) -> None:
+        """Likewise, after an evaluation inside an epoch."""
+        self._what = "evaluation"
+        self.after_epoch(epoch_data)
+
     def _check_patience(self) -> None:
         if self._waited >= self._patience:
             best = "NaN" if self._best is None else f"{self._best:g}"
-            epochs = "one epoch" if self._waited == 1 else f"{self._waited} epochs"
-            raise TrainingTerminated(f"{self._stream}.{self._variable} has not been better than {best} for {epochs}")
+            waited = f"one {self._what}" if self._waited == 1 else f"{self._waited} {self._what}s"
+            raise TrainingTerminated(f"{self._stream}.{self._variable} has not been better than {best} for {waited}")
 
     def state_dict(self) -> StateTree:
         """The best value, and the number of epochs since."""

@@ -62,6 +62,11 @@ class LogVariables(AbstractHook):
             for name in data if self._variables is None else self._variables:
                 self._log(stream_name, name, read_value(epoch_data, stream_name, name))
 
+    def after_evaluation(self, batches: int, epoch_data: EpochData) -> None:
+        """Log what an evaluation inside an epoch has found, below the number of batches trained on so far."""
+        _LOGGER.info("After batch %d:", batches)
+        self.after_epoch(0, epoch_data)
+
     def _log(self, stream_name: str, name: str, value: Any) -> None:
         if not isinstance(value, Mapping):
             self._log_value(f"\t{stream_name} {name}", name, value)

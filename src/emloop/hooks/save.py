@@ -141,7 +141,8 @@ class SaveBest(AbstractHook):
     An equal value is not better, and NaN never is. A model that could not be saved is not the best: the next one that
     is better than the last one saved is tried again.
 
-    With ``keep: 3``, the three best are kept as well, each under its epoch: ``model_best_12``.
+    With ``keep: 3``, the three best are kept as well, each under its epoch: ``model_best_12``. An evaluation inside an
+    epoch counts as much, under its number of training batches: ``model_best_1500ba``.
 
     Args:
         output_dir: The run directory.
@@ -187,7 +188,7 @@ class SaveBest(AbstractHook):
         self._model = model
         self._model_name = model_name
         self._keep = at_least("keep", 1, keep)
-        self._kept: list[tuple[float, int]] = []
+        self._kept: list[tuple[float, int | str]] = []
         self._restore = restore
         if (keep > 1 or restore) and not output_dir:
             raise ConfigError.about("output_dir", "expected the run directory, which keep and restore need")
@@ -204,7 +205,7 @@ class SaveBest(AbstractHook):
         return read_monitored(epoch_data, self._stream, self._variable, self._aggregation)
 
     # The main loop calls events with keywords; who calls this one directly has always given the data first.
-    def after_epoch(self, epoch_data: EpochData, epoch_id: int = 0) -> None:  # type: ignore[override]
+    def after_epoch(self, epoch_data: EpochData, epoch_id: int | str = 0) -> None:  # type: ignore[override]
         """Save the model if it is the best.
 
         Raises:
@@ -221,7 +222,11 @@ class SaveBest(AbstractHook):
         if self._keep > 1:
             self._keep_among_the_best(value, epoch_id)
 
-    def _keep_among_the_best(self, value: float, epoch_id: int) -> None:
+    def after_evaluation(self, batches: int, epoch_data: EpochData) -> None:
+        """Likewise, after an evaluation inside an epoch."""
+        self.after_epoch(epoch_data, f"{batches}ba")
+
+    def _keep_among_the_best(self, value: float, epoch_id: int | str) -> None:
         # Where a killed epoch is repeated, its save replaces what it had saved before.
         kept = [(other, epoch) for other, epoch in self._kept if epoch != epoch_id]
         rank = sum(not self._better(value, other) for other, _ in kept)
@@ -233,7 +238,7 @@ class SaveBest(AbstractHook):
             for _, epoch in kept[self._keep :]:
                 delete_leftover(self._path(epoch))
 
-    def _path(self, *epoch: int) -> Path:
+    def _path(self, *epoch: int | str) -> Path:
         return saved_model_path(self._output_dir, "_".join(map(str, (self._model_name, *epoch))))
 
     def _save(self, name_suffix: str) -> bool:
@@ -257,7 +262,7 @@ class SaveBest(AbstractHook):
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on with another attempt's best values."""
-        check_state(self, state, {"best": (float, None), "kept": [[float, int], ...]})
+        check_state(self, state, {"best": (float, None), "kept": [[float, (int, str)], ...]})
         self._best = None if state["best"] is None else float(state["best"])
         self._kept = [(value, epoch) for value, epoch in state["kept"]]
 

@@ -49,6 +49,7 @@ def collect(loop: MainLoop, directory: Path, seq: int, slot: int) -> dict[str, S
             "training_epochs_done": loop.training_epochs_done,
             "zeroth_epoch_done": loop.zeroth_epoch_done,
             "batches_ended": loop.batches_ended,
+            "evaluated": None if loop.rhythm is None else dict(loop.rhythm.state()),
             "stage": loop.stage_state(),
         },
         "random": random_state(),
@@ -83,17 +84,20 @@ def restore(loop: MainLoop, commit: Commit) -> dict[str, StateTree]:
     if "holds" not in commit.info and isinstance(
         state, Mapping
     ):  # older commits were made between epochs, or did not count
-        state = {"stage": None, "batches_ended": 0, **state}
+        state = {"stage": None, "batches_ended": 0, "evaluated": None, **state}
     kind = {
         "training_epochs_done": int,
         "batches_ended": int,
         "zeroth_epoch_done": bool,
-        "stage": (Stage.kind, None),
+        "evaluated": ({str: int}, None),
+        "stage": object,
     }
     try:
         check_state("main loop", state, kind)
         loop.training_epochs_done, loop.zeroth_epoch_done = state["training_epochs_done"], state["zeroth_epoch_done"]
         loop.batches_ended = state["batches_ended"]
+        if loop.rhythm is not None:
+            loop.rhythm.load(state["evaluated"] or {})
         loop.stage = None if state["stage"] is None else Stage.restored(state["stage"])
     except StateError as error:
         raise CannotResumeError(f"{commit.path}: {error}") from error

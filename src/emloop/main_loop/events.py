@@ -35,6 +35,11 @@ class HookEvents:
         self.by_name = _named(hooks)
         self._started: list[Listener] = []
         self.batch_listeners = self._listeners("after_batch")
+        self.inside_listeners = [one for one in self.batch_listeners if _takes_part(self.by_name[one[0]])]
+        """Those that hear the batches of evaluations inside an epoch."""
+        self._after_evaluation = [
+            (name, hook.after_evaluation) for name, hook in self.by_name.items() if _takes_part(hook)
+        ]
         self._after_epoch = self._listeners("after_epoch")
         self._after_epoch_profile = self._listeners("after_epoch_profile")
         self._after_note = self._listeners("after_note")
@@ -71,12 +76,15 @@ class HookEvents:
             self._started.append((name, hook.after_training))
             _call(name, "before_training", hook.before_training)
 
-    def has_raised(self, hook: str, error: Exception, stream_name: str, batch_data: Mapping[str, Any]) -> None:
+    @staticmethod
+    def has_raised(
+        listeners: Iterable[Listener], hook: str, error: Exception, stream_name: str, batch_data: Mapping[str, Any]
+    ) -> None:
         """Say where ``after_batch`` has failed; if it only ends the training, the hooks behind see the batch, too."""
         if not isinstance(error, TrainingTerminated):
             error.add_note(f"raised by hook {hook} in after_batch of stream {stream_name!r}")
             return
-        behind = dropwhile(lambda one: one[0] != hook, self.batch_listeners)
+        behind = dropwhile(lambda one: one[0] != hook, listeners)
         for name, listener in islice(behind, 1, None):
             with suppress(TrainingTerminated):  # the first one counts
                 event = f"after_batch of stream {stream_name!r}"
@@ -84,13 +92,13 @@ class HookEvents:
 
     def after_epoch(self, epoch_id: int, epoch_data: EpochData) -> TrainingTerminated | None:
         """Fire ``after_epoch`` on every hook and return the last ``TrainingTerminated``, if any."""
-        terminated = None
-        for name, listener in self._after_epoch:
-            try:
-                _call(name, f"after_epoch of epoch {epoch_id}", listener, epoch_id=epoch_id, epoch_data=epoch_data)
-            except TrainingTerminated as stop:
-                terminated = stop
-        return terminated
+        event = f"after_epoch of epoch {epoch_id}"
+        return _last_stop(self._after_epoch, event, epoch_id=epoch_id, epoch_data=epoch_data)
+
+    def after_evaluation(self, batches: int, epoch_data: EpochData) -> TrainingTerminated | None:
+        """Fire ``after_evaluation`` on every hook that takes part; return the last ``TrainingTerminated``, if any."""
+        event = f"after_evaluation after batch {batches}"
+        return _last_stop(self._after_evaluation, event, batches=batches, epoch_data=epoch_data)
 
     def after_epoch_profile(self, epoch_id: int, profile: Mapping[str, Sequence[float]], streams: list[str]) -> None:
         """Fire ``after_epoch_profile`` on every hook."""
@@ -166,6 +174,28 @@ def _added_to(total: list[float]) -> Generator[None, float]:
     """Adds what it is sent, in half the time that a method takes."""
     while True:
         total[0] += yield
+
+
+def _last_stop(listeners: Iterable[Listener], event: str, **arguments: Any) -> TrainingTerminated | None:
+    terminated = None
+    for name, listener in listeners:
+        try:
+            _call(name, event, listener, **arguments)
+        except TrainingTerminated as stop:
+            terminated = stop
+    return terminated
+
+
+def _takes_part(hook: AbstractHook) -> bool:
+    """Whether a hook takes part in evaluations inside an epoch, as the docstring of ``after_evaluation`` says."""
+    for cls in type(hook).__mro__:
+        if cls is AbstractHook:
+            return hook.stateless
+        if "after_evaluation" in vars(cls):
+            return True
+        if "after_epoch" in vars(cls) or ("after_batch" in vars(cls) and not hook.stateless):
+            return False
+    return False
 
 
 def _named(hooks: Iterable[AbstractHook]) -> dict[str, AbstractHook]:

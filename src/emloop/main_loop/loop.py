@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 from emloop._contracts import (
     REFUSED,
@@ -32,12 +33,13 @@ from emloop._reporting.bar import announced_total
 from emloop._reporting.reporter import Reading, Reporter
 from emloop._reporting.telling import place_of
 from emloop._settings.kinds import MAIN_LOOP
-from emloop._state.random import use_seed
+from emloop._state.random import random_state, restore_random_state, use_seed
 from emloop._streams import StreamWrapper
 from emloop._support.interrupting import WAITING, Interrupted, interruptible_function
+from emloop._support.intervals import Interval, Rhythm, parse_interval
 from emloop._support.problems import unknown_argument
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EL_LOG_ONLY, EXIT_STOPPED
-from emloop.declare import Count, Positive
+from emloop.declare import Count, Limits, Positive
 from emloop.errors import ConfigError
 from emloop.types import Batch, EpochData, StateTree, TrainingTerminated
 
@@ -54,6 +56,15 @@ __all__ = ["MainLoop"]
 logger = logging.getLogger(__name__)
 
 _OTHER_EPOCHS = "epochs are cut differently from here on; the result is no longer that of an unchanged run"
+
+
+Inside: TypeAlias = Annotated[
+    int | str,
+    Limits(
+        pattern=r"0*[1-9][0-9]*(ba|sa)?|([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)(s|min|h)",
+        words="an interval inside an epoch such as 500 or 500ba (batches), 10000sa (samples), 30s, 10min or 2h",
+    ),
+]
 
 
 class _Look:
@@ -89,7 +100,12 @@ class MainLoop(CaughtInterrupts):
         epochs_count: Number of training epochs after which to stop; ``None`` for no limit.
         fixed_batch_size: Size that a batch must have to be used; others are dropped.
         fixed_epoch_size: Batches per training epoch; ``None`` for one pass over the stream.
+        evaluate_every: Interval of training after which the extra streams are evaluated inside an epoch, too, counted
+            from the last evaluation: ``500ba`` (batches), ``10000sa`` (samples), ``10min``. It changes no batch and no
+            random number of the training.
         skip_zeroth_epoch: Whether to skip the evaluation before the first training epoch.
+        overfit: Number of batches to which every stream is cut, the same in every epoch: a model that cannot learn
+            these by heart has a mistake. Such an epoch is one pass; later evaluations of the run see whole streams.
         seed: The run's only seed; drawn and recorded if not given.
         commit: When to commit, and which commits to keep: ``{every: auto, keep: 2}``.
         on_inexact_resume: What to do if something cannot take its state back on resume.
@@ -106,6 +122,7 @@ class MainLoop(CaughtInterrupts):
         "train_stream_name": "another stream trains from here on; the result is no longer that of an unchanged run",
         "fixed_batch_size": _OTHER_EPOCHS,
         "fixed_epoch_size": _OTHER_EPOCHS,
+        "overfit": "other batches train from here on; the result is no longer that of an unchanged run",
         "*": SAFE,
     }
 
@@ -128,6 +145,8 @@ class MainLoop(CaughtInterrupts):
         *,
         on_unequal_lengths: Policy = "error",
         workers: Count = 0,
+        evaluate_every: Inside | None = None,
+        overfit: Positive | None = None,
         seed: Count | None = None,
         commit: Commit | None = None,
         on_inexact_resume: Policy = "error",
@@ -150,6 +169,9 @@ class MainLoop(CaughtInterrupts):
         self.epochs_count = epochs_count
         self.seed = seed
         self.commit_policy = CommitPolicy.parse(commit)
+        self.rhythm = None if evaluate_every is None else Rhythm(_inside_epochs(evaluate_every))
+        """When the next evaluation inside an epoch is due; ``None`` if there are none."""
+        self._evaluated: Mapping[str, StreamWrapper] = {}
         self._workers = workers
         self.training_epochs_done = 0
         self.zeroth_epoch_done = False
@@ -179,6 +201,7 @@ class MainLoop(CaughtInterrupts):
             Buffer.parse(buffer),
             self._epoch_size,
             model.prefetch if isinstance(model, Prefetching) else None,
+            first=_positive("overfit", overfit),
         )
         self._record = Record()
         self.reporter = Reporter()
@@ -219,6 +242,7 @@ class MainLoop(CaughtInterrupts):
         Raises:
             MissingStreamError: If the dataset lacks one of them.
         """
+        self.streams.first = None
         with self._terminable("Evaluation"), self:
             streams = self.streams.prepare([stream_name, *more], "eval", training=False)
             names = ", ".join(f"`{name}`" for name in streams)
@@ -266,7 +290,9 @@ class MainLoop(CaughtInterrupts):
         self._epoch_profile.clear()
         self._epoch_id = self.training_epochs_done + bool(train)
         names = [*train, *evaluate]
-        stage = self.stage = self.stage or Stage(names, len(train))
+        self._evaluated = evaluate
+        self.stage = self.stage or Stage(names, len(train))
+        stage = self.stage.epoch
         stage.require(names, len(train))
         self._introduce()
         try:
@@ -286,6 +312,8 @@ class MainLoop(CaughtInterrupts):
             raise
         finally:
             self.stage = None
+        if self.rhythm is not None and evaluate:
+            self.rhythm.begin()
         if train:
             self.training_epochs_done += 1
         epoch_id = self.training_epochs_done
@@ -303,13 +331,63 @@ class MainLoop(CaughtInterrupts):
             raise terminated
         self.raise_check_interrupt()
 
+    def _due_inside(self, stream: StreamWrapper, stage: Stage, checks: StreamChecks) -> Stage | None:
+        is_due = stage.trains and self.rhythm is not None and self.rhythm.is_over
+        if not is_due or stream.is_done or not self._evaluated:
+            return None
+        if self._first_nan is not None:
+            checks.found_nan(int(self._first_nan() or 0))
+        return Stage(list(self._evaluated), 0, around=stage, random=random_state())
+
+    def _evaluate_inside(self, stream: StreamWrapper, stage: Stage, checks: StreamChecks) -> None:
+        """Evaluate between two batches of a training stream, which goes on as if nothing had been.
+
+        Raises:
+            TrainingTerminated: If a hook ended the training, or a signal has arrived.
+        """
+        inside = self._due_inside(stream, stage, checks) if self.stage is stage else self.stage
+        if inside is None:
+            return
+        self.stage = inside
+        self.reporter.read()
+        times, self._running = self._times, {}  # of the training stream, nothing is waited for
+        try:
+            inside.require(list(self._evaluated), 0)
+            for evaluated in list(self._evaluated.values())[inside.done :]:
+                if inside.in_progress is None:
+                    evaluated.restart()
+                self._run_stream(evaluated, inside, train=False)
+                inside.end()
+                if inside.done < len(inside.streams):
+                    self._attend()
+        finally:
+            self._report_nan(inside)
+            self._running = {}
+        epoch_data: EpochData = {name: {} for name in inside.streams}
+        terminated = self.events.after_evaluation(self.batches_done, epoch_data)
+        restore_random_state(inside.random)
+        self.stage = stage
+        self.is_training = True
+        if self.rhythm is not None:
+            self.rhythm.begin()
+        self.note(epoch_data)
+        if terminated is not None:
+            raise terminated
+        self._show_reading(stream, checks, train=True)
+        self._times = times
+        if times is not None:
+            times.since = perf_counter()
+        self._look.at, self._look.seen = checks.passed + 1, checks.passed
+        if self.interrupted:
+            self._attend()
+
     # A straight line of code: what is moved out of it costs a call per batch, what is decided before it nothing.
     # Streams are read in C, so no frame but the stream's own tells a signal that a batch is waited for.
     @interruptible_function(lambda frame: WAITING if frame.f_locals["self"]._running is None else None)
     def _run_stream(self, stream: StreamWrapper, stage: Stage, *, train: bool) -> None:  # noqa: C901, PLR0912
         with self._reading(stream, stage, train=train) as checks:
             name, position, watch, look = checks.stream, stream.position, checks.watch, self._look
-            run_model, listeners = self._timed(name, self._counting() if train else self._run_model)
+            run_model, listeners = self._timed(name, stage, self._counting() if train else self._run_model)
             size, (kind, width, values), passed = self._fixed_batch_size, checks.layout, checks.passed
             seeks_nan = self._first_nan is None and checks.first_nan is None
             for batches in stream.spans():
@@ -346,11 +424,12 @@ class MainLoop(CaughtInterrupts):
                         for hook, listener in listeners:  # noqa: B007 - named where it fails
                             listener(stream_name=name, batch_data=merged)
                     except Exception as error:
-                        self.events.has_raised(hook, error, name, merged)
+                        self.events.has_raised(listeners, hook, error, name, merged)
                         raise
                     if passed >= look.at:
                         self.reporter.saw(outputs)
                         self._attend()
+                        self._evaluate_inside(stream, stage, checks)
                     self._running = None
 
     def _admit(self, checks: StreamChecks, batch: Batch) -> bool:
@@ -404,11 +483,15 @@ class MainLoop(CaughtInterrupts):
             stage.begin(checks)
             if train:
                 self._trains, self._trained = checks, self._trained - checks.passed
+            self._evaluate_inside(stream, stage, checks)
+            self._running = None
             self._look.at, self._look.seen = checks.passed + 1, checks.passed
             self._show_reading(stream, checks, train=train)
             with stream, self._telling_nan(checks):
                 yield checks
         except BaseException as error:
+            if self.stage is not stage:  # it came from the evaluation inside of this stream, and was told there
+                raise
             if self._running is None:
                 stream.broken(error)
                 if isinstance(error, Interrupted):
@@ -419,14 +502,15 @@ class MainLoop(CaughtInterrupts):
                 error.add_note(place_of(self._running, checks.stream, checks.passed, self._epoch_id, train=train))
             raise
         finally:
-            self._trained, self._trains = self.batches_since_commit, None
+            if train:
+                self._trained, self._trains = self.batches_since_commit, None
             self.reporter.read()
         self.is_training = False
         checks.finish()
 
     def _show_reading(self, stream: StreamWrapper, checks: StreamChecks, *, train: bool) -> None:
         name = checks.stream
-        total = (self.fixed_epoch_size if train else None) or stream.length
+        total = (self.fixed_epoch_size if train and not self.streams.first else None) or stream.length
         if total is None:
             total = announced_total(self.dataset, name)
         self.reporter.reading(Reading(name, self._epoch_id, train, total, lambda: checks.passed, self.look_soon))
@@ -538,7 +622,7 @@ class MainLoop(CaughtInterrupts):
     def batches_done(self) -> int:
         """Batches that were trained on so far, in all epochs."""
         stage = self.stage
-        return self.batches_ended + (stage.where()[1] if stage is not None and stage.trains else 0)
+        return self.batches_ended + (stage.epoch.where()[1] if stage is not None and stage.epoch.trains else 0)
 
     def note(self, data: EpochData) -> None:
         """Note numbers inside an epoch: in ``steps.jsonl``, and for hooks that hear ``after_note``."""
@@ -583,30 +667,39 @@ class MainLoop(CaughtInterrupts):
             raise TrainingTerminated(f"main_loop.epochs_count = {self.epochs_count} is reached")
 
     def _epoch_size(self, name: str) -> int:
-        return self.fixed_epoch_size if self.fixed_epoch_size and name == self.train_stream_name else -1
+        is_cut = name != self.train_stream_name or self.streams.first
+        return self.fixed_epoch_size if self.fixed_epoch_size and not is_cut else -1
 
     def _counting(self) -> Callable[..., Batch]:
         """The model's ``run``, with every batch counted where an interval asks for more than its number."""
-        run, every = self._run_model, self.commit_policy.every
-        if every is None or every.unit != "samples":
+        run, every, rhythm = self._run_model, self.commit_policy.every, self.rhythm
+        most = every.amount if every is not None and every.unit == "samples" else math.inf
+        if rhythm is None and most == math.inf:
             return run
 
         def counted(batch: Batch, train: bool, stream: StreamWrapper) -> Batch:
             outputs = run(batch=batch, train=train, stream=stream)
-            self.samples_since_commit += len(next(iter(batch.values())))
-            if self.samples_since_commit >= every.amount:
+            samples = len(next(iter(batch.values())))
+            self.samples_since_commit += samples
+            if rhythm is not None:
+                rhythm.count("batches")
+                rhythm.count("samples", samples)
+            if self.samples_since_commit >= most or (rhythm is not None and rhythm.is_over):
                 self.look_soon()
             return outputs
 
         return counted
 
-    def _timed(self, stream: str, run_model: Callable[..., Batch]) -> tuple[Callable[..., Batch], list[Listener]]:
+    def _timed(
+        self, stream: str, stage: Stage, run_model: Callable[..., Batch]
+    ) -> tuple[Callable[..., Batch], list[Listener]]:
         """What runs and what hears batches; with what takes their times, if a hook looks at them."""
+        listeners = self.events.batch_listeners if stage.around is None else self.events.inside_listeners
         if not self.events.wants_profile:
-            return run_model, self.events.batch_listeners
+            return run_model, listeners
         self._times = BatchTimes(stream, run_model, self.events)
         self._epoch_profile |= self._times.profile
-        return self._times.run, [*self.events.batch_listeners, ("times", self._times.after_batch)]
+        return self._times.run, [*listeners, ("times", self._times.after_batch)]
 
 
 def _stream_list(argument: str, names: Sequence[str], train_stream_name: str) -> list[str]:
@@ -617,6 +710,14 @@ def _stream_list(argument: str, names: Sequence[str], train_stream_name: str) ->
         if listed.count(name) > 1 or name == train_stream_name:
             raise ConfigError(f"main_loop.{argument}: stream {name!r} is named twice, or is the training stream")
     return listed
+
+
+def _inside_epochs(every: str | int) -> Interval:
+    interval = parse_interval(every, argument="main_loop.evaluate_every")
+    if interval.unit == "epochs":
+        message = f"expected batches, samples or time, got {every!r}: the extra streams are evaluated after every epoch"
+        raise ConfigError.about("main_loop.evaluate_every", message)
+    return interval
 
 
 def _positive(argument: str, value: int | None) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -28,6 +28,8 @@ class Stage:
         done: How many have ended.
         first_nans: Ended stream → number of its first batch whose loss was not a number.
         checks: Of the stream in progress; ``None`` between two streams.
+        around: The epoch inside of which this is an evaluation; ``None`` for an epoch.
+        random: The state of the global generators with which that epoch goes on.
     """
 
     streams: Sequence[str]
@@ -36,6 +38,13 @@ class Stage:
     first_nans: dict[str, int] = field(default_factory=dict)
     checks: StreamChecks | None = None
     _inside: StateTree = None
+    around: Stage | None = None
+    random: StateTree = None
+
+    @property
+    def epoch(self) -> Stage:
+        """The epoch that this is, or is a part of."""
+        return self if self.around is None else self.around
 
     kind: ClassVar = {
         "streams": [str, ...],
@@ -43,6 +52,8 @@ class Stage:
         "done": int,
         "nan": {str: int},
         "inside": ({"passed": int, "empty": int, "first_nan": int}, None),
+        "around": object,
+        "random": object,
     }
     """Of its state."""
 
@@ -88,6 +99,8 @@ class Stage:
             "done": self.done,
             "nan": dict(self.first_nans),
             "inside": inside,
+            "around": None if self.around is None else self.around.state(),
+            "random": self.random,
         }
 
     def where(self) -> tuple[str, int]:
@@ -103,11 +116,14 @@ class Stage:
         Raises:
             StateError: If it is something else, or there is no such place.
         """
+        if isinstance(state, Mapping):
+            state = {"around": None, "random": None, **state}  # which older commits did not have
         check_state("epoch", state, cls.kind)
         streams, trained, done = state["streams"], state["trained"], state["done"]
         if done >= len(streams) or trained > len(streams):
             raise StateError(f"there are {len(streams)} streams, of which {trained} train and {done} have ended")
-        return cls(streams, trained, done, state["nan"], None, state["inside"])
+        around = None if state["around"] is None else cls.restored(state["around"])
+        return cls(streams, trained, done, state["nan"], None, state["inside"], around, state["random"])
 
     def require(self, streams: Sequence[str], trained: int) -> None:
         """
@@ -126,4 +142,4 @@ def place_in(epochs_done: int, stage: Stage | None) -> str:
     if stage is None:
         return f"epoch {epochs_done}"
     stream, batches = stage.where()
-    return f"batch {batches} of stream {stream!r} in epoch {epochs_done + bool(stage.trained)}"
+    return f"batch {batches} of stream {stream!r} in epoch {epochs_done + bool(stage.epoch.trained)}"

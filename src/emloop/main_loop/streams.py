@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from emloop._settings.reading import read_settings
+from emloop._state.random import current_seed, random_state_kept, seed_everything
 from emloop._streams import Gate, StreamWrapper
 from emloop._support.problems import no_stream
 from emloop.declare import Count
@@ -61,6 +64,7 @@ class Streams:
         epoch_size: Returns a stream's number of batches per epoch; -1 for one pass.
         prefetch: Called with every batch that is read ahead.
         workers: Processes that load batches of the dataset's streams; may be set before any is looked up.
+        first: Number of batches to which every stream of the dataset is cut, the same in every pass; ``None``: whole.
     """
 
     dataset: object
@@ -68,7 +72,9 @@ class Streams:
     epoch_size: Callable[[str], int]
     prefetch: Callable[[Batch], Any] | None = None
     workers: Workers | None = None
+    first: int | None = None
     _wrappers: dict[tuple[str, bool], StreamWrapper] = field(default_factory=dict, init=False)
+    _cut: dict[str, list[Batch]] = field(default_factory=dict, init=False)
 
     def get(self, name: str, *, training: bool) -> StreamWrapper:
         """The wrapper of a stream.
@@ -82,6 +88,8 @@ class Streams:
             if not callable(method):
                 message = no_stream(type(self.dataset).__name__, name, stream_names(self.dataset))
                 raise MissingStreamError(message)
+            if self.first is not None:
+                method = partial(self._first_batches, name, method)
             self._wrappers[key] = self._wrap(method, name, training=training)
         return self._wrappers[key]
 
@@ -116,6 +124,15 @@ class Streams:
         """Drop every wrapper and with it the position in its stream."""
         self._wrappers.clear()
 
+    def _first_batches(self, name: str, method: Callable[[], Iterable[Batch]]) -> list[Batch]:
+        """The batches to which a stream is cut; in any process the same, whatever was drawn before."""
+        if name not in self._cut:
+            with random_state_kept():
+                seed_everything(current_seed() or 0)
+                # An evaluation draws the same numbers in every pass.
+                self._cut[name] = list(islice(StreamWrapper(method, name=name, training=False), self.first))
+        return self._cut[name]
+
     def _prepare_one(self, stream: StreamLike, *, training: bool) -> StreamWrapper:
         if isinstance(stream, str):
             return self.get(stream, training=training)
@@ -132,7 +149,7 @@ class Streams:
             name=name,
             training=training,
             prefetch=self.prefetch,
-            workers=self.workers if name is not None else None,
+            workers=self.workers if name is not None and self.first is None else None,
         )
 
 

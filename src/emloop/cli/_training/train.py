@@ -4,24 +4,23 @@ Examples:
     emloop train config.yaml
     emloop train config.yaml model.hidden=64 hooks.StopAfter.epochs=20
     emloop train config.yaml --dry-run 2
+    emloop train config.yaml --overfit 4
     emloop train config.yaml --output_dir night --auto-resume
 """
 
 import logging
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from emloop._config import find_config
 from emloop._config.check import checked_config
 from emloop.constants import EL_RUN_FILE
 from emloop.errors import UsageError
-from emloop.types import Batch
 
 from ..args import CONFIG, add_accept_data, add_overrides, add_run_options, overrides
+from ..render import say
 from .resume import go_on
 from .running import at_least_one, rehearsal, run_loop
 
@@ -38,13 +37,21 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--auto-resume", action="store_true", help="go on with the run in --output_dir, if there is one"
     )
     parser.add_argument(
-        "--dry-run", type=at_least_one, metavar="N", help="run N batches of each stream and write nothing"
+        "--dry-run", type=at_least_one, metavar="N", help="run N batches of each stream, and show them; write nothing"
+    )
+    parser.add_argument(
+        "--overfit",
+        type=at_least_one,
+        metavar="N",
+        help="train on the same N batches in every epoch, which a sound model learns by heart: main_loop.overfit=N",
     )
 
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
     changes = overrides(arguments.words)
+    if arguments.overfit is not None:
+        changes = [*changes, f"main_loop.overfit={arguments.overfit}"]
     if arguments.dry_run is not None:
         return dry_run(arguments.config_file, changes, arguments.dry_run)
     options = arguments.output_root, arguments.delete_dir, arguments.output_dir
@@ -89,7 +96,9 @@ def train(
 
 
 def dry_run(config_path: str, cl_arguments: Sequence[str], batches: int) -> int:
-    """Run a few batches of every stream through model and hooks, in a temporary directory.
+    """Run a few batches of every stream through model and hooks, in a temporary directory, and show what they were.
+
+    What is saved there is no more than the model's state: no program is made of it.
 
     Args:
         config_path: Config file, or a directory with one.
@@ -99,26 +108,16 @@ def dry_run(config_path: str, cl_arguments: Sequence[str], batches: int) -> int:
     Returns:
         The exit code.
     """
-    with rehearsal(config_path, cl_arguments, epochs_count=1, workers=0) as rehearsed:
-        loop = replace(rehearsed, dataset=_FirstBatches(rehearsed.dataset, batches)).main_loop(rehearsed.hooks)
+    from emloop._contracts import Stateful
+
+    from .first_batches import FirstBatches, save_state
+
+    with rehearsal(config_path, cl_arguments, epochs_count=1, workers=0, overfit=batches) as rehearsed:
+        if isinstance(rehearsed.model, Stateful):
+            rehearsed.model.save = partial(save_state, rehearsed.model, rehearsed.output_dir)  # type: ignore[attr-defined]
+        seen = FirstBatches()
+        loop = rehearsed.main_loop([*rehearsed.hooks, seen])
         loop.run_training()
+    say(seen.told())
     logger.info("Dry run done: %s batches of every stream; nothing was kept", batches)
     return loop.exit_status
-
-
-class _FirstBatches:
-    """A dataset whose streams end early."""
-
-    def __init__(self, dataset: object, batches: int) -> None:
-        self._dataset = dataset
-        self._batches = batches
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._dataset, name)
-        if not name.endswith("_stream"):
-            return found
-
-        def first() -> Iterator[Batch]:
-            return islice(found(), self._batches)
-
-        return first

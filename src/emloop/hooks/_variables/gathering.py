@@ -65,10 +65,15 @@ class Gathering(Generic[G]):
         self._weighed: Mapping[str, str] = {}
         self.forget()
 
-    def forget(self) -> None:
-        """Begin a new epoch."""
-        self.gathered: dict[str, dict[str, G]] = defaultdict(self._begin)
-        self._takers: dict[str, list[_Taker]] = {}
+    def forget(self, streams: Iterable[str] | None = None) -> None:
+        """Begin a new epoch, of all streams or of some."""
+        if streams is None:
+            self.gathered: dict[str, dict[str, G]] = defaultdict(self._begin)
+            self._takers: dict[str, list[_Taker]] = {}
+        else:
+            for stream_name in streams:
+                self.gathered.pop(stream_name, None)
+                self._takers.pop(stream_name, None)
 
     def _begin(self) -> dict[str, G]:
         weights = self._weights()
