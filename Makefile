@@ -16,22 +16,17 @@ help:
 	@echo "make bench         measure what the loop costs"
 	@echo "make clean         remove .venv and caches, but no run"
 
-# Train the digits; $(1) is the extra to install, $(2) the config, $(3) a number of epochs to go on to.
+# Train the digits; $(1) is the extra to install, $(2) the config. What to type next, the run itself says.
 define train_digits
 @PYTHON="$(PYTHON)" tools/environment $(1)
 $(BIN)/emloop train examples/digits/$(2)
-@echo
-@echo "The run is a directory under log/. Try next, '@' being the latest training:"
-@echo "  $(BIN)/emloop resume @ main_loop.epochs_count=$(3)    train on, as if it had never ended"
-@echo "  $(BIN)/emloop eval test @                           evaluate the best model on unseen digits"
-@echo "  $(BIN)/emloop eval predict @                        write its predictions to a CSV file"
 endef
 
 demo:
-	$(call train_digits,demo,config.yaml,20)
+	$(call train_digits,demo,config.yaml)
 
 demo-torch:
-	$(call train_digits,torch-demo,config_torch.yaml,25)
+	$(call train_digits,torch-demo,config_torch.yaml)
 
 # Lint, check the types and test; $(1) are pytest's options.
 define check_all

@@ -368,6 +368,10 @@ class BaseModel(AbstractModel):
         """
         set_variable(self._estimator, name, value)
 
+    def model_facts(self) -> list[str]:
+        """What to show when a run begins: the estimator, and the version."""
+        return [type(self._estimator).__name__, f"scikit-learn {sklearn.__version__}"]
+
     def save(self, name_suffix: str) -> str:
         """Save the model durably as ``model_<name_suffix>`` in the run directory, and return its path.
 

@@ -388,6 +388,13 @@ class BaseModel(AbstractModel):
         """
         write_variable(name, value, self.module, self._rates)
 
+    def model_facts(self) -> list[str]:
+        """What to show when a run begins: version, device, number of parameters."""
+        parameters = list(self.module.parameters())
+        lazy = any(isinstance(parameter, torch.nn.UninitializedParameter) for parameter in parameters)
+        count = [] if lazy else [f"{sum(parameter.numel() for parameter in parameters):,} parameters"]
+        return [f"torch {torch.__version__}", str(self._device), *count]
+
     def save(self, name_suffix: str) -> str:
         """Save the model, durably, as ``model_<name_suffix>`` in the run directory, and return its path.
 

@@ -1,5 +1,7 @@
 """The main loop, and what belongs to it."""
 
+from emloop._reporting.reporter import Reporter
+
 from .commit_policy import CommitPolicy, Keep
 from .interrupts import CaughtInterrupts, TrainingInterrupted
 from .loop import MainLoop
@@ -12,6 +14,7 @@ __all__ = [
     "Keep",
     "MainLoop",
     "Record",
+    "Reporter",
     "RunRecord",
     "TrainingInterrupted",
     "log_failure",
