@@ -22,7 +22,7 @@ ROOMS = {
     "emloop._settings": 1100,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 945,  # what a state looks like; arrays written in parts; two layouts are read; generators
-    "emloop._streams": 1485,  # one batch read again; reads in C, handed over; the gate, signals; loaders; workers
+    "emloop._streams": 1490,  # one batch read again; reads in C, handed over; the gate, signals; loaders; workers
     "emloop._support": 1140,  # when an interval is over; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
@@ -37,7 +37,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3450,  # evaluations inside epochs; weighted statistics; types within states; the best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 2095,  # facts to show; notes and evaluations inside epochs; fingerprint; commits
+    "emloop.main_loop": 2105,  # facts to show; notes and evaluations inside epochs; fingerprint; commits
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 800,  # what inputs look like; the source capsule: what belongs to it, and what of it may run

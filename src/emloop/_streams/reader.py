@@ -234,7 +234,12 @@ class Reader:
         source = self._source
         if self.failure is None or source is None or self.draws_globally:
             return self.failure is None
-        return self.level == "replay" or (source.capture is None and self._pass.state() == self._drawn_at_start)
+        # Of a pass that has given nothing yet, nothing is kept: it is opened anew.
+        return (
+            not self.batches
+            or self.level == "replay"
+            or (source.capture is None and self._pass.state() == self._drawn_at_start)
+        )
 
     def snapshot(self) -> Snapshot | None:
         """What it takes to jump to the batch after the one read last; ``None`` if that is impossible."""

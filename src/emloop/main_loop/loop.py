@@ -56,6 +56,8 @@ __all__ = ["MainLoop"]
 logger = logging.getLogger(__name__)
 
 _OTHER_EPOCHS = "epochs are cut differently from here on; the result is no longer that of an unchanged run"
+_OUTSIDE: Batch = {}
+"""Stands for the batch in progress where none is read, so that no signal takes that for a wait to be given up."""
 
 
 Inside: TypeAlias = Annotated[
@@ -195,7 +197,7 @@ class MainLoop(CaughtInterrupts):
         """How far the epoch in progress has come; ``None`` between two."""
         self._look = _Look()
         self._epoch_id = 0
-        self._running: Batch | None = None  # None while the next batch is read
+        self._running: Batch | None = _OUTSIDE  # None while the next batch is read
         self.streams = Streams(
             dataset,
             Buffer.parse(buffer),
@@ -208,7 +210,7 @@ class MainLoop(CaughtInterrupts):
         """What shows a person how the run gets on."""
         self._introduces = False
         self.exit_status = 0
-        self._exit = ExitStack()
+        self._exit: ExitStack | None = None
 
     # -- running ------------------------------------------------------------------------------------------------------
 
@@ -329,7 +331,13 @@ class MainLoop(CaughtInterrupts):
         self.reporter.epoch_done(epoch_id, epoch_data)
         if terminated is not None:
             raise terminated
-        self.raise_check_interrupt()
+        self._attend_epoch()
+
+    def _attend_epoch(self) -> None:
+        """See to a signal that has come since the record looked for one."""
+        if self.interrupted:
+            self._record.epoch_interrupted()
+            self.raise_check_interrupt()
 
     def _due_inside(self, stream: StreamWrapper, stage: Stage, checks: StreamChecks) -> Stage | None:
         is_due = stage.trains and self.rhythm is not None and self.rhythm.is_over
@@ -431,6 +439,7 @@ class MainLoop(CaughtInterrupts):
                         self._attend()
                         self._evaluate_inside(stream, stage, checks)
                     self._running = None
+            self._running = _OUTSIDE
 
     def _admit(self, checks: StreamChecks, batch: Batch) -> bool:
         """Examine a batch that is not like those before; return whether to run it."""
@@ -467,6 +476,7 @@ class MainLoop(CaughtInterrupts):
     @contextmanager
     def _reading(self, stream: StreamWrapper, stage: Stage, *, train: bool) -> Generator[StreamChecks]:
         """Around the batches of a stream: its checks, and what is said of an error."""
+        self._running = _OUTSIDE
         checks = StreamChecks(
             str(stream.name),
             self.model.input_names,
@@ -476,7 +486,6 @@ class MainLoop(CaughtInterrupts):
             self._record.watch(stream),
         )
         self.is_training = train
-        self._running = None
         try:
             if self.interrupted:
                 self._attend()
@@ -484,7 +493,7 @@ class MainLoop(CaughtInterrupts):
             if train:
                 self._trains, self._trained = checks, self._trained - checks.passed
             self._evaluate_inside(stream, stage, checks)
-            self._running = None
+            self._running = _OUTSIDE
             self._look.at, self._look.seen = checks.passed + 1, checks.passed
             self._show_reading(stream, checks, train=train)
             with stream, self._telling_nan(checks):
@@ -492,7 +501,7 @@ class MainLoop(CaughtInterrupts):
         except BaseException as error:
             if self.stage is not stage:  # it came from the evaluation inside of this stream, and was told there
                 raise
-            if self._running is None:
+            if self._running is None or self._running is _OUTSIDE:
                 stream.broken(error)
                 if isinstance(error, Interrupted):
                     self._record.between_batches(0, interrupted=True)
@@ -561,7 +570,9 @@ class MainLoop(CaughtInterrupts):
     # -- context ------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        """Install signal handlers, publish the seed and fire ``before_training``."""
+        """Install signal handlers, publish the seed and fire ``before_training``; once, where blocks are nested."""
+        if self._exit is not None:
+            return self
         with ExitStack() as entered:
             super().__enter__()
             entered.push(super().__exit__)
@@ -593,8 +604,11 @@ class MainLoop(CaughtInterrupts):
         Raises:
             TrainingTerminated: In place of a ``KeyboardInterrupt``.
         """
+        entered, self._exit = self._exit, None
+        if entered is None:
+            return  # run_training inside of the block has ended it
         self.exit_status = EXIT_STOPPED if isinstance(error, STOPPED) else 0
-        self._exit.__exit__(kind, error, trace)
+        entered.__exit__(kind, error, trace)
         if isinstance(error, KeyboardInterrupt):
             raise TrainingInterrupted(str(error) or type(error).__name__) from None
 

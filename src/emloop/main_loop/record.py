@@ -77,6 +77,9 @@ class Record:
             complete: Whether the training has ended with this epoch.
         """
 
+    def epoch_interrupted(self) -> None:
+        """Called after that, where a signal asks the training to stop."""
+
     def note(self, batches: int, epoch_id: int, data: EpochData) -> None:
         """Called when something is noted inside an epoch.
 

@@ -227,6 +227,11 @@ class RunRecord(Record):
             self._run.update_trace()
             self._traced_at = monotonic()
 
+    def epoch_interrupted(self) -> None:
+        """Commit what was done before a signal that arrived when the epoch's end had been seen to."""
+        if self._run.info.kind == "training" and self._loop.batches_since_commit:
+            self._write(waits=True)
+
     def finish(self, error: BaseException | None) -> None:
         """End the attempt: record how it ended in trace and attempts, close the log, release the lock."""
         self._ended = True
