@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 
 import pytest
 
@@ -105,15 +107,34 @@ def test_quiet_shows_nothing_and_verbose_all_that_the_log_has(terminal):
 
 
 @pytest.mark.slow
+def test_an_evaluation_inside_an_epoch_has_a_line_of_its_own(terminal):
+    """Between the lines of the epochs, whose columns stay."""
+    settings = "main_loop.evaluate_every=4ba", "main_loop.epochs_count=1"
+    shown = terminal.run("train", "config.yaml", "--output_dir", "a", *settings)
+
+    lines = re.findall(r"^(?:after batch|    1 ).*", shown, flags=re.MULTILINE)
+    assert lines[0] == "after batch 4  valid loss 256.12 · accuracy 0.2561"
+    assert lines[1].startswith("    1    275.29     0.2753     196.12*    0.1961")
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_seen_enough_stops_the_training(toy, processes):
+    """As a terminal that is closed: it commits, and can be resumed."""
+    command = "emloop train config.yaml --output_dir a main_loop.epochs_count=100000 2>&1 | head -4"
+    python = command.replace("emloop", f"{shlex.quote(sys.executable)} -m emloop", 1)
+    done = processes.run(["sh", "-c", python], cwd=toy, capture_output=True, text=True, timeout=120, check=False)
+
+    assert len(done.stdout.splitlines()) == 4
+    assert done.stderr == ""
+    assert "status: stopped" in (toy / "log" / "a" / "trace.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 def test_a_dumb_terminal_gets_plain_lines(terminal):
     """No control characters at all."""
     shown = terminal.run("train", "config.yaml", "--output_dir", "a", "main_loop.epochs_count=1", TERM="dumb")
 
+    assert shown
     assert "\x1b" not in terminal.raw
-    assert (
-        re.search(
-            r"^epoch 1  train loss 275\.2917 · accuracy 0\.2753 · valid loss 196\.1250?\* · accuracy 0\.1961 · ",
-            shown.replace("\n", ""),
-        )
-        or "epoch 1  train loss" in shown
-    )
+    (line,) = re.findall(r"^epoch 1 .*$", terminal.raw.replace("\r", ""), flags=re.MULTILINE)
+    assert line.startswith("epoch 1  train loss 275.29 · accuracy 0.2753 · valid loss 196.12* · accuracy 0.1961 · ")

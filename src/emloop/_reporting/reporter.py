@@ -73,6 +73,14 @@ class Reporter:
     def epoch_done(self, epoch_id: int, epoch_data: EpochData) -> None:
         """Called when all hooks have seen an epoch."""
 
+    def evaluated(self, batches: int, epoch_data: EpochData) -> None:
+        """Called when all hooks have seen an evaluation inside an epoch.
+
+        Args:
+            batches: How many batches have trained the model.
+            epoch_data: What the hooks have left there.
+        """
+
     def end(self, status: str, reason: str) -> None:
         """Called at the end of an attempt.
 

@@ -130,6 +130,11 @@ class Shown(Reporter):
         self._doing = ""
         self._epoch_began = self._clock()
 
+    def evaluated(self, batches: int, epoch_data: EpochData) -> None:
+        """Add a line beside those of the epochs."""
+        width = max(self._area.width, _NARROWEST)
+        self._area.add(self._table.items(f"after batch {batches}", cells_of(epoch_data), set(), None, None, width))
+
     def end(self, status: str, reason: str) -> None:
         """Draw the summary, and end drawing."""
         if self._thread is None:

@@ -71,7 +71,7 @@ class Table:
         ]
 
     def items(
-        self, title: str, cells: Cells, best: set[Value], seconds: float, rate: float | None, width: int
+        self, title: str, cells: Cells, best: set[Value], seconds: float | None, rate: float | None, width: int
     ) -> Iterator[Line]:
         """The same as one line, folded where it is longer than ``width``."""
         items: list[Line] = []
@@ -81,10 +81,11 @@ class Table:
             stream = value.stream
             mark = _BEST if value in best else ""
             items.append([(f"{name} ", "dim"), (f"{number(cells[value])}{mark}", "bold green" if mark else "")])
-        items.append([(short_time(seconds), "dim")])
+        if seconds is not None:
+            items.append([(short_time(seconds), "dim")])
         if rate is not None:
             items.append([(f"{per_second(rate)} batches/s", "dim")])
-        items[0] = [(f"{title}  ", "bold"), *items[0]]
+        items[:1] = [[(f"{title}  ", "bold"), *(items[0] if items else [])]]
         return fold(items, width)
 
     def _priority(self, value: Value) -> int:

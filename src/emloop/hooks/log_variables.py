@@ -64,7 +64,7 @@ class LogVariables(AbstractHook):
 
     def after_evaluation(self, batches: int, epoch_data: EpochData) -> None:
         """Log what an evaluation inside an epoch has found, below the number of batches trained on so far."""
-        _LOGGER.info("After batch %d:", batches)
+        _LOGGER.info("After batch %d:", batches, extra=EL_LOG_ONLY)
         self.after_epoch(0, epoch_data)
 
     def _log(self, stream_name: str, name: str, value: Any) -> None:

@@ -373,6 +373,7 @@ class MainLoop(CaughtInterrupts):
             self._running = {}
         epoch_data: EpochData = {name: {} for name in inside.streams}
         terminated = self.events.after_evaluation(self.batches_done, epoch_data)
+        self.reporter.evaluated(self.batches_done, epoch_data)
         restore_random_state(inside.random)
         self.stage = stage
         self.is_training = True
