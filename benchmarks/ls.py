@@ -6,14 +6,17 @@ system time, the minimum of several tries, since other load on the machine can o
 
     python benchmarks/ls.py [--runs 1000] [--tries 5]
 
-The issue asks for 1,000 runs within 0.3 s; with ``--check`` a plain listing that takes longer ends with exit code 1.
+The issue asks for 1,000 runs within 0.3 s, for the long form and JSON within 0.5 s, and for 10,000 within 2 and 4 s; with
+``--check`` a plain listing of so many that takes longer than the first ends with exit code 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import pty
 import resource
 import subprocess
 import sys
@@ -77,6 +80,7 @@ main_loop:
 
 FORMS = {
     "ls": [],
+    "ls on a terminal": [],
     "ls -l": ["-l"],
     "ls --json": ["--json"],
     "ls with a filter of the config": ["model.rate > 0.5"],
@@ -106,12 +110,26 @@ def make_runs(directory: Path, number: int) -> Path:
     return root
 
 
-def cpu_of(command: list[str], tries: int) -> float:
+def _run_on_terminal(command: list[str]) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdout=theirs)
+    os.close(theirs)
+    with contextlib.suppress(OSError):  # how a terminal ends on Linux
+        while os.read(ours, 1 << 16):
+            pass
+    os.close(ours)
+    process.wait()
+
+
+def cpu_of(command: list[str], tries: int, *, on_terminal: bool = False) -> float:
     """Minimum CPU seconds of a process over several tries, after one that warms the caches."""
     spent = []
     for _ in range(tries + 1):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        if on_terminal:
+            _run_on_terminal(command)
+        else:
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
     return min(spent[1:])
@@ -132,7 +150,8 @@ def main() -> int:
         print(f"  {cpu_of([*emloop, '--help'], arguments.tries):.3f}  --help")
         seconds = {}
         for name, words in FORMS.items():
-            seconds[name] = cpu_of([*emloop, "ls", os.fspath(root), *words], arguments.tries)
+            command = [*emloop, "ls", os.fspath(root), *words]
+            seconds[name] = cpu_of(command, arguments.tries, on_terminal="terminal" in name)
             print(f"  {seconds[name]:.3f}  {name}")
     return int(arguments.check and seconds["ls"] > LIMIT * max(arguments.runs / 1000, 1))
 

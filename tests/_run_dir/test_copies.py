@@ -104,7 +104,7 @@ def test_what_json_cannot_hold_exactly_has_no_copy(run, text):
     write_config(run.directory / "config.yaml", text)
 
     assert not (run.directory / "config.json").exists()
-    assert repr(read_yaml(run.directory / "config.yaml", "config.json")) == repr(yaml.load(text))
+    assert repr(read_yaml(run.directory, "config.yaml", "config.json")) == repr(yaml.load(text))
 
 
 @pytest.mark.parametrize(

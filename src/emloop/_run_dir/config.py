@@ -28,10 +28,10 @@ def write_config(path: Path, text: str) -> None:
     write_yaml(path, text, EL_CONFIG_COPY_FILE, _yaml.load(text))
 
 
-def read_config(directory: Path | str) -> Mapping[str, Any]:
-    """The newest configuration of a run; empty if it cannot be read."""
+def read_config(directory: Path | str, name: str | None = None) -> Mapping[str, Any]:
+    """The newest configuration of a run, or that in a file of a given name; empty if it cannot be read."""
     try:
-        config = read_yaml(f"{directory}/{current_config_name(directory)}", EL_CONFIG_COPY_FILE)
+        config = read_yaml(directory, name or current_config_name(directory), EL_CONFIG_COPY_FILE)
     except (OSError, ConfigError):
         return {}
     return config if isinstance(config, Mapping) else {}
@@ -65,7 +65,7 @@ def _add(value: Any, where: str, depth: int, table: FlatConfig) -> None:
 def hook_calls(hooks: Any) -> Iterator[tuple[str, Any]]:
     """Class and arguments, as written, of every hook in a section ``hooks``; without any, ``None``."""
     for hook in hooks if isinstance(hooks, list) else ():
-        path, arguments = next(iter(hook.items())) if isinstance(hook, Mapping) and len(hook) == 1 else (hook, None)
+        path, arguments = next(iter(hook.items())) if isinstance(hook, dict) and len(hook) == 1 else (hook, None)
         yield str(path), arguments
 
 

@@ -230,16 +230,17 @@ def write_yaml(path: Path, text: str, copy: str, data: Any) -> None:
         path.with_name(copy).unlink(missing_ok=True)
 
 
-def read_yaml(path: Path | str, copy: str) -> Any:
+def read_yaml(directory: Path | str, name: str, copy: str) -> Any:
     """What a YAML file of a run says, read from its JSON copy where that is up to date.
 
     Raises:
         OSError: If the YAML file cannot be read.
         ConfigError: If it is not YAML that we accept.
     """
+    path = f"{directory}/{name}"
     text = read_small(path)
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        found = json.loads(read_small(f"{os.path.dirname(path)}/{copy}"))  # noqa: PTH120 - thousands for a listing
+        found = json.loads(read_small(f"{directory}/{copy}").decode())
         if found["sha256"] == hashlib.sha256(text).hexdigest():
             return found["data"]
-    return _yaml.load(text, os.fspath(path))
+    return _yaml.load(text, path)

@@ -172,7 +172,12 @@ def current_config_name(directory: Path | str, attempt: int | None = None) -> st
         return constants.EL_CONFIG_FILE
     numbers = [int(match[1]) for name in names if (match := _ATTEMPT_CONFIG.fullmatch(name))]
     latest = max((number for number in numbers if attempt is None or number <= attempt), default=None)
-    return constants.EL_CONFIG_FILE if latest is None else f"config.attempt-{latest}.yaml"
+    return constants.EL_CONFIG_FILE if latest is None else attempt_config(latest)
+
+
+def attempt_config(attempt: int) -> str:
+    """Name of the configuration of a later attempt that changed it."""
+    return f"config.attempt-{attempt}.yaml"
 
 
 def _new_name(model_name: str) -> str:

@@ -28,7 +28,7 @@ from .append import AppendFiles, open_append
 from .beginnings import explained
 from .config import write_config
 from .info import Kind, RunInfo, append_attempt, read_attempts, read_info, to_line, write_info
-from .layout import TEMPORARY, current_config, made_here, only_locked
+from .layout import TEMPORARY, attempt_config, current_config, made_here, only_locked
 from .log import RunLog
 from .provenance import code_patch, environment, hash_seed, installed_distributions
 from .trace import EndStatus, Trace, local_now, local_timezone, read_trace, write_trace
@@ -181,7 +181,7 @@ class Run:
                 if not current.exists():  # the run was not created to the end
                     write_config(current, config_text)
                 elif config_text.encode() != read_small(current):
-                    write_config(directory / f"config.attempt-{attempt}.yaml", config_text)
+                    write_config(directory / attempt_config(attempt), config_text)
             run = cls(directory, info, trace, lock, created=False)
             run._begin(command, prepare, home)
         return run

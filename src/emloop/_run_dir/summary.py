@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emloop._support.files import open_file
-from emloop.constants import EL_METRICS_FILE, EL_RUN_FILE, EL_TRACE_FILE
+from emloop.constants import EL_CONFIG_FILE, EL_METRICS_FILE, EL_RUN_FILE, EL_TRACE_FILE
 from emloop.errors import RunDirError
 
 from .config import FlatConfig, flat, read_config
 from .info import Kind, RunInfo, read_info
-from .layout import is_run_dir, run_places
+from .layout import attempt_config, is_run_dir, run_places
 from .trace import MISSING, Status, Trace, effective_status, read_trace
 
 Extremum = Literal["min", "max"]
@@ -129,7 +129,9 @@ class RunSummary:
     @cached_property
     def settings(self) -> Mapping[str, Any]:
         """Its newest configuration; empty if it cannot be read."""
-        return read_config(self._place)
+        # A run whose second attempt has not begun has one configuration, and no directory is searched for others.
+        is_first = self.trace.attempts == 1 and not os.path.lexists(f"{self._place}/{attempt_config(2)}")
+        return read_config(self._place, EL_CONFIG_FILE if is_first else None)
 
     @cached_property
     def config(self) -> FlatConfig:
@@ -169,7 +171,7 @@ class RunSummary:
 
     def records(self) -> Iterator[Mapping[str, Any]]:
         """All whole lines of ``metrics.jsonl``."""
-        with contextlib.suppress(OSError), os.fdopen(open_file(f"{self._place}/{EL_METRICS_FILE}"), "rb") as file:
+        with contextlib.suppress(OSError), os.fdopen(open_file(f"{self._place}/{EL_METRICS_FILE}")[0], "rb") as file:
             while line := file.readline(_LONGEST_LINE):
                 if line.endswith(b"\n"):
                     yield _record(line)
@@ -178,12 +180,12 @@ class RunSummary:
 def last_line(run: Path | str, name: str) -> Mapping[str, Any]:
     """The last whole line of a run's metrics, read from the end of the file; empty if there is none."""
     try:
-        descriptor = open_file(f"{run}/{name}")
+        descriptor, size = open_file(f"{run}/{name}")
     except OSError:
         return {}
     # No file object, no context: a listing does this thousands of times.
     try:
-        return _last_record(descriptor)
+        return _last_record(descriptor, size)
     except OSError:
         return {}
     finally:
@@ -208,8 +210,7 @@ def summaries(places: Iterable[Path | str]) -> list[RunSummary]:
     return sorted(map(RunSummary, places), key=lambda summary: (summary.begin or _LAST, summary.name))
 
 
-def _last_record(descriptor: int) -> Mapping[str, Any]:
-    size = os.fstat(descriptor).st_size
+def _last_record(descriptor: int, size: int) -> Mapping[str, Any]:
     length = min(_TAIL, size)
     while 0 < length <= _LONGEST_LINE:
         lines = os.pread(descriptor, length, size - length).split(b"\n")
@@ -230,7 +231,7 @@ def metric_of(record: Mapping[str, Any], name: str) -> Any:
 
 def _plain(value: Any) -> Any:
     """A value as a number, ``True``, ``False`` or text; of statistics, the mean; ``None`` for all else."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value.get(_MEAN)
     if isinstance(value, str):
         return _NO_JSON_NUMBERS.get(value, value)
@@ -254,19 +255,19 @@ def metrics_of(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         waiting = [(f"{stream}.{name}", value) for name, value in _reversed(variables)]
         while waiting:
             name, value = waiting.pop()
-            if not isinstance(value, Mapping) or _MEAN in value:
+            if not isinstance(value, dict) or _MEAN in value:
                 yield name, _plain(value)
             waiting += [(f"{name}.{inner}", item) for inner, item in _reversed(value) if inner != _MEAN]
 
 
 def _reversed(value: Any) -> list[tuple[str, Any]]:
-    return list(value.items())[::-1] if isinstance(value, Mapping) else []
+    return list(value.items())[::-1] if isinstance(value, dict) else []
 
 
 def _inner(record: Any, name: str) -> Any:
     """The value below a name; its parts are keys, some of which may hold dots themselves."""
-    if not isinstance(record, Mapping) or name in record:
-        return record.get(name) if isinstance(record, Mapping) else None
+    if not isinstance(record, dict) or name in record:
+        return record.get(name) if isinstance(record, dict) else None
     parts = name.split(".")
     for end in range(1, len(parts)):
         key, rest = ".".join(parts[:end]), ".".join(parts[end:])

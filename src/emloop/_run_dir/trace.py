@@ -133,7 +133,7 @@ def read_trace(directory: Path | str) -> Trace:
     absent.
     """
     try:
-        content = read_yaml(f"{directory}/{EL_TRACE_FILE}", EL_STATUS_FILE)
+        content = read_yaml(directory, EL_TRACE_FILE, EL_STATUS_FILE)
     except FileNotFoundError:
         return Trace(problem=MISSING)
     except OSError as error:
@@ -161,7 +161,7 @@ def effective_status(directory: Path | str, trace: Trace) -> Status:
 def _parse(content: Mapping[Any, Any]) -> Trace:
     def typed(key: str, kind: type[T]) -> T | None:
         value = content.get(key)
-        return value if isinstance(value, kind) and not isinstance(value, bool) else None
+        return value if type(value) is kind else None
 
     timezone = typed("timezone", str)
     if _parse_offset(timezone) is None:

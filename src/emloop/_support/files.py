@@ -199,19 +199,23 @@ def open_inside(directory: Path | str, name: str, flags: int = os.O_RDONLY) -> i
     return descriptor
 
 
-def open_file(path: Path | str) -> int:
+def open_file(path: Path | str) -> tuple[int, int]:
     """Open a regular file to read; a link in the last place is not followed.
 
     Not :func:`open_inside`, which takes as long again: a listing opens thousands of these.
+
+    Returns:
+        Its descriptor, and its size.
 
     Raises:
         OSError: If it is missing or no regular file.
     """
     descriptor = os.open(path, _READ)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-    return descriptor
+    return descriptor, status.st_size
 
 
 def read_small(path: Path | str) -> bytes:
@@ -220,9 +224,8 @@ def read_small(path: Path | str) -> bytes:
     Raises:
         OSError: If it is missing, no regular file (links are not followed), or larger than 16 MiB.
     """
-    descriptor = open_file(path)
+    descriptor, size = open_file(path)
     try:
-        size = os.fstat(descriptor).st_size
         if size > _SMALL:
             raise OSError(f"larger than {_SMALL} bytes")
         # Asking for as much as is allowed would reserve that much for every file.

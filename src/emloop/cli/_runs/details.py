@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from emloop._run_dir.headline import headline
 from emloop._run_dir.layout import DESCRIPTIONS, current_config
 from emloop._run_dir.summary import RunSummary
 from emloop._support.files import read_small
@@ -13,7 +14,7 @@ from .fields import RUN_FIELDS, Field
 
 _DATA = (
     *("name", "path", "run_id", "kind", "status", "reason", "nan", "exit_status", "epochs_done", "attempts", "seed"),
-    *("begin", "end", "duration", "metric", "value"),
+    *("begin", "end", "duration"),
 )
 
 
@@ -78,8 +79,11 @@ def as_data(run: RunSummary, columns: Sequence[Field]) -> dict[str, Any]:
     """
     if columns:
         return {field.name: field.read(run) for field in columns}
+    metric = headline(run)
     return {
         **{name: RUN_FIELDS[name](run) for name in _DATA},
+        "metric": metric,
+        "value": None if metric is None else run.metric(metric),
         **{key.replace(".", "_"): run.config.get(key) for key in ("model.name", "model.class", "dataset.class")},
         "problem": run.problem,
     }
