@@ -6,8 +6,8 @@ system time, the minimum of several tries, since other load on the machine can o
 
     python benchmarks/ls.py [--runs 1000] [--tries 5]
 
-The issue asks for 1,000 runs within 0.3 s, for the long form and JSON within 0.5 s, and for 10,000 within 2 and 4 s; with
-``--check`` a plain listing of so many that takes longer than the first ends with exit code 1.
+The issue asks for 1,000 runs within 0.3 s, for the long form and JSON within 0.5 s, and for 10,000 within 2 and 4 s;
+with ``--check`` a plain listing that takes longer ends with exit code 1.
 """
 
 from __future__ import annotations
