@@ -12,12 +12,12 @@ from typing import Any, Protocol
 from emloop._contracts import AbstractModel, Described
 from emloop._reporting.bar import announced_total
 from emloop._reporting.reporter import Facts
-from emloop._run_dir.info import read_metrics, read_yaml
-from emloop._run_dir.layout import current_config
+from emloop._run_dir.config import read_config
+from emloop._run_dir.info import read_metrics
 from emloop._run_dir.provenance import code_facts
 from emloop._run_dir.run import Run
-from emloop.constants import EL_CONFIG_COPY_FILE, EL_PREDICT_STREAM
-from emloop.errors import EmloopError, MissingStreamError
+from emloop.constants import EL_PREDICT_STREAM
+from emloop.errors import MissingStreamError
 
 from .commit_policy import CommitPolicy
 from .events import HookEvents
@@ -110,7 +110,5 @@ def _next_commands(directory: Path, loop: ShownLoop, status: str) -> list[str]:
 
 
 def _eval_targets(directory: Path) -> list[str]:
-    with suppress(OSError, EmloopError):
-        section = read_yaml(current_config(directory), EL_CONFIG_COPY_FILE).get("eval")
-        return [shlex.quote(name) for name in section] if isinstance(section, dict) else []
-    return []
+    section = read_config(directory).get("eval")
+    return [shlex.quote(name) for name in section] if isinstance(section, dict) else []
