@@ -28,6 +28,7 @@ COMMANDS = {
     "resume": ("_training.resume", "go on with a run, exactly where its last commit left it"),
     "verify": ("_training.verify", "prove that a training resumes exactly, whenever it is stopped or killed"),
     "profile": ("_training.profile", "say where the time of a training goes, and what to change first"),
+    "find-lr": ("_training.find_lr", "find the learning rate to begin with"),
     "eval": ("_training.eval", "evaluate a model on a stream"),
     "predict": ("_predicting.predict", "predict from a file, with a trained model"),
     "export": ("_exporting.export", "write a trained model for another runtime, and check it there"),
