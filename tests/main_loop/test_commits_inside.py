@@ -287,3 +287,18 @@ def test_a_model_that_saves_itself_overwrites_no_file_of_a_kept_commit(tmp_path,
     assert written
     assert not files & set(written)
     assert before == {name: (run / name).read_bytes() for name in files}
+
+
+def test_a_changed_environment_is_told_by_what_differs_only(tmp_path, monkeypatch, caplog):
+    """Of many versions and variables, each by itself; one that came or went counts as well."""
+    here = {"python": "3.11", "cpus": 8, "versions": {"numpy": "1", "torch": "2", "old": "1"}, "threads": {}}
+    there = {"python": "3.11", "cpus": 4, "versions": {"numpy": "1", "torch": "3"}, "threads": {"OMP_NUM_THREADS": "1"}}
+    monkeypatch.setattr("emloop.main_loop.run_record.environment", lambda: here)
+    run = train(config(), tmp_path, "run")
+    monkeypatch.setattr("emloop.main_loop.run_record.environment", lambda: there)
+    resume_emloop_training(config(epochs_count=3), run).main_loop.run_training()
+
+    assert (
+        "The environment has changed, so this resume may not be exact: "
+        "cpus: 8 → 4; torch: 2 → 3; old: 1 → none; OMP_NUM_THREADS: none → 1" in caplog.messages
+    )

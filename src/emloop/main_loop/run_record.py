@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -416,9 +416,15 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else _SKIPPED
 
 
+def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Facts of an environment, with each version and each limit of threads by itself."""
+    for name, value in facts.items():
+        yield from value.items() if isinstance(value, Mapping) else [(name, value)]
+
+
 def _warn_of_changes(before: Mapping[str, Any]) -> None:
-    now = environment()
-    before = before if isinstance(before, Mapping) else {}
-    changed = [f"{name}: {before.get(name)} → {now.get(name)}" for name in now if before.get(name) != now.get(name)]
-    if before and changed:
+    known, now = (dict(_flat(facts)) for facts in (before if isinstance(before, Mapping) else {}, environment()))
+    names = [name for name in {**known, **now} if known.get(name) != now.get(name)]
+    changed = [f"{name}: {known.get(name, 'none')} → {now.get(name, 'none')}" for name in names]
+    if known and changed:
         logger.warning("The environment has changed, so this resume may not be exact: %s", "; ".join(changed))
