@@ -63,7 +63,7 @@ def repr_tree(tree: object) -> object:
 
 def test_the_example_learns_and_its_commands_work_even_without_the_models_source(project):
     """At least 0.95 on the test digits; eval reports what training reported for the restored model; predict labels."""
-    project.emloop("train", CONFIG, "--output_dir", "digits")
+    project.emloop("train", CONFIG, "main_loop.extra_streams=[valid, test]", "--output_dir", "digits")
     trained = project.run("digits")
 
     project.emloop("eval", "test", "@", "--output_dir", "with-source")
@@ -93,7 +93,7 @@ def test_the_example_runs_from_the_config_alone(project):
 
     project.emloop("train", str(config.relative_to(project.path)), "--output_dir", "digits", *QUICK[:0])
 
-    assert metrics(project.run("digits"))["test"]["accuracy"]["mean"] >= 0.9
+    assert metrics(project.run("digits"))["valid"]["accuracy"]["mean"] >= 0.9
 
 
 @pytest.mark.slow

@@ -92,10 +92,10 @@ def find_lr(config_path: str, cl_arguments: Sequence[str], grid: Sequence[float]
     from emloop._state.tree import copy_tree
     from emloop.types import Batch, TrainingTerminated
 
-    settings = {"epochs_count": None, "extra_streams": [], "skip_zeroth_epoch": True, "workers": 0}
+    settings: dict[str, Any] = {"epochs_count": None, "extra_streams": [], "skip_zeroth_epoch": True, "workers": 0}
     with rehearsal(config_path, cl_arguments, **settings, evaluate_every=None) as rehearsed:
         model = rehearsed.model
-        if not isinstance(model, Steerable):
+        if not isinstance(rehearsed.model, Steerable):
             raise UsageError(
                 f"find-lr: {type(model).__name__} has no learning rate that could be set: it takes get_variable and "
                 "set_variable, as the models of PyTorch have them"
