@@ -37,7 +37,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3450,  # evaluations inside epochs; weighted statistics; types within states; the best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 2105,  # facts to show; notes and evaluations inside epochs; fingerprint; commits
+    "emloop.main_loop": 2110,  # facts to show; notes and evaluations inside epochs; fingerprint; commits
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 800,  # what inputs look like; the source capsule: what belongs to it, and what of it may run
