@@ -1,78 +1,110 @@
-"""Benchmarks run; how fast is for people to read."""
+"""Benchmarks run and give their figures; how fast is for people to read."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = {path.stem: path for path in sorted(ROOT.glob("benchmarks/*/[!_]*.py"))}
 
 
-def run(name, report, *words):
-    """What a benchmark says, and what it has written."""
-    command = [sys.executable, BENCHMARKS / f"{name}.py", *words, "--json", report]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return said, json.loads(report.read_text())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "batches", "words", "tables"),
-    [
-        pytest.param("loop", "50", (), ["compared"], id="loop"),
-        pytest.param("feeding", "4", ("--no-torch",), ["overlap", "handed over"], id="feeding"),
-    ],
-)
-def test_a_benchmark_gives_a_ratio_for_every_figure(name, batches, words, tables, tmp_path):
-    """And writes them all, with the versions they belong to."""
-    said, found = run(name, tmp_path / "found.json", "--batches", batches, "--repetitions", "2", *words)
-
-    assert {"versions", *tables} == set(found)
-    for table in tables:
-        for row, figures in found[table].items():
-            assert f"| {row} | " in said
-            assert {"ours": 3, "limit": 3, "ratio": 3} == {key: len(value) for key, value in figures.items()}
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch, tmp_path):
+    """The package, and a directory that nothing is found in."""
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PEERS", raising=False)
 
 
 @pytest.mark.slow
-def test_what_the_loop_keeps_does_not_grow_with_the_batches(tmp_path):
-    """Not by a byte a batch, also where times are kept; and the benchmark of growth draws what it has found."""
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_gives_its_figures(name):
+    """In its quick form: all of them positive, with a name of their own; or it says what is missing."""
+    figures = import_module("benchmarks.figures")
+    try:
+        benchmark = import_module(f"benchmarks.{BENCHMARKS[name].parent.name}.{name}")
+        found = benchmark.measure(quick=True)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{error.name} is not installed")
+
+    assert len(found) == len({one.name for one in found}) > 0
+    measured = [one for one in found if isinstance(one, figures.Figure)]
+    assert name == "peers" or measured
+    for one in measured:
+        for low, middle, high in filter(None, (one.quartiles, one.ratios)):
+            assert low <= middle <= high
+        assert bool(one.limit) == (one.ratios is not None)
+    assert set(figures.page(report(figures, found)).splitlines()) >= {"## a benchmark", "What?"}
+
+
+def report(figures, found):
+    """A report of a single benchmark."""
+    return {**figures.surroundings(), "quick": True, "benchmarks": {"a benchmark": figures.as_data("What?", found)}}
+
+
+def test_what_the_loop_keeps_does_not_grow_with_the_batches(monkeypatch):
+    """Not by a byte a batch, also where times are kept; and the figures of growth can be drawn."""
     pytest.importorskip("matplotlib")
-    drawn = tmp_path / "growth.svg"
-    said, found = run("growth", tmp_path / "found.json", "--batches", "20", "--repetitions", "1", "--plot", drawn)
+    growth = import_module("benchmarks.core.growth")
+    monkeypatch.setattr(growth, "NUMBERS", {what: numbers[:2] for what, numbers in growth.NUMBERS.items()})
+    found = growth.measure(quick=True)
 
-    assert {"versions", "growth", "memory"} == set(found)
-    assert {"batches", "variables", "hooks", "streams"} == set(found["growth"])
-    assert "| variables | 100 | " in said
-    assert max(found["memory"].values()) < 20_000  # batches
-    assert drawn.read_text().lstrip().startswith("<?xml")
+    assert not any(one.missed for one in found if one.name.startswith("memory"))
+    growth.plot([asdict(one) for one in found], Path("growth.svg"))
+    assert Path("growth.svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_a_figure_is_a_median_with_quartiles_and_is_compared_turn_by_turn():
+    """With what is asked for; equal ratios have no spread, whatever the machine does."""
+    figures = import_module("benchmarks.figures")
+    seconds = {"limit": iter([1.0, 2.0, 4.0]), "ours": iter([2.0, 4.0, 8.0])}
+    measures = {name: lambda count, taken=taken: next(taken) for name, taken in seconds.items()}
+
+    found = figures.compare([measures], 2, 3, "ms", {"ours": 1.9})
+
+    assert [figures.Figure("ours", "ms", (1500, 2000, 3000), "limit", (2, 2, 2), 1.9)] == found
+    assert found[0].missed
+    row = "| ours | 2,000 ms | 1,500 to 3,000 | 2.00 | 2 to 2 | limit | 1.9, missed |"
+    assert row in figures.page(report(figures, found)).splitlines()
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_the_start_compares_it_with_what_nobody_can_spare():
-    """Of a PyTorch model."""
-    pytest.importorskip("torch")
+def test_one_command_writes_all_figures_and_names_what_was_not_measured(capsys):
+    """With the versions that they belong to."""
+    main = import_module("benchmarks.__main__").main
 
-    said = subprocess.run(
-        [sys.executable, BENCHMARKS / "start.py", "--tries", "1"], capture_output=True, text=True, check=True
-    ).stdout
+    assert main(["check", "peers", "--quick", "--json", "found.json", "--markdown", "found.md"]) == 0
 
-    assert "x the sum of torch, rich and the check" in said.splitlines()[-1]
+    found = json.loads(Path("found.json").read_text())
+    assert {"python", "emloop", "numpy"} <= set(found["versions"])
+    assert ["check", "peers"] == list(found["benchmarks"])
+    assert "emloop check" in [one["name"] for one in found["benchmarks"]["check"]["figures"]]
+    why = "the variable PEERS names no folder of environments; see benchmarks/peers/README.md"
+    assert [{"name": "all", "why": why}] == found["benchmarks"]["peers"]["skipped"]
+    assert f"Not measured: all: {why}." in Path("found.md").read_text()
+    assert f"Not measured: all: {why}." in capsys.readouterr().out
 
 
-@pytest.mark.slow
-def test_the_benchmark_of_commits_gives_every_figure(tmp_path):
-    """Of stalls, memory, slowdown and resumes."""
-    report = tmp_path / "commits.json"
-    words = ["--sizes", "1", "--repetitions", "1", "--seconds", "0.1", "--batches", "20", "--json", report]
+def test_a_benchmark_that_lacks_a_package_is_named(capsys, monkeypatch):
+    """By the package."""
+    figures = import_module("benchmarks.figures")
+    monkeypatch.setattr(figures, "import_module", lambda name: import_module("no_such_package"))
 
-    subprocess.run([sys.executable, BENCHMARKS / "commits.py", *words], cwd=tmp_path, capture_output=True, check=True)
+    figures.answer("benchmarks.pytorch.predict", quick=True)
 
-    found = json.loads(report.read_text())
-    assert {"first", "later", "memory"} == set(found["stall"]["1"])
-    assert {"new", "early", "late"} == set(found["resume"])
-    assert min(found["auto"], *found["resume"].values(), *found["stall"]["1"].values()) > 0
+    found = json.loads(capsys.readouterr().out)
+    assert [{"name": "predict", "why": "no_such_package is not installed"}] == found["skipped"]
+
+
+def test_a_name_that_no_benchmark_has_is_refused(capsys):
+    """With those that there are."""
+    with pytest.raises(SystemExit):
+        import_module("benchmarks.__main__").main(["lop"])
+
+    assert "no benchmark is called 'lop'; there are check, commits, day, " in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""One peer, or ourselves, in the interpreter of its own environment: ``python peer.py NAME``; :mod:`measure` starts it.
+"""One peer, or ourselves, in the interpreter of its own environment: ``_peer.py NAME STEPS``; ``peers.py`` starts it.
 
 Says its version, and then, for every line that it reads, the CPU seconds of a block of steps in the raw loop and of the
 same block in the peer's.
@@ -20,10 +20,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-STEPS = 200
+STEPS = int(sys.argv[2])
+"""In a block."""
 RATE = 1e-4
 """So low that nothing is learned: gradients that vanish are computed slowly."""
-FORMS = "hand-written", "BaseModel", "BaseModel with a loss per example", "Supervised"
 Block = Callable[[], object]
 
 
@@ -241,7 +241,6 @@ def keras_() -> Block:
 
 
 PEERS: dict[str, tuple[str, Callable[[], Block]]] = {
-    **{f"emloop, {form}": ("emloop", partial(emloop_, form)) for form in FORMS},
     "Ignite": ("pytorch-ignite", ignite_),
     "skorch": ("skorch", skorch_),
     "Accelerate": ("accelerate", accelerate_),
@@ -256,7 +255,8 @@ def main(name: str) -> None:
     """Answer until there are no more lines."""
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    distribution, make = PEERS[name]
+    ours, _, form = name.partition(", ")
+    distribution, make = ("emloop", partial(emloop_, form)) if ours == "emloop" else PEERS[name]
     blocks = raw(), make()
     for block in blocks:
         block()

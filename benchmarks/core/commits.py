@@ -7,23 +7,14 @@
   Asked: at most 1.015.
 * ``resume``: seconds from the start of the process to the first batch, of a new run, and of resumes near the start and
   near the end of a long pass over a stream that jumps. Asked: no more than 1 s and the loading in addition.
-
-Measured on two cores that others used, too: 50 MB 0.52 at first, then 0.16, memory 1.035; 400 MB 0.34, then 0.12, and
-1.002; auto 1.013; first batch after 0.82 s (new), 1.11 s (3 batches into the pass), 1.05 s (3 before its end).
-
-    python benchmarks/commits.py [--sizes 50 400] [--repetitions 5] [--seconds 20] [--json FILE]
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
-import logging
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -40,6 +31,8 @@ from emloop._state.background import HostBuffer, Writer
 from emloop._state.commit import write_encoded
 from emloop._state.tree import encode_components
 from emloop.api import create_emloop_training
+
+from ..figures import Figure, figure
 
 STEP = 0.002
 """Seconds that a batch takes."""
@@ -73,7 +66,7 @@ class Model(el.AbstractModel):
         self.first = self.first or monotonic()
         end = monotonic() + self._step
         while monotonic() < end:
-            self._parameters["0"][:1000] *= 1.0001
+            self._parameters["0"][:1000] *= -1
         self.last = end
         return {"loss": batch["x"]}
 
@@ -93,8 +86,8 @@ class Model(el.AbstractModel):
 def config(*, batches: int, **main_loop: Any) -> dict[str, Any]:
     """A training of one epoch."""
     return {
-        "dataset": {"class": "commits.Data", "batches": batches},
-        "model": {"class": "commits.Model", "name": "m"},
+        "dataset": {"class": f"{__name__}.Data", "batches": batches},
+        "model": {"class": f"{__name__}.Model", "name": "m"},
         "main_loop": {"seed": 1, "epochs_count": 1, "skip_zeroth_epoch": True, **main_loop},
     }
 
@@ -125,11 +118,11 @@ class Memory:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def stall(megabytes: float, repetitions: int, directory: Path) -> dict[str, float]:
+def stall(megabytes: float, repetitions: int, directory: Path) -> list[Figure]:
     """Commit arrays, and write the same bytes plainly."""
     draw = np.random.default_rng(0)
     arrays = {str(number): draw.random(int(megabytes * 1e6 / 8 / 16)) for number in range(16)}
-    shares, plain, first = [], 0.0, 0.0
+    stalls, writes = [], []
     buffers, writer = HostBuffer(), Writer()
     with Memory().watched() as memory:
         for number in range(1, repetitions + 2):
@@ -139,25 +132,27 @@ def stall(megabytes: float, repetitions: int, directory: Path) -> dict[str, floa
                     file.write(array.data)
                 file.flush()
                 os.fsync(file.fileno())
-            plain = monotonic() - started
+            writes.append(monotonic() - started)
             path.unlink()
             started = monotonic()
             encoded = buffers.copy(encode_components({"model": arrays}))
-            stalled = monotonic() - started
+            stalls.append(monotonic() - started)
             writer.start(
                 lambda encoded=encoded, number=number: write_encoded(directory / "checkpoints", number, encoded, {}),
                 failed=lambda: None,
             )
             writer.wait()
-            if number == 1:
-                first = stalled / plain
-            else:
-                shares.append(stalled / plain)
+    shutil.rmtree(directory / "checkpoints")
     size = sum(array.nbytes for array in arrays.values())
-    return {"first": first, "later": statistics.median(shares), "memory": memory.growth / size}
+    of, write = f"{megabytes:g} MB", "a plain durable write"
+    return [
+        figure(f"stall of the first commit, {of}", "s", stalls[:1], write, writes[:1]),
+        figure(f"stall of later ones, {of}", "s", stalls[1:], write, writes[1:], 0.2),
+        figure(f"memory of commits, {of}", "B", [memory.growth], "the state", [size], 1.1),
+    ]
 
 
-def slowdown(seconds: float, repetitions: int, directory: Path) -> float:
+def slowdown(seconds: float, repetitions: int, directory: Path) -> Figure:
     """Train with ``commit.every: auto``, in turn with a rhythm that commits only at the end."""
     times: dict[str, list[float]] = {"auto": [], "24h": []}
     for number in range(repetitions + 1):
@@ -169,14 +164,14 @@ def slowdown(seconds: float, repetitions: int, directory: Path) -> float:
             training.main_loop.run_training()
             if number:
                 found.append(model.last - model.first)
-    return statistics.median(auto / rare for auto, rare in zip(*times.values(), strict=True))
+    return figure("commit.every: auto", "s", times["auto"], "no commits inside", times["24h"], 1.015)
 
 
 FIRST = """
 import sys
 from time import time
 started = float(sys.argv[1])
-import commits, emloop
+from benchmarks.core import commits
 from emloop.api import create_emloop_training, resume_emloop_training
 run = commits.Model.run
 def first(model, *arguments, **keywords):
@@ -193,15 +188,15 @@ else:
 
 def seconds_to_first_batch(run: str, batches: int, directory: Path) -> float:
     """Of a new run, or of a resume of a run, in a process of its own."""
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[2])
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([here, *sys.path])}
     words = [sys.executable, "-c", FIRST, repr(time()), str(batches), str(directory), run]
     done = subprocess.run(words, env=env, cwd=directory, capture_output=True, text=True, check=False)
     return float(re.findall(r"first (\S+)", done.stdout)[0])
 
 
-def resumes(batches: int, repetitions: int, directory: Path) -> dict[str, float]:
-    """Stop near the start and near the end of a pass, and go on; the median of some tries each."""
+def resumes(batches: int, repetitions: int, directory: Path) -> list[Figure]:
+    """Stop near the start and near the end of a pass, and go on."""
     runs = {"new": "new"}
     for name, at in (("early", 3), ("late", batches - 3)):
         settings = config(batches=batches)
@@ -214,35 +209,16 @@ def resumes(batches: int, repetitions: int, directory: Path) -> dict[str, float]
     for _ in range(repetitions):
         for name, run in runs.items():
             found[name].append(seconds_to_first_batch(run, batches, directory))
-    return {name: statistics.median(values) for name, values in found.items()}
+    return [figure(f"first batch, {name}", "s", values) for name, values in found.items()]
 
 
-def main() -> None:
-    """Measure, and print a line for each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=float, nargs="+", default=[50, 400], metavar="MB")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=20, help="of the trainings whose slowdown is measured")
-    parser.add_argument("--batches", type=int, default=20_000, help="of the pass in which runs are resumed")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    logging.disable(logging.WARNING)
-    found: dict[str, Any] = {"stall": {}}
+def measure(quick: bool) -> list[Figure]:
+    """All three."""
+    sizes, repetitions, seconds, batches = ((1,), 1, 0.1, 20) if quick else ((50, 400), 5, 20, 20_000)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name).resolve()
-        for size in arguments.sizes:
-            found["stall"][f"{size:g}"] = stalled = stall(size, arguments.repetitions, directory)
-            shares = f"{stalled['first']:.2f} of a plain durable write at first, then {stalled['later']:.2f}"
-            print(f"stall, {size:g} MB: {shares}; memory {stalled['memory']:.3f} x the state", flush=True)
-            shutil.rmtree(directory / "checkpoints")
-        found["auto"] = slowdown(arguments.seconds, arguments.repetitions, directory)
-        print(f"every: auto: {found['auto']:.4f} x the time of a training without commits inside", flush=True)
-        found["resume"] = resumed = resumes(arguments.batches, arguments.repetitions, directory)
-        print("first batch: " + ", ".join(f"{seconds:.2f} s ({run})" for run, seconds in resumed.items()))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found))
-
-
-if __name__ == "__main__":
-    sys.modules["commits"] = sys.modules["__main__"]  # the classes of the config
-    main()
+        return [
+            *(one for size in sizes for one in stall(size, repetitions, directory)),
+            slowdown(seconds, repetitions, directory),
+            *resumes(batches, repetitions, directory),
+        ]

@@ -3,21 +3,14 @@
 For a BERT of 12 layers of width 32, in seconds of CPU time: bare ``torch.export`` in both modes, the first save of a
 run (which makes up to three views, stores, loads and verifies each), and that of a second run, which finds the program
 in the cache and verifies it all the same. Ratios are to the bare export.
-
-    python benchmarks/first_save.py [--layers 12]
-
-Measured on two cores, PyTorch 2.13.0 on the CPU, one thread: see ``RESULTS``.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from time import process_time
-from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -27,10 +20,7 @@ from torch.nn import functional
 
 import emloop_torch
 
-RESULTS = """
-12 layers: bare 12.4 s, first save 19.0 s (1.53 x), from the cache 3.2 s (0.26 x)
-4 layers: bare 6.0 s, first save 7.4 s (1.23 x), from the cache 1.0 s (0.17 x)
-"""
+from ..figures import Figure, compare, repeated
 
 CONFIG = {"inputs": ["tokens", "mask", "labels"], "outputs": ["loss", "logits"], "device": "cpu"}
 
@@ -91,13 +81,6 @@ class Bare(nn.Module):
         return outputs["loss"], outputs["logits"]
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    """CPU time of a call."""
-    started = process_time()
-    call()
-    return process_time() - started
-
-
 def export(net: nn.Module, tensors: tuple[torch.Tensor, ...]) -> None:
     """Export a network in both modes."""
     of_text = {0: Dim.DYNAMIC, 1: Dim.AUTO}
@@ -108,31 +91,26 @@ def export(net: nn.Module, tensors: tuple[torch.Tensor, ...]) -> None:
             torch.export.export(Bare(net), tensors, dynamic_shapes=shapes, strict=False)
 
 
-def main() -> None:
-    """Print the line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--layers", type=int, default=12)
-    layers = parser.parse_args().layers
-    torch.set_num_threads(1)
+def measure(quick: bool) -> list[Figure]:
+    """Once each, since programs are cached."""
+    layers = 1 if quick else 12
     rng = np.random.default_rng(0)
     batches = [
         {"tokens": rng.integers(0, 100, (8, n)), "mask": np.ones((8, n), np.int64), "labels": rng.integers(0, 5, 8)}
         for n in (16, 20)
     ]
     model_class = type("Model", (emloop_torch.BaseModel,), {"create_model": lambda _: Bert(layers)})
-    with tempfile.TemporaryDirectory() as directory:
-        os.environ["EMLOOP_CACHE"] = str(Path(directory, "cache"))
-        models = [model_class(None, str(Path(directory, name)), **CONFIG) for name in ("first", "second")]
-        for model in models:
+    with tempfile.TemporaryDirectory() as directory, patch.dict(os.environ, EMLOOP_CACHE=f"{directory}/cache"):
+        first, second = (model_class(None, str(Path(directory, name)), **CONFIG) for name in ("first", "second"))
+        for model in (first, second):
             for batch in batches:
                 model.run(batch, train=True)
         tensors = tuple(torch.as_tensor(value) for value in batches[0].values())
-        export(Bert(1), tensors)  # what PyTorch imports and compiles for its first export
-        bare = seconds(lambda: export(Bert(layers), tensors))
-        first, cached = (seconds(lambda model=model: model.save("best")) for model in models)
-    print(f"{layers} layers: bare {bare:.1f} s, first save {first:.1f} s ({first / bare:.2f} x), ", end="")
-    print(f"from the cache {cached:.1f} s ({cached / bare:.2f} x)")
-
-
-if __name__ == "__main__":
-    main()
+        if not quick:
+            export(Bert(1), tensors)  # what PyTorch imports and compiles for its first export
+        group = {
+            "bare export": repeated(lambda: export(Bert(layers), tensors)),
+            f"first save, {layers} layers": repeated(lambda: first.save("best")),
+            f"from the cache, {layers} layers": repeated(lambda: second.save("best")),
+        }
+        return compare([group], 1, 1, "s")

@@ -13,29 +13,31 @@ batch.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
+from importlib.util import find_spec
 from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
-from loop import BATCH, OUTPUTS, Measure, Nothing, compare, cpu, table
 
 from emloop import BaseDataset, _build
 from emloop._streams import StreamWrapper
 from emloop._streams.workers import Workers
 from emloop.main_loop import MainLoop
 
+from ..figures import Found, Measure, Skipped, compare, repeated
+from .loop import BATCH, OUTPUTS, Nothing
+
 SECONDS = 0.002
 AHEAD = 8
 SQUARE = np.random.default_rng(0).normal(size=(96, 96))
 
 Work = Callable[[], None]
+
+timed = partial(repeated, clock=perf_counter)
 
 
 def hold(turns: int) -> None:
@@ -53,17 +55,10 @@ def compute(turns: int) -> None:
 def turns_of(work: Callable[[int], None]) -> int:
     """How many turns take as long as a batch is to take."""
     turns = 1
-    while timed(partial(work, turns), 1) < SECONDS:
+    while timed(partial(work, turns))(1) < SECONDS:
         turns *= 2
-    return max(1, round(turns * SECONDS / min(timed(partial(work, turns), 1) for _ in range(9))))
-
-
-def timed(work: Work, count: int) -> float:
-    """Seconds that so much work takes."""
-    began = perf_counter()
-    for _ in range(count):
-        work()
-    return perf_counter() - began
+    taken = timed(partial(work, turns))
+    return max(1, round(turns * SECONDS / min(taken(1) for _ in range(9))))
 
 
 class Batches(Sequence[Any]):
@@ -129,7 +124,7 @@ class Steps(Nothing):
 
 def worker(arguments: dict[str, int]) -> Workers:
     """One worker, ready."""
-    found = _build.start_workers(1, {"dataset": {"class": "feeding.Data", **arguments}}, None, 0)
+    found = _build.start_workers(1, {"dataset": {"class": f"{__name__}.Data", **arguments}}, None, 0)
     assert found is not None
     for one in found.start():
         while not one.is_ready():
@@ -163,44 +158,43 @@ def at_once(load: Work, step: Work, count: int) -> float:
     """Wall time of both in two processes that hand nothing over."""
     began = perf_counter()
     if not (other := os.fork()):
-        timed(load, count)
+        timed(load)(count)
         os._exit(0)
-    timed(step, count)
+    timed(step)(count)
     os.waitpid(other, 0)
     return perf_counter() - began
 
 
-def overlap(data: Data, workers: Workers, turns: int, torch_too: bool) -> dict[str, tuple[Measure, Measure]]:
+def overlap(data: Data, workers: Workers, turns: int, with_torch: bool) -> list[dict[str, Measure]]:
     """Every kind of loading and computing, in every way, and the ideal."""
     loads: dict[str, Work] = {"waits": lambda: sleep(SECONDS), "holds": lambda: hold(turns)}
     squares = turns_of(compute)
     steps: dict[str, Work] = {"waits": lambda: sleep(SECONDS), "computes": lambda: compute(squares)}
-    found: dict[str, tuple[Measure, Measure]] = {}
-    for what, step in steps.items():
-        for stream, load in loads.items():
-            found |= {
-                f"step {what}, loader {stream}: {way} / ideal": (measure, _ideal(load, step))
-                for way, measure in _ways(data, stream, workers, load, step).items()
-                if torch_too or way != "DataLoader"
-            }
-    return found
+
+    def ways(stream: str, load: Work, step: Work) -> dict[str, Measure]:
+        loaders: dict[str, Measure] = {"DataLoader": lambda count: with_loader(Batches(count, load), step)}
+        return {
+            "no read-ahead": lambda _: epoch(data, stream, step),
+            f"buffer {AHEAD}": lambda _: epoch(data, stream, step, buffer=AHEAD),
+            "workers 1": lambda _: epoch(data, stream, step, workers),
+            **(loaders if with_torch else {}),
+            "both at once": lambda count: at_once(load, step, count),
+        }
+
+    def ideal(load: Work, step: Work) -> Measure:
+        return lambda count: max(timed(load)(count), timed(step)(count))
+
+    return [
+        {
+            "ideal": ideal(load, step),
+            **{f"step {what}, loader {stream}: {way}": one for way, one in ways(stream, load, step).items()},
+        }
+        for what, step in steps.items()
+        for stream, load in loads.items()
+    ]
 
 
-def _ways(data: Data, stream: str, workers: Workers, load: Work, step: Work) -> dict[str, Measure]:
-    return {
-        "no read-ahead": lambda _: epoch(data, stream, step),
-        f"buffer {AHEAD}": lambda _: epoch(data, stream, step, buffer=AHEAD),
-        "workers 1": lambda _: epoch(data, stream, step, workers),
-        "DataLoader": lambda count: with_loader(Batches(count, load), step),
-        "both at once": lambda count: at_once(load, step, count),
-    }
-
-
-def _ideal(load: Work, step: Work) -> Measure:
-    return lambda count: max(timed(load, count), timed(step, count))
-
-
-def handed_over(data: Data, workers: Workers, name: str) -> tuple[Measure, Measure]:
+def handed_over(data: Data, workers: Workers, name: str, size: str) -> dict[str, Measure]:
     """CPU time of an epoch of batches from a worker, and of copying as many."""
     method = getattr(data, f"{name}_stream")
     batch = method()[0]
@@ -213,35 +207,28 @@ def handed_over(data: Data, workers: Workers, name: str) -> tuple[Measure, Measu
         for array in batch.values():
             array.copy()
 
-    return lambda _: cpu(read), lambda count: cpu(timed, copy, count)
+    return {"copied": repeated(copy), f"from a worker, {size}": lambda _: repeated(read)(1)}
 
 
-def main() -> None:
-    """Measure, print tables, and write JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batches", type=int, default=100, help="batches an epoch")
-    parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--no-torch", action="store_true", help="leave the DataLoader out")
-    parser.add_argument("--json", type=Path, help="where to write all figures")
-    args = parser.parse_args()
-
-    arguments = {"turns": turns_of(hold), "count": args.batches}
+def measure(quick: bool) -> Found:
+    """The ``DataLoader`` takes more time than all the rest, and is left out of the quick form."""
+    count, turns = (4, 2) if quick else (100, 7)
+    arguments = {"turns": turns_of(hold), "count": count}
     data, workers = Data(json.dumps(arguments)), worker(arguments)
-    ways = overlap(data, workers, arguments["turns"], not args.no_torch)
-    sizes = {
-        f"from a worker, {size} / copied": handed_over(data, workers, name)
-        for name, size in (("small", "1 KiB"), ("middle", "32 KiB"), ("large", "1 MiB"))
+    with_torch = not quick and find_spec("torch") is not None
+    sizes = {"small": "1 KiB", "middle": "32 KiB", "large": "1 MiB"}
+    asked = {
+        f"step {what}, loader {stream}: {way}": most
+        for (what, stream, way), most in {
+            ("waits", "waits", f"buffer {AHEAD}"): 1.05,
+            ("waits", "holds", "workers 1"): 1.08,
+            ("computes", "waits", f"buffer {AHEAD}"): 1.08,
+            ("computes", "holds", "workers 1"): 1.15,
+        }.items()
     }
-    overlapping = compare(ways, args.batches, args.repetitions)
-    print(table(overlapping), end="\n\n")
-    handing = compare(sizes, args.batches, args.repetitions)
-    print(table(handing))
-    workers.close()
-    if args.json is not None:
-        versions = {"python": platform.python_version(), "numpy": np.__version__}
-        found = {"versions": versions, "overlap": overlapping, "handed over": handing}
-        args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    try:
+        overlapping = compare(overlap(data, workers, arguments["turns"], with_torch), count, turns, "ms", asked)
+        handing = compare([handed_over(data, workers, *one) for one in sizes.items()], count, turns)
+    finally:
+        workers.close()
+    return [*overlapping, *handing, *([] if with_torch else [Skipped("DataLoader", "it needs torch, and time")])]

@@ -1,21 +1,15 @@
 """What does a predictor add to the program that it runs?
 
 A network whose forward pass takes some five milliseconds: its exported program called by itself, and through
-``emloop.load(…).predict``, interleaved; with source and without. The target is a ratio of at most 1.1.
-
-    python -m benchmarks predict
-
-Measured on two busy cores, PyTorch 2.13.0 on the CPU, one thread: see ``RESULTS``.
+``emloop.load(…).predict``, in turns; with source and without.
 """
 
 from __future__ import annotations
 
 import shutil
-import statistics
 import tempfile
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 import numpy as np
@@ -27,13 +21,8 @@ import emloop
 import emloop_torch
 from emloop._yaml import documents as yaml
 
-RESULTS = """
-                  program  predictor  ratio
-with source         8.437      8.916  1.057
-without source      8.074      8.171  1.012
-"""
+from ..figures import Figure, compare, repeated
 
-ROUNDS = 200
 WIDTH = 1024
 EXAMPLES = 32
 
@@ -63,17 +52,10 @@ class Model(emloop_torch.BaseModel):
         return Net()
 
 
-def milliseconds(call: Callable[[], Any]) -> float:
-    """CPU time of a call."""
-    started = process_time()
-    call()
-    return 1000 * (process_time() - started)
-
-
-def main() -> None:
-    """Print the table."""
-    torch.set_num_threads(1)
+def measure(quick: bool) -> list[Figure]:
+    """As many predictions as needed for a median."""
     x = np.random.default_rng(0).normal(size=(EXAMPLES, WIDTH)).astype(np.float32)
+    tensor, found = torch.from_numpy(x), list[Figure]()
     with tempfile.TemporaryDirectory() as directory:
         section = {"class": f"{__name__}.Model", "inputs": ["x", "labels"], "outputs": ["y", "loss"], "device": "cpu"}
         model = Model(None, directory, **{key: value for key, value in section.items() if key != "class"})
@@ -81,27 +63,16 @@ def main() -> None:
         bare = Path(directory, "bare")
         shutil.copytree(model.save("best"), bare)
         Path(directory, "config.yaml").write_text(yaml.dump({"model": section}))
-        print(f"{'':16}  program  predictor  ratio")
         for name, where in {"with source": Path(directory, "model_best"), "without source": bare}.items():
             if name == "without source":
                 Path(directory, "config.yaml").unlink()
             predictor = emloop.load(where)
-            module, tensor = predictor.model.module, torch.from_numpy(x)
 
-            def program(module: Any = module, tensor: torch.Tensor = tensor) -> Any:
+            def program(module: Any = predictor.model.module) -> Any:
                 with torch.no_grad():
                     return module.predict(x=tensor)["y"].numpy()
 
-            def predict(predictor: emloop.Predictor = predictor) -> Any:
-                return predictor.predict({"x": x})
-
-            times: dict[Any, list[float]] = {program: [], predict: []}
-            for _ in range(ROUNDS):
-                for call, taken in times.items():
-                    taken.append(milliseconds(call))
-            one, other = (statistics.median(taken) for taken in times.values())
-            print(f"{name:16}{one:9.3f}{other:11.3f}{other / one:7.3f}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+            predict = partial(predictor.predict, {"x": x})
+            group = {"program": repeated(program), f"predictor, {name}": repeated(predict)}
+            found += compare([group], 1, 2 if quick else 200, "ms", dict.fromkeys(group, 1.1))
+    return found

@@ -1,6 +1,6 @@
 """What does the main loop cost per batch, and how close is it to what the machine allows?
 
-Every figure is CPU time per batch, in µs, and a multiple of a limit that was measured in the same run, in turn with it:
+CPU time of a batch, as a multiple of a limit that was measured in the same run, in turn with it:
 
 * the loop, with a model that does nothing, of the *prototype*: the loop's duties in plain code, without its objects;
 * statistics, of the *bare sums*: the same numbers added up in chunks, by hand;
@@ -9,16 +9,11 @@ Every figure is CPU time per batch, in µs, and a multiple of a limit that was m
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from operator import itemgetter
-from pathlib import Path
 from queue import SimpleQueue
-from statistics import quantiles
 from time import process_time
 from typing import Any
 
@@ -29,12 +24,12 @@ from emloop._streams import StreamWrapper
 from emloop.hooks import ComputeStats, LogProfile
 from emloop.main_loop import MainLoop
 
+from ..figures import Figure, Measure, compare
+
 ROWS = 32
 BATCH = {"x": np.zeros((ROWS, 4), np.float32), "y": np.zeros(ROWS, np.int64)}
 OUTPUTS = {"loss": np.zeros(ROWS, np.float32), "accuracy": np.zeros(ROWS, np.float32)}
 ALL_FOUR = ["mean", "std", "min", "max"]
-
-Measure = Callable[[int], float]
 
 
 class Repeats(Sequence[Any]):
@@ -230,80 +225,28 @@ def handed_over(size: int) -> Measure:
     return lambda count: cpu(run, count)
 
 
-# -- the tables -------------------------------------------------------------------------------------------------------
-
-COMPARED: dict[str, tuple[Measure, Measure]] = {
-    "null model / prototype": (loop(), prototype()),
-    "generator / prototype": (loop(kind=lambda count: (BATCH for _ in range(count))), prototype()),
-    "fixed epochs / prototype": (lambda count: loop(fixed_epoch_size=count)(count), prototype()),
-    "fixed batch size / prototype": (loop(fixed_batch_size=ROWS), prototype()),
-    "a hook / prototype": (loop(Listens), prototype(lambda stream, batch: None)),
-    "times kept / prototype": (loop(LogProfile), prototype()),
-    "two means / prototype with sums": (
-        loop(two_means),
-        prototype(Sums(["loss", "accuracy"], all_four=False).add),
-    ),
-    "two means alone / bare sums": (
-        statistics(["loss", "accuracy"], all_four=False),
-        sums(["loss", "accuracy"], all_four=False),
-    ),
-    "mean, std, min, max / bare sums": (
-        statistics(["loss", "accuracy"], all_four=True),
-        sums(["loss", "accuracy"], all_four=True),
-    ),
-    "handed over, buffer 2 / bare thread": (handed_over(2), thread_and_queues(2)),
-    "handed over, buffer 8 / bare thread": (handed_over(8), thread_and_queues(8)),
-    "handed over, buffer 32 / bare thread": (handed_over(32), thread_and_queues(32)),
-}
+# -- what is compared -------------------------------------------------------------------------------------------------
 
 
-def compare(
-    compared: dict[str, tuple[Measure, Measure]], count: int, repetitions: int
-) -> dict[str, dict[str, list[float]]]:
-    """Measure pairs in turn, again and again; quartiles of both, in µs a batch, and of their ratio."""
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in compared}
-    for _ in range(repetitions):
-        for name, (ours, limit) in compared.items():
-            taken[name].append((ours(count) / count * 1e6, limit(count) / count * 1e6))
-    return {
-        name: {
-            "ours": quantiles([one for one, _ in pairs], n=4),
-            "limit": quantiles([limit for _, limit in pairs], n=4),
-            "ratio": quantiles([one / limit for one, limit in pairs], n=4),
-        }
-        for name, pairs in taken.items()
-    }
-
-
-def table(found: dict[str, dict[str, list[float]]]) -> str:
-    """Figures as a table in Markdown: medians, and the quartiles of the ratio."""
-    lines = ["| ours / limit | µs | limit, µs | ratio | quartiles |", "| --- | --- | --- | --- | --- |"]
-    for name, one in found.items():
-        low, middle, high = one["ratio"]
-        lines.append(
-            f"| {name} | {one['ours'][1]:.2f} | {one['limit'][1]:.2f} | **{middle:.2f}** | {low:.2f} to {high:.2f} |"
-        )
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Measure, print tables, and write JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--batches", type=int, default=20_000, help="batches an epoch, many: its own cost is to be small"
-    )
-    parser.add_argument("--repetitions", type=int, default=15)
-    parser.add_argument("--json", type=Path, help="where to write all figures")
-    args = parser.parse_args()
-    count, repetitions = args.batches, args.repetitions
-
-    compared = compare(COMPARED, count, repetitions)
-    print(table(compared))
-    if args.json is not None:
-        versions = {"python": platform.python_version(), "numpy": np.__version__}
-        found = {"versions": versions, "compared": compared}
-        args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+def measure(quick: bool) -> list[Figure]:
+    """Epochs of many batches, since an epoch has a cost of its own, which is to be small."""
+    count, turns = (50, 2) if quick else (20_000, 15)
+    names = ["loss", "accuracy"]
+    groups: list[dict[str, Measure]] = [
+        {
+            "prototype": prototype(),
+            "null model": loop(),
+            "generator": loop(kind=lambda count: (BATCH for _ in range(count))),
+            "fixed epochs": lambda count: loop(fixed_epoch_size=count)(count),
+            "fixed batch size": loop(fixed_batch_size=ROWS),
+            "times kept": loop(LogProfile),
+        },
+        {"prototype with a listener": prototype(lambda stream, batch: None), "a hook": loop(Listens)},
+        {"prototype with sums": prototype(Sums(names, all_four=False).add), "two means": loop(two_means)},
+        {"bare sums": sums(names, all_four=False), "two means alone": statistics(names, all_four=False)},
+        {"bare sums": sums(names, all_four=True), "mean, std, min, max alone": statistics(names, all_four=True)},
+        *({"bare thread": thread_and_queues(n), f"handed over, buffer {n}": handed_over(n)} for n in (2, 8, 32)),
+    ]
+    asked = {"null model": 1.25, "two means": 1.25, "mean, std, min, max alone": 3.0}
+    asked |= {f"handed over, buffer {n}": 2.0 for n in (2, 8, 32)}
+    return compare(groups, count, turns, most=asked)

@@ -3,23 +3,19 @@
 For a perceptron, a convolutional network and a transformer, in seconds: what the first save of a run pays for its
 program (exporting it and comparing it with the live module); every save; restoring with and without source, and the
 first batch of the model restored without. Then, in milliseconds, a training step of the live module and of the restored
-program, interleaved, and their ratio; and the size of the program.
-
-    python benchmarks/torch_programs.py [--steps 60]
-
-Measured on two cores, PyTorch 2.13.0 on the CPU, one thread: see the table in ``RESULTS``.
+program, in turns, and their ratio; and the size of the program.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import statistics
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from statistics import median
 from time import perf_counter
-from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -28,17 +24,12 @@ from torch.nn import functional
 
 import emloop_torch
 
-RESULTS = """
-               export  compare  save  with source  without source  first batch  step ms  program ms  ratio  KiB
-perceptron       0.44     0.11 0.005        0.004           0.005        0.036     0.59        0.77   1.29   41
-convolutional    0.68     0.30 0.010        0.006           0.008        0.067     9.18        9.68   1.05  104
-transformer      1.60     1.20 0.010        0.008           0.020         0.27    19.92       20.45   1.03  415
-"""
-
-SECONDS = ("export", "compare", "save", "with source", "without source", "first batch")
-COLUMNS = (*SECONDS, "step ms", "program ms", "ratio", "KiB")
+from ..figures import Figure, compare, figure, repeated
 
 CONFIG = {"inputs": ["images", "labels"], "outputs": ["loss", "accuracy"], "device": "cpu"}
+
+
+wall = partial(repeated, clock=perf_counter)
 
 
 class Classifier(nn.Module):
@@ -94,57 +85,41 @@ MODELS: Mapping[str, Callable[[], nn.Module]] = {
 }
 
 
-def seconds(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Duration of a call in seconds, and what it returns."""
-    started = perf_counter()
-    result = call()
-    return perf_counter() - started, result
-
-
-def measure(name: str, steps: int) -> str:
-    """One line of the table."""
+def programs(name: str, turns: int) -> list[Figure]:
+    """Save, restore and train a model."""
     rng = np.random.default_rng(0)
     images = rng.normal(size=(32, 28, 28)).astype(np.float32)
     batch = {"images": images, "labels": rng.integers(0, 10, 32)}
-    with tempfile.TemporaryDirectory() as directory:
-        model_class = type("Model", (emloop_torch.BaseModel,), {"create_model": lambda _: Classifier(MODELS[name]())})
+    model_class = type("Model", (emloop_torch.BaseModel,), {"create_model": lambda _: Classifier(MODELS[name]())})
+    with tempfile.TemporaryDirectory() as directory, patch.dict(os.environ, EMLOOP_CACHE="off"):
         live, second = (model_class(None, directory, **CONFIG) for _ in range(2))
         for model in (live, second):
             model.run(batch, train=True)
-        first, path = seconds(lambda: live.save("first"))
-        save = statistics.median(seconds(lambda: live.save("later"))[0] for _ in range(5))
+        path = str(Path(directory, "model_first"))
+        first = wall(lambda: live.save("first"))(1)
+        saves = [wall(lambda: live.save("later"))(1) for _ in range(5)]
+        save = median(saves)
         # As after a resume: the program exists and is compared again.
-        verified, _ = seconds(lambda: second.save("later"))
-        with_source, _ = seconds(lambda: model_class(None, None, path, **CONFIG))
-        without, restored = seconds(lambda: emloop_torch.BaseModel(None, None, path, **CONFIG))
-        loaded, _ = seconds(lambda: restored.run(batch, train=True))
-        times: dict[Any, list[float]] = {live: [], restored: []}
-        for _ in range(steps):
-            for model, taken in times.items():
-                taken.append(seconds(lambda model=model: model.run(batch, train=True))[0])
+        verified = wall(lambda: second.save("later"))(1)
+        with_source = wall(lambda: model_class(None, None, path, **CONFIG))(1)
+        without = wall(lambda: emloop_torch.BaseModel(None, None, path, **CONFIG))(1)
+        restored = emloop_torch.BaseModel(None, None, path, **CONFIG)
+        step, restored_step = (partial(model.run, batch, train=True) for model in (live, restored))
+        loaded = wall(restored_step)(1)
+        steps = {"a step of the live module": wall(step), f"{name}, a step without source": wall(restored_step)}
         size = sum(file.stat().st_size for file in Path(path, "program").iterdir())
-    step, restored_step = (1000 * statistics.median(taken) for taken in times.values())
-    numbers = (first - verified, verified - save, save, with_source, without, loaded, step, restored_step)
-    shown = [f"{number:.{3 if number < 0.1 else 2}f}" for number in numbers]
-    return line(name, *shown, f"{restored_step / step:.2f}", f"{size / 1024:.0f}")
+        return [
+            figure(f"{name}, export", "s", [first - verified]),
+            figure(f"{name}, comparing", "s", [verified - save]),
+            figure(f"{name}, every save", "s", saves),
+            figure(f"{name}, restoring with source", "s", [with_source]),
+            figure(f"{name}, restoring without source", "s", [without]),
+            figure(f"{name}, the first batch without source", "s", [loaded]),
+            *compare([steps], 1, turns, "ms"),
+            figure(f"{name}, size", "KiB", [size / 1024]),
+        ]
 
 
-def line(name: str, *values: str) -> str:
-    """One line of the table, or its head."""
-    return f"{name:13}" + "".join(f"{value:>{len(column) + 2}}" for column, value in zip(COLUMNS, values, strict=True))
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=60, help="training steps to take the median of")
-    steps = parser.parse_args().steps
-    torch.set_num_threads(1)
-    os.environ["EMLOOP_CACHE"] = "off"
-    print(line("", *COLUMNS))
-    for name in MODELS:
-        print(measure(name, steps), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def measure(quick: bool) -> list[Figure]:
+    """All models; in the quick form, the smallest."""
+    return programs("perceptron", 2) if quick else [one for name in MODELS for one in programs(name, 60)]

@@ -1,0 +1,1 @@
+"""Questions answered by numbers: ``python -m benchmarks``."""
