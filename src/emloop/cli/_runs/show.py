@@ -271,7 +271,8 @@ def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
     yield "host", trace.host or ""
     if info is not None:
         yield "seed", str(info.seed)
-        yield "command", join(info.command)
+        program, *words = info.command or ("",)
+        yield "command", join([Path(program).name, *words])
         if info.parent is not None:
             commit = info.parent.get("commit")
             yield "from", f"{info.parent.get('path')}{'' if commit is None else f', commit {commit}'}"
