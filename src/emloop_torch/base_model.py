@@ -21,8 +21,10 @@ from emloop.arguments import take_settings
 from emloop.errors import ConfigError, Problem, SavedModelError, StateError
 from emloop.models.abstract_model import AbstractModel
 from emloop.saved_models import (
+    borrowing,
     check_state,
     find_saved,
+    may_lend,
     require_format,
     restores_to_evaluate,
     restores_to_predict,
@@ -407,13 +409,15 @@ class BaseModel(AbstractModel):
         needs_source = why_training_needs_source(type(self), BaseModel, self._optimizers)
         losses = None if self._updates is None else self._updates.routes
         program = self._source_free.program(Path(self._log_dir), needs_source, self._floating, losses)
+        with borrowing():
+            tree = self.state_dict()
         return write_saved_model(
             saved_model_path(self._log_dir, name_suffix),
             backend=BACKEND,
             restore_fallback=self.restore_fallback,
             inputs=self._source_free.variables.get("inputs", dict.fromkeys(self.input_names)),
             outputs=self._source_free.variables.get("outputs", dict.fromkeys(self.output_names)),
-            tree=self.state_dict(),
+            tree=tree,
             program=Path(self._log_dir, FOLDER),
             rung=program.rung,
             reason=program.reason,
@@ -430,6 +434,11 @@ class BaseModel(AbstractModel):
 
     def state_dict(self) -> StateTree:
         """All that the training depends on; optimizer and gradients by the names of the parameters."""
+        # Who overrides this may change what it is given.
+        with borrowing(may_lend() and type(self).state_dict is BaseModel.state_dict):
+            return self._state()
+
+    def _state(self) -> StateTree:
         self._source_free.warn_of_what_is_lost()
         if self._capsule is not None and self._log_dir is not None:
             self._capsule.write(Path(self._log_dir))

@@ -10,10 +10,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import emloop_torch  # noqa: E402
-from emloop._state.tree import copy_tree, equal_trees  # noqa: E402
+from emloop._state.background import HostBuffer  # noqa: E402
+from emloop._state.tree import copy_tree, encode_tree, equal_trees  # noqa: E402
 from emloop.datasets import StreamWrapper  # noqa: E402
 from emloop.errors import SavedModelError, StateError  # noqa: E402
-from emloop.saved_models import evaluating  # noqa: E402
+from emloop.saved_models import borrowing, evaluating  # noqa: E402
 
 from .nets import Net, deep  # noqa: E402
 
@@ -58,6 +59,47 @@ def test_training_goes_on_to_the_bit(create, batches, config, by):
         expected, found = (one.run(batch, train=True) for one in (model, other))
         assert equal_trees(expected, found)
     assert equal_trees(model.state_dict(), other.state_dict())
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_commit_borrows_the_state_and_gives_the_same(create, batches, config):
+    """What is lent for the time of a copy is what others get as a copy; training changes neither afterwards."""
+    model = create(deep, **config, ema={"decay": 0.9})
+    for batch in batches[:3]:
+        model.run(batch, train=True)
+    expected, buffer = model.state_dict(), HostBuffer()
+    with borrowing():
+        lent = model.state_dict()
+        assert np.shares_memory(lent["parameters"]["body.0.weight"], model.module.body[0].weight.detach().numpy())
+        taken = buffer.copy(encode_tree(lent))
+    before = encode_tree(copy_tree(expected))
+
+    model.run(batches[3], train=True)
+
+    assert not equal_trees(expected, model.state_dict())
+    for found in (taken, encode_tree(expected)):
+        assert found.skeleton == before.skeleton
+        assert list(found.arrays) == list(before.arrays)
+        assert all(equal_trees(found.arrays[place], before.arrays[place]) for place in found.arrays)
+
+
+def test_who_changes_the_state_that_is_taken_changes_no_training(create, batches):
+    """A class that overrides ``state_dict`` owns what it gets, in a commit, too."""
+
+    class Changing(emloop_torch.BaseModel):
+        def state_dict(self):
+            state = super().state_dict()
+            state["parameters"]["body.0.weight"][...] = 0
+            return state
+
+    model = create(deep, cls=Changing)
+    model.run(batches[0], train=True)
+    weight = model.module.body[0].weight.detach().clone()
+
+    with borrowing():
+        model.state_dict()
+
+    assert torch.equal(model.module.body[0].weight, weight)
 
 
 def test_numbers_that_numpy_lacks_survive(create, batches):

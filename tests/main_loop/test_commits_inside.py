@@ -15,6 +15,7 @@ from emloop._state.commit import newest_commit, open_commit, write_commit
 from emloop._state.tree import dump_tree
 from emloop.api import create_emloop_training, resume_emloop_training
 from emloop.errors import CheckpointError
+from emloop.main_loop import run_record
 
 BATCHES = 5
 
@@ -103,6 +104,37 @@ def result(run):
     newest = open_commit(max((run / "checkpoints").iterdir()))
     states = {name: dump_tree(tree) for name, tree in newest.states().items()}
     return states | {name: (run / name).read_bytes() for name in ("training.csv", "metrics.jsonl", "model_best.npy")}
+
+
+class Large(Model):
+    """The same with memory that a commit has to copy, and a count of how often its state was taken."""
+
+    def __init__(self, dataset, log_dir, restore_from=None):
+        super().__init__(dataset, log_dir)
+        self._large, self.taken = np.zeros(1 << 20), 0
+
+    def state_dict(self):
+        self.taken += 1
+        return {**super().state_dict(), "large": self._large}
+
+
+@pytest.mark.parametrize("every", ["4", "32sa", "1ep", "auto"])
+def test_memory_of_the_first_commit_is_there_before_it(tmp_path, monkeypatch, every):
+    """Half way to it, whatever says when it is; the size comes from the model once, after a resume from the commit."""
+    monkeypatch.setattr(run_record, "_SETTLED", 0)
+    settings = config(epochs_count=1, skip_zeroth_epoch=True, commit={"every": every, "keep": 99})
+    settings["model"]["class"] = f"{__name__}.Large"
+    settings["hooks"] = []
+    first = create_emloop_training(settings, str(tmp_path), output_dir_name="run")
+    first.main_loop.run_training()
+    settings["main_loop"]["epochs_count"] = 2
+    second = resume_emloop_training(settings, first.output_dir)
+    second.main_loop.run_training()
+
+    assert first.main_loop._record._buffer._preparing is not None
+    assert second.main_loop._record._buffer._preparing is not None
+    made = [training.main_loop._record._seq for training in (first, second)]
+    assert (first.model.taken, second.model.taken) == (made[0] + 1, made[1] - made[0])
 
 
 @pytest.mark.parametrize("kind", ["generator", "sequence", "index"])

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
+import numpy.typing as npt
 
 from .tree import EncodedTree
 
-__all__ = ["HostBuffer", "Writer"]
+__all__ = ["HostBuffer", "Writer", "size_of"]
 
 _ALIGNMENT = 64  # bytes
 
 _SPARE = 32
 """A part of what is needed is added, for what grows from commit to commit, such as statistics of an epoch."""
+
+
+_LARGE = 4 << 20  # bytes; what is smaller is touched in a millisecond or two
 
 
 class HostBuffer:
@@ -24,13 +29,23 @@ class HostBuffer:
 
     def __init__(self) -> None:
         self._memory = np.empty(0, np.uint8)
+        self._preparing: threading.Thread | None = None
+
+    def prepare(self, size: int) -> None:
+        """Touch memory for so many bytes of arrays, in a thread, so that the first :meth:`copy` need not."""
+        if size < max(_LARGE, len(self._memory)):
+            return
+        self._preparing = threading.Thread(target=self._allocate, args=(size,), name="memory", daemon=True)
+        self._preparing.start()
 
     def copy(self, tree: EncodedTree) -> EncodedTree:
         """Copy the arrays of a tree, so that those may change; the copies last until the next call."""
-        needed = sum(_aligned(array.nbytes) for array in tree.arrays.values())
+        if self._preparing is not None:
+            self._preparing.join()
+        needed = size_of(tree)
         if needed > len(self._memory):
-            del self._memory  # never both
-            self._memory = np.empty(needed + needed // _SPARE, np.uint8)
+            self._memory = np.empty(0, np.uint8)  # never both
+            self._memory = _empty(needed)
         copies, start = {}, 0
         for place, array in tree.arrays.items():
             copy = self._memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -38,6 +53,21 @@ class HostBuffer:
             copies[place] = copy
             start += _aligned(array.nbytes)
         return EncodedTree(tree.skeleton, copies)
+
+    def _allocate(self, size: int) -> None:
+        with suppress(MemoryError):  # for the commit to tell
+            memory = _empty(size)
+            memory.fill(0)
+            self._memory = memory
+
+
+def size_of(tree: EncodedTree) -> int:
+    """Bytes that the arrays of a tree take in a buffer."""
+    return sum(_aligned(array.nbytes) for array in tree.arrays.values())
+
+
+def _empty(size: int) -> npt.NDArray[np.uint8]:
+    return np.empty(size + size // _SPARE, np.uint8)
 
 
 def _aligned(size: int) -> int:

@@ -20,6 +20,7 @@ from emloop._state.kinds import check_state
 from emloop._state.random import random_state, restore_random_state
 from emloop._streams import StreamWrapper
 from emloop.errors import CannotResumeError, EmloopError, StateError
+from emloop.saved_models import borrowing
 from emloop.types import StateTree
 
 from .loop import MainLoop
@@ -35,7 +36,7 @@ _EVALUATED = "evaluated"
 
 
 def collect(loop: MainLoop, directory: Path, seq: int, slot: int) -> dict[str, StateTree]:
-    """Gather the state trees of all components of a loop, by name.
+    """Gather the state trees of all components of a loop, by name; their arrays may be those that training changes.
 
     Args:
         loop: A loop between two batches or two epochs.
@@ -44,6 +45,8 @@ def collect(loop: MainLoop, directory: Path, seq: int, slot: int) -> dict[str, S
         slot: Number in the name under which a model without ``state_dict`` saves itself.
     """
     model = loop.model
+    with borrowing():
+        of_model = model.state_dict() if isinstance(model, Stateful) else save_by_model(model, seq, directory, slot)
     components: dict[str, StateTree] = {
         "loop": {
             "training_epochs_done": loop.training_epochs_done,
@@ -53,7 +56,7 @@ def collect(loop: MainLoop, directory: Path, seq: int, slot: int) -> dict[str, S
             "stage": loop.stage_state(),
         },
         "random": random_state(),
-        "model": model.state_dict() if isinstance(model, Stateful) else save_by_model(model, seq, directory, slot),
+        "model": of_model,
     }
     for name, stream in loop.streams.training().items():
         components[f"streams/{name}"] = stream.state_dict()

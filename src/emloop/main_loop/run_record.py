@@ -20,14 +20,15 @@ from emloop._reporting.reporter import Facts
 from emloop._reporting.telling import disk_failure, told
 from emloop._run_dir.provenance import environment, hash_seed
 from emloop._run_dir.run import Run
-from emloop._state.background import HostBuffer, Writer
+from emloop._state.background import HostBuffer, Writer, size_of
 from emloop._state.commit import Commit, list_commits, write_encoded
 from emloop._state.retention import delete_commits
-from emloop._state.tree import EncodedTree, encode_components
+from emloop._state.tree import EncodedTree, encode_components, encode_tree
 from emloop._streams import StreamWrapper
 from emloop._support.moved import explain
 from emloop.constants import EL_LOG_ONLY
 from emloop.errors import CannotResumeError, EmloopError, ProducerError, SaveError
+from emloop.saved_models import borrowing
 from emloop.types import EpochData, StateTree, TrainingTerminated
 
 from .commit_policy import Looks, value_of
@@ -44,6 +45,9 @@ logger = logging.getLogger(__name__)
 
 _TRACE_EVERY = 1.0
 """Seconds between two updates of the trace while epochs pass; the end of an attempt is always written."""
+
+_SETTLED = 0.5
+"""Seconds after which a training is no small one."""
 
 _BESIDE = 0.1
 """What a second of writing beside the training counts, where one of waiting counts 1."""
@@ -102,6 +106,8 @@ class RunRecord(Record):
         self._cost = 0.0
         self._writer = Writer()
         self._buffer = HostBuffer()
+        self._prepares = isinstance(loop.model, Stateful)
+        self._expected = 0
         self._looks = Looks()
         self._ended = False
         self._trains = False
@@ -112,6 +118,7 @@ class RunRecord(Record):
             self._states = restore(loop, commit)
             self.nan = commit.info.get("nan")
             self._committed_epochs = loop.training_epochs_done
+            self._expected = commit.bytes if loop.batches_done else 0
             self._durable = commit.seq, place_in(loop.training_epochs_done, loop.stage)
 
     @property
@@ -188,11 +195,23 @@ class RunRecord(Record):
             if not self._can_commit_inside():
                 return sys.maxsize
             self._write(waits=interrupted)
-        if policy.every is None or policy.every.unit == "seconds":
-            return self._looks.next(batches)
-        if policy.every.unit == "batches":
-            return max(int(policy.every.amount) - loop.batches_since_commit, 1)
-        return sys.maxsize
+        if self._prepares and seconds >= _SETTLED and loop.batches_since_commit:
+            self._prepare(loop.model, seconds)
+        due = sys.maxsize
+        if policy.every is not None and policy.every.unit == "batches":
+            due = max(int(policy.every.amount) - loop.batches_since_commit, 1)
+        looks = self._prepares or policy.every is None or policy.every.unit == "seconds"
+        return min(due, self._looks.next(batches)) if looks else due
+
+    def _prepare(self, model: Any, seconds: float) -> None:
+        """Half way to the first commit of what was trained, have its memory touched."""
+        loop, policy = self._loop, self._loop.commit_policy
+        epochs = loop.training_epochs_done - self._committed_epochs + 1
+        batches, samples = 2 * loop.batches_since_commit, 2 * loop.samples_since_commit
+        if policy.due(epochs=epochs, batches=batches, samples=samples, seconds=2 * seconds, cost=0):
+            self._prepares = False
+            with borrowing():
+                self._buffer.prepare(self._expected or size_of(encode_tree(model.state_dict())))
 
     def terminated_inside(self) -> None:
         """Commit the end of the training."""
@@ -330,6 +349,7 @@ class RunRecord(Record):
             "data": self._consumed,
         }
         self._seq = seq
+        self._prepares = self._prepares and not loop.batches_since_commit
         self._best = self._best if value is None else min(value, self._best)
         self._committed_epochs = loop.training_epochs_done
         place = place_in(loop.training_epochs_done, loop.stage)

@@ -22,7 +22,7 @@ from .capsule import Capsule
 from .collecting import advise_capsule, capsule_for, collect_capsule
 from .describing import Described, array_of, describe_variables, fitted
 from .finding import class_of_export, find_saved
-from .purpose import evaluating, predicting, restores_to_evaluate, restores_to_predict
+from .purpose import borrowing, evaluating, may_lend, predicting, restores_to_evaluate, restores_to_predict
 from .reading import Saved, require_format
 from .trust import trust_source_of
 from .versions import shelf_life
@@ -34,6 +34,7 @@ __all__ = [
     "Saved",
     "advise_capsule",
     "array_of",
+    "borrowing",
     "cache_directory",
     "capsule_for",
     "check_state",
@@ -43,6 +44,7 @@ __all__ = [
     "evaluating",
     "find_saved",
     "fitted",
+    "may_lend",
     "predicting",
     "replace_program",
     "require_format",

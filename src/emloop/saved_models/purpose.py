@@ -1,13 +1,16 @@
-"""What a model is built for: to evaluate or to predict, so that what trains it can wait, or stay away altogether."""
+"""What a model is built for, or asked for: to evaluate or to predict, so that what trains it can wait, or stay away
+altogether; its state for somebody who copies it, so that nobody copies it twice.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
 
-__all__ = ["evaluating", "predicting", "restores_to_evaluate", "restores_to_predict"]
+__all__ = ["borrowing", "evaluating", "may_lend", "predicting", "restores_to_evaluate", "restores_to_predict"]
 
 _PURPOSE: ContextVar[Literal["evaluate", "predict"] | None] = ContextVar("emloop_purpose", default=None)
+_BORROWS: ContextVar[bool] = ContextVar("emloop_borrows", default=False)
 
 
 @contextmanager
@@ -38,3 +41,18 @@ def restores_to_evaluate() -> bool:
 def restores_to_predict() -> bool:
     """Whether the model that is being restored will never train, so that it needs no optimizer."""
     return _PURPOSE.get() == "predict"
+
+
+@contextmanager
+def borrowing(only: bool = True) -> Iterator[None]:
+    """Say that states taken meanwhile are copied or written before training goes on, and not changed."""
+    token = _BORROWS.set(only)
+    try:
+        yield
+    finally:
+        _BORROWS.reset(token)
+
+
+def may_lend() -> bool:
+    """Whether the arrays of the state that is being taken may be the live ones, not copies."""
+    return _BORROWS.get()

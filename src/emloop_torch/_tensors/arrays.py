@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from emloop.errors import StateError
+from emloop.saved_models import may_lend
 
 __all__ = ["WITHOUT_NUMPY", "dtype_name", "to_plain", "to_tensor"]
 
@@ -32,12 +33,12 @@ _BY_NAME = {dtype_name(dtype): dtype for dtype in WITHOUT_NUMPY}
 
 
 def to_plain(tensor: torch.Tensor) -> Any:
-    """Copy a tensor's values for a state tree; later changes of the tensor do not affect the copy.
+    """A tensor's values for a state tree: a copy, unless whoever takes the state may borrow what lies on the host.
 
     Raises:
         StateError: If its layout cannot be stored.
     """
-    host = tensor.detach().to("cpu", copy=True)
+    host = tensor.detach().to("cpu", copy=not may_lend())
     if host.layout is torch.sparse_coo:
         return {
             "sparse": list(host.shape),
