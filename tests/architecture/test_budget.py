@@ -21,7 +21,7 @@ ROOMS = {
     "emloop._run_dir": 1810,  # what runs are judged and found by; time spent; steps; where code is; losses accepted
     "emloop._settings": 1100,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
-    "emloop._state": 945,  # what a state looks like; arrays written in parts; two layouts are read; generators
+    "emloop._state": 961,  # memory touched early; what a state looks like; arrays in parts; two layouts; generators
     "emloop._streams": 1490,  # one batch read again; reads in C, handed over; the gate, signals; loaders; workers
     "emloop._support": 1140,  # when an interval is over; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
@@ -37,10 +37,10 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3450,  # evaluations inside epochs; weighted statistics; types within states; the best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 2110,  # facts to show; notes and evaluations inside epochs; fingerprint; commits
+    "emloop.main_loop": 2124,  # facts to show; notes and evaluations inside epochs; fingerprint; commits, their memory
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
-    "emloop.saved_models": 800,  # what inputs look like; the source capsule: what belongs to it, and what of it may run
+    "emloop.saved_models": 811,  # what inputs look like; the source capsule, and what of it may run; lent states
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 810,  # every failure names the promise, what was seen, and the fix; predictions
@@ -48,7 +48,7 @@ ROOMS = {
     "emloop.utils": 200,
     "emloop_onnx": 230,
     "emloop_sklearn": 960,  # what a state has; sound trees; weights; predicting; ONNX; skops without PyTorch
-    "emloop_torch": 1475,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
+    "emloop_torch": 1476,  # cures; what falls; outputs asked for; a weight for each loss; steered buffers; capsules
     "emloop_torch._programs": 1550,  # what graphs write to, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
     "emloop_torch._running": 120,  # what a model takes and gives; the losses of its batches
