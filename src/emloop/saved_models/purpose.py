@@ -1,5 +1,7 @@
-"""What a model is built for, or asked for: to evaluate or to predict, so that what trains it can wait, or stay away
-altogether; its state for somebody who copies it, so that nobody copies it twice.
+"""What a model, or its state, is wanted for.
+
+To evaluate or to predict: what trains it can wait, or stay away altogether. A state that is copied at once: nobody
+copies it twice.
 """
 
 from collections.abc import Iterator
