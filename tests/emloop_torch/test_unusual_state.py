@@ -22,6 +22,31 @@ def stored(model):
     return load_tree(*dump_tree(model.state_dict()))
 
 
+@pytest.mark.parametrize(
+    ("group", "remembered", "message"),
+    [
+        ({"capturable": float("nan")}, {}, "optimizer's group: the state does not fit; capturable: "),
+        ({"capturable": True}, {}, "a group of the optimizer's state is capturable, and has parameters on the CPU"),
+        ({"foreach": "x"}, {}, "optimizer's group: the state does not fit; foreach: "),
+        ({}, {"step": True}, "step: bool instead of one number in a tensor"),
+        ({}, {"step": 3}, "step: int instead of one number in a tensor"),
+    ],
+)
+def test_what_would_fail_in_the_next_step_is_no_state(create, batches, group, remembered, message):
+    """It is refused when it is taken up, so that a resume ends in a line."""
+    model = create(Net, optimizer="Adam")
+    model.run(batches[0], train=True)
+    state = stored(model)
+    optimizer = state["training"]["optimizer"]
+    optimizer["groups"][0] |= group
+    optimizer["state"]["body.bias"] |= remembered
+
+    with pytest.raises(StateError) as refused:
+        create(Net, optimizer="Adam").load_state_dict(state)
+
+    assert message in str(refused.value)
+
+
 class Pair(nn.Module):
     """One network that makes points up, and another that tells them from real ones."""
 

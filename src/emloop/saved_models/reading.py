@@ -175,7 +175,7 @@ def require_format(state: StateTree, state_format: str) -> StateTree:
     """
     found = state.get("format") if isinstance(state, Mapping) else None
     if found != state_format:
-        raise StateError(f"expected a model's state of the format {state_format!r}, got {found!r}")
+        raise StateError(f"expected a model's state of the format {state_format!r}, got {repr(found)[:40]}")
     return state
 
 

@@ -105,5 +105,5 @@ def _described(values: Values) -> dict[str, str]:
 def _kind(value: Any) -> str:
     if isinstance(value, torch.Tensor) and value.ndim:
         return f"{dtype_name(value.dtype)} {list(value.shape)}"
-    # Counts are numbers of one kind or another, as the release and the device want it.
-    return "a number" if isinstance(value, (int, float, torch.Tensor)) else type(value).__name__
+    # Counts have one dtype or another, as the device wants it.
+    return "one number in a tensor" if isinstance(value, torch.Tensor) else type(value).__name__

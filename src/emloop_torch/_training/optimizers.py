@@ -54,6 +54,7 @@ _RATE = "learning_rate"
 _RATE_KEY = "lr"
 _FIRST_RATES = ("initial_lr", "max_lr", "min_lr")
 """What schedules note in a group about its rate."""
+_FLAGS = ("capturable", "differentiable", "foreach", "fused", "maximize")
 _SURROUNDED = optim.Optimizer.profile_hook_step(lambda: None).__code__
 
 
@@ -204,6 +205,10 @@ def load_optimizer(
     for saved, old in zip(state["groups"], before, strict=True):
         if lost := old.keys() - saved.keys():
             raise StateError(f"a group of the optimizer's state has no {', '.join(sorted(lost))}")
+        flags = {key: saved[key] for key in _FLAGS if key in saved}
+        check_state("optimizer's group", flags, dict.fromkeys(flags, (bool, None)))
+        if flags.get("capturable") and any(named[name].device.type == "cpu" for name in saved["names"]):
+            raise StateError("a group of the optimizer's state is capturable, and has parameters on the CPU")
         of_group = {name: (named[name], values[name]) for name in saved["names"] if name in values}
         require_whole(optimizer, _plain_to_group(saved), of_group)
     optimizer.state.clear()
