@@ -22,7 +22,7 @@ ROOMS = {
     "emloop._settings": 1100,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 961,  # memory touched early; what a state looks like; arrays in parts; two layouts; generators
-    "emloop._streams": 1490,  # one batch read again; reads in C, handed over; the gate, signals; loaders; workers
+    "emloop._streams": 1500,  # one batch read again; reads in C, handed over; gate; signals; loaders; workers, or not
     "emloop._support": 1140,  # when an interval is over; what leads out of a directory; what a signal ends at once
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,

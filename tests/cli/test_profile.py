@@ -24,6 +24,18 @@ def work(seconds):
         pass
 
 
+class Indexed:
+    def __init__(self, load, number):
+        self._load, self._number = load, number
+
+    def __len__(self):
+        return self._number
+
+    def __getitem__(self, index):
+        work(self._load)
+        return {"x": [1.0, 2.0]}
+
+
 class Data(el.BaseDataset):
     def _configure_dataset(self, load=0.0, number=40, **kwargs):
         self._load, self._number = load, number
@@ -32,6 +44,9 @@ class Data(el.BaseDataset):
         for _ in range(self._number):
             work(self._load)
             yield {"x": [1.0, 2.0]}
+
+    def indexed_stream(self):
+        return Indexed(self._load, self._number)
 
     def valid_stream(self):
         raise AssertionError("an evaluation was begun")
@@ -69,6 +84,9 @@ main_loop: {extra_streams: [valid], %s}
 """
 
 
+SEQUENCE = "dataset: return an IndexStream, or another sequence of batches, from train_stream"
+
+
 @pytest.fixture
 def profiled(tmp_path):
     """What ``emloop profile --json`` says of a training that takes certain times."""
@@ -89,7 +107,14 @@ def profiled(tmp_path):
     ("times", "main_loop", "slowest", "setting"),
     [
         pytest.param((0.006, 0.004, 0), "", "waiting", "main_loop.buffer=8", id="nothing-is-read-ahead"),
-        pytest.param((0.012, 0.003, 0), "buffer: 4", "waiting", "main_loop.workers=", id="loading-is-slower"),
+        pytest.param((0.012, 0.003, 0), "buffer: 4", "waiting", SEQUENCE, id="loading-is-slower"),
+        pytest.param(
+            (0.012, 0.003, 0),
+            "train_stream_name: indexed, buffer: 4",
+            "waiting",
+            "main_loop.workers=",
+            id="loading-is-slower-and-can-be-shared",
+        ),
         pytest.param((0, 0.002, 0.008), "", "Slow", "hooks.Slow: give it a longer interval", id="a-hook"),
     ],
 )
@@ -132,6 +157,15 @@ def test_too_few_batches_are_refused(profiled):
     assert "the training ended after 1 batches, which are too few to tell anything" in done.stderr
 
 
+def test_workers_are_not_advised_where_they_cannot_share(profiled):
+    """A generator is loaded by one process; the advice gives the reason."""
+    found = json.loads(profiled(0.006, 0.004, 0, "", "--json").stdout)
+
+    assert found["undivided"] == "it is no sequence, which could be read at any batch"
+    assert found["change"]["why"] == "batches are loaded while the model computes, in a thread"
+    assert found["change"]["setting"] == "main_loop.buffer=8"
+
+
 PROFILE = Profile(100, 10.0, 0.2, 0.2, 9.0, {}, 0.0, 0.0)
 
 
@@ -143,6 +177,15 @@ PROFILE = Profile(100, 10.0, 0.2, 0.2, 9.0, {}, 0.0, 0.0)
         pytest.param({"waiting": 4.0, "loading": 4.0}, {}, "main_loop.buffer=8", id="loading"),
         pytest.param(
             {"waiting": 4.0, "loading": 8.0}, {"buffer": 4, "workers": 2}, "main_loop.workers=3", id="workers"
+        ),
+        *(
+            pytest.param(
+                {"waiting": 4.0, "loading": 8.0, "undivided": "it is a generator"},
+                {"buffer": 4, "workers": workers, "train_stream_name": "fit"},
+                "dataset: return an IndexStream, or another sequence of batches, from fit_stream",
+                id=f"{workers}-workers-that-cannot-share",
+            )
+            for workers in (0, 2)
         ),
     ],
 )

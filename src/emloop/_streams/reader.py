@@ -22,7 +22,7 @@ from emloop.errors import CannotResumeError, ProducerError
 from emloop.types import Batch, StateTree, Stream
 
 from .passes import CURRENT_PASS, Pass, entered
-from .source import Level, Source, digest_at, open_source
+from .source import DRAWS_GLOBALLY, Level, Source, digest_at, open_source
 
 if TYPE_CHECKING:
     from .workers import Workers  # which starts processes, and is imported where there are to be any
@@ -128,6 +128,12 @@ class Reader:
     def length(self) -> int | None:
         """Batches in the pass opened last, where known."""
         return None if self._source is None else self._source.length
+
+    @property
+    def undivided(self) -> str:
+        """Why workers may not share in loading the pass opened last; empty if they may, or before the first."""
+        why = "" if self._source is None else self._source.undivided
+        return why or (DRAWS_GLOBALLY if self.draws_globally else "")
 
     @property
     def seeking(self) -> bool:
@@ -319,7 +325,7 @@ class Reader:
         self._opened = source.batches
         if self._workers is not None:
             self._opened = self._workers.read(
-                source, str(self.name), self.pass_index, self.batches, training=self.training, drew=self.draws_globally
+                source, str(self.name), self.pass_index, self.batches, training=self.training, undivided=self.undivided
             )
         self.on_demand |= source.reads_alone
         self._drawn_at_start = self._pass.state()

@@ -25,11 +25,9 @@ from emloop.types import Batch
 
 from .handover import Memory, pack
 from .passes import Pass, entered
-from .source import Source, open_source
+from .source import DRAWS_GLOBALLY, Source, open_source
 
-__all__ = ["DRAWS_GLOBALLY", "LEFT_TO_PARENT", "serve"]
-
-DRAWS_GLOBALLY = "it draws from the global random state of Python, NumPy or a framework"
+__all__ = ["LEFT_TO_PARENT", "serve"]
 
 LEFT_TO_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that a terminal, or whoever ends a job, sends to all of its processes."""

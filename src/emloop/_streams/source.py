@@ -18,11 +18,13 @@ from emloop.types import Batch, StateTree
 from .digest import digest
 from .loaders import Loader, forgets, taken_over
 
-__all__ = ["Level", "Source", "digest_at", "open_source"]
+__all__ = ["DRAWS_GLOBALLY", "Level", "Source", "digest_at", "open_source"]
 
 Level = Literal["exact", "replay", "epoch"]
 """``exact``: can jump to any batch. ``replay``: a generator, read again up to the batch, which is then compared.
 ``epoch``: any other iterable, exact only at the start of a pass; inside it is read again and compared as well."""
+
+DRAWS_GLOBALLY = "it draws from the global random state of Python, NumPy or a framework"
 
 _STATE_METHODS = (("state_dict", "load_state_dict"), ("get_state", "set_state"))
 _END: Any = object()
@@ -41,7 +43,7 @@ class Source:
         runs_code: Whether reading a batch runs code that may ask for the pass.
         reads_alone: Whether nothing else may run while a batch is read, since that uses global generators for a while.
         read: Reads any batch of the pass by its number, where several processes may share in reading them.
-        undivided: Why they may not.
+        undivided: Why they may not; empty if they may.
     """
 
     level: Level

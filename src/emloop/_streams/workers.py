@@ -34,7 +34,7 @@ from emloop.types import Batch
 
 from .digest import digest
 from .handover import Memory, unpack
-from .serving import DRAWS_GLOBALLY, LEFT_TO_PARENT
+from .serving import LEFT_TO_PARENT
 from .source import Source
 
 __all__ = ["Workers"]
@@ -87,7 +87,7 @@ class Workers:
             _end(self._workers, os.getpid())
 
     def read(
-        self, source: Source, stream: str, index: int, start: int, *, training: bool, drew: bool
+        self, source: Source, stream: str, index: int, start: int, *, training: bool, undivided: str
     ) -> Iterator[Batch]:
         """The batches of a pass in their order.
 
@@ -97,13 +97,13 @@ class Workers:
             index: Number of the pass.
             start: Number of the first batch.
             training: Whether it trains the model.
-            drew: Whether it has drawn from the global random state.
+            undivided: Why the pass is loaded by this process alone; empty if it is not.
 
         Raises:
             ProducerError: If a worker has died.
         """
-        if source.read is None or drew:
-            self._refuse(stream, source.undivided or DRAWS_GLOBALLY)
+        if undivided:
+            self._refuse(stream, undivided)
         if source.read is None or source.length is None or stream in self._alone:
             yield from source.batches
             return

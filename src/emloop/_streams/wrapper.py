@@ -141,6 +141,11 @@ class StreamWrapper:
         """Whether opening the stream, or reading its first batch, drew from shared random states."""
         return self._reader.draws_globally
 
+    @property
+    def undivided(self) -> str:
+        """Why workers may not share in loading the stream; empty if they may, or before the first pass."""
+        return self._reader.undivided
+
     def digest_again(self, pass_index: int, index: int) -> str | None:
         """Read a batch once more, apart from the position, and return its digest.
 

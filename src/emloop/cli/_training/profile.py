@@ -9,7 +9,7 @@ Examples:
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import wraps
 from math import ceil
 from statistics import fmean
@@ -57,6 +57,7 @@ class Profile:
         hooks: In ``after_batch`` of each hook that has one, by its name.
         commit: To copy the state of the model for a commit; 0 where it has none.
         commits: Commits for every batch.
+        undivided: Why ``main_loop.workers`` cannot share in loading; empty where they can.
     """
 
     batches: int
@@ -67,6 +68,7 @@ class Profile:
     hooks: Mapping[str, float]
     commit: float
     commits: float
+    undivided: str = ""
 
     @property
     def loop(self) -> float:
@@ -96,9 +98,8 @@ def run(arguments: Namespace) -> int:
         profile = measure(rehearsed, arguments.batches)
         change = first_change(profile, rehearsed)
     if arguments.json:
-        times = {field.name: getattr(profile, field.name) for field in fields(profile)}
-        first = None if change is None else {"setting": change.setting, "why": change.why, "saves": change.saves}
-        render.say_json({**times, "loop": profile.loop, "ideal": profile.ideal, "change": first})
+        first = None if change is None else asdict(change)
+        render.say_json({**asdict(profile), "loop": profile.loop, "ideal": profile.ideal, "change": first})
     else:
         render.say(_told(profile, change))
     return EXIT_DONE
@@ -142,6 +143,7 @@ def measure(rehearsed: Rehearsal, batches: int) -> Profile:
         hooks=hooks,
         commit=copied,
         commits=1 / every.amount if every is not None and every.unit == "batches" else 0.0,
+        undivided=loop.streams.get(loop.train_stream_name, training=True).undivided,
     )
 
 
@@ -159,16 +161,22 @@ def first_change(profile: Profile, rehearsed: Rehearsal) -> Change | None:
     if profile.commits:
         cost = profile.commit * profile.commits
         changes.append(Change("main_loop.commit.every=auto", "commits take at most 1 % of the time then", cost))
+    workers = rehearsed.arguments.get("workers") or 0
     if not _reads_ahead(rehearsed):
-        why = "batches are loaded while the model computes, in a thread; also try main_loop.workers=2"
+        also = "" if profile.undivided else "; also try main_loop.workers=2"
+        why = f"batches are loaded while the model computes, in a thread{also}"
         changes.append(Change(f"main_loop.buffer={_AHEAD}", why, profile.total - profile.ideal))
-    elif not rehearsed.arguments.get("workers"):
+    elif profile.undivided:
+        setting = f"dataset: return an IndexStream, or another sequence of batches, from {_stream_of(rehearsed)}_stream"
+        why = f"main_loop.workers share the loading then, and cannot now: {profile.undivided}"
+        changes.append(Change(setting, why, profile.waiting))
+    elif workers:
+        why = "loading keeps the model waiting; make it cheaper, or let more processes share it"
+        changes.append(Change(f"main_loop.workers={workers + 1}", why, profile.waiting))
+    else:
         number = min(ceil(profile.loading / own) if own > 0 else 1, max((os.cpu_count() or 2) - 1, 1))
         why = f"a batch takes {_time(profile.loading)} to load, the rest {_time(own)}; processes share the loading"
         changes.append(Change(f"main_loop.workers={number}", why, profile.waiting))
-    else:
-        why = "loading keeps the model waiting; make it cheaper, or let more processes share it"
-        changes.append(Change(f"main_loop.workers={rehearsed.arguments['workers'] + 1}", why, profile.waiting))
     settings = getattr(rehearsed.model, "settings_class", None)
     can_compile = is_dataclass(settings) and "compile" in (field.name for field in fields(settings))
     if can_compile and not (rehearsed.config.get("model") or {}).get("compile"):
@@ -187,7 +195,7 @@ class _Clocks:
         from emloop.main_loop.events import HookEvents
 
         self._batches = batches
-        self._stream = rehearsed.arguments.get("train_stream_name", "train")
+        self._stream = _stream_of(rehearsed)
         self.ends: list[float] = []
         self.waits: list[float] = []
         self.runs: list[float] = []
@@ -241,6 +249,10 @@ def _watched(rehearsed: Rehearsal, clocks: _Clocks) -> Any:
     loop = rehearsed.main_loop([*rehearsed.hooks, Last()])
     loop.run_training()
     return loop
+
+
+def _stream_of(rehearsed: Rehearsal) -> str:
+    return str(rehearsed.arguments.get("train_stream_name", "train"))
 
 
 def _reads_ahead(rehearsed: Rehearsal) -> bool:
