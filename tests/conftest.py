@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Generator
 
@@ -18,6 +19,11 @@ settings.register_profile("emloop", deadline=None)
 settings.load_profile("emloop")
 # By ``make test-fast``.
 settings.register_profile("quick", settings.get_profile("emloop"), max_examples=15)
+
+# Whoever runs the tests may be meant to outlive a terminal, as by nohup; what they start is to be interrupted.
+for number in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGHUP else signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
