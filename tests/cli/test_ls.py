@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from emloop._run_dir.trace import read_trace, write_trace
 from emloop._state.lock import RunLock
 from emloop.cli._runs.details import artifacts, as_data
 from emloop.cli._runs.ls import list_train_dirs
+from emloop.cli.app import main
 from emloop.cli.render import aligned, duration, file_size, grid
 from emloop.errors import UsageError
 
@@ -249,12 +251,13 @@ def test_on_a_terminal_each_run_has_a_line(log, terminal):
     """Status, epochs, age, the number that it is judged by, and what is different about its config."""
     sweep(log)
     log.kill("killed")
-    assert lines_at(terminal, log) == [
+    *lines, killed = lines_at(terminal, log)
+    assert re.fullmatch(r"killed  lost    0       \d+s", killed)
+    assert lines == [
         "name    status  epochs  age    valid.loss  differs",
         "run0    done    2       3h     2.1         rate=0.1 name=Toy layers=[32, 64] …",
         "run1    done    2       2h     2.3         rate=0.3 name=Toy layers=[32, 64] …",
         "run2    done    2       60min  2.2         rate=0.2 name=Toy layers=[32, 64] …",
-        "killed  lost    0       0s",
     ]
 
 
@@ -407,6 +410,37 @@ def test_runs_are_sorted_by_any_field(log, ls):
     assert ls(sort="name").split() == ["none", "run0", "run1", "run2"]
     assert ls(sort="-begin").split() == ["run2", "run1", "run0", "none"]
     assert ls(reverse=True).split() == ["run2", "run1", "run0", "none"]
+
+
+@pytest.mark.parametrize(
+    ("words", "listed"),
+    [
+        pytest.param(["-valid.loss"], "run1 run2 run0", id="a-metric-that-begins-as-options-do"),
+        pytest.param(["-max:valid.loss", "valid.loss > 2.15"], "run1 run2", id="of-all-epochs-with-a-filter"),
+        pytest.param(["--sort", "-valid.loss"], "run1 run2 run0", id="after-the-option"),
+        pytest.param(["-model.rate", "--reverse"], "run0 run1 run2", id="a-key-of-the-config"),
+        pytest.param(["-begin"], "run2 run1 run0", id="a-field"),
+        pytest.param(["-la", "--columns=name"], "name run0 run1 run2", id="options-stay-options"),
+    ],
+)
+def test_a_field_after_a_dash_sorts_largest_first(log, capsys, words, listed):
+    """Whatever options its letters would be."""
+    sweep(log)
+
+    assert main(["-o", str(log.root), "ls", *words]) == 0
+
+    found = capsys.readouterr().out.partition("\n\n")[0].replace("total 3\n", "").split()
+    assert found == listed.split()
+
+
+def test_what_is_no_field_after_a_dash_is_no_option(log, capsys):
+    """Both are told of by their own words."""
+    sweep(log)
+
+    assert main(["-o", str(log.root), "ls", "-valid.los"]) == 2
+    assert capsys.readouterr().err.startswith("none of the 3 runs has 'valid.los'; did you mean 'valid.loss'")
+    assert main(["-o", str(log.root), "ls", "-x"]) == 2
+    assert capsys.readouterr().err == "unknown option '-x'\n"
 
 
 def test_a_filter_looks_at_all_runs(log, ls):

@@ -2,15 +2,16 @@
 
 A command is a module whose docstring ends with ``Examples:``, and that has two functions: ``add_arguments(parser)``
 declares what it takes, ``run(arguments)`` does the work and returns the exit code. A command that takes any number of
-words calls them ``words``. Help must stay quick, so what only the work needs (NumPy, a framework) is imported inside
-functions.
+words calls them ``words``; one with words that argparse would misread spells them out in ``prepared(words)``. Help must
+stay quick, so what only the work needs (NumPy, a framework) is imported inside functions.
 """
 
 import os
 from argparse import SUPPRESS, Action, ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from emloop import __version__
 from emloop.constants import EL_DEFAULT_LOG_DIR
@@ -107,7 +108,12 @@ class _Command(ArgumentParser):
             formatter_class=_Help,
         )
         self.set_defaults(parser=self, run=home.run)
+        self._prepared: Callable[[Sequence[str]], list[str]] = getattr(home, "prepared", list)
         home.add_arguments(self)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As ever, after the command has spelt out its words."""
+        return super().parse_known_args(self._prepared(args), namespace)
 
 
 class _Help(RawDescriptionHelpFormatter):

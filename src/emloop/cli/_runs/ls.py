@@ -8,12 +8,13 @@ Examples:
     emloop ls -l log
     emloop ls majority
     emloop ls best:valid.accuracy -v
-    emloop ls 'valid.accuracy > 0.9' 'model.lr <= 0.01' --sort=-valid.accuracy
+    emloop ls 'valid.accuracy > 0.9' 'model.lr <= 0.01' -valid.accuracy
     emloop ls 'status == failed' --columns name,age,reason
     emloop ls 'age < 2h' --json
 """
 
 import gc
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
@@ -34,7 +35,7 @@ from .. import render
 from ..args import add_json, add_untrusted
 from ..args import columns as terminal_columns
 from .details import artifacts, as_data, show_details
-from .fields import Field, config_field, differing_keys, find_field, headline_field, sort_runs, state
+from .fields import RUN_FIELDS, Field, config_field, differing_keys, find_field, headline_field, sort_runs, state
 from .filters import Condition, parse_condition, select
 from .overview import overview
 
@@ -42,6 +43,9 @@ NO_RUNS_YET = f"There are no runs yet: {EL_DEFAULT_LOG_DIR} does not exist. Give
 
 _COLUMNS = ("name", "model", "dataset", "age", "duration", "epochs_done", "status")
 _SHOWN_ANYWAY = ("model.class", "dataset.class")
+_DOTTED = re.compile(r"((min|max|last):)?\w[\w-]*\.\w[^=!<>]*")
+"""A metric or a key of a config, as opposed to options."""
+
 _MOST_KEYS = 8
 """Most columns for config keys; with more, lines are too long to read."""
 
@@ -59,7 +63,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "the config keys in which the listed runs differ"
     )
     json = "a list of objects; with -l, `config` holds the keys that differ, with -v of a single run all of them"
-    sort = "sort by a field; --sort=-FIELD: largest first; runs without it come last"
+    sort = "sort by a field; -FIELD alone, such as -valid.accuracy: largest first; runs without it come last"
     parser.add_argument("words", metavar="DIR | RUN | FILTER", nargs="*", help=words)
     parser.add_argument("-l", "--long", action="store_true", help=long)
     parser.add_argument("-a", "--all", action="store_true", help="evaluations, too")
@@ -72,6 +76,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--reverse", action="store_true", help="turn the order around")
     add_json(parser, json)
     add_untrusted(parser)
+
+
+def prepared(words: Sequence[str]) -> list[str]:
+    """Spell out ``-valid.accuracy`` as ``--sort=-valid.accuracy``; argparse would take it for ``-v -a -l …``."""
+    spelt: list[str] = []
+    for word in words:
+        field = word.removeprefix("-")
+        if field != word and (field in RUN_FIELDS or _DOTTED.fullmatch(field)):
+            if spelt[-1:] == ["--sort"]:
+                spelt.pop()
+            word = f"--sort={word}"  # noqa: PLW2901
+        spelt.append(word)
+    return spelt
 
 
 def run(arguments: Namespace) -> int:
