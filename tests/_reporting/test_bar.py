@@ -7,6 +7,7 @@ import pytest
 
 from emloop._reporting.bar import Bar, announced_total
 from emloop._reporting.reporter import Reading
+from emloop._reporting.wording import Value
 
 
 class Stream:
@@ -74,6 +75,29 @@ def test_the_loss_is_that_of_the_batch_that_was_seen_before(loss, shown):
     bar.saw({})
 
     assert bar.details()[1:] == shown
+
+
+def test_running_means_take_the_place_of_the_loss_of_a_batch():
+    """Those of this stream; in the plain line, too. A loss that is not among them stays first."""
+    stream = Stream(200)
+    stream.run(31, 31)
+    means = {Value("train", "loss", "mean"): 0.25, Value("valid", "loss", "mean"): 9.0, Value("train", "f1", "mean"): 1}
+
+    stream.bar.noted = means
+    stream.bar.saw({"loss": [7.0]})
+    stream.bar.saw({})
+
+    assert stream.bar.details() == ["31/200", "loss 0.2500", "ETA 0:02:49", "1/s", "f1 1"]
+    assert stream.bar.text() == "train: 31/200=15.5% ETA 0:02:49 loss 0.2500 f1 1"
+    del means[Value("train", "loss", "mean")]
+    assert stream.bar.details() == ["31/200", "loss 7.0000", "ETA 0:02:49", "1/s", "f1 1"]
+
+
+def test_an_evaluated_stream_shows_no_running_means():
+    """Not even one that has the name of the training stream, as in the zeroth epoch."""
+    reading = Reading("train", 0, False, 2, lambda: 1, lambda: None)
+
+    assert Bar(reading, 2, lambda: 0.0, {Value("train", "loss", "mean"): 0.25}).text() == "train: 1/2=50.0%"
 
 
 def test_a_name_moves_no_cursor():

@@ -76,6 +76,20 @@ def test_the_bar_shows_total_loss_rate_and_time_left_in_the_first_pass(terminal)
 
 
 @pytest.mark.slow
+def test_the_bar_shows_the_newest_running_means(terminal):
+    """Of ``LogEvery``; a mean over two batches of losses that fall by 2·(20 − step) − 1 is between them."""
+    settings = "model.pause=0.3", "dataset.batches=8", "main_loop.epochs_count=1"
+    more = "hooks+=LogEvery: {every: 2ba, variables: [loss, accuracy]}"
+    terminal.run("train", "config.yaml", "--output_dir", "a", *settings, more)
+
+    shown = re.findall(
+        r"/8 loss (\d+\.\d+) ETA [\d:]+ [\d.]+/s accuracy 0\.\d+", re.sub(r"\x1b\[[0-9;]*[mK]", "", terminal.raw)
+    )
+    means = [f"{((20 - step) ** 2 + (19 - step) ** 2) / 2 + 0.125:.2f}" for step in (1, 3, 5)]
+    assert list(dict.fromkeys(shown))[:3] == means
+
+
+@pytest.mark.slow
 def test_a_stopped_run_says_how_to_go_on_and_the_table_goes_on(terminal):
     """The best value of before is remembered: a worse one has no mark."""
     settings = "model.pause=0.05", "main_loop.epochs_count=30"

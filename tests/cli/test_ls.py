@@ -418,7 +418,7 @@ def test_runs_are_sorted_by_any_field(log, ls):
         pytest.param(["-valid.loss"], "run1 run2 run0", id="a-metric-that-begins-as-options-do"),
         pytest.param(["-max:valid.loss", "valid.loss > 2.15"], "run1 run2", id="of-all-epochs-with-a-filter"),
         pytest.param(["--sort", "-valid.loss"], "run1 run2 run0", id="after-the-option"),
-        pytest.param(["-model.rate", "--reverse"], "run0 run1 run2", id="a-key-of-the-config"),
+        pytest.param(["-model.rate", "--reverse"], "run0 run2 run1", id="a-key-of-the-config"),
         pytest.param(["-begin"], "run2 run1 run0", id="a-field"),
         pytest.param(["-la", "--columns=name"], "name run0 run1 run2", id="options-stay-options"),
     ],

@@ -10,7 +10,7 @@ from emloop._support.printable import printable
 from emloop.types import Batch
 
 from .reporter import Reading
-from .wording import number, per_second
+from .wording import Cells, number, per_second
 
 __all__ = ["Bar", "announced_total", "get_formatted_time"]
 
@@ -28,9 +28,12 @@ class Bar:
         reading: The stream.
         total: Number of its batches, as far as it is known.
         clock: Seconds since some moment, never going back.
+        noted: Running means to begin with, see :attr:`noted`.
     """
 
-    def __init__(self, reading: Reading, total: int | None, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, reading: Reading, total: int | None, clock: Callable[[], float], noted: Cells | None = None
+    ) -> None:
         self.stream = printable(reading.stream)
         self._reading = reading
         self._total = total
@@ -38,6 +41,8 @@ class Bar:
         self._first, self._began = reading.count(), clock()
         self._seen: Any = None
         self._loss: float | None = None
+        self.noted = noted or {}
+        """The newest running means; those of this stream, if it trains the model, are shown."""
 
     def saw(self, outputs: Batch) -> None:
         """Take up the loss of the batch that was seen before: a device has computed it meanwhile."""
@@ -82,14 +87,24 @@ class Bar:
         done, total, rate = self.done, self.total, self.rate
         amount = [f"{done}/{total}" if total is not None else str(done)]
         speed = [] if rate is None else [f"{per_second(rate)}/s"]
-        loss = [] if self._loss is None else [f"loss {number(self._loss)}"]
-        return [*amount, *loss, *([self.time_left] if self.time_left else []), *speed]
+        means = self._means()
+        if self._loss is not None and not any(mean.startswith("loss ") for mean in means):
+            means.insert(0, f"loss {number(self._loss)}")
+        return [*amount, *means[:1], *([self.time_left] if self.time_left else []), *speed, *means[1:]]
 
     def text(self) -> str:
         """The same in one plain line."""
         done, total = self.done, self.total
         share = "" if total is None else f"/{total}={done / total if total else 1.0:.1%} {self.time_left}".rstrip()
-        return f"{self.stream}: {done}{share}"
+        return " ".join([f"{self.stream}: {done}{share}", *self._means()])
+
+    def _means(self) -> list[str]:
+        is_shown = self._reading.trains
+        return [
+            f"{of.label} {number(mean)}"
+            for of, mean in self.noted.items()
+            if is_shown and of.stream == self._reading.stream
+        ]
 
 
 def announced_total(dataset: object, stream_name: str) -> int | None:

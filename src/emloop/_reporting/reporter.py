@@ -81,6 +81,9 @@ class Reporter:
             epoch_data: What the hooks have left there.
         """
 
+    def noted(self, data: EpochData) -> None:
+        """Called when numbers were noted inside an epoch, as ``LogEvery`` does."""
+
     def end(self, status: str, reason: str) -> None:
         """Called at the end of an attempt.
 

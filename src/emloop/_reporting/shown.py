@@ -17,7 +17,7 @@ from .areas import Area
 from .bar import Bar
 from .reporter import Facts, Reading, Reporter
 from .table import Table
-from .wording import Line, cells_of, fold, number, short_time
+from .wording import Cells, Line, cells_of, fold, number, short_time
 
 __all__ = ["Shown"]
 
@@ -45,6 +45,7 @@ class Shown(Reporter):
         self._waiting: tuple[str, float] | None = None
         self._doing = ""
         self._epoch_began = self._began = clock()
+        self._noted: Cells = {}
         self._counts: dict[str, int] = {}
         self._trained: list[tuple[int, float]] = []
         self._ended = threading.Event()
@@ -93,7 +94,7 @@ class Shown(Reporter):
     def reading(self, reading: Reading) -> None:
         """Begin a bar."""
         total = reading.total if reading.total is not None else self.totals.get(reading.stream)
-        self._bar = Bar(reading, total, self._clock)
+        self._bar = Bar(reading, total, self._clock, self._noted)
         self._reading = reading
 
     def saw(self, outputs: Batch) -> None:
@@ -134,6 +135,12 @@ class Shown(Reporter):
         """Add a line beside those of the epochs."""
         width = max(self._area.width, _NARROWEST)
         self._area.add(self._table.items(f"after batch {batches}", cells_of(epoch_data), set(), None, None, width))
+
+    def noted(self, data: EpochData) -> None:
+        """Keep running means for the bar, which a thread may be drawing."""
+        self._noted = self._noted | cells_of(data)
+        if self._bar is not None:
+            self._bar.noted = self._noted
 
     def end(self, status: str, reason: str) -> None:
         """Draw the summary, and end drawing."""

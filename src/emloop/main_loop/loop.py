@@ -640,8 +640,9 @@ class MainLoop(CaughtInterrupts):
         return self.batches_ended + (stage.epoch.where()[1] if stage is not None and stage.epoch.trains else 0)
 
     def note(self, data: EpochData) -> None:
-        """Note numbers inside an epoch: in ``steps.jsonl``, and for hooks that hear ``after_note``."""
+        """Note numbers inside an epoch: in ``steps.jsonl``, for hooks that hear ``after_note``, and on the screen."""
         self._record.note(self.batches_done, self._epoch_id, data)
+        self.reporter.noted(data)
         self.events.after_note(self.batches_done, data)
 
     def get_stream(self, stream_name: str) -> StreamWrapper:
