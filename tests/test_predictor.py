@@ -111,6 +111,22 @@ class OfTheDataset(Model):
         return Net()
 '''
 
+BOOSTING = '''
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+import emloop_sklearn
+
+
+class Boosting(emloop_sklearn.BaseModel):
+    """Learns every batch anew."""
+
+    def create_model(self):
+        return HistGradientBoostingClassifier(max_iter=5, min_samples_leaf=2, random_state=0)
+
+    def fit_batch(self, estimator, features, labels):
+        estimator.fit(features, labels)
+'''
+
 OWN = '''
 from pathlib import Path
 
@@ -148,8 +164,8 @@ class Own(el.AbstractModel):
 def project(tmp_path_factory):
     """A directory with a dataset and models, which can be imported from it."""
     directory = tmp_path_factory.mktemp("project")
-    for name, text in {"predictor_data": DATA, "predictor_torch": TORCH, "predictor_own": OWN}.items():
-        (directory / f"{name}.py").write_text(text)
+    for name, text in {"data": DATA, "torch": TORCH, "boosting": BOOSTING, "own": OWN}.items():
+        (directory / f"predictor_{name}.py").write_text(text)
     sys.path.insert(0, str(directory))
     yield directory
     sys.path.remove(str(directory))
@@ -190,6 +206,13 @@ def sklearn_run(project):
         "classes": 2,
     }
     return trained(project, "sklearn", {**model, **LABELLED})
+
+
+@pytest.fixture(scope="module")
+def boosting_run(project):
+    """A run whose class says how it learns, so that it predicts without its source, and no more."""
+    pytest.importorskip("skops")
+    return trained(project, "boosting", {"class": "predictor_boosting.Boosting", "classes": 2, **LABELLED})
 
 
 @pytest.fixture
@@ -483,6 +506,7 @@ import emloop
 
 points = np.load(sys.argv[2])
 predictor = emloop.load(sys.argv[1])
+assert not [name for name in sys.modules if name.startswith("predictor_")]
 with ThreadPoolExecutor(4) as threads:
     found = list(threads.map(lambda _: predictor.predict({"points": points}), range(12)))
 assert all(np.array_equal(one[name], other[name]) for one in found for other in found[:1] for name in one)
@@ -490,17 +514,24 @@ np.savez(sys.argv[3], **found[0])
 """
 
 
-@pytest.mark.parametrize("kind", ["torch", "torch-without-source", "sklearn", "onnx"])
-def test_a_model_loads_anywhere_and_predicts_as_in_its_training(kind, torch_run, sklearn_run, points, tmp_path):
-    """One line in a fresh process, in an empty directory, without config or dataset, from four threads at once."""
-    run, model = sklearn_run if kind == "sklearn" else torch_run
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "shipped"),
+    [
+        *(("torch", "run"), ("torch", "saved-model"), ("torch", "onnx")),
+        *(("sklearn", "run"), ("sklearn", "onnx")),
+        *(("boosting", "run"), ("boosting", "saved-model")),
+    ],
+)
+def test_a_model_loads_anywhere_and_predicts_as_in_its_training(kind, shipped, request, points, tmp_path):
+    """One line in a fresh process, in an empty directory, without config, dataset or source, from four threads."""
+    run, model = request.getfixturevalue(f"{kind}_run")
     where, empty = run, tmp_path / "empty"
     empty.mkdir()
-    if kind == "torch-without-source":
-        where = tmp_path / "model_shipped"
-        shutil.copytree(run / "model_best", where)
-    if kind == "onnx":
-        pytest.importorskip("onnxscript")
+    if shipped == "saved-model":
+        where = shutil.copytree(run / "model_latest", tmp_path / "model_shipped")
+    if shipped == "onnx":
+        pytest.importorskip("onnxscript" if kind == "torch" else "skl2onnx")
         where = tmp_path / "onnx"
         assert export(str(run), "onnx", None, (), "log", str(where)) == 0
     np.save(tmp_path / "points.npy", points)
