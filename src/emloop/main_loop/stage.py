@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -116,8 +116,6 @@ class Stage:
         Raises:
             StateError: If it is something else, or there is no such place.
         """
-        if isinstance(state, Mapping):
-            state = {"around": None, "random": None, **state}  # which older commits did not have
         check_state("epoch", state, cls.kind)
         streams, trained, done = state["streams"], state["trained"], state["done"]
         if done >= len(streams) or trained > len(streams):
