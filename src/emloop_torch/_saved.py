@@ -6,17 +6,18 @@ from collections.abc import Iterable
 
 from torch import optim
 
-__all__ = ["BACKEND", "FORMAT", "overridden_methods", "why_training_needs_source"]
+__all__ = ["BACKEND", "FORMAT", "METHODS", "overridden_methods", "why_training_needs_source"]
 
 BACKEND = "torch"
 FORMAT = f"emloop_{BACKEND} 1"
 
-_METHODS = ("compute", "load_state_dict", "run", "state_dict", "training_step", "update")
+METHODS = ("compute", "load_state_dict", "run", "state_dict", "training_step", "update")
+"""What a class may do in its own way with a batch, or a state."""
 
 
 def overridden_methods(cls: type, base: type) -> list[str]:
     """The methods that only the class's source has; what makes module and optimizer has done its work."""
-    return [name for name in _METHODS if getattr(cls, name) is not getattr(base, name)]
+    return [name for name in METHODS if getattr(cls, name) is not getattr(base, name)]
 
 
 def why_training_needs_source(cls: type, base: type, optimizers: Iterable[optim.Optimizer]) -> str | None:

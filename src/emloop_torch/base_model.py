@@ -39,6 +39,7 @@ from emloop_torch._programs.program_module import LOSS, ProgramModule
 from emloop_torch._programs.values import Values
 from emloop_torch._programs.views import PREDICT, Asking, Selective, label_free_view, loss_among, require_outputs
 from emloop_torch._proofs.shadow import Comparison
+from emloop_torch._running.drawing import Watched, watched
 from emloop_torch._running.interface import read_interface
 from emloop_torch._running.losses import Losses
 from emloop_torch._tensors.devices import Precision, choose_device, compute_deterministically
@@ -58,7 +59,7 @@ from emloop_torch._training.updates import Updates
 from ._building import adopt_arguments, build_module, build_updates, warn_of_statistics
 from ._cures import cures
 from ._onnx import FORMATS, export
-from ._saved import BACKEND, FORMAT, overridden_methods, why_training_needs_source
+from ._saved import BACKEND, FORMAT, METHODS, overridden_methods, why_training_needs_source
 from ._settings import Compile, Settings
 from ._source_free import SourceFree
 from ._transferring import transfer
@@ -168,6 +169,7 @@ class BaseModel(AbstractModel):
         if self.seed is not None:
             torch.manual_seed(self.seed)
         self._generators = Generators(self.seed, self._device)
+        self._watched: dict[bool, Watched | None] = {}
         self._log_dir = log_dir
         self._batches = 0
         with self._generators.use("training"):
@@ -294,11 +296,13 @@ class BaseModel(AbstractModel):
         self._losses.examples = examples = next(iter(inputs.values())).shape[0]
         if self.module.training is not train:
             self.module.train(train)
+            self._watched.clear()
         others_may_work = None if stream is None else stream.allow_buffering
-        around = self._around[train]
+        around, hooks = self._around[train], self._watched.get(train)
+        may_draw = hooks is None or any(hooks)
         with (
             others_may_work or _NOTHING,
-            self._generators.use("training" if train else "evaluation"),
+            self._generators.use("training" if train else "evaluation") if may_draw else _NOTHING,
             ExitStack() if around else _NOTHING as entered,
         ):
             for surrounding in around:
@@ -309,6 +313,8 @@ class BaseModel(AbstractModel):
                 outputs = {**outputs, **self._monitor.signals(examples)}
             arrays = self._feed.outputs(outputs, self.output_names, examples, others_may_work)
             self._feed.send_next(stream)
+        if train not in self._watched:
+            self._watched[train] = self._watch(train=train)
         if not self._predicts:
             self._source_free.remember(batch, inputs, arrays)
         return arrays
@@ -359,6 +365,7 @@ class BaseModel(AbstractModel):
         """
         # What a hook thaws after this epoch trains from the next one on.
         self.module.train()
+        self._watched.clear()
         if self._updates is not None:
             self._updates.end_epoch()
 
@@ -549,6 +556,14 @@ class BaseModel(AbstractModel):
         if not train and averages is not None:
             around.append(averages.in_use)
         return around
+
+    def _watch(self, *, train: bool) -> Watched | None:
+        """What to look at before each batch of a phase instead of swapping generators; ``None``: nothing will do."""
+        is_ours = not overridden_methods(type(self), BaseModel) and vars(self).keys().isdisjoint(METHODS)
+        if self._call is not self.module or not is_ours:
+            return None
+        learners = self._updates.learners if train and self._updates is not None else []
+        return watched(self.module, PREDICT if self._predicts else "train" if train else "eval", learners)
 
     def _begin_step(self) -> None:
         if self._predicts:

@@ -138,6 +138,8 @@ class _Network(Selective):
         masks: Output → the input that weighs its elements, or examples.
     """
 
+    draws_nothing = True
+
     def __init__(
         self,
         net: nn.Module,

@@ -38,6 +38,8 @@ _Step: TypeAlias = Callable[[_Tensors], dict[str, torch.Tensor]]
 _REGION = re.compile(rf"({RECOMPUTED}\d+)_")
 _MOST = 1024
 """Layouts of batches to remember."""
+_NAMESPACES = ("aten", "prim", "prims")
+"""Of PyTorch's own operators, whose tags tell the truth."""
 
 
 class ProgramModule(nn.Module):
@@ -53,6 +55,7 @@ class ProgramModule(nn.Module):
     hint = ""
     _graphs: dict[str, nn.Module]
     _steps: dict[str, _Step]
+    _operators: dict[str, list[torch._ops.OpOverload]]
     _compiled: bool
     _means: Mapping[str, torch.Tensor]
 
@@ -62,6 +65,7 @@ class ProgramModule(nn.Module):
         self.__dict__["program"] = program
         self.__dict__["_graphs"] = {}
         self.__dict__["_steps"] = {}
+        self.__dict__["_operators"] = {}
         self.__dict__["_means"] = {}
         description = program.description
         # Not by setattr, since a name may clash with an attribute of nn.Module.
@@ -147,6 +151,25 @@ class ProgramModule(nn.Module):
             owned = dict(zip(graph.graph.find_nodes(op="placeholder"), self.parameters(), strict=False))
         changed = written(graph, {node: named[id(tensor)] for node, tensor in owned.items()})
         return [name for name in named.values() if name in changed]
+
+    def draws(self, view: str, *, unknown: bool) -> bool:
+        """Whether a view draws random numbers.
+
+        Args:
+            view: Name of the view.
+            unknown: What is assumed of operators that are not PyTorch's own.
+
+        Raises:
+            SavedModelError: If there is no such view.
+        """
+        if view not in self._operators:
+            graphs = [part.graph for part in self.graph(view).modules() if isinstance(part, torch.fx.GraphModule)]
+            targets = {node.target for graph in graphs for node in graph.nodes}
+            self._operators[view] = [one for one in targets if isinstance(one, torch._ops.OpOverload)]
+        return any(
+            torch.Tag.nondeterministic_seeded in one.tags or (unknown and one.namespace not in _NAMESPACES)
+            for one in self._operators[view]
+        )
 
     def own(self, names: Collection[str]) -> None:
         """Go on with copies of some parameters, whoever shares them."""

@@ -69,7 +69,7 @@ class Shadow:
         self._views = {
             train: program.description["views"][view]
             for train, view in _VIEWS.items()
-            if view in program.description["views"] and not (compiled and _draws(self._beside.graph(view)))
+            if view in program.description["views"] and not (compiled and self._beside.draws(view, unknown=False))
         }
         self._written = {name for train in self._views for name in self._beside.writes(_VIEWS[train])}
         self._beside.own(self._written)
@@ -227,9 +227,3 @@ class Comparison:
 def _equal(before: torch.Tensor, after: torch.Tensor) -> bool:
     one, other = before.to_dense(), after.detach().to_dense()
     return torch.equal(one, other) or torch.equal(one.nan_to_num(), other.nan_to_num())
-
-
-def _draws(graph: nn.Module) -> bool:
-    """Whether a graph draws random numbers."""
-    nodes = (node for part in graph.modules() if isinstance(part, torch.fx.GraphModule) for node in part.graph.nodes)
-    return any(torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) for node in nodes)

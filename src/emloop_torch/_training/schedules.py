@@ -110,6 +110,11 @@ class Schedule:
         )
         return scheduler
 
+    @property
+    def is_stock(self) -> bool:
+        """Whether all of it is PyTorch's own."""
+        return all(type(part).__module__ == lr_scheduler.__name__ for part in self._parts)
+
     def warmed_up(self) -> AbstractContextManager[None]:
         """Around one step of the optimizer: its rates as far as they have warmed up."""
         self._steps += 1
