@@ -48,7 +48,7 @@ ROOMS = {
     "emloop.utils": 200,
     "emloop_onnx": 230,
     "emloop_sklearn": 960,  # what a state has; sound trees; weights; predicting; ONNX; skops without PyTorch
-    "emloop_torch": 1486,  # what may draw; cures; what falls; weights for each loss; steered buffers; capsules
+    "emloop_torch": 1490,  # what may draw; cures; what falls; weights for each loss; steered buffers; capsules
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
     "emloop_torch._running": 165,  # what a model takes and gives; the losses of its batches; whether they draw
