@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from emloop._config import load_config, validate_config
+from emloop._config.check import check_config
 from emloop.errors import ConfigError
 
 CONFIG = """\
@@ -165,3 +166,18 @@ def test_a_misspelt_key_of_an_evaluation_comes_with_the_right_one(load):
         "did you mean 'hooks'?",
         "eval.t takes: dataset, model, main_loop, hooks, stream_names",
     )
+
+
+def test_what_a_training_is_given_is_no_change_of_its_evaluations(tmp_path):
+    """A hook that is added for it stays out of those that name their own, and so need not fit their streams."""
+    (tmp_path / "config.yaml").write_text(
+        "dataset: {class: emloop.BaseDataset}\nmodel: {class: emloop.models.Sequence, model_paths: [a]}\n"
+        "hooks: [ComputeStats: {variables: [loss]}]\nmain_loop: {extra_streams: [valid]}\n"
+        "eval: {test: {hooks: [LogVariables]}}\n"
+    )
+
+    def found(*changes):
+        return [problem.message for problem in check_config(tmp_path / "config.yaml", changes)[1]]
+
+    assert found("hooks+=EarlyStopping") == found("~hooks.ComputeStats") == found()
+    assert found("eval.test.hooks+=EarlyStopping") == [*found(), "stream 'valid' is not evaluated"]

@@ -108,11 +108,9 @@ def check_config(
     if target is None:
         known = {_where(problem) for problem in found}
         for name in _evaluations(config):
-            evaluation, wrong = compose(config_file, additional_args, name)
-            # What the command line changes about the training need not fit the evaluation.
-            in_text = [problem for problem in wrong if problem.place is not None and problem.place.line]
-            checker = _Checker(library, evaluation, name, restoring=restoring, is_whole=not in_text)
-            wrong = _with_checks(in_text, checker)
+            evaluation, wrong = compose(config_file, additional_args, name, of_training=True)
+            checker = _Checker(library, evaluation, name, restoring=restoring, is_whole=not wrong)
+            wrong = _with_checks(wrong, checker)
             # What is wrong in the training already need not be said again.
             new = [problem for problem in wrong if _where(problem) not in known]
             known.update(map(_where, new))

@@ -49,9 +49,19 @@ def load_config(
 
 
 def compose(
-    config_file: str | os.PathLike[str], additional_args: Sequence[str] = (), override_stream: str | None = None
+    config_file: str | os.PathLike[str],
+    additional_args: Sequence[str] = (),
+    override_stream: str | None = None,
+    *,
+    of_training: bool = False,
 ) -> tuple[Config, list[Problem]]:
     """Read a configuration as :func:`load_config` does, but go on without the changes and references that are wrong.
+
+    Args:
+        config_file: Its file, or a directory with a ``config.yaml``.
+        additional_args: Changes from the command line.
+        override_stream: The part of the section ``eval`` to merge in.
+        of_training: Whether the changes are those of a training, to be evaluated later: all come before that.
 
     Returns:
         The configuration, and all that was wrong.
@@ -66,12 +76,12 @@ def compose(
     wrong: dict[int, Sequence[Problem]] = {}
     overrides = _read(additional_args, wrong)
     if override_stream is not None:
-        _apply(root, [override for override in overrides if override.path[0] == "eval"], wrong)
+        _apply(root, [override for override in overrides if of_training or override.path[0] == "eval"], wrong)
         try:
             _merge_evaluation(root, override_stream)
         except ConfigError as error:
             others += error.problems
-        overrides = [override for override in overrides if override.path[0] != "eval"]
+        overrides = [override for override in overrides if not of_training and override.path[0] != "eval"]
     _apply(root, overrides, wrong)
     try:
         names = interpolate(root)
