@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 from emloop import hooks
 from emloop._config import load_config
+from emloop._config.check import check_config
 from emloop._config.schema import config_schema
 from emloop._yaml import documents as yaml
 from emloop.cli._configs.schema import schema
@@ -201,6 +202,37 @@ def test_what_check_refuses_is_marked(complaints, text, where):
     assert complaints(text) == [where]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "layers: 3",
+        "layers: [a]",
+        "mode: c",
+        "size: 3",
+        "options: 3",
+        "options: {rate: 1, steps: x}",
+        "pair: [1]",
+        "pair: [x, y]",
+        "table: {a: b}",
+        "table: [a]",
+    ],
+)
+def test_an_editor_words_what_does_not_fit_as_check_does(made, tmp_path, monkeypatch, text):
+    """Down to the innermost value; editors show ``errorMessage``, which validators pass over."""
+    (tmp_path / "schema_parts.py").write_text(MODULE)
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("name: m}", f"{text}}}"))
+    monkeypatch.syspath_prepend(tmp_path)
+    (problem,) = (one for one in check_config(tmp_path / "config.yaml")[1] if one.kind == "wrong-value")
+
+    waiting, told = list(Draft202012Validator(made).iter_errors(yaml.load_file(tmp_path / "config.yaml"))), set()
+    while waiting:
+        error = waiting.pop()
+        told.add(error.schema.get("errorMessage"))
+        waiting += error.context
+
+    assert problem.message.partition(", got ")[0] in told
+
+
 def test_an_extending_file_need_not_be_complete(complaints):
     """What it lacks stands in its base."""
     assert complaints("extends: [a.yaml, b.yaml]\ndataset: {class: schema_parts.Data}\nmodel: {depth: 1}") == []
@@ -219,6 +251,7 @@ def test_classes_and_arguments_are_explained(made):
     assert dataset["properties"]["batch_size"] == {
         "type": ["integer", "string"],
         "pattern": r"\$\{",
+        "errorMessage": "expected whole number",
         "description": "Examples of a batch, the last one maybe fewer.",
         "default": 32,
     }

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from emloop import __version__
+from emloop._settings.fitting import describe
 from emloop._settings.hints import Accepted, Hint, Kind
 from emloop._settings.kinds import DATASET, HOOK, MAIN_LOOP, MODEL
 from emloop._settings.naming import SourceResolver, known_names
@@ -18,6 +19,7 @@ from emloop._settings.signatures import Parameter, accepted_by_source, parameter
 from emloop._source.ancestry import Ancestry
 from emloop._source.docstrings import Described, described
 from emloop._source.library import Library
+from emloop.declare import Limits
 
 from ._composing.compose import EVALUATION_KEYS
 from ._composing.extends import EXTENDS
@@ -204,7 +206,15 @@ class _Writer:
         return {} if value is None else {"default": value[0]}
 
     def _schema_of(self, hint: Hint) -> Schema:
-        """What fits a hint, or is a reference to it."""
+        """What fits a hint, or is a reference to it; editors word what does not as ``emloop check`` does."""
+        schema = self._fitting(hint)
+        message = {"errorMessage": f"expected {describe(hint)}"}
+        if "anyOf" in schema:
+            options = [message | option if _is_value(option) else option for option in schema["anyOf"]]
+            return {**schema, "anyOf": options, **message}
+        return schema | message if _is_value(schema) else schema
+
+    def _fitting(self, hint: Hint) -> Schema:
         schema = self._plain_schema(hint)
         if "anyOf" in schema:
             takes_text = any(option == {"type": "string"} or not option for option in schema["anyOf"])
@@ -277,8 +287,13 @@ class _Writer:
 def _loose(hint: Hint) -> Hint:
     """A hint of a class that was not made for emloop: numbers of any type do for one another."""
     if hint.kind in ("int", "float", "bool"):
-        return Hint("union", (Hint("float"), Hint("bool")))
+        return Hint("union", (Hint("float"), Hint("bool")), limits=Limits(words=describe(hint)))
     return hint._replace(parts=tuple(map(_loose, hint.parts)))
+
+
+def _is_value(schema: Schema) -> bool:
+    """Whether a value as a whole fits or not, as opposed to the keys inside of it."""
+    return bool(schema) and not {"$ref", "properties"} & set(schema)
 
 
 def _limits(hint: Hint) -> Schema:

@@ -287,7 +287,7 @@ def _accepted_fields(name: str, fields: Iterable[Field]) -> Accepted:
 def _describe_part(hint: Hint) -> str:
     if len(_choices(hint)) > _MOST_LISTED:
         return "words"
-    return f"({describe(hint)})" if hint.kind == "union" else describe(hint)
+    return f"({describe(hint)})" if hint.kind == "union" and not hint.limits.words else describe(hint)
 
 
 def _example(kind: Kind) -> str:
