@@ -29,7 +29,6 @@ from emloop._config.untrusted import review
 from emloop._contracts import AbstractModel, Predicting, bind_run
 from emloop._registry import import_backends_in_use
 from emloop._run_dir.finding import find_restorable
-from emloop._run_dir.headline import watched
 from emloop._run_dir.layout import is_run_dir
 from emloop._run_dir.summary import RunSummary
 from emloop._settings.kinds import MEMBER
@@ -232,7 +231,7 @@ class Predictor:
         summary = RunSummary(self.run)
         if numbered := re.search(r"_(\d+)$", self.path.name):
             return summary.of_epoch(int(numbered[1])) or summary.metrics
-        for seen in watched(self.config.get("hooks")):
+        for seen in summary.trace.monitored:
             if seen.saved_as and self.path.name.partition("_")[2] == seen.saved_as:
                 return summary.best(seen.metric, seen.better) or summary.metrics
         return summary.metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from emloop._config import load_config
-from emloop._run_dir.config import flat, read_config
+from emloop._run_dir.config import read_config
 from emloop._yaml import documents as yaml
 
 CONFIG = """\
@@ -55,8 +55,8 @@ def test_every_value_has_a_key(tmp_path):
     """In the order of the file; lists of plain values are values."""
     (tmp_path / "config.yaml").write_text(CONFIG)
 
-    assert flat(read_config(tmp_path)) == FLAT
-    assert list(flat(read_config(tmp_path))) == list(FLAT)
+    assert read_config(tmp_path).flat == FLAT
+    assert list(read_config(tmp_path).flat) == list(FLAT)
 
 
 @pytest.mark.parametrize("key", [key for key in FLAT if key.startswith(("model.", "hooks.")) and FLAT[key] != {}])
@@ -70,7 +70,7 @@ def test_a_key_can_be_overridden_as_it_is_spelt(tmp_path, key):
     expected = {**FLAT, key: "changed"}
     if key.endswith(".name"):
         expected = {name.replace(".limit.", ".changed."): value for name, value in expected.items()}
-    assert flat(read_config(tmp_path / "changed")) == expected
+    assert read_config(tmp_path / "changed").flat == expected
 
 
 def test_the_newest_configuration_counts(tmp_path):
@@ -79,7 +79,7 @@ def test_the_newest_configuration_counts(tmp_path):
     (tmp_path / "config.attempt-10.yaml").write_text("model: {rate: 10}\n")
     (tmp_path / "config.attempt-9.yaml").write_text("model: {rate: 9}\n")
 
-    assert flat(read_config(tmp_path)) == {"model.rate": 10}
+    assert read_config(tmp_path).flat == {"model.rate": 10}
 
 
 @pytest.mark.parametrize("text", ["", "[", "- 1", "word", "\0", "a: 1\na: 2\n"])
@@ -87,4 +87,4 @@ def test_what_cannot_be_read_has_no_keys(tmp_path, text):
     """Nor has what is not there."""
     (tmp_path / "config.yaml").write_text(text)
 
-    assert flat(read_config(tmp_path)) == flat(read_config(tmp_path / "nowhere")) == {}
+    assert read_config(tmp_path).flat == read_config(tmp_path / "nowhere").flat == {}

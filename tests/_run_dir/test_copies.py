@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emloop._run_dir import info as records
-from emloop._run_dir.config import flat, read_config, write_config
+from emloop._run_dir.config import read_config, write_config
 from emloop._run_dir.info import read_attempts, read_yaml, write_info
 from emloop._run_dir.run import Run
 from emloop._run_dir.summary import RunSummary
@@ -83,10 +83,10 @@ def test_a_configuration_of_a_later_attempt_has_the_copy(run):
     run.end("stopped", "", exit_status=75)
     Run.reopen(run.directory, config_text="model: {rate: 0.2}\n", command=[]).end("stopped", "", exit_status=75)
     assert json.loads((run.directory / "config.json").read_text())["of"] == "config.attempt-2.yaml"
-    assert flat(read_config(run.directory)) == {"model.rate": 0.2}
+    assert read_config(run.directory).flat == {"model.rate": 0.2}
 
     (run.directory / "config.attempt-2.yaml").unlink()
-    assert flat(read_config(run.directory))["model.rate"] == 0.1
+    assert read_config(run.directory).flat["model.rate"] == 0.1
 
 
 @pytest.mark.parametrize(

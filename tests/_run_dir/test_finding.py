@@ -1,82 +1,53 @@
 """The number by which a run is judged, and runs named by what is known of them."""
 
-import inspect
 import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import yaml
 
 from emloop._run_dir.finding import find_restorable, find_run, is_selector
-from emloop._run_dir.headline import _WATCHERS, headline, watched
+from emloop._run_dir.headline import headline
 from emloop._run_dir.info import RunInfo, to_line, write_info
 from emloop._run_dir.summary import RunSummary
+from emloop._run_dir.trace import Trace, Watched, write_trace
 from emloop.errors import RunDirError, UsageError
-from emloop.hooks import EarlyStopping, SaveBest
 
 
-def make(root, name, *, day=0, kind="training", hooks=(), epochs=()):
-    """A run with the hooks and the lines of metrics given."""
+def make(root, name, *, day=0, kind="training", monitored=(), epochs=()):
+    """A run with hooks that watch these metrics, and the lines of metrics given."""
     directory = root / name
     directory.mkdir(parents=True)
     created = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
     write_info(directory, RunInfo(kind, seed=1, created=created))
-    (directory / "config.yaml").write_text(yaml.safe_dump({"hooks": list(hooks)}))
+    write_trace(directory, Trace(monitored=[Watched(*seen) for seen in monitored]))
     lines = [{"epoch_id": number, **streams} for number, streams in enumerate(epochs)]
     (directory / "metrics.jsonl").write_text("".join(map(to_line, lines)))
     return directory
 
 
-def test_the_defaults_are_those_of_the_hooks():
-    """A listing cannot import them, so it knows them by heart."""
-    for hook in (SaveBest, EarlyStopping):
-        parameters = inspect.signature(hook).parameters
-        known = _WATCHERS[hook.__name__]
-        assert known == {name: parameters[name].default for name in known}
-
-
 @pytest.mark.parametrize(
-    ("hooks", "streams", "expected"),
+    ("monitored", "streams", "expected"),
     [
-        pytest.param(["SaveBest"], {"train": {"a": 1}, "valid": {"b": 1, "loss": 2}}, "valid.loss", id="defaults"),
-        pytest.param([{"SaveBest": None}], {"valid": {"b": 1, "loss": 2}}, "valid.loss", id="no-arguments"),
-        pytest.param([{"my.SaveBest": {"variable": "b"}}], {"valid": {"a": 1, "b": 2}}, "valid.b", id="a-subclass"),
-        pytest.param(
-            [{"EarlyStopping": {"variable": "a"}}, {"SaveBest": {"variable": "b", "name": "x"}}],
-            {"valid": {"a": 1, "b": 2}},
-            "valid.b",
-            id="what-is-saved-comes-first",
-        ),
-        pytest.param(
-            [{"SaveBest": {"variable": "a", "aggregation": "std", "stream": "dev"}}],
-            {"dev": {"a": {"mean": 1, "std": 2}}},
-            "dev.a.std",
-            id="an-aggregation",
-        ),
-        pytest.param(["SaveBest"], {"train": {"a": 1}, "validation": {"b": 2}}, "validation.b", id="not-in-the-epoch"),
+        pytest.param([["valid.b"]], {"train": {"a": 1}, "valid": {"a": 1, "b": 2}}, "valid.b", id="watched"),
+        pytest.param([["valid.c"], ["valid.b"]], {"valid": {"a": 1, "b": 2}}, "valid.b", id="the-first-there-is"),
+        pytest.param([["dev.a.std"]], {"dev": {"a": {"mean": 1, "std": 2}}}, "dev.a.std", id="an-aggregation"),
+        pytest.param([["valid.c"]], {"train": {"a": 1}, "validation": {"b": 2}}, "validation.b", id="not-in-the-epoch"),
         pytest.param([], {"test": {"c": 1}, "train": {"a": 1}}, "train.a", id="no-validation"),
         pytest.param([], {"test": {"c": 1}}, "test.c", id="an-evaluation"),
         pytest.param([], {"valid": {"text": "x", "flag": True, "n": 1}}, "valid.n", id="only-numbers"),
         pytest.param([], {"valid": {"deep": {"x": 1}, "n": {"mean": "nan"}}}, "valid.n", id="a-mean"),
         pytest.param([], {}, None, id="nothing"),
-        pytest.param([[1], {"SaveBest": 3}, None, 5], {"valid": 3}, None, id="nonsense"),
     ],
 )
-def test_a_run_is_judged_by_what_its_hooks_watch(tmp_path, hooks, streams, expected):
+def test_a_run_is_judged_by_what_its_hooks_watch(tmp_path, monitored, streams, expected):
     """Else by the first number of its validation, else of its training."""
-    assert headline(RunSummary(make(tmp_path, "run", hooks=hooks, epochs=[streams]))) == expected
+    assert headline(RunSummary(make(tmp_path, "run", monitored=monitored, epochs=[streams]))) == expected
 
 
 def test_half_a_million_metrics_cost_no_more_than_reading_them(tmp_path):
     """The first one will do."""
     run = make(tmp_path, "run", epochs=[{"valid": {f"v{number}": number for number in range(500_000)}}])
     assert headline(RunSummary(run)) == "valid.v0"
-
-
-def test_what_is_watched_names_the_model_that_is_saved():
-    """A predictor tells by it which epoch a saved model comes from."""
-    hooks = ["EarlyStopping", {"SaveBest": {"variable": "acc", "condition": "max", "model_name": "top"}}]
-    assert [tuple(seen) for seen in watched(hooks)] == [("valid.acc", "max", "top"), ("valid.loss", "min", "")]
 
 
 def test_trainings_are_counted_from_the_latest(tmp_path):
@@ -119,9 +90,9 @@ def test_the_best_training_is_that_with_the_best_epoch(tmp_path):
 def test_whether_less_is_better_is_up_to_the_hook_that_watches(tmp_path):
     """Its word counts more than the name; where hooks disagree, the user has to say."""
     for name, value in (("a", 1), ("b", 2)):
-        make(tmp_path, name, hooks=[{"SaveBest": {"condition": "max"}}], epochs=[{"valid": {"loss": value}}])
+        make(tmp_path, name, monitored=[("valid.loss", "max")], epochs=[{"valid": {"loss": value}}])
     assert find_run("best:valid.loss", tmp_path).name == "b"
-    make(tmp_path, "c", hooks=["SaveBest"], epochs=[{"valid": {"loss": 0}}])
+    make(tmp_path, "c", monitored=[("valid.loss", "min")], epochs=[{"valid": {"loss": 0}}])
     with pytest.raises(UsageError, match="is less of it better, or more"):
         find_run("best:valid.loss", tmp_path)
     assert find_run("best:min:valid.loss", tmp_path).name == "c"

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emloop._run_dir.trace import Trace, effective_status, local_now, local_timezone, read_trace, write_trace
+from emloop._run_dir.trace import Trace, Watched, effective_status, local_now, local_timezone, read_trace, write_trace
 from emloop._state.lock import RunLock
 
 FULL = Trace(
@@ -25,6 +25,7 @@ FULL = Trace(
     reason="SIGTERM: it's\nover",
     attempts=3,
     streams={"train": "exact", "valid": "by replay"},
+    monitored=(Watched("valid.f1", "max", "best"), Watched("valid.loss")),
     host="häst",
     pid=4711,
 )

@@ -45,7 +45,7 @@ class Mean(el.AbstractModel):
     output_names = ("loss",)
 
     def __init__(self, dataset, log_dir, restore_from=None, *, rate=0.1):
-        self._mean, self._rate, self._log_dir = 0.0, rate, Path(log_dir)
+        self._mean, self._rate, self._log_dir = 0.0, rate, Path(log_dir or ".")
 
     def run(self, batch, train, stream=None):
         if train:

@@ -289,12 +289,13 @@ MAKING = """
 import sys
 from pathlib import Path
 from emloop._run_dir.run import Run
+from emloop._run_dir.trace import Watched
 name = sys.argv[1].removeprefix("name=")
 values = {"good": [1, 0], "without": [], "best": [0.5, 3], "diverged": [float("nan")]}[name]
 run = Path("log", name)
 run.mkdir(parents=True)
-config = "hooks: [{SaveBest: {variable: score, condition: max}}]"
-made = Run.create(run, kind="training", config_text=config, source=None, seed=1, command=[])
+made = Run.create(run, kind="training", config_text="{}", source=None, seed=1, command=[])
+made.update_trace(monitored=(Watched("valid.score", "max"),))
 for value in values:
     made.log_metrics({"epoch_id": 0, "valid": {"score": value}})
 made.end("done", "", exit_status=0)

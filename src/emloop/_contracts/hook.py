@@ -27,12 +27,14 @@ class Monitored(NamedTuple):
         stream: Name of the stream.
         aggregation: Which of the variable's aggregations; a plain number counts as any.
         condition: Whether smaller (``min``) or larger (``max``) is better.
+        saved_as: Suffix of the model that the hook saves when the value is best; empty if it saves none.
     """
 
     variable: str
     stream: str = "valid"
     aggregation: str | None = "mean"
     condition: str = "min"
+    saved_as: str = ""
 
 
 class Loop(Protocol):
@@ -112,7 +114,8 @@ class AbstractHook:
     """What the hook writes, likewise."""
 
     monitored: Monitored | None = None
-    """What the hook watches, if it does; it is shown first, and its best epochs are marked."""
+    """What the hook watches, if it does; it is shown first, its best epochs are marked, and listings judge the run by
+    it."""
 
     only_sums_times: ClassVar[bool] = False
     """Whether ``after_epoch_profile`` does no more than add up the times of an event. If that is enough for all hooks,

@@ -5,7 +5,8 @@ has the same key in runs that differ in other hooks, such as ``hooks.StopAfter.e
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, MutableMapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +14,7 @@ from emloop import _yaml
 from emloop.constants import EL_CONFIG_COPY_FILE
 from emloop.errors import ConfigError
 
-from .info import read_yaml, write_yaml
+from .info import parse_yaml, read_both, write_yaml
 from .layout import current_config_name
 
 FlatConfig: TypeAlias = dict[str, Any]
@@ -28,21 +29,47 @@ def write_config(path: Path, text: str) -> None:
     write_yaml(path, text, EL_CONFIG_COPY_FILE, _yaml.load(text))
 
 
-def read_config(directory: Path | str, name: str | None = None) -> Mapping[str, Any]:
-    """The newest configuration of a run, or that in a file of a given name; empty if it cannot be read."""
+class RunConfig:
+    """The configuration of one or several runs, which is not to be changed.
+
+    Args:
+        settings: What the file says.
+    """
+
+    def __init__(self, settings: Any) -> None:
+        self.settings: Mapping[str, Any] = settings if isinstance(settings, Mapping) else {}
+
+    @cached_property
+    def flat(self) -> FlatConfig:
+        """The same as a table, in the order of the file."""
+        table: FlatConfig = {}
+        for section, value in self.settings.items():
+            _add(value, str(section), 1, table)
+        return table
+
+
+KnownConfigs: TypeAlias = MutableMapping[tuple[bytes, bytes], RunConfig]
+"""Configurations by their texts in YAML and JSON; many runs differ in nothing but their seeds."""
+
+
+def read_config(directory: Path | str, name: str | None = None, known: KnownConfigs | None = None) -> RunConfig:
+    """The newest configuration of a run, or that in a file of a given name; empty if it cannot be read.
+
+    Args:
+        directory: The run directory.
+        name: Name of the file.
+        known: Configurations read before; this one is added.
+    """
+    known = {} if known is None else known
     try:
-        config = read_yaml(directory, name or current_config_name(directory), EL_CONFIG_COPY_FILE)
+        name = name or current_config_name(directory)
+        # Both, since a stranger's copy may lie about a text that a run of ours has, too.
+        texts = read_both(directory, name, EL_CONFIG_COPY_FILE)
+        if texts not in known:
+            known[texts] = RunConfig(parse_yaml(*texts, f"{directory}/{name}"))
     except (OSError, ConfigError):
-        return {}
-    return config if isinstance(config, Mapping) else {}
-
-
-def flat(config: Mapping[str, Any]) -> FlatConfig:
-    """A configuration as a table, in the order of the file."""
-    table: FlatConfig = {}
-    for section, value in config.items():
-        _add(value, str(section), 1, table)
-    return table
+        return RunConfig({})
+    return known[texts]
 
 
 def _add(value: Any, where: str, depth: int, table: FlatConfig) -> None:
@@ -62,19 +89,13 @@ def _add(value: Any, where: str, depth: int, table: FlatConfig) -> None:
         _add(item, f"{where}.{key}", depth + 1, table)
 
 
-def hook_calls(hooks: Any) -> Iterator[tuple[str, Any]]:
-    """Class and arguments, as written, of every hook in a section ``hooks``; without any, ``None``."""
-    for hook in hooks if isinstance(hooks, list) else ():
-        path, arguments = next(iter(hook.items())) if isinstance(hook, dict) and len(hook) == 1 else (hook, None)
-        yield str(path), arguments
-
-
 def _by_name(hooks: list[Any]) -> dict[str, Any]:
     """The arguments of hooks by the name of the hook, or by its number where several share one."""
     named = []
-    for path, arguments in hook_calls(hooks):
+    for hook in hooks:
+        path, arguments = next(iter(hook.items())) if isinstance(hook, dict) and len(hook) == 1 else (hook, None)
         own_name = arguments.get("name") if isinstance(arguments, Mapping) else None
-        named.append((path.rpartition(".")[2] if own_name is None else str(own_name), arguments))
+        named.append((str(path).rpartition(".")[2] if own_name is None else str(own_name), arguments))
     often = Counter(name for name, _ in named)
     return {
         str(index) if often[name] > 1 else name: {} if arguments is None else arguments

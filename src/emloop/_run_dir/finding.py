@@ -17,8 +17,8 @@ from emloop.errors import RunDirError, UsageError
 from .headline import direction
 from .info import read_info
 from .layout import current_config, is_config_name, is_run_dir, iter_runs
-from .summary import Extremum, list_runs, metric_names
-from .trace import read_trace
+from .summary import list_runs, metric_names
+from .trace import Extremum, read_trace
 
 _LATEST = re.compile(r"@(?:-(\d{1,9}))?")
 _BEST = "best:"

@@ -237,10 +237,30 @@ def read_yaml(directory: Path | str, name: str, copy: str) -> Any:
         OSError: If the YAML file cannot be read.
         ConfigError: If it is not YAML that we accept.
     """
-    path = f"{directory}/{name}"
-    text = read_small(path)
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        found = json.loads(read_small(f"{directory}/{copy}").decode())
+    return parse_yaml(*read_both(directory, name, copy), f"{directory}/{name}")
+
+
+def read_both(directory: Path | str, name: str, copy: str) -> tuple[bytes, bytes]:
+    """The contents of a YAML file and of its JSON copy, empty where that cannot be read.
+
+    Raises:
+        OSError: If the YAML file cannot be read.
+    """
+    text = read_small(f"{directory}/{name}")
+    try:
+        return text, read_small(f"{directory}/{copy}")
+    except OSError:
+        return text, b""
+
+
+def parse_yaml(text: bytes, copy: bytes, path: str) -> Any:
+    """What the content of a YAML file says, taken from that of its copy where that is up to date.
+
+    Raises:
+        ConfigError: If it is not YAML that we accept; names the path.
+    """
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+        found = json.loads(copy.decode())
         if found["sha256"] == hashlib.sha256(text).hexdigest():
             return found["data"]
     return _yaml.load(text, path)

@@ -13,18 +13,16 @@ from datetime import UTC, datetime
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from emloop._support.files import open_file
 from emloop.constants import EL_CONFIG_FILE, EL_METRICS_FILE, EL_RUN_FILE, EL_TRACE_FILE
 from emloop.errors import RunDirError
 
-from .config import FlatConfig, flat, read_config
+from .config import FlatConfig, KnownConfigs, RunConfig, read_config
 from .info import Kind, RunInfo, read_info
 from .layout import attempt_config, is_run_dir, run_places
-from .trace import MISSING, Status, Trace, effective_status, read_trace
-
-Extremum = Literal["min", "max"]
+from .trace import MISSING, Extremum, Status, Trace, effective_status, read_trace
 
 _LAST = datetime.max.replace(tzinfo=UTC)
 _TAIL = 1 << 16  # bytes; an epoch's line is much shorter, as a rule
@@ -38,10 +36,12 @@ class RunSummary:
 
     Args:
         path: The run directory.
+        known: Configurations that runs listed together may share.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, known: KnownConfigs | None = None) -> None:
         self._place = os.fspath(path)  # paths would take a third of the time of a listing
+        self._known = known
 
     @cached_property
     def path(self) -> Path:
@@ -61,13 +61,12 @@ class RunSummary:
 
     @cached_property
     def _info(self) -> RunInfo | RunDirError | None:
-        # A run of emloop 0.2 has no run.json, but a trace.
-        if not os.path.lexists(f"{self._place}/{EL_RUN_FILE}") and self.trace.problem != MISSING:
-            return None
         try:
             return read_info(self._place)
         except RunDirError as error:
-            return error
+            # A run of emloop 0.2 has no run.json, but a trace.
+            is_old = not os.path.lexists(f"{self._place}/{EL_RUN_FILE}") and self.trace.problem != MISSING
+            return None if is_old else error
 
     @property
     def info(self) -> RunInfo | None:
@@ -127,16 +126,16 @@ class RunSummary:
         return None if since is None else (trace.seconds or 0.0) + (datetime.now(UTC) - since).total_seconds()
 
     @cached_property
-    def settings(self) -> Mapping[str, Any]:
+    def configuration(self) -> RunConfig:
         """Its newest configuration; empty if it cannot be read."""
         # A run whose second attempt has not begun has one configuration, and no directory is searched for others.
         is_first = self.trace.attempts == 1 and not os.path.lexists(f"{self._place}/{attempt_config(2)}")
-        return read_config(self._place, EL_CONFIG_FILE if is_first else None)
+        return read_config(self._place, EL_CONFIG_FILE if is_first else None, self._known)
 
-    @cached_property
+    @property
     def config(self) -> FlatConfig:
         """The same, flat: ``model.lr`` → value."""
-        return flat(self.settings)
+        return self.configuration.flat
 
     @cached_property
     def metrics(self) -> Mapping[str, Any]:
@@ -207,7 +206,9 @@ def list_runs(root: Path | str, *, recursive: bool = False) -> list[RunSummary]:
 
 def summaries(places: Iterable[Path | str]) -> list[RunSummary]:
     """Run directories at a glance, in the order of :func:`list_runs`."""
-    return sorted(map(RunSummary, places), key=lambda summary: (summary.begin or _LAST, summary.name))
+    known: KnownConfigs = {}
+    found = [RunSummary(place, known) for place in places]
+    return sorted(found, key=lambda summary: (summary.begin or _LAST, summary.name))
 
 
 def _last_record(descriptor: int, size: int) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from datetime import timezone as fixed_timezone
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args
 
 from emloop._state.lock import is_held
 from emloop._support.files import atomic_write
@@ -29,11 +29,28 @@ that could be trusted. The last two are never written."""
 MISSING: Final = "missing"
 """``problem`` of the trace of a directory that has none."""
 
+Extremum = Literal["min", "max"]
+
 T = TypeVar("T")
 
+_STATUSES: Mapping[Any, Status] = {word: word for word in ("running", *get_args(EndStatus))}
 _LONGEST = 1e10
 """Seconds, some 300 years; a longer span is nobody's training."""
 _OFFSET = re.compile(r"([+-])(\d\d):(\d\d)")
+
+
+class Watched(NamedTuple):
+    """A metric that a hook watches.
+
+    Args:
+        metric: Its name, such as ``valid.loss``.
+        better: Whether the smallest or the largest is the best.
+        saved_as: Suffix of the model that is saved when it is best; empty if none is.
+    """
+
+    metric: str
+    better: Extremum = "min"
+    saved_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,7 @@ class Trace:
         reason: Why it ended, in words.
         attempts: Number of processes that have worked on it.
         streams: Name of a stream → how exactly it can be resumed.
+        monitored: What its hooks watch, those that save models first.
         host: Machine of the last process.
         pid: Its id there.
         nan: Where the loss was not a number first; ``None`` if it never was, as far as the run has noticed.
@@ -69,6 +87,7 @@ class Trace:
     reason: str | None = None
     attempts: int = 0
     streams: Mapping[str, str] = field(default_factory=dict)
+    monitored: tuple[Watched, ...] = ()
     host: str | None = None
     pid: int | None = None
     nan: str | None = None
@@ -117,7 +136,7 @@ def write_trace(directory: Path, trace: Trace) -> None:
         OSError: If a file cannot be written; the old one is still there.
     """
     content = {entry.name: getattr(trace, entry.name) for entry in fields(Trace) if entry.name != "problem"}
-    content["streams"] = dict(trace.streams)
+    content |= {"streams": dict(trace.streams), "monitored": [seen._asdict() for seen in trace.monitored]}
     path, text = directory / EL_TRACE_FILE, dump(content)
     if (directory / EL_RUN_FILE).exists():
         data = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in content.items()}
@@ -170,17 +189,18 @@ def _parse(content: Mapping[Any, Any]) -> Trace:
     exit_status, status = typed("exit_status", int), content.get("status")
     if "status" not in content:  # emloop 0.2 wrote none
         status = "failed" if exit_status else "done" if exit_status == 0 else "running" if begin and not end else None
-    streams = typed("streams", dict) or {}
+    streams, monitored = typed("streams", dict) or {}, typed("monitored", list) or ()
     return Trace(
         train_begin=begin,
         train_end=end,
         epochs_done=typed("epochs_done", int) or 0,
         exit_status=exit_status,
         timezone=timezone,
-        status=next((word for word in ("running", *get_args(EndStatus)) if word == status), "unknown"),
+        status=_STATUSES.get(status, "unknown") if isinstance(status, str) else "unknown",
         reason=typed("reason", str),
         attempts=typed("attempts", int) or 0,
         streams={str(name): str(level) for name, level in streams.items()},
+        monitored=tuple(seen for item in monitored if (seen := _watched(item))),
         host=typed("host", str),
         pid=typed("pid", int),
         nan=typed("nan", str),
@@ -188,6 +208,12 @@ def _parse(content: Mapping[Any, Any]) -> Trace:
         seconds=_seconds(content.get("seconds")),
         written=_naive(content.get("written"), timezone),
     )
+
+
+def _watched(item: Any) -> Watched | None:
+    if not isinstance(item, Mapping) or not isinstance(metric := item.get("metric"), str):
+        return None
+    return Watched(metric, "max" if item.get("better") == "max" else "min", str(item.get("saved_as", "")))
 
 
 def _seconds(value: Any) -> float | None:

@@ -114,15 +114,16 @@ def is_held(directory: Path | str) -> bool:
         RunDirError: If that cannot be determined.
     """
     with _guard:
-        identity = _identity(directory)
-        if identity is None or _is_ours(identity):
-            return identity is not None
+        if _held and _is_ours(_identity(directory)):
+            return True
         try:
             descriptor = os.open(f"{directory}/{_LOCK}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 answer = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, _FLOCK.pack(*_QUESTION)))
             finally:
                 os.close(descriptor)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
         except OSError as error:
             raise _unknowable(directory, error) from error
         return bool(answer[3 if _IS_MACOS else 0] != fcntl.F_UNLCK)

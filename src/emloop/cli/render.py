@@ -54,13 +54,20 @@ def complain(text: str) -> None:
 
 
 def say_json(data: Any) -> None:
-    """Write data to standard output as strict JSON, in ASCII; see :func:`plain`."""
-    print(json.dumps(plain(data), indent=2, allow_nan=False))
+    """Write data to standard output as strict JSON, in ASCII; of a list, an item a line. See :func:`plain`."""
+    data = plain(data)
+    if isinstance(data, list):  # indentation is not written in C, and there may be thousands
+        items = ",\n ".join(json.dumps(item, allow_nan=False) for item in data)
+        print(f"[{items}]")
+    else:
+        print(json.dumps(data, indent=2, allow_nan=False))
 
 
 def plain(value: Any) -> Any:
     """Replace what strict JSON cannot hold: dates and numbers that are not finite by text, sets by sorted lists."""
     match value:
+        case None | str() | bool() | int():  # first, because most are
+            return value
         case Mapping():
             return {str(key): plain(item) for key, item in value.items()}
         case list() | tuple():
@@ -69,9 +76,7 @@ def plain(value: Any) -> Any:
             return sorted(map(str, value))
         case date():
             return value.isoformat()
-        case float() if not math.isfinite(value):
-            return str(value)
-    return value
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def in_yaml(value: Any) -> str:

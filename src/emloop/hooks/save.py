@@ -199,7 +199,7 @@ class SaveBest(AbstractHook):
         self._aggregation = aggregation
         self._on_save_failure = _failure_action(on_save_failure, on_failure)
         self._best: float | None = None
-        self.monitored = Monitored(variable, stream, aggregation, condition)
+        self.monitored = Monitored(variable, stream, aggregation, condition, saved_as=model_name)
 
     def _get_value(self, epoch_data: EpochData) -> float:
         return read_monitored(epoch_data, self._stream, self._variable, self._aggregation)

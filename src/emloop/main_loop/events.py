@@ -13,7 +13,7 @@ from itertools import dropwhile, islice
 from time import perf_counter
 from typing import Any
 
-from emloop._contracts import AbstractHook, Loop
+from emloop._contracts import AbstractHook, Loop, Monitored
 from emloop._streams import StreamWrapper
 from emloop.errors import ConfigError
 from emloop.types import Batch, EpochData, TrainingTerminated
@@ -43,6 +43,11 @@ class HookEvents:
         self._after_epoch = self._listeners("after_epoch")
         self._after_epoch_profile = self._listeners("after_epoch_profile")
         self._after_note = self._listeners("after_note")
+
+    @property
+    def monitored(self) -> list[Monitored]:
+        """What hooks watch."""
+        return [hook.monitored for hook in self.by_name.values() if hook.monitored is not None]
 
     @property
     def wants_profile(self) -> bool:

@@ -42,8 +42,8 @@ class ShownLoop(Protocol):
 
 def facts_of_loop(loop: ShownLoop) -> Facts:
     """What a loop without a run directory can say."""
-    watched = [hook.monitored for hook in loop.events.by_name.values() if hook.monitored is not None]
-    return Facts(paragraphs=[_model(loop.model)], monitored=list(dict.fromkeys(watched)))
+    values = dict.fromkeys(monitored._replace(saved_as="") for monitored in loop.events.monitored)
+    return Facts(paragraphs=[_model(loop.model)], monitored=list(values))
 
 
 def facts_of_run(run: Run, loop: ShownLoop, facts: Facts, said: Sequence[Sequence[str]]) -> Facts:
@@ -110,5 +110,5 @@ def _next_commands(directory: Path, loop: ShownLoop, status: str) -> list[str]:
 
 
 def _eval_targets(directory: Path) -> list[str]:
-    section = read_config(directory).get("eval")
+    section = read_config(directory).settings.get("eval")
     return [shlex.quote(name) for name in section] if isinstance(section, dict) else []

@@ -15,11 +15,12 @@ from itertools import count
 from time import monotonic
 from typing import Any
 
-from emloop._contracts import Stateful, declares_state
+from emloop._contracts import Monitored, Stateful, declares_state
 from emloop._reporting.reporter import Facts
 from emloop._reporting.telling import disk_failure, told
 from emloop._run_dir.provenance import environment, hash_seed
 from emloop._run_dir.run import Run
+from emloop._run_dir.trace import Watched
 from emloop._state.background import HostBuffer, Writer, size_of
 from emloop._state.commit import Commit, list_commits, write_encoded
 from emloop._state.retention import delete_commits
@@ -164,7 +165,8 @@ class RunRecord(Record):
                     "or `stateless = True`",
                     name,
                 )
-        self._run.update_trace(streams=levels, nan=self.nan)
+        watched = sorted(map(_watched, self._loop.events.monitored), key=lambda seen: not seen.saved_as)
+        self._run.update_trace(streams=levels, monitored=tuple(watched), nan=self.nan)
 
     def found_nan(self, stream: str, batch: int, epoch_id: int) -> None:
         """Say it once, and keep it in the trace."""
@@ -434,6 +436,11 @@ def _plain(value: Any) -> Any:
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()
     return value if value is None or isinstance(value, (bool, int, float, str)) else _SKIPPED
+
+
+def _watched(value: Monitored) -> Watched:
+    metric = f"{value.stream}.{value.variable}.{value.aggregation or 'mean'}".removesuffix(".mean")
+    return Watched(metric, "max" if value.condition == "max" else "min", value.saved_as)
 
 
 def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -42,11 +42,15 @@ def run(arguments: Namespace) -> int:
 def _config_file(spec: str, output_root: str) -> str:
     if os.path.isfile(spec) or (_holds(spec, EL_CONFIG_FILE) and not _holds(spec, EL_RUN_FILE)):  # noqa: PTH113
         return spec
-    from .named import named_config  # looking for runs takes as long as a check
+    from emloop._run_dir.finding import is_selector  # looking for runs takes as long as a check
+
+    from .named import named_config
 
     try:
         return named_config(spec, output_root).file
     except (ConfigError, RunDirError):
+        if is_selector(spec):
+            raise
         return spec  # the check says that there is no such file
 
 

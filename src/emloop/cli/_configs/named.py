@@ -42,7 +42,7 @@ def named_config(spec: str, output_root: str) -> Named:
         try:
             path = find_run(spec, output_root)
         except RunDirError:
-            if spec.endswith((".yaml", ".yml", ".json")) or os.sep in spec:
+            if not is_selector(spec) and (spec.endswith((".yaml", ".yml", ".json")) or os.sep in spec):
                 find_config(spec)  # says what is there instead
             raise
     mark_foreign(current_config(path))

@@ -11,15 +11,17 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import chain
 from operator import itemgetter
 from typing import Any
 
+from emloop._run_dir.config import FlatConfig
 from emloop._run_dir.headline import headline
-from emloop._run_dir.summary import Extremum, RunSummary, metric_names
+from emloop._run_dir.summary import RunSummary, metric_names
+from emloop._run_dir.trace import Extremum
 from emloop._support.suggest import nearest
 from emloop.constants import EL_NA_STR
 from emloop.errors import UsageError
@@ -117,13 +119,18 @@ def differing_keys(runs: Sequence[RunSummary]) -> list[str]:
 
     Configs that cannot be read are left out.
     """
-    configs = [run.config for run in runs if run.config]
+    configs = [config for config in distinct_configs(runs) if config]
     differing: set[str] = set()
     for config in configs[1:]:
         if config != (first := configs[0]):
             differing.update(key for key in first if key not in config or config[key] != first[key])
             differing.update(key for key in config if key not in first)
     return [key for key in dict.fromkeys(chain.from_iterable(configs)) if key in differing] if differing else []
+
+
+def distinct_configs(runs: Iterable[RunSummary]) -> list[FlatConfig]:
+    """The flat configs of runs, each once where they share it."""
+    return [found.flat for found in dict.fromkeys(run.configuration for run in runs)]
 
 
 def sort_runs(runs: Sequence[RunSummary], field: Field, *, reverse: bool) -> list[RunSummary]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from emloop._run_dir.summary import RunSummary
 
 from .. import render
-from .fields import RUN_FIELDS, config_field, differing_keys, headline_field
+from .fields import RUN_FIELDS, config_field, differing_keys, distinct_configs, headline_field
 
 _DIFFERENCES = 24
 """Columns that differences may take from long names."""
@@ -32,7 +32,9 @@ def overview(runs: Sequence[RunSummary], columns: int) -> str:
         told = [f"{status}{nan}", epochs, "" if age is None else render.span(age)]
         table.append([*told, *([] if metric is None else [metric.show(run) if metric.read(run) is not None else ""])])
     names = _short_names(_telling_first(differing_keys(runs), runs))
-    different = [_different(run, names) for run in runs]
+    told_once = {run.configuration: run for run in runs}
+    of_config = {configuration: _different(run, names) for configuration, run in told_once.items()}
+    different = [of_config[run.configuration] for run in runs]
     # Two columns between each and the next.
     free = columns - sum(max(map(render.text_width, column)) + 2 for column in zip(*table, strict=True))
     longest = max(render.text_width(run.name) for run in runs)
@@ -47,7 +49,8 @@ def overview(runs: Sequence[RunSummary], columns: int) -> str:
 
 def _telling_first(keys: Sequence[str], runs: Sequence[RunSummary]) -> list[str]:
     """The keys with several values before those that some runs only lack."""
-    values = {key: [run.config[key] for run in runs if key in run.config] for key in keys}
+    configs = distinct_configs(runs)
+    values = {key: [config[key] for config in configs if key in config] for key in keys}
     return sorted(keys, key=lambda key: all(value == values[key][0] for value in values[key]))
 
 

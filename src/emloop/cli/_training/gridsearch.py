@@ -32,7 +32,8 @@ from typing import Any, NamedTuple
 from emloop import _yaml
 from emloop._run_dir.headline import direction, headline
 from emloop._run_dir.layout import is_run_dir
-from emloop._run_dir.summary import Extremum, RunSummary
+from emloop._run_dir.summary import RunSummary
+from emloop._run_dir.trace import Extremum
 from emloop._yaml.flow import one_line
 from emloop.constants import EL_RUNS_VARIABLE, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import ConfigError, UsageError
