@@ -18,7 +18,7 @@ ROOMS = {
     "emloop._contracts": 245,  # what weighs what; predicting; what a hook watches, and a model says of itself
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._reporting": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
-    "emloop._run_dir": 1825,  # what hooks watch; configs shared; how runs are found; time spent; steps; where code is; losses accepted
+    "emloop._run_dir": 1825,  # what runs are judged and found by; configs shared; time spent; steps; losses accepted
     "emloop._settings": 1100,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 962,  # memory touched early; what a state looks like; arrays in parts; two layouts; generators
@@ -37,7 +37,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3450,  # evaluations inside epochs; weighted statistics; types within states; the best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 2131,  # facts to show and judge by; notes and evaluations inside epochs; fingerprint; commits, their memory
+    "emloop.main_loop": 2131,  # facts to show, and watched; notes and evaluations inside epochs; fingerprint; commits
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 811,  # what inputs look like; the source capsule, and what of it may run; lent states
