@@ -30,6 +30,7 @@ def stored(model):
         ({"foreach": "x"}, {}, "optimizer's group: the state does not fit; foreach: "),
         ({}, {"step": True}, "step: bool instead of one number in a tensor"),
         ({}, {"step": 3}, "step: int instead of one number in a tensor"),
+        ({}, {"step": torch.tensor(3j).numpy()}, "step: Tensor instead of one number in a tensor"),
     ],
 )
 def test_what_would_fail_in_the_next_step_is_no_state(create, batches, group, remembered, message):

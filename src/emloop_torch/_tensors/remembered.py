@@ -106,4 +106,5 @@ def _kind(value: Any) -> str:
     if isinstance(value, torch.Tensor) and value.ndim:
         return f"{dtype_name(value.dtype)} {list(value.shape)}"
     # Counts have one dtype or another, as the device wants it.
-    return "one number in a tensor" if isinstance(value, torch.Tensor) else type(value).__name__
+    is_count = isinstance(value, torch.Tensor) and not value.is_complex()
+    return "one number in a tensor" if is_count else type(value).__name__
