@@ -101,6 +101,14 @@ def test_no_commit_gives_a_traceback(stopped, capsys):
         harmless(stopped, capsys, *parts)
 
 
+@pytest.mark.parametrize("new", [[[1]], [{"name": 5, "bytes": 1}], [{"name": "training.csv"}]])
+def test_a_fork_copies_only_what_a_commit_describes(stopped, capsys, new):
+    """Whatever stands where the run's files are listed."""
+    for command in COMMANDS:
+        if "--fork" in command:
+            harmless(stopped, capsys, command, ("info", "appended"), new)
+
+
 @pytest.mark.torture
 def test_nothing_in_any_commit_gives_a_traceback(stopped, capsys):
     """All that can be put in place of anything."""

@@ -160,7 +160,11 @@ def copy_files(records: Iterable[Mapping[str, Any]], origin: Path, directory: Pa
     for record in records:
         try:
             left = _left(origin, record)
-            _copy(origin, directory, left["name"], left["bytes"])
+            name, length = str(left["name"]), operator.index(left["bytes"])
+        except (AttributeError, KeyError, TypeError) as error:
+            raise RunDirError(f"{origin}: {record!r:.200} describes no file of the run: {error}") from error
+        try:
+            _copy(origin, directory, name, length)
         except RunDirError:
             if not is_mirror(record):  # the new run says what it lacks when it begins
                 raise
