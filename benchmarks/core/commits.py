@@ -195,7 +195,10 @@ def seconds_to_first_batch(run: str, batches: int, directory: Path) -> float:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([here, *sys.path])}
     words = [sys.executable, "-c", FIRST, repr(time()), str(batches), str(directory), run]
     done = subprocess.run(words, env=env, cwd=directory, capture_output=True, text=True, check=False)
-    return float(re.findall(r"first (\S+)", done.stdout)[0])
+    found = re.search(r"first (\S+)", done.stdout)
+    if found is None:
+        raise RuntimeError(f"no batch was run: {done.stdout}{done.stderr}")
+    return float(found[1])
 
 
 def resumes(batches: int, repetitions: int, directory: Path) -> list[Figure]:

@@ -241,8 +241,8 @@ def test_members_of_an_ensemble_run_by_the_source_in_their_capsules(moved, tmp_p
         (tmp_path / name / "config.yaml").write_text(ENSEMBLE.replace("log/run, log/whole", members))
 
     refused = emloop("eval", "valid", "both", expect=1)
-    said = [emloop("eval", "valid", name, "--trust-source") for name in ("both", "nested")]
-    alone = [emloop("eval", "valid", f"log/{run}", "--trust-source", HOOKS) for run in ("run", "whole")]
+    said = [emloop("eval", "valid", name, "-v", "--trust-source") for name in ("both", "nested")]
+    alone = [emloop("eval", "valid", f"log/{run}", "-v", "--trust-source", HOOKS) for run in ("run", "whole")]
 
     assert "its source is in a capsule; --trust-source" in refused
     assert "shop/nets.py  sha256" not in refused
