@@ -87,11 +87,10 @@ class ByHand:
         mean: The mean that is followed, of outputs and labels.
         clip: Clips the gradients.
         warmup: Steps until the rate is reached.
-        accumulate: Batches that make a step.
         bf16: Whether the forward pass computes with 16 bits.
     """
 
-    def __init__(self, net, optimizer, mean=None, *, clip=None, warmup=1, accumulate=1, bf16=False, names=None):
+    def __init__(self, net, optimizer, mean=None, *, clip=None, warmup=1, bf16=False, names=None):
         torch.manual_seed(3)
         seed = int(torch.randint(2**62, ()))
         self.states = [torch.Generator().manual_seed(each).get_state() for each in (seed, seed ^ 1 << 63)]
@@ -100,9 +99,9 @@ class ByHand:
         self.optimizer = optimizer(self.module.parameters())
         self.mean = mean or (lambda outputs, _: outputs["loss"].mean())
         self.clip = clip or (lambda _: None)
-        self.warmup, self.accumulate, self.bf16 = warmup, accumulate, bf16
+        self.warmup, self.bf16 = warmup, bf16
         self.names = names or ["loss", "scores", "best"]
-        self.batches = self.steps = 0
+        self.steps = 0
 
     @contextmanager
     def drawing(self, number):
@@ -122,10 +121,8 @@ class ByHand:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
                 outputs = self.module(**given)
             if train:
-                (self.mean(outputs, given["labels"]) / self.accumulate).backward()
-                self.batches += 1
-                if self.batches % self.accumulate == 0:
-                    self.step()
+                self.mean(outputs, given["labels"]).backward()
+                self.step()
         loss = outputs["loss"] if outputs["loss"].ndim else outputs["loss"].expand(len(given["labels"]))
         outputs = {**outputs, "loss": loss}
         return {
@@ -143,8 +140,7 @@ class ByHand:
         self.optimizer.zero_grad()
 
     def end_epoch(self):
-        if self.batches % self.accumulate:
-            raise NotImplementedError
+        """Nothing is left over."""
 
 
 def weighted(outputs, labels):
