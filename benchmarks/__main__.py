@@ -19,11 +19,12 @@ BENCHMARKS = {
     for path in sorted(HERE.glob("*/[!_]*.py"), key=lambda path: path.stem)
 }
 """Name → module."""
+QUIET = "import logging; logging.disable(logging.WARNING)"
 
 
 def measured(name: str, quick: bool) -> dict[str, Any]:
     """What a benchmark answers, in a process with one thread for arrays."""
-    code = f"from benchmarks.figures import answer; answer({BENCHMARKS[name]!r}, {quick})"
+    code = f"{QUIET}; from benchmarks.figures import answer; answer({BENCHMARKS[name]!r}, {quick})"
     paths = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import platform
 import pty
@@ -149,7 +148,6 @@ def cpu_of(command: Sequence[str], directory: Path, accepted: Sequence[int] = (0
 
 def answer(module: str, quick: bool) -> None:
     """Measure in this process, and print the question and the figures as a line of JSON."""
-    logging.disable(logging.WARNING)
     try:
         benchmark = import_module(module)
         found: Found = benchmark.measure(quick)

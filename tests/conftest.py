@@ -39,12 +39,13 @@ def _no_caches_outside(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _root_logger_as_before():
+def _logging_as_before():
     """What the command line sets in a test's own process ends with that test."""
     root = logging.getLogger()
-    level = root.level
+    level, disabled = root.level, root.manager.disable
     yield
     root.setLevel(level)
+    logging.disable(disabled)
 
 
 @pytest.fixture(scope="session")

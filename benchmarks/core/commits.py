@@ -189,32 +189,39 @@ else:
 """
 
 
-def seconds_to_first_batch(run: str, batches: int, directory: Path) -> float:
-    """Of a new run, or of a resume of a run, in a process of its own."""
+STOP = """
+import sys
+from benchmarks.core import commits
+from emloop.api import create_emloop_training
+settings = commits.config(batches=int(sys.argv[1]))
+settings["hooks"] = [{"StopAfter": {"iterations": int(sys.argv[2])}}]
+settings["model"]["step"] = 0
+create_emloop_training(settings, sys.argv[3], output_dir_name=sys.argv[4]).main_loop.run_training()
+"""
+
+
+def said_by(code: str, *words: object, directory: Path) -> str:
+    """Run code in a process of its own, where nothing else has been imported, such as a backend."""
     here = str(Path(__file__).parents[2])
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([here, *sys.path])}
-    words = [sys.executable, "-c", FIRST, repr(time()), str(batches), str(directory), run]
-    done = subprocess.run(words, env=env, cwd=directory, capture_output=True, text=True, check=False)
-    found = re.search(r"first (\S+)", done.stdout)
-    if found is None:
-        raise RuntimeError(f"no batch was run: {done.stdout}{done.stderr}")
-    return float(found[1])
+    command = [sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(command, env=env, cwd=directory, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"ended with {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def resumes(batches: int, repetitions: int, directory: Path) -> list[Figure]:
-    """Stop near the start and near the end of a pass, and go on."""
+    """The time to the first batch of a new run, and of resumes of runs stopped near the start and the end of a pass."""
     runs = {"new": "new"}
     for name, at in (("early", 3), ("late", batches - 3)):
-        settings = config(batches=batches)
-        settings["hooks"] = [{"StopAfter": {"iterations": at}}]
-        settings["model"]["step"] = 0
-        training = create_emloop_training(settings, str(directory), output_dir_name=name)
-        training.main_loop.run_training()
-        runs[name] = training.output_dir
+        said_by(STOP, batches, at, directory, name, directory=directory)
+        runs[name] = str(directory / name)
     found: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repetitions):
         for name, run in runs.items():
-            found[name].append(seconds_to_first_batch(run, batches, directory))
+            said = said_by(FIRST, time(), batches, directory, run, directory=directory)
+            found[name].append(float(re.findall(r"first (\S+)", said)[0]))
     return [figure(f"first batch, {name}", "s", values) for name, values in found.items()]
 
 
