@@ -26,8 +26,8 @@ from emloop._config.entries import hook_entries
 from emloop._config.home import home_of, shadows, use_home
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
 from emloop._registry import find_class
-from emloop._reporting.choosing import reporter_of_run
-from emloop._reporting.page import run_html
+from emloop._reporter.choosing import reporter_of_run
+from emloop._reporter.page import run_html
 from emloop._run_dir.beginnings import copy_files
 from emloop._run_dir.config import write_config
 from emloop._run_dir.info import read_info, read_metrics

@@ -14,7 +14,7 @@ LAYERS = (
     {"_config", "_streams", "_run_dir", "saved_models"},
     {"_contracts"},
     {"_registry"},
-    {"_reporting"},
+    {"_reporter"},
     {"_build", "main_loop"},
     {"datasets", "models", "hooks"},
     {"api", "predictor"},

@@ -13,7 +13,7 @@ from emloop.errors import MissingExtraError
 
 ROOT = Path(__file__).parents[2]
 MAY_PRINT = {"emloop.cli", "emloop.entry_point"}
-MAY_HANDLE_LOGS = {"emloop.cli", "emloop.entry_point", "emloop._reporting", "emloop._run_dir"}
+MAY_HANDLE_LOGS = {"emloop.cli", "emloop.entry_point", "emloop._reporter", "emloop._run_dir"}
 ROOT_LOGGER = {"debug", "info", "warning", "error", "exception", "critical", "log", "basicConfig", "root"}
 
 

@@ -309,7 +309,7 @@ DEFECTS: dict[int, tuple[str, tuple[str, ...] | str]] = {
     69: (
         "ShowProgress writes control codes to anything, on stdout",
         (
-            "_reporting/test_terminal.py::test_a_dumb_terminal_gets_plain_lines",
+            "_reporter/test_terminal.py::test_a_dumb_terminal_gets_plain_lines",
             "hooks/test_show_progress.py::test_standard_error_is_where_a_line_is_erased",
             "hooks/test_show_progress.py::test_nothing_to_do_is_all_done",
         ),

@@ -6,9 +6,9 @@ import io
 
 import pytest
 
-from emloop._reporting.areas import Plain, Terminal
-from emloop._reporting.reporter import Reporter
-from emloop._reporting.shown import Shown
+from emloop._reporter.areas import Plain, Terminal
+from emloop._reporter.reporter import Reporter
+from emloop._reporter.shown import Shown
 from emloop.errors import StateError
 from emloop.hooks import ShowProgress
 from emloop.hooks.show_progress import erase_line, get_formatted_time, print_progress_bar

@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
         _complain(error)
         return error.exit_code
     except OSError as error:
-        from emloop._reporting.telling import disk_failure
+        from emloop._reporter.telling import disk_failure
 
         if arguments.verbose or isinstance(error, BrokenPipeError) or (failure := disk_failure(error)) is None:
             raise
@@ -86,7 +86,7 @@ def _add_words(arguments: Namespace, rest: Sequence[str]) -> None:
 
 
 def _show_records(arguments: Namespace) -> None:
-    from emloop._reporting.records import show_records
+    from emloop._reporter.records import show_records
 
     show_records(verbose=arguments.verbose, only_warnings=arguments.quiet)
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from typing import TextIO
 
 from emloop._contracts import AbstractHook
-from emloop._reporting.bar import get_formatted_time
-from emloop._reporting.choosing import reporter_on
-from emloop._reporting.reporter import Reporter
-from emloop._reporting.shown import Shown
+from emloop._reporter.bar import get_formatted_time
+from emloop._reporter.choosing import reporter_on
+from emloop._reporter.reporter import Reporter
+from emloop._reporter.shown import Shown
 from emloop._state.kinds import check_state
 from emloop.constants import EL_LOG_ONLY
 from emloop.types import StateTree

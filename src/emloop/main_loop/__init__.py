@@ -1,6 +1,6 @@
 """The main loop, and what belongs to it."""
 
-from emloop._reporting.reporter import Reporter
+from emloop._reporter.reporter import Reporter
 
 from .commit_policy import CommitPolicy, Keep
 from .interrupts import CaughtInterrupts, TrainingInterrupted

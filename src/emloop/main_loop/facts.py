@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from emloop._contracts import AbstractModel, Described
-from emloop._reporting.bar import announced_total
-from emloop._reporting.reporter import Facts
+from emloop._reporter.bar import announced_total
+from emloop._reporter.reporter import Facts
 from emloop._run_dir.config import read_config
 from emloop._run_dir.info import read_metrics
 from emloop._run_dir.provenance import code_facts

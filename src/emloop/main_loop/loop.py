@@ -29,9 +29,9 @@ from emloop._contracts import (
     bind_run,
     weights_of,
 )
-from emloop._reporting.bar import announced_total
-from emloop._reporting.reporter import Reading, Reporter
-from emloop._reporting.telling import place_of
+from emloop._reporter.bar import announced_total
+from emloop._reporter.reporter import Reading, Reporter
+from emloop._reporter.telling import place_of
 from emloop._settings.kinds import MAIN_LOOP
 from emloop._state.random import random_state, restore_random_state, use_seed
 from emloop._streams import StreamWrapper

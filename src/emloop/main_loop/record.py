@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Mapping
 
-from emloop._reporting.reporter import Facts
+from emloop._reporter.reporter import Facts
 from emloop._run_dir.trace import EndStatus
 from emloop._streams import StreamWrapper
 from emloop.constants import EXIT_FAILED, EXIT_STOPPED

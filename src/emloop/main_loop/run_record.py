@@ -16,8 +16,8 @@ from time import monotonic
 from typing import Any
 
 from emloop._contracts import Monitored, Stateful, declares_state
-from emloop._reporting.reporter import Facts
-from emloop._reporting.telling import disk_failure, told
+from emloop._reporter.reporter import Facts
+from emloop._reporter.telling import disk_failure, told
 from emloop._run_dir.provenance import environment, hash_seed
 from emloop._run_dir.run import Run
 from emloop._run_dir.trace import Watched

@@ -42,7 +42,7 @@ def run_loop(
     Raises:
         EmloopError: If the failure came before a run was created.
     """
-    from emloop._reporting.choosing import open_reporter
+    from emloop._reporter.choosing import open_reporter
     from emloop._run_dir.run import delete_run, runs_created
     from emloop.main_loop import MainLoop
     from emloop.main_loop.interrupts import CaughtInterrupts

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emloop import AbstractHook
-from emloop._reporting.telling import told
+from emloop._reporter.telling import told
 from emloop.errors import EmloopError
 from emloop.main_loop import MainLoop
 from emloop.main_loop.checks import policy

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emloop._contracts import Monitored
-from emloop._reporting.table import Table
-from emloop._reporting.wording import Value, cells_of, fold, number, per_second, plain, short_time
+from emloop._reporter.table import Table
+from emloop._reporter.wording import Value, cells_of, fold, number, per_second, plain, short_time
 
 EPOCH = {
     "train": {"loss": {"mean": 0.5, "std": 0.25}, "accuracy": 0.75},

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emloop._reporting.bar import Bar, announced_total
-from emloop._reporting.reporter import Reading
-from emloop._reporting.wording import Value
+from emloop._reporter.bar import Bar, announced_total
+from emloop._reporter.reporter import Reading
+from emloop._reporter.wording import Value
 
 
 class Stream:
