@@ -67,9 +67,9 @@ def _of_component(kind, keys, named):
             continue
         content = {"class": name, **dict.fromkeys(map(misspelt, [*meant, *beside]), 1)}
         yield _nested(keys, content), keys, [*meant, *beside]
-        for key, needed in kind.variants.items():
-            variant = {**dict.fromkeys(needed, "x"), **dict.fromkeys(map(misspelt, meant), 1)}
-            yield _nested(keys, {"class": name, key: [variant]}), (*keys, key, 0), meant
+        for key, fields in kind.variants.items():
+            own = [*meant, *(field.name for field in fields)]
+            yield _nested(keys, {"class": name, key: [dict.fromkeys(map(misspelt, own), 1)]}), (*keys, key, 0), own
 
 
 def _inside(hint, keys):

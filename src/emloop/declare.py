@@ -124,8 +124,8 @@ class Family:
     A class's reason is read after its name: ``evaluates the model several times``.
     """
 
-    variants: ClassVar[Mapping[str, Sequence[str]]] = {}
-    """Keys that hold lists of mappings with arguments of the class → keys that each mapping needs beside these."""
+    variants: ClassVar[Mapping[str, type]] = {}
+    """Keys that hold lists of mappings with arguments of the class → the data class of the keys beside these."""
 
     nested: ClassVar[bool] = False
     """Whether arguments of a class may be components of the same family."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.metadata import version
 
+import torch
 from torch import optim
 
-__all__ = ["BACKEND", "FORMAT", "METHODS", "overridden_methods", "why_training_needs_source"]
+from emloop.saved_models import packages_of
+
+__all__ = ["BACKEND", "FORMAT", "METHODS", "overridden_methods", "versions_of", "why_training_needs_source"]
 
 BACKEND = "torch"
 FORMAT = f"emloop_{BACKEND} 1"
@@ -27,6 +31,18 @@ def why_training_needs_source(cls: type, base: type, optimizers: Iterable[optim.
     if overridden:
         return f"{name} overrides {', '.join(overridden)}"
     for kind in map(type, optimizers):
-        if getattr(optim, kind.__name__, None) is not kind:
+        # A package can be installed wherever the training is to go on; the project's own modules are its source.
+        if not _is_stock(kind) and packages_of(kind.__module__) is None:
             return f"{name} is trained by {kind.__module__}.{kind.__qualname__}"
     return None
+
+
+def versions_of(optimizers: Iterable[optim.Optimizer]) -> dict[str, str]:
+    """The versions of what a model is trained by: PyTorch, and the packages of optimizers of others."""
+    others = {kind.__module__ for kind in map(type, optimizers) if not _is_stock(kind)}
+    packages = {package for module in others for package in packages_of(module) or ()}
+    return {"torch": torch.__version__, **{package: version(package) for package in sorted(packages)}}
+
+
+def _is_stock(kind: type[optim.Optimizer]) -> bool:
+    return getattr(optim, kind.__name__, None) is kind

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from emloop.declare import Component, Limits, Names, Positive
 from emloop_torch._tensors.devices import Device, PrecisionName
-from emloop_torch._training.averages import Ema
+from emloop_torch._training.averages import Ema, Swa
 from emloop_torch._training.learners import Clip, Limit, Several
 from emloop_torch._training.optimizers import Optimizers
 from emloop_torch._training.profiling import Profile
@@ -69,6 +69,8 @@ class Settings:
         clip_gradient: ``{norm: 1.0}``, or ``{value: 0.5}``, or a bare number: by value.
         ema: ``{decay: 0.9999}``: evaluations use an average of the model; ``{from: student, to: teacher, decay: 0.99,
             buffers: copy}``, or a list of such: one part is the average of another, see below.
+        swa: ``75``: evaluations use the equal average of the weights at the ends of all epochs from the 75th on;
+            ``{start: 75, buffers: copy}``, see below.
         accumulate: Batches that make one step, which follows the mean over all of them; what is left at the end of an
             epoch makes a step, too.
         precision: ``fp32``; ``tf32``: matrix products on CUDA with 19 bits; ``bf16``, ``fp16``: forward pass under
@@ -100,6 +102,7 @@ class Settings:
     lr_schedule: Component[Schedules] | None = None
     clip_gradient: Limit | Clip | None = None
     ema: Ema | Sequence[Ema] | None = None
+    swa: Positive | Swa | None = None
     accumulate: Positive = 1
     precision: PrecisionName = "fp32"
     compile: bool | Compile | None = False

@@ -59,7 +59,7 @@ from emloop_torch._training.updates import Updates
 from ._building import adopt_arguments, build_module, build_updates, warn_of_statistics
 from ._cures import cures
 from ._onnx import FORMATS, export
-from ._saved import BACKEND, FORMAT, METHODS, overridden_methods, why_training_needs_source
+from ._saved import BACKEND, FORMAT, METHODS, overridden_methods, versions_of, why_training_needs_source
 from ._settings import Compile, Settings
 from ._source_free import SourceFree
 from ._transferring import transfer
@@ -83,6 +83,7 @@ _STATE = {
     "training": ({str: object}, None),
     "generators": object,
     "batches": int,
+    "epochs": int,
 }
 """What a state has beside the values of the module."""
 
@@ -138,6 +139,7 @@ class BaseModel(AbstractModel):
             ("optimizer", "optimizers"), "counts from here on; a rate that was moved meanwhile moves by the same factor"
         ),
         "ema": "counts from here on; an average of the whole model that is new begins with what was trained",
+        "swa": "counts from here on; an average that is new begins with the end of the next epoch",
         "*": "counts from here on; the model's state must fit",
     }
 
@@ -171,7 +173,7 @@ class BaseModel(AbstractModel):
         self._generators = Generators(self.seed, self._device)
         self._watched: dict[bool, Watched | None] = {}
         self._log_dir = log_dir
-        self._batches = 0
+        self._batches = self._epochs = 0
         with self._generators.use("training"):
             made = build_module(self, BaseModel, arguments, saved, state)
         self.module: nn.Module = made
@@ -180,7 +182,7 @@ class BaseModel(AbstractModel):
         if settings.init_from is not None and state is None:
             transfer(made, settings.init_from)
         self._frozen = freeze(made.to(self._device), settings.frozen)
-        self._averages = averages_of(made, settings.ema)
+        self._averages = averages_of(made, settings.ema, settings.swa)
         self._values = Values(made)
         self._unused = None if state is None else state["training"]
         self._waits = state is not None and self._can_wait()
@@ -368,6 +370,9 @@ class BaseModel(AbstractModel):
         self._watched.clear()
         if self._updates is not None:
             self._updates.end_epoch()
+        self._epochs += 1
+        if self._averages is not None:
+            self._averages.end_epoch(self._epochs)
 
     def first_nan(self) -> object:
         """Number of the first batch since the last call whose loss had a NaN, 0 if none had; maybe on its way."""
@@ -430,7 +435,7 @@ class BaseModel(AbstractModel):
             reason=program.reason,
             weights=self.weights,
             capsule=self._capsule,
-            extra={"versions": {"torch": torch.__version__}, **program.summary},
+            extra={"versions": versions_of(self._optimizers), **program.summary},
         )
 
     def export(self, to: str, directory: str, batches: Sequence[Batch]) -> Sequence[Batch]:
@@ -458,6 +463,7 @@ class BaseModel(AbstractModel):
             "training": self._unused if self._waits else None if self._updates is None else self._updates.state_dict(),
             "generators": self._generators.state_dict(),
             "batches": self._batches,
+            "epochs": self._epochs,
             "arguments": self._arguments,
             "overrides": overridden_methods(type(self), BaseModel),
         }
@@ -469,6 +475,7 @@ class BaseModel(AbstractModel):
             StateError: If the state is not one of this backend, or of another model.
         """
         require_format(state, FORMAT)
+        state = {"epochs": 0, **state}  # what was written before they were counted
         check_state("model", state, {**dict.fromkeys(state, object), **_STATE})
         self._values.load_state_dict(state)
         frozen = state["frozen"]
@@ -487,7 +494,7 @@ class BaseModel(AbstractModel):
             self._updates.load_state_dict(state["training"])
         self._unused = state["training"] if self._waits else None
         self._generators.load_state_dict(state["generators"])
-        self._batches = state["batches"]
+        self._batches, self._epochs = state["batches"], state["epochs"]
 
     def _can_wait(self) -> bool:
         """Whether the optimizer of a restored model need not be made before somebody trains it."""

@@ -14,12 +14,12 @@ ROOMS = {
     "emloop": 80,  # what `load` returns
     "emloop.__main__": 10,  # nothing is imported from where one stands
     "emloop._build": 270,  # what cannot be imported is replaced; where a capsule helps; what needs no config; workers
-    "emloop._config": 2395,  # configs of 0.2; hooks that do without; where code is; what a stranger's may ask for
+    "emloop._config": 2396,  # configs of 0.2; hooks that do without; where code is; what a stranger's may ask for
     "emloop._contracts": 245,  # what weighs what; predicting; what a hook watches, and a model says of itself
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     "emloop._run_dir": 1825,  # what runs are judged and found by; configs shared; time spent; steps; losses accepted
-    "emloop._settings": 1100,  # what classes accept, read and write; fields named as words of Python
+    "emloop._settings": 1110,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 962,  # memory touched early; what a state looks like; arrays in parts; two layouts; generators
     "emloop._streams": 1500,  # one batch read again; reads in C, handed over; gate; signals; loaders; workers, or not
@@ -40,7 +40,7 @@ ROOMS = {
     "emloop.main_loop": 2131,  # facts to show, and watched; notes and evaluations inside epochs; fingerprint; commits
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
-    "emloop.saved_models": 811,  # what inputs look like; the source capsule, and what of it may run; lent states
+    "emloop.saved_models": 812,  # what inputs look like; the source capsule, and what of it may run; lent states
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 810,  # every failure names the promise, what was seen, and the fix; predictions
@@ -48,12 +48,12 @@ ROOMS = {
     "emloop.utils": 200,
     "emloop_onnx": 230,
     "emloop_sklearn": 960,  # what a state has; sound trees; weights; predicting; ONNX; skops without PyTorch
-    "emloop_torch": 1490,  # what may draw; cures; what falls; weights for each loss; steered buffers; capsules
+    "emloop_torch": 1510,  # whose optimizers; epochs; what may draw; cures; what falls; weights for each loss; capsules
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
     "emloop_torch._running": 165,  # what a model takes and gives; the losses of its batches; whether they draw
     "emloop_torch._tensors": 835,  # what an optimizer has to remember; frozen statistics; the weighted mean; loaders
-    "emloop_torch._training": 1115,  # whole states; several optimizers; averages; no compiler, no profilers
+    "emloop_torch._training": 1245,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 

@@ -291,7 +291,9 @@ def test_a_training_step_of_its_own_gives_all_losses(create, batches):
     ("optimizers", "message"),
     [
         pytest.param([], "optimizers: there is no item\n  leave it out, for one AdamW", id="empty"),
-        pytest.param(["Adam"], "optimizers[0]: each named optimizer needs the argument 'match'", id="no match"),
+        pytest.param(["Adam", "SGD"], "optimizers[1]: another one takes the rest already", id="two rests"),
+        pytest.param(["Adam", {"class": "SGD", "match": ".*"}], "optimizers[0]: the others take all", id="no rest"),
+        pytest.param([{"class": "SGD", "ndim": 3}], "optimizers[0].ndim: no parameter that it matches has", id="3d"),
         pytest.param(
             [{**GENERATOR, "match": r"generator\.0\..*"}, CRITIC],
             "optimizers: none of them matches generator.2.weight, generator.2.bias\n"

@@ -271,9 +271,10 @@ class _Writer:
             if name not in hidden:
                 schema = self._schema_of(_loose(hint))
                 properties[called.get(name, name)] = {"anyOf": [schema, nested]} if nested and schema else schema
-        for key, needed in kind.variants.items():
-            variant = _object({**properties, **{name: {"type": "string"} for name in needed}}, is_open=found.open)
-            properties[key] = _list_of({**variant, "required": list(needed)})
+        for key, fields in kind.variants.items():
+            own = {field.name: self._schema_of(field.hint) for field in fields}
+            variant = _object({**properties, **own}, is_open=found.open)
+            properties[key] = _list_of({**variant, "required": [field.name for field in fields if field.required]})
         required = self._required(found, kind)
         return {**_object({**properties, **beside}, is_open=found.open), **({"required": required} if required else {})}
 

@@ -163,9 +163,18 @@ def _component(library: Library, family: ClassSource, depth: int) -> Hint:
         base=told("base", ""),
         names=told("names", {}),
         refused=told("refused", {}),
-        variants=told("variants", {}),
+        variants=_variants(library, ancestry, depth),
         nested=told("nested", False),
         fields=tuple(fields.values()),
         needs_class=told("needs_class", True),
     )
     return Hint("component", name=family.name, component=kind)
+
+
+def _variants(library: Library, ancestry: Ancestry, depth: int) -> dict[str, tuple[Field, ...]]:
+    declared = ancestry.value("variants")
+    named: dict[str, tuple[Field, ...]] = {}
+    for key, beside in () if declared is None else declared.expression[1:]:
+        cls = library.lookup(declared.module, beside) if declared is not None and isinstance(beside, str) else None
+        named[key[1]] = (fields_of(library, cls, depth) if isinstance(cls, ClassSource) else None) or ()
+    return named

@@ -230,12 +230,12 @@ def _of_class(
     for key in kind.variants:
         yield from value_problems(given.pop(key, []), _VARIANTS, resolver, (*keys, key))
     for key, at, variant in variants:
-        needed = kind.variants[key]
-        own = Accepted(
-            f"each of the {key}", {**dict.fromkeys(needed, Hint("str")), **hints}, frozenset(needed), accepted.open
-        )
+        own = kind._replace(word=f"of the {key}", fields=kind.variants[key], names={})
+        yield from _of_beside(variant, own, variant, resolver, at)
+        of_own = dict.fromkeys((field.name for field in own.fields), ANYTHING)
         rest = {name: value for name, value in variant.items() if name not in left_out}
-        yield from argument_problems(own, rest, resolver, at, loose=True)
+        known = Accepted(f"each {own.word}", {**of_own, **hints}, frozenset(), accepted.open)
+        yield from argument_problems(known, rest, resolver, at, loose=True)
     beside = (*kind.variants, *(field.name for field in kind.beside))
     accepted = accepted._replace(hints={**hints, **dict.fromkeys((n for n in beside if n not in hints), ANYTHING)})
     yield from argument_problems(accepted, given, resolver, keys, loose=True)

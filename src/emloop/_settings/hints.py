@@ -3,7 +3,7 @@
 Only hints that say something about plain values are told apart; every other hint is ``ANYTHING``.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from keyword import iskeyword
 from typing import Any, NamedTuple
 
@@ -67,7 +67,7 @@ class Kind(NamedTuple):
         base: Full name of the class that all extend, if there is one.
         names: What the configuration calls an argument → what the class calls it.
         refused: Classes and arguments that cannot be used → why.
-        variants: Keys that hold lists of mappings with arguments of the class → what each needs beside these.
+        variants: Keys that hold lists of mappings with arguments of the class → the keys beside these.
         nested: Whether arguments may be components of the same kind.
         fields: Keys beside the arguments of the class, and types of arguments that ``names`` has.
         is_ours: Whether plugins may register names.
@@ -83,7 +83,7 @@ class Kind(NamedTuple):
     base: str = ""
     names: Mapping[str, str] = {}
     refused: Mapping[str, str] = {}
-    variants: Mapping[str, Sequence[str]] = {}
+    variants: Mapping[str, tuple["Field", ...]] = {}
     nested: bool = False
     fields: tuple["Field", ...] = ()
     is_ours: bool = False

@@ -135,7 +135,7 @@ def kind_of(family: type[Family]) -> Kind:
         base=family.base,
         names=family.names,
         refused=family.refused,
-        variants=family.variants,
+        variants={key: fields_of(beside) for key, beside in family.variants.items()},
         nested=family.nested,
         fields=tuple(fields),
         needs_class=family.needs_class,

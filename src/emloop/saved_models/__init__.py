@@ -19,7 +19,7 @@ from emloop._source.cache import cache_directory
 from emloop._state.kinds import check_state
 
 from .capsule import Capsule
-from .collecting import advise_capsule, capsule_for, collect_capsule
+from .collecting import advise_capsule, capsule_for, collect_capsule, packages_of
 from .describing import Described, array_of, describe_variables, fitted
 from .finding import class_of_export, find_saved
 from .purpose import borrowing, evaluating, may_lend, predicting, restores_to_evaluate, restores_to_predict
@@ -45,6 +45,7 @@ __all__ = [
     "find_saved",
     "fitted",
     "may_lend",
+    "packages_of",
     "predicting",
     "replace_program",
     "require_format",

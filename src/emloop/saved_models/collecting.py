@@ -29,7 +29,7 @@ from emloop.errors import EmloopError
 from .capsule import Capsule, path_of
 from .reading import Saved
 
-__all__ = ["advise_capsule", "capsule_for", "collect_capsule", "spec_of"]
+__all__ = ["advise_capsule", "capsule_for", "collect_capsule", "packages_of", "spec_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def collect_capsule(classes: Iterable[type], arguments: Mapping[str, Any]) -> Ca
     seen: set[str] = set()
     while waiting:
         seen.add(name := waiting.pop())
-        if (packages := _packages_of(name)) is not None:
+        if (packages := packages_of(name)) is not None:
             used.update(packages)
             continue
         try:
@@ -143,7 +143,7 @@ def spec_of(name: str) -> ModuleSpec | None:
     return None
 
 
-def _packages_of(name: str) -> Sequence[str] | None:
+def packages_of(name: str) -> Sequence[str] | None:
     """Distributions that bring a module along, none for the standard library; ``None`` if it is the project's own."""
     top = name.partition(".")[0]
     spec = spec_of(name)

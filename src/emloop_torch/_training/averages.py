@@ -1,12 +1,14 @@
-"""Exponential moving averages: of a part of a module by another one, as of a teacher, or of the whole module.
+"""Averages that follow a training: of a part of a module by another one, as of a teacher, or of the whole module.
 
 .. code-block:: yaml
 
     ema: {from: student, to: teacher, decay: 0.99}
     ema: {decay: 0.9999}
+    swa: {start: 75}
 
-After every step of an optimizer, ``to = decay · to + (1 - decay) · from``. The average of the whole is what evaluations
-compute with; the training goes on with the parameters themselves.
+After every step of an optimizer, ``to = decay · to + (1 - decay) · from``; that of ``swa`` is of the ends of all epochs
+since ``start``, which count equally. The average of the whole is what evaluations compute with; the training goes on
+with the parameters themselves.
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ from torch import nn
 
 from emloop.declare import Limits, Positive
 from emloop.errors import ConfigError, StateError
+from emloop.saved_models import check_state
 from emloop.suggest import did_you_mean
 from emloop.types import StateTree
 from emloop_torch._tensors.arrays import to_plain, to_tensor
 
-__all__ = ["Averages", "Ema", "Ramp", "averages_of"]
+__all__ = ["Averages", "Ema", "Ramp", "Swa", "averages_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,18 +77,29 @@ class Ema:
     buffers: Literal["copy", "average", "keep"] = "copy"
 
 
-def averages_of(module: nn.Module, described: Ema | Sequence[Ema] | None) -> Averages | None:
-    """What the key ``ema`` describes; parameters that are averages are no longer trained.
+@dataclass(frozen=True)
+class Swa:
+    """The key ``swa``: stochastic weight averaging.
+
+    Args:
+        start: Number of the first epoch, counted from 1, at whose end weights are averaged.
+        buffers: What becomes of statistics and other buffers: they are averaged as well, or those of the training.
+    """
+
+    start: Positive
+    buffers: Literal["average", "copy"] = "average"
+
+
+def averages_of(module: nn.Module, ema: Ema | Sequence[Ema] | None, swa: Swa | int | None) -> Averages | None:
+    """What the keys ``ema`` and ``swa`` describe; parameters that are averages are no longer trained.
 
     Raises:
         ConfigError: If a part is missing, or two do not fit each other.
     """
-    if described is None:
-        return None
-    items = (
-        [(("ema",), described)] if isinstance(described, Ema) else [(("ema", n), e) for n, e in enumerate(described)]
-    )
-    return Averages(module, items) if items else None
+    several = [] if ema is None or isinstance(ema, Ema) else ema
+    items = [(("ema",), ema)] if isinstance(ema, Ema) else [(("ema", n), each) for n, each in enumerate(several)]
+    equal = Swa(swa) if isinstance(swa, int) else swa
+    return Averages(module, items, equal) if items or equal else None
 
 
 class Averages:
@@ -94,12 +108,13 @@ class Averages:
     Args:
         module: The module, on its device.
         items: Where the configuration describes each, and how.
+        swa: The equal average of the whole, if there is one.
 
     Raises:
         ConfigError: If a part is missing, or two do not fit each other.
     """
 
-    def __init__(self, module: nn.Module, items: Sequence[tuple[tuple[Any, ...], Ema]]) -> None:
+    def __init__(self, module: nn.Module, items: Sequence[tuple[tuple[Any, ...], Ema]], swa: Swa | None = None) -> None:
         self._own: _Tensors = {}
         self._live: list[tuple[_Tensors, str, str]] = []
         self._followers: list[_Follower] = []
@@ -110,11 +125,29 @@ class Averages:
                 self.names |= _freeze(module, keys, item.from_, item.to)
                 pairs = list(_pairs(module.get_submodule(item.from_), module.get_submodule(item.to)))
             elif item.from_ is None and item.to is None:
-                self._average_all(module, keys, item)
+                if item.buffers == "keep":
+                    message = "the average of the whole model has no buffers of its own to keep: 'copy' or 'average'"
+                    raise ConfigError.about((*keys, "buffers"), message)
+                self._follow_all(module, keys, item.buffers)
+                self._own = {name: of[key].detach().clone() for of, key, name in self._live}
                 pairs = [(of, self._own, key, name) for of, key, name in self._live]
             else:
                 raise ConfigError.about(keys, "'from' and 'to' belong together; without both, the whole is averaged")
             self._followers.append(_Follower(item, pairs))
+        self._swa, self._averaged = swa, 0
+        if swa is not None:
+            self._follow_all(module, ("swa",), swa.buffers)
+
+    def end_epoch(self, epoch: int) -> None:
+        """Called at the end of every training epoch, with its number, counted from 1."""
+        if self._swa is None or epoch < self._swa.start:
+            return
+        values = {name: of[key].detach() for of, key, name in self._live}
+        if self._averaged:
+            torch._foreach_lerp_(list(self._own.values()), list(values.values()), 1 / (self._averaged + 1))
+        else:
+            self._own = {name: value.clone() for name, value in values.items()}
+        self._averaged += 1
 
     def follow(self, step: int) -> None:
         """Called after every step of the optimizers, with the number of those before."""
@@ -133,7 +166,9 @@ class Averages:
 
     def state_dict(self) -> StateTree:
         """The average of the whole, which is no part of the module."""
-        return {"average": {name: to_plain(value) for name, value in self._own.items()}} if self._own else {}
+        averaged = {} if self._swa is None else {"averaged": self._averaged}
+        own = {"average": {name: to_plain(value) for name, value in self._own.items()}} if self._own else {}
+        return {**own, **averaged}
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on from a model's state; from the parameters in it, where it has no average.
@@ -142,9 +177,14 @@ class Averages:
             StateError: If it holds the average of another module.
         """
         found = state.get("average")
+        if self._swa is not None:
+            check_state("average", {"averaged": state.get("averaged", 0)}, {"averaged": int})
+            self._averaged = state.get("averaged", 0)
+            # A run that had another average until now begins this one anew.
+            self._own = {name: of[key].detach().clone() for of, key, name in self._live} if self._averaged else {}
         if not self._own:
             return
-        if found is None:
+        if found is None and self._swa is None:
             logger.info("ema: the average of the whole model begins with the restored parameters")
             self._own.update({name: of[key].detach().clone() for of, key, name in self._live})
         elif not isinstance(found, Mapping) or found.keys() != self._own.keys():
@@ -156,17 +196,13 @@ class Averages:
                     raise StateError(f"the average of {name} in the state is of another shape or dtype")
             self._own.update({name: value.to(self._own[name].device) for name, value in values.items()})
 
-    def _average_all(self, module: nn.Module, keys: tuple[Any, ...], item: Ema) -> None:
-        if self._own:
+    def _follow_all(self, module: nn.Module, keys: tuple[Any, ...], buffers: str) -> None:
+        if self._live:
             raise ConfigError.about(keys, "there is another average of the whole model")
-        if item.buffers == "keep":
-            message = "the average of the whole model has no buffers of its own to keep: 'copy' or 'average'"
-            raise ConfigError.about((*keys, "buffers"), message)
-        kinds = ("_parameters", "_buffers") if item.buffers == "average" else ("_parameters",)
+        kinds = ("_parameters", "_buffers") if buffers == "average" else ("_parameters",)
         held = [(f"{path}.{key}".lstrip("."), vars(part)[kind], key) for path, part in module.named_modules()
                 for kind in kinds for key in vars(part)[kind]]  # fmt: skip
         self._live = [(of, key, name) for name, of, key in held if of[key] is not None and _is_averaged(of[key])]
-        self._own = {name: of[key].detach().clone() for of, key, name in self._live}
 
     def _exchange(self) -> None:
         if self._own:

@@ -19,13 +19,12 @@ from typing import Annotated, Any, TypeAlias
 import torch
 from torch import nn, optim
 
-from emloop.arguments import read_component
-from emloop.declare import Component, Limits, Names, Positive
+from emloop.arguments import Chosen, read_component
+from emloop.declare import Component, Count, Limits, Names, Positive
 from emloop.errors import ConfigError
 from emloop.saved_models import check_state
 from emloop.types import StateTree
 from emloop_torch._programs.program_module import LOSS
-from emloop_torch._tensors.parameters import matching
 
 from .optimizers import (
     Optimizers,
@@ -36,6 +35,7 @@ from .optimizers import (
     make_optimizer,
     optimizer_state,
     rebuild_optimizer,
+    selected,
     take_step,
 )
 from .schedules import Schedule, Schedules
@@ -66,6 +66,7 @@ class Several(Optimizers):
 
     Attributes:
         match: Regular expressions; it trains the parameters whose whole name matches one of them.
+        ndim: Numbers of axes; it trains the parameters that have as many. Without both it trains the rest.
         name: What it is called, in the state and by hooks: ``<name>/learning_rate``; by default as its class.
         loss: Output of the module that it minimises.
         every: Number of steps from one of its own to the next; batches in between do not count for it.
@@ -75,7 +76,8 @@ class Several(Optimizers):
 
     word = "named optimizer"
 
-    match: str | Names
+    match: str | Names | None = None
+    ndim: Count | Sequence[Count] | None = None
     name: str = ""
     loss: str = "loss"
     every: Positive = 1
@@ -200,16 +202,14 @@ def build_learners(
     """
     if not descriptions:
         raise ConfigError.about("optimizers", "there is no item", "leave it out, for one AdamW")
-    named, owners, made = learnable(module), dict[str, str](), list[Learner]()
-    for index, description in enumerate(descriptions):
-        keys = ("optimizers", index)
-        chosen = read_component(Several, description, keys)
-        beside = chosen.beside
-        name = str(beside.get("name") or getattr(chosen.cls, "__name__", ""))
-        if name in (learner.name for learner in made):
-            raise ConfigError.about((*keys, "name"), f"there are two of the name {name!r}", "give each its own name")
-        own = _matched(beside["match"], keys, named, owners, name)
-        optimizer = make_optimizer(chosen, own, keys)
+    named, made = learnable(module), list[Learner]()
+    items = [read_component(Several, each, ("optimizers", index)) for index, each in enumerate(descriptions)]
+    names = [str(item.beside.get("name") or getattr(item.cls, "__name__", "")) for item in items]
+    owners = _shared_out(items, names, named)
+    for index, (chosen, name) in enumerate(zip(items, names, strict=True)):
+        keys, beside = ("optimizers", index), chosen.beside
+        own = {one: parameter for one, parameter in named.items() if owners.get(one) == name}
+        optimizer = make_optimizer(chosen, own, keys, among=named)
         limit = clipper(beside.get("clip_gradient") or clip, keys)
         schedule = beside.get("lr_schedule") or lr_schedule
         meant = {key: beside[key] for key in ("loss", "every") if key in beside}
@@ -218,7 +218,8 @@ def build_learners(
     if left:
         shown = ", ".join(left[:_SHOWN]) + (" …" if len(left) > _SHOWN else "")
         hint = "add them to the match of one, or to frozen if nobody is to train them"
-        raise ConfigError.about("optimizers", f"none of them matches {shown}", hint)
+        rest = "an item without match and ndim takes the rest"
+        raise ConfigError.about("optimizers", f"none of them matches {shown}", hint, rest)
     return made
 
 
@@ -257,20 +258,31 @@ def clipper(clip: Clip | float | None, keys: tuple[Any, ...] = ()) -> _Clipper:
     raise ConfigError.about((*keys, "clip_gradient"), "expected either a value or a norm, e.g. {norm: 1.0}")
 
 
-def _matched(
-    patterns: str | Sequence[str],
-    keys: tuple[Any, ...],
-    named: Mapping[str, nn.Parameter],
-    owners: dict[str, str],
-    name: str,
-) -> dict[str, nn.Parameter]:
-    """The parameters of an item, which are noted as its own."""
-    at = (*keys, "match")
-    places = [(at, patterns)] if isinstance(patterns, str) else [((*at, n), each) for n, each in enumerate(patterns)]
-    found = {one for place, pattern in places for one in matching(place, pattern, named)}
-    twice = [one for one in named if one in found and one in owners]
-    if twice:
-        hint = "each parameter belongs to one: narrow a pattern, e.g. by (?!…)"
-        raise ConfigError.about(at, f"{twice[0]!r} is matched by {owners[twice[0]]!r}, too", hint)
-    owners.update(dict.fromkeys(found, name))
-    return {one: parameter for one, parameter in named.items() if one in found}
+def _shared_out(items: Sequence[Chosen], names: Sequence[str], named: Mapping[str, nn.Parameter]) -> dict[str, str]:
+    """Name of a parameter → that of the item that trains it.
+
+    Raises:
+        ConfigError: If two items have one name, or want the same parameter; or one finds none.
+    """
+    owners: dict[str, str] = {}
+    rest: list[int] = []
+    for index, (item, name) in enumerate(zip(items, names, strict=True)):
+        keys = ("optimizers", index)
+        if name in names[:index]:
+            raise ConfigError.about((*keys, "name"), f"there are two of the name {name!r}", "give each its own name")
+        found = selected(item.beside, named, keys)
+        if found is None:
+            rest.append(index)
+        twice = [one for one in found or () if one in owners]
+        if twice:
+            at = (*keys, "match" if "match" in item.beside else "ndim")
+            hint = "each parameter belongs to one: narrow a pattern, e.g. by (?!…)"
+            raise ConfigError.about(at, f"{twice[0]!r} is matched by {owners[twice[0]]!r}, too", hint)
+        owners.update(dict.fromkeys(found or (), name))
+    left = [one for one in named if one not in owners]
+    for index in rest:
+        if not left or index != rest[0]:
+            message = "the others take all parameters" if not left else "another one takes the rest already"
+            raise ConfigError.about(("optimizers", index), message, "say what it trains by match or ndim, or drop it")
+        owners.update(dict.fromkeys(left, names[index]))
+    return owners

@@ -9,16 +9,18 @@ r"""Optimizers: from the configuration, and their state by the names of the para
       groups:
         - {match: 'backbone\..*', learning_rate: 1e-4}
 
-A parameter belongs to the first group that matches its whole name; those that no group matches come last, with the
-values of the optimizer itself. State by names is the state of any model with parameters of these names: of one built
-from source, and of one restored without.
+A parameter belongs to the first group whose rule it fits; those that fit none come last, with the values of the
+optimizer itself. What a rule may ask, names and shapes, is the same of a model built from source and of one restored
+without, and so is state by names.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import torch
 from torch import nn, optim
@@ -26,7 +28,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks as _hooks_after
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _hooks_before
 
 from emloop.arguments import Chosen, read_component
-from emloop.declare import Family
+from emloop.declare import Count, Family, Limits, Names
 from emloop.errors import ConfigError, StateError
 from emloop.saved_models import check_state
 from emloop.types import StateTree
@@ -37,6 +39,7 @@ from emloop_torch._tensors.remembered import require_step, require_whole
 
 __all__ = [
     "Optimizers",
+    "Rule",
     "build_optimizer",
     "first_rates",
     "forget_gradients",
@@ -45,6 +48,7 @@ __all__ = [
     "make_optimizer",
     "optimizer_state",
     "rebuild_optimizer",
+    "selected",
     "take_step",
 ]
 
@@ -58,8 +62,44 @@ _FLAGS = ("capturable", "differentiable", "foreach", "fused", "maximize")
 _SURROUNDED = optim.Optimizer.profile_hook_step(lambda: None).__code__
 
 
+_Share: TypeAlias = Annotated[float, Limits(above=0, maximum=1)]
+_Named: TypeAlias = Mapping[str, nn.Parameter]
+
+
+@dataclass(frozen=True)
+class Rule:
+    r"""Which parameters an item is for: those that fit all that it names or, if it names nothing, those that are left.
+
+    Args:
+        match: Regular expressions, of which one matches the whole name.
+        ndim: Numbers of axes: 2 for matrices.
+    """
+
+    match: str | Names | None = None
+    ndim: Count | Sequence[Count] | None = None
+
+
+@dataclass(frozen=True)
+class LayerDecay:
+    r"""The key ``layer_decay``.
+
+    Args:
+        rate: Learning rate of a layer as a share of that of the next one towards the output.
+        match: Regular expression of whole names whose one group is the layer's number: ``encoder\.layer\.(\d+)\..*``.
+            By default the layers are the numbered parts of which there are most.
+    """
+
+    rate: _Share
+    match: str | None = None
+
+
 class Optimizers(Family):
-    """The key ``optimizer``."""
+    """The key ``optimizer``.
+
+    Attributes:
+        no_decay: Whether biases and the parameters of normalisations are spared from ``weight_decay``.
+        layer_decay: Share of the learning rate that is left from one layer to the one before it.
+    """
 
     word = "optimizer"
     home = "torch.optim"
@@ -70,10 +110,12 @@ class Optimizers(Family):
         "LBFGS": "evaluates the model several times in a step, which emloop does not",
         "differentiable": "nobody differentiates a step here; leave it out",
     }
-    variants: ClassVar = {"groups": ("match",)}
+    variants: ClassVar = {"groups": Rule}
 
     # PyTorch takes tensors as well, which no configuration can hold; text is a typing error, such as 0,1.
     learning_rate: float | None
+    no_decay: bool = False
+    layer_decay: _Share | LayerDecay | None = None
 
 
 def build_optimizer(description: Any, module: nn.Module) -> optim.Optimizer:
@@ -90,18 +132,29 @@ def build_optimizer(description: Any, module: nn.Module) -> optim.Optimizer:
     return make_optimizer(read_component(Optimizers, description or "AdamW", keys), learnable(module), keys)
 
 
-def make_optimizer(chosen: Chosen, named: Mapping[str, nn.Parameter], keys: tuple[Any, ...]) -> optim.Optimizer:
+def make_optimizer(
+    chosen: Chosen, named: _Named, keys: tuple[Any, ...], among: _Named | None = None
+) -> optim.Optimizer:
     """An optimizer of some parameters.
 
     Args:
         chosen: Its class and arguments, and its groups.
         named: The parameters, by name.
         keys: Where the configuration describes it.
+        among: All of the module, in whose layers they lie; by default no others.
 
     Raises:
         ConfigError: If the description is wrong.
     """
-    optimizer: optim.Optimizer = construct(keys, chosen, _grouped(chosen.beside.get("groups", ()), named, keys))
+    groups = _grouped(chosen.beside.get("groups", ()), named, keys)
+    parts = [part for group in groups for part in _parts(group, named, named if among is None else among, chosen, keys)]
+    optimizer: optim.Optimizer = construct(keys, chosen, [group for group, *_ in parts])
+    for group, (_, decays, share) in zip(optimizer.param_groups, parts, strict=True):
+        if not decays and "weight_decay" not in group:
+            message = f"{type(optimizer).__name__} has no weight_decay to spare anything from"
+            raise ConfigError.about((*keys, "no_decay"), message)
+        group.update({} if decays else {"weight_decay": 0.0})
+        group.update({} if share == 1 else {_RATE_KEY: group[_RATE_KEY] * share})
     _check_steps(optimizer, named, keys)
     return optimizer
 
@@ -279,22 +332,119 @@ def _check_steps(optimizer: optim.Optimizer, named: Mapping[str, nn.Parameter], 
         optimizer.register_step_pre_hook(check_gradients)
 
 
-def _grouped(
-    descriptions: Sequence[Mapping[str, Any]], named: Mapping[str, nn.Parameter], at: tuple[Any, ...]
-) -> list[dict[str, Any]]:
+def selected(rule: Mapping[str, Any], named: _Named, keys: tuple[Any, ...]) -> list[str] | None:
+    """Names of the parameters that fit a rule; ``None`` if it names nothing.
+
+    Args:
+        rule: What has the fields of :class:`Rule` among its keys.
+        named: All that may fit, by name.
+        keys: Where the configuration has it.
+
+    Raises:
+        ConfigError: If none fit.
+    """
+    patterns, axes = rule.get("match"), rule.get("ndim")
+    if patterns is None and axes is None:
+        return None
+    places = {(*keys, "match", index): each for index, each in enumerate(() if patterns is None else patterns)}
+    places = {(*keys, "match"): patterns} if isinstance(patterns, str) else places
+    matched = {name for place, each in places.items() for name in matching(place, each, named)}
+    found = [name for name in named if patterns is None or name in matched]
+    if axes is not None:
+        wanted = {axes} if isinstance(axes, int) else set(axes)
+        there = sorted({named[name].ndim for name in found})
+        found = [name for name in found if named[name].ndim in wanted]
+        if not found:
+            hint = f"there are some with {', '.join(map(str, there))}"
+            raise ConfigError.about((*keys, "ndim"), f"no parameter that it matches has {axes} axes", hint)
+    return found
+
+
+def _grouped(descriptions: Sequence[Mapping[str, Any]], named: _Named, at: tuple[Any, ...]) -> list[dict[str, Any]]:
     left = dict(named)
     groups = []
     for index, description in enumerate(descriptions):
-        keys = (*at, "groups", index, "match")
+        keys = (*at, "groups", index)
         values = {_RATE_KEY if key == _RATE else key: value for key, value in description.items()}
-        names = [name for name in matching(keys, values.pop("match"), named) if name in left]
+        fitting = selected(description, named, keys)
+        names = [name for name in (named if fitting is None else fitting) if name in left]
         if not names:
             raise ConfigError.about(keys, "the groups before it take all parameters that it matches")
-        groups.append({"params": [left.pop(name) for name in names], **values})
+        of_rule = {field.name for field in fields(Rule)}
+        own = {key: value for key, value in values.items() if key not in of_rule}
+        groups.append({"params": [left.pop(name) for name in names], **own})
     if any(parameter.requires_grad for parameter in left.values()):
         return [*groups, {"params": list(left.values())}]
     # The last group's learning rate is the one that hooks see, so what is frozen stands first.
     return [{"params": list(left.values())}, *groups] if left else groups
+
+
+def _parts(
+    group: Mapping[str, Any], named: _Named, among: _Named, chosen: Chosen, keys: tuple[Any, ...]
+) -> Iterator[tuple[dict[str, Any], bool, float]]:
+    """The parts of a group that are trained alike, whether they decay, and their share of the learning rate."""
+    no_decay, decay = chosen.beside.get("no_decay", False), chosen.beside.get("layer_decay")
+    decay = LayerDecay(decay) if isinstance(decay, int | float) else decay
+    layers = {} if decay is None else _layers(among, decay.match, (*keys, "layer_decay"))
+    names = {id(parameter): name for name, parameter in named.items()}
+    parts: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for parameter in group["params"]:
+        name = names[id(parameter)]
+        decays = not (no_decay and _is_spared(name, named))
+        parts.setdefault((-layers.get(name, 0), decays), []).append(parameter)
+    # The last one's learning rate is the one that hooks see.
+    for (depth, decays), parameters in sorted(parts.items(), key=lambda part: part[0]):
+        yield {**group, "params": parameters}, decays, 1.0 if decay is None else decay.rate**-depth
+
+
+def _is_spared(name: str, named: _Named) -> bool:
+    """Whether a parameter is a bias or, by its shape, what a normalisation scales with."""
+    owner, dot, leaf = name.rpartition(".")
+    bias = named.get(f"{owner}{dot}bias")
+    return leaf == "bias" or named[name].ndim < 2 or (bias is not None and bias.shape == named[name].shape)
+
+
+def _layers(named: _Named, pattern: str | None, keys: tuple[Any, ...]) -> dict[str, int]:
+    """Name → how many layers lie from its own to the output, if what stands before the first one is a layer, too."""
+    if pattern is None:
+        numbers = _numbered(named, keys)
+    else:
+        at = (*keys, "match")
+        numbers = {}
+        for name in matching(at, pattern, named):
+            groups = re.fullmatch(pattern, name).groups()  # type: ignore[union-attr]
+            if len(groups) != 1 or not str(groups[0]).isdecimal():
+                hint = r"put the number, and nothing else, in brackets: 'encoder\.layer\.(\d+)\..*'"
+                raise ConfigError.about(at, f"expected one group that is a number, got {groups} of {name!r}", hint)
+            numbers[name] = int(groups[0])
+    depths = {number: depth for depth, number in enumerate(sorted(set(numbers.values()), reverse=True), 1)}
+    found, depth = {}, len(depths) + 1
+    for name in named:
+        if name in numbers:
+            depth = 0
+        found[name] = depths[numbers[name]] if name in numbers else depth
+    return found
+
+
+def _numbered(named: _Named, keys: tuple[Any, ...]) -> dict[str, int]:
+    """Name → its number among the outermost numbered parts of which there are most.
+
+    Raises:
+        ConfigError: If there are none, or two such sequences.
+    """
+    sequences: dict[str, dict[str, int]] = {}
+    for name in named:
+        for number in re.finditer(r"\d+", name):
+            sequences.setdefault(name[: number.start()], {})[name] = int(number[0])
+    sequences = {prefix: of for prefix, of in sequences.items() if len(set(of.values())) > 1}
+    outermost = {p: of for p, of in sequences.items() if not any(p != q and p.startswith(q) for q in sequences)}
+    count = {prefix: len(set(of.values())) for prefix, of in outermost.items()}
+    most = [prefix for prefix, number in count.items() if number == max(count.values())]
+    if len(most) != 1:
+        there = f"several sequences of numbered parts: {', '.join(most)}" if most else "no numbered parts"
+        hint = r"say which are meant: {rate: 0.75, match: 'encoder\.layer\.(\d+)\..*'}"
+        raise ConfigError.about(keys, f"the model has {there}", hint)
+    return outermost[most[0]]
 
 
 def _plain_hyperparameters(group: Mapping[str, Any]) -> dict[str, Any]:

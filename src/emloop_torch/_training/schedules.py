@@ -39,6 +39,8 @@ _WARM = nullcontext()
 _RATES = ("base_lrs", "_last_lr")
 _LISTS = {"base_lrs", "max_lrs"}
 """What schedulers keep themselves of the rates that theirs are made of, for every group."""
+_REACHED = ("base_lr", "max_lr", "swa_lr")
+"""Arguments that are one rate for every group, or a list of one for each."""
 _OF_A_FUNCTION = (
     "takes a function, which a configuration cannot hold; derive a class from it that makes its own, and name that one"
 )
@@ -105,6 +107,11 @@ class Schedule:
                 self._build(read_component(Schedules, each, at := (*keys, "schedulers", index)), at)
                 for index, each in enumerate(arguments["schedulers"])
             ]
+        rates = [group["lr"] for group in self._optimizer.param_groups]
+        if len(set(rates)) > 1 and rates[-1]:
+            # A rate to reach is that of the last group, too; PyTorch would give it to all of them.
+            reached = {key: value for key, value in arguments.items() if key in _REACHED and isinstance(value, Real)}
+            arguments |= {key: [value * rate / rates[-1] for rate in rates] for key, value in reached.items()}
         scheduler: lr_scheduler.LRScheduler = construct(
             keys, chosen._replace(arguments={**arguments, "optimizer": self._optimizer})
         )
