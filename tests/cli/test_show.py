@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -144,10 +146,101 @@ def test_a_run_that_cannot_be_written_is_shown(log):
     assert sorted(path.name for path in run.iterdir()) == before
 
 
-def test_what_is_no_run_is_an_error(log):
-    """The same one as everywhere."""
-    with pytest.raises(RunDirError, match="'x' is neither a run directory nor the beginning of a run's name"):
-        show("x", str(log.root))
+def just_begun(log):
+    """A process was killed after ``run.json``, before anything else."""
+    run = log.run("begun")
+    (run / "trace.yaml").unlink()
+    (run / "config.yaml").unlink()
+    return run
+
+
+def linked(log):
+    """A link to a run elsewhere."""
+    run = log.run("elsewhere/run", metrics=[{"epoch_id": 0, "valid": {"loss": 1}}])
+    (log.root / "link").symlink_to(run)
+    return log.root / "link"
+
+
+OMAP = """\
+!!omap
+- epochs_done: 8
+- exit_status: 0
+- train_begin: 2020-01-01 10:00:00
+- train_end: 2020-01-01 11:00:00
+"""
+STATES = {
+    "live": (lambda log: log.hold("run", epochs=2), {"status": "running", "epochs": "2"}),
+    "lost": (lambda log: log.kill("run", epochs=1), {"status": "lost", "epochs": "1"}),
+    "just-begun": (just_begun, {"status": "lost", "epochs": "0", "problem": "{run}/trace.yaml: missing"}),
+    "of-0.2": (lambda log: log.old_run("run", OMAP), {"status": "done", "epochs": "8", "time spent": "1 hour"}),
+    "of-0.2-broken": (
+        lambda log: log.old_run("run", None),
+        {
+            "status": "lost",
+            "problem": "{run}/run.json: cannot be read: No such file or directory; {run}/trace.yaml: missing",
+        },
+    ),
+    "a-link": (linked, {"status": "done", "run": "{run}"}),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_run_in_any_state_is_shown(log, shown, name):
+    """What can be known of it, and nothing that is not."""
+    make, expected = STATES[name]
+    run = make(log)
+    text = shown(str(run))
+    facts = dict(re.split("  +", line, maxsplit=1) for line in text.partition("\n\n")[0].splitlines())
+    assert {key: facts[key] for key in expected} == {key: value.format(run=run) for key, value in expected.items()}
+    assert all(facts.values())
+    assert "command" not in facts
+    assert json.loads(shown(str(run), as_json=True))["status"] == expected["status"]
+
+
+def test_files_that_cannot_be_opened_are_named(log, shown):
+    """Each by its path and the reason; the rest is shown."""
+    run = log.run("run", metrics=[{"epoch_id": 0, "valid": {"loss": 1}}])
+    for name in ("run.json", "trace.yaml", "config.yaml"):
+        (run / name).unlink()
+        os.mkfifo(run / name)
+    text = shown("run")
+    assert "status   broken\n" in text
+    assert (
+        f"problem  {run}/run.json: cannot be read: not a regular file; {run}/trace.yaml: cannot be read: not a" in text
+    )
+    assert "  valid.loss  1     1     0\n" in text
+
+
+NO_RUNS = {
+    "nothing": (lambda place: None, ""),
+    "empty": (Path.mkdir, ""),
+    "file": (Path.touch, " (Not a directory)"),
+    "dangling": (lambda place: place.symlink_to("gone\x1b"), r" (a link to 'gone\x1b': No such file or directory)"),
+    "loop": (lambda place: place.symlink_to("x"), " (a link to 'x': Too many levels of symbolic links)"),
+}
+
+
+@pytest.mark.parametrize("name", NO_RUNS)
+def test_what_is_no_run_is_an_error_that_says_why(log, name):
+    """As far as that is not plain to see."""
+    make, why = NO_RUNS[name]
+    place = log.root / "x"
+    log.root.mkdir()
+    make(place)
+    with pytest.raises(RunDirError) as caught:
+        show(str(place), str(log.root))
+    assert str(caught.value) == (
+        f"'{place}' is neither a run directory{why} nor the beginning of a run's name in {log.root}; "
+        "there are no runs there"
+    )
+
+
+def test_a_part_of_a_run_names_the_run(log):
+    """A saved model, or a checkpoint."""
+    (model := log.run("run") / "model_best").mkdir()
+    with pytest.raises(RunDirError) as caught:
+        show(str(model), str(log.root))
+    assert str(caught.value).startswith(f"'{model}' is neither a run directory (but a part of '{model.parent}') nor ")
 
 
 def dots(line):

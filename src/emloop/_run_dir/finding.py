@@ -64,7 +64,24 @@ def find_run(spec: str, root: Path | str) -> Path:
         raise RunDirError(f"{spec!r} is the beginning of {len(matches)} runs in {root}: {_some(matches)}")
     there = f"runs there: {_some(list(runs))}" if runs else "there are no runs there"
     hint = "".join(f"; {text}" for text in did_you_mean(spec, runs))
-    raise RunDirError(f"{spec!r} is neither a run directory nor the beginning of a run's name in {root}{hint}; {there}")
+    why = _why_no_run(path) if spec else ""
+    raise RunDirError(
+        f"{spec!r} is neither a run directory{why} nor the beginning of a run's name in {root}{hint}; {there}"
+    )
+
+
+def _why_no_run(path: Path) -> str:
+    """Why something that exists is no run, in brackets, where that is not plain to see."""
+    if not os.path.lexists(path):
+        return ""
+    if around := next((above for above in path.parents if is_run_dir(above)), None):
+        return f" (but a part of {str(around)!r})"
+    try:
+        os.stat(f"{path}/.")  # noqa: PTH116 - a path would leave out the dot, which has the directory entered
+    except OSError as error:
+        leads = f"a link to {str(path.readlink())!r}: " if path.is_symlink() else ""
+        return f" ({leads}{error.strerror})"
+    return ""
 
 
 def names_beginning(spec: str, names: Iterable[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from emloop._contracts import AbstractHook
@@ -88,9 +88,18 @@ class AccumulateVariables(AbstractHook):
             gathering.forget()
 
     def after_evaluation(self, batches: int, epoch_data: EpochData) -> None:
-        """Forget what was gathered of these streams."""
+        """Write what a subclass has to say of these streams, and forget what was gathered of them."""
+        self._describe_streams(epoch_data)
         for gathering in self._gatherings:
             gathering.forget(epoch_data)
+
+    def _describe_streams(self, epoch_data: EpochData) -> None:
+        for stream_name, data in epoch_data.items():
+            if self._observes(stream_name):
+                self._describe_stream(stream_name, data)
+
+    def _describe_stream(self, stream_name: str, data: MutableMapping[str, Any]) -> None:
+        """Write into a stream's part of the epoch's data what there is to say of it; by default nothing."""
 
     def state_dict(self) -> StateTree:
         """What was gathered of the unfinished epoch."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -93,26 +93,21 @@ class ClassificationMetrics(AccumulateVariables):
         Raises:
             HookError: If a name is taken already, or the values are not classes.
         """
-        self._write(epoch_data)
+        self._describe_streams(epoch_data)
         super().after_epoch(epoch_id, epoch_data)
 
-    def after_evaluation(self, batches: int, epoch_data: EpochData) -> None:
-        """Likewise, for the streams of an evaluation inside an epoch."""
-        self._write(epoch_data)
-        super().after_evaluation(batches, epoch_data)
+    # Named again, since hooks that change only `after_epoch` take no part in evaluations inside an epoch.
+    after_evaluation = AccumulateVariables.after_evaluation
 
-    def _write(self, epoch_data: EpochData) -> None:
-        for stream_name, data in epoch_data.items():
-            if not self._observes(stream_name):
-                continue
-            for metric, value in self._metrics(stream_name).items():
-                name = self._prefix + metric
-                if name in data:
-                    raise HookError(
-                        f"stream {stream_name!r}: there is a variable {name!r} in the epoch's data already; "
-                        "choose another var_prefix"
-                    )
-                data[name] = value
+    def _describe_stream(self, stream_name: str, data: MutableMapping[str, Any]) -> None:
+        for metric, value in self._metrics(stream_name).items():
+            name = self._prefix + metric
+            if name in data:
+                raise HookError(
+                    f"stream {stream_name!r}: there is a variable {name!r} in the epoch's data already; "
+                    "choose another var_prefix"
+                )
+            data[name] = value
 
     def _metrics(self, stream_name: str) -> dict[str, Any]:
         gathered = self._accumulator[stream_name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from emloop._state.kinds import check_state
@@ -105,20 +105,16 @@ class ComputeStats(AccumulateVariables):
 
         Aggregations that another hook has left for a variable stay.
         """
-        self._write(epoch_data)
+        self._describe_streams(epoch_data)
         super().after_epoch(epoch_id, epoch_data)
 
-    def after_evaluation(self, batches: int, epoch_data: EpochData) -> None:
-        """Likewise, for the streams of an evaluation inside an epoch."""
-        self._write(epoch_data)
-        super().after_evaluation(batches, epoch_data)
+    # Named again, since hooks that change only `after_epoch` take no part in evaluations inside an epoch.
+    after_evaluation = AccumulateVariables.after_evaluation
 
-    def _write(self, epoch_data: EpochData) -> None:
-        for stream_name, data in epoch_data.items():
-            if self._observes(stream_name):
-                for name, statistics in self._statistics(stream_name):
-                    others = data.get(name)
-                    data[name] = OrderedDict(others, **statistics) if isinstance(others, Mapping) else statistics
+    def _describe_stream(self, stream_name: str, data: MutableMapping[str, Any]) -> None:
+        for name, statistics in self._statistics(stream_name):
+            others = data.get(name)
+            data[name] = OrderedDict(others, **statistics) if isinstance(others, Mapping) else statistics
 
     def state_dict(self) -> StateTree:
         """The unfinished statistics of the unfinished epoch."""

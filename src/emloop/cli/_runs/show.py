@@ -272,7 +272,7 @@ def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
     if info is not None:
         yield "seed", str(info.seed)
         program, *words = info.command or ("",)
-        yield "command", join([Path(program).name, *words])
+        yield "command", join([Path(program).name, *words]) if program else ""
         if info.parent is not None:
             commit = info.parent.get("commit")
             yield "from", f"{info.parent.get('path')}{'' if commit is None else f', commit {commit}'}"
