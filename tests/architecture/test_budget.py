@@ -18,7 +18,7 @@ ROOMS = {
     "emloop._contracts": 245,  # what weighs what; predicting; what a hook watches, and a model says of itself
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
-    "emloop._run_dir": 1840,  # what runs are judged and found by, why a path is none; configs shared; time spent; steps; losses accepted
+    "emloop._run_dir": 1840,  # what runs are judged and found by, or why not; configs shared; time spent; steps
     "emloop._settings": 1110,  # what classes accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 962,  # memory touched early; what a state looks like; arrays in parts; two layouts; generators
