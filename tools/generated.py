@@ -15,6 +15,7 @@ GENERATED = {
     "src/emloop/hooks/_modules.py": "hook_modules",
     "src/emloop/_config/builtin.json": "builtin_table",
     "docs/reference/hooks.md": "hooks_reference",
+    "docs/reference/datasets.md": "hooks_reference.ready_datasets",
     "docs/reference/command-line.md": "command_line",
     "docs/reference/main-loop.md": "settings_tables.main_loop",
     "docs/reference/pytorch.md": "settings_tables.pytorch",

@@ -29,7 +29,7 @@ from emloop._support.problems import (
     no_short_name,
     wrong_family,
 )
-from emloop._support.trust import is_vouched
+from emloop._support.trust import is_untrusted, is_vouched
 from emloop.errors import Problem, UnknownClassError, UntrustedError
 
 __all__ = ["LiveResolver", "find_class", "full_name", "import_backends_in_use"]
@@ -40,7 +40,7 @@ _BACKENDS = "emloop.backends"
 
 
 def find_class(name: str, kind: Kind) -> type[Any]:
-    """The class that a name stands for.
+    """The class that a name stands for, or the function in a family of functions.
 
     Args:
         name: ``package.module.Class``, the short name of a built-in, or a name that a plugin registers.
@@ -52,10 +52,14 @@ def find_class(name: str, kind: Kind) -> type[Any]:
     """
     if why := foreign_class(name, kind):
         raise UntrustedError(why)
+    if kind.functions and is_untrusted() and not is_vouched(name):
+        raise UntrustedError(f"{name} is called on the data, which no {kind.word} is in an untrusted run")
     found = _by_path(name) if "." in name else _by_short_name(name, kind)
     # Names may lead on, through what a module has imported.
     if isinstance(found, type) and not is_vouched(name) and (why := foreign_class(full_name(found), kind)):
         raise UntrustedError(why)
+    if kind.functions and callable(found):
+        return found  # type: ignore[return-value]
     if not isinstance(found, type):
         raise UnknownClassError(no_class(name, type(found).__name__))
     missing = [method for method in kind.methods if not hasattr(found, method)]

@@ -41,6 +41,7 @@ __all__ = [
     "SavedModel",
     "Scalar",
     "Statistics",
+    "Streams",
     "Variable",
 ]
 
@@ -124,6 +125,9 @@ class Family:
     A class's reason is read after its name: ``evaluates the model several times``.
     """
 
+    functions: ClassVar[bool] = False
+    """Whether a function may stand for a class; its arguments are those that it is called with later, too."""
+
     variants: ClassVar[Mapping[str, type]] = {}
     """Keys that hold lists of mappings with arguments of the class → the data class of the keys beside these."""
 
@@ -183,6 +187,27 @@ class Statistics(NamedTuple):
     stream: str = ""
     aggregations: tuple[str, ...] = ("mean",)
     when: When = None
+
+
+class Streams(NamedTuple):
+    """Streams of a dataset that an argument names: an item of its ``streams_from``.
+
+    Args:
+        argument: A mapping whose keys are their names.
+        names: Their names where it is given and no mapping.
+        without: Keys that name no stream.
+    """
+
+    argument: str
+    names: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    def of(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        """Their names, for the arguments that a configuration gives."""
+        value = arguments.get(self.argument)
+        if isinstance(value, Mapping):
+            return tuple(name for name in value if name not in self.without)
+        return () if value is None else self.names
 
 
 class File(NamedTuple):

@@ -14,12 +14,12 @@ ROOMS = {
     "emloop": 80,  # what `load` returns
     "emloop.__main__": 10,  # nothing is imported from where one stands
     "emloop._build": 270,  # what cannot be imported is replaced; where a capsule helps; what needs no config; workers
-    "emloop._config": 2396,  # configs of 0.2; hooks that do without; where code is; what a stranger's may ask for
+    "emloop._config": 2415,  # configs of 0.2; streams that arguments name; where code is; what a stranger's may ask for
     "emloop._contracts": 245,  # what weighs what; predicting; what a hook watches, and a model says of itself
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
-    "emloop._run_dir": 1840,  # what runs are judged and found by, or why not; configs shared; time spent; steps
-    "emloop._settings": 1110,  # what classes accept, read and write; fields named as words of Python
+    "emloop._run_dir": 1825,  # what runs are judged and found by; configs shared; time spent; steps; losses accepted
+    "emloop._settings": 1125,  # what classes and functions accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 962,  # memory touched early; what a state looks like; arrays in parts; two layouts; generators
     "emloop._streams": 1500,  # one batch read again; reads in C, handed over; gate; signals; loaders; workers, or not
@@ -31,13 +31,13 @@ ROOMS = {
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
     "emloop.cli": 4060,  # `find-lr`, `show`, `completion`, `doctor`, `verify`, `profile`; what a dry run shows
     "emloop.constants": 40,
-    "emloop.datasets": 315,
-    "emloop.declare": 75,
+    "emloop.datasets": 1280,  # tables, arrays; dividing, drawing, transforming
+    "emloop.declare": 85,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
     "emloop.hooks": 3450,  # evaluations inside epochs; weighted statistics; types within states; the best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 2131,  # facts to show, and watched; notes and evaluations inside epochs; fingerprint; commits
+    "emloop.main_loop": 2132,  # facts to show, and watched; notes and evaluations inside epochs; fingerprint; commits
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 812,  # what inputs look like; the source capsule, and what of it may run; lent states

@@ -180,7 +180,9 @@ class _Checker:
             for problem in _weights_without_variables(variables, self._config):
                 if problem.on_key or not self._mentions(dataset, problem):
                     yield problem
-        there = None if dataset is None else streams_of(Ancestry(self._library, dataset))
+        data = entries[0]
+        known = None if dataset is None or data is None else (Ancestry(self._library, dataset), data.arguments)
+        there = None if known is None else streams_of(*known)
         hooks = [hook for hook in hooks if not (self._leaves_out and self._steps_aside(hook))]
         if dataset is not None and there is not None:
             yield from stream_problems(self._config, self._epoch, dataset.name, there)

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from emloop._settings.flows import UnclearError, declared
 from emloop._source.ancestry import Ancestry
 from emloop._support.problems import no_stream
 from emloop.constants import EL_DEFAULT_TRAIN_STREAM
+from emloop.declare import Streams
 from emloop.errors import Problem
 
 from .entries import Entry
@@ -55,12 +57,23 @@ def _evaluation(config: Mapping[str, Any], target: str) -> Epoch:
     return Epoch(tuple(names), keys, is_evaluation=True)
 
 
-def streams_of(dataset: Ancestry) -> list[str] | None:
-    """Names of the streams of a dataset, sorted; ``None`` if objects may have others."""
+def streams_of(dataset: Ancestry, arguments: Mapping[str, Any]) -> list[str] | None:
+    """Names of the streams of a dataset, sorted; ``None`` if objects may have others.
+
+    Args:
+        dataset: Its class.
+        arguments: What the configuration gives it, from which those in its ``streams_from`` follow.
+    """
     if not dataset.is_plain:
         return None
-    names = (name for name in dataset.names() if name.endswith(_ENDING) and not name.startswith("_"))
-    return sorted(name.removesuffix(_ENDING) for name in names)
+    found = {name.removesuffix(_ENDING) for name in dataset.names() if _is_stream(name)}
+    value = dataset.value("streams_from")
+    try:
+        for word in () if value is None else declared(dataset.library, value, {"Streams": Streams}):
+            found.update(map(str, word.of(arguments)))
+    except UnclearError:
+        return None
+    return sorted(found)
 
 
 def stream_problems(config: Mapping[str, Any], epoch: Epoch, owner: str, there: list[str]) -> Iterator[Problem]:
@@ -95,6 +108,10 @@ def unknown_streams(entry: Entry, owner: str, there: list[str]) -> Iterator[Prob
         if isinstance(name, str) and name not in there:
             problem = no_stream(owner, name, there, (*entry.keys, "streams", index))
             yield problem._replace(path=f"{entry.label}.streams")
+
+
+def _is_stream(name: str) -> bool:
+    return name.endswith(_ENDING) and not name.startswith("_")
 
 
 def _is_name_list(names: object) -> bool:

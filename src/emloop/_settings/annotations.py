@@ -167,6 +167,7 @@ def _component(library: Library, family: ClassSource, depth: int) -> Hint:
         nested=told("nested", False),
         fields=tuple(fields.values()),
         needs_class=told("needs_class", True),
+        functions=told("functions", False),
     )
     return Hint("component", name=family.name, component=kind)
 

@@ -11,7 +11,7 @@ from emloop._source.values import value_of
 
 from .signatures import parameters_of
 
-__all__ = ["Flow", "Flows", "flows_of"]
+__all__ = ["Flow", "Flows", "UnclearError", "declared", "flows_of"]
 
 _WORDS = {word: getattr(declare, word) for word in ("Variable", "Scalar", "Statistics", "File", "SavedModel")}
 _TEMPLATE = r"\{(\w+)(:values)?\}"
@@ -72,8 +72,12 @@ def flows_of(library: Library, cls: ClassSource, given: Mapping[str, Any]) -> Fl
     for what in ("reads", "writes"):
         value = ancestry.value(what)
         try:
-            found[what] = () if value is None else tuple(_flows(library, value, arguments))
-        except _UnclearError:
+            found[what] = (
+                ()
+                if value is None
+                else tuple(flow for word in declared(library, value, _WORDS) for flow in _expanded(word, arguments))
+            )
+        except UnclearError:
             found[what], unclear = (), True
     # A class that overrides an event behind the one that declares may do something else there.
     own = ancestry.order[:-1]  # the last class is the base of all hooks
@@ -91,7 +95,7 @@ _Item: TypeAlias = tuple[str, tuple[Any, ...], list[str] | None]
 """A name, the argument that holds it and where in it, and the list that a mapping has for it."""
 
 
-class _UnclearError(Exception):
+class UnclearError(Exception):
     """A declaration is no literal, or an argument is not what it needs."""
 
 
@@ -115,26 +119,36 @@ def _defaults(ancestry: Ancestry) -> dict[str, Any]:
     return found
 
 
-def _flows(library: Library, value: Value, arguments: Mapping[str, Any]) -> Iterator[Flow]:
+def declared(library: Library, value: Value, words: Mapping[str, Any]) -> Iterator[Any]:
+    """The words of ``emloop.declare`` in a tuple that a class declares.
+
+    Args:
+        library: Where names are looked up.
+        value: The tuple.
+        words: The words that may stand there, by name.
+
+    Raises:
+        UnclearError: If it is no literal.
+    """
     expression = value.expression
     if not isinstance(expression, list) or expression[0] not in ("tuple", "list"):
-        raise _UnclearError
+        raise UnclearError
     for item in expression[1:]:
         if item[0] != "call" or not isinstance(item[1], str):
-            raise _UnclearError
-        word = _WORDS.get(library.origin(value.module, item[1]).rpartition(".")[2])
+            raise UnclearError
+        word = words.get(library.origin(value.module, item[1]).rpartition(".")[2])
         if word is None:
-            raise _UnclearError
+            raise UnclearError
         given: dict[str, Any] = {}
         for key, part in item[2].items():
             literal = value_of(library, value.module, part)
             field = dict(enumerate(word._fields)).get(int(key), "") if key.isdigit() else key
             if literal is None or field not in word._fields:
-                raise _UnclearError
+                raise UnclearError
             given[field] = literal[0]
-        if "name" not in given:
-            raise _UnclearError
-        yield from _expanded(word(**given), arguments)
+        if word._fields[0] not in given:
+            raise UnclearError
+        yield word(**given)
 
 
 def _expanded(declared: Any, arguments: Mapping[str, Any]) -> Iterator[Flow]:
@@ -189,8 +203,8 @@ def _items(
                 listed = isinstance(item, list) and all(isinstance(word, str) for word in item)
                 yield key, (*keys, key), item if listed else None
             else:
-                raise _UnclearError
+                raise UnclearError
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield str(value), keys, None
     elif value is not None:
-        raise _UnclearError
+        raise UnclearError

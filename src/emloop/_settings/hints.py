@@ -71,6 +71,7 @@ class Kind(NamedTuple):
         nested: Whether arguments may be components of the same kind.
         fields: Keys beside the arguments of the class, and types of arguments that ``names`` has.
         is_ours: Whether plugins may register names.
+        functions: Whether a function may stand for a class.
         needs_class: Whether a mapping must name a class.
     """
 
@@ -88,6 +89,7 @@ class Kind(NamedTuple):
     fields: tuple["Field", ...] = ()
     is_ours: bool = False
     needs_class: bool = True
+    functions: bool = False
 
     @property
     def beside(self) -> tuple[Field, ...]:

@@ -18,15 +18,15 @@ __all__ = ["accepted_by", "fields_of", "hint_of", "kind_of"]
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def accepted_by(cls: type, *, constructor: bool = True) -> Accepted:
-    """The arguments of a class, including those of base classes that ``**kwargs`` is passed on to, and of the methods
-    named in the class's ``forwards_config_to``.
+def accepted_by(cls: Callable[..., Any], *, constructor: bool = True) -> Accepted:
+    """The arguments of a function, or of a class, including those of base classes that ``**kwargs`` is passed on to,
+    and of the methods named in the class's ``forwards_config_to``.
 
     Args:
         cls: The class.
         constructor: Whether the configuration reaches the constructor at all; a dataset's only gets text.
     """
-    functions = _constructors(cls) if constructor else []
+    functions = [] if not constructor else _constructors(cls) if isinstance(cls, type) else [cls]
     first = functions[:1]
     hints: dict[str, Hint] = {}
     required: set[str] = set()
@@ -40,9 +40,12 @@ def accepted_by(cls: type, *, constructor: bool = True) -> Accepted:
         hints.setdefault(field.name, field.hint)
         required.update([field.name] if field.required else ())
     for name in getattr(cls, "forwards_config_to", ()):
-        method = getattr(cls, name)
-        _collect(method, hints, required)
-        is_open = is_open or (_is_variable(method) and not _ours(method))
+        methods = [vars(base)[name] for base in getattr(cls, "__mro__", ()) if name in vars(base)]
+        for method in methods:
+            _collect(method, hints, required if method is methods[0] else set())
+            is_open = is_open or (_is_variable(method) and not _ours(method))
+            if not (_is_variable(method) and _ours(method)):
+                break
     return Accepted(cls.__name__, hints, frozenset(required), is_open, any(map(_is_variable, first)))
 
 
@@ -139,6 +142,7 @@ def kind_of(family: type[Family]) -> Kind:
         nested=family.nested,
         fields=tuple(fields),
         needs_class=family.needs_class,
+        functions=family.functions,
     )
 
 
@@ -154,7 +158,8 @@ def _constructors(cls: type) -> list[Callable[..., Any]]:
 def _collect(function: Callable[..., Any], hints: dict[str, Hint], required: set[str]) -> None:
     """Add a function's arguments to ``hints`` and ``required``; what is known already stays."""
     known = _type_hints(function)
-    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+    is_bound = inspect.isfunction(function) and "." not in function.__qualname__.rpartition("<locals>.")[2]
+    for parameter in list(inspect.signature(function).parameters.values())[not is_bound :]:
         if parameter.kind in _NAMED:
             hints.setdefault(parameter.name, hint_of(known.get(parameter.name, Any)))
             if parameter.default is parameter.empty:

@@ -56,7 +56,7 @@ def find_source(library: Library, name: str, kind: Kind) -> ClassSource | Proble
 
 
 def _find(library: Library, name: str, kind: Kind) -> ClassSource | Problem | None:
-    found = _by_path(library, name) if "." in name else _by_short_name(library, name, kind)
+    found = _by_path(library, name, kind.functions) if "." in name else _by_short_name(library, name, kind)
     if isinstance(found, Module):
         return no_class(name, "module")
     if isinstance(found, Value):
@@ -119,7 +119,9 @@ def _extends(library: Library, ancestry: Ancestry, base: str) -> bool:
     return not isinstance(wanted, ClassSource) or any(cls.full_name == wanted.full_name for cls in ancestry.order)
 
 
-def _by_path(library: Library, name: str) -> Module | ClassSource | Value | Problem | None:
+def _by_path(
+    library: Library, name: str, may_be_function: bool = False
+) -> Module | ClassSource | Value | Problem | None:
     first, *rest = name.split(".")
     module = library.module(first)
     if module is None:
@@ -137,7 +139,7 @@ def _by_path(library: Library, name: str) -> Module | ClassSource | Value | Prob
             path = ".".join([first, *rest[: number - 1]])
             return _missing(library, container, name, path, part, is_last=number == len(rest))
     if isinstance(thing, Other):
-        return no_class(name, thing.word) if thing.word == "function" else None
+        return no_class(name, thing.word) if thing.word == "function" and not may_be_function else None
     return (_failing_import(library, thing.module) if isinstance(thing, ClassSource) else None) or thing
 
 

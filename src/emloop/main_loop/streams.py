@@ -5,6 +5,7 @@ Their cursors are separate, so that a zeroth epoch or an extra evaluation does n
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -156,5 +157,5 @@ class Streams:
 def stream_names(dataset: object) -> list[str]:
     """Names of all streams of a dataset, sorted."""
     ending = "_stream"
-    names = (name for name in dir(type(dataset)) if name.endswith(ending) and not name.startswith("_"))
-    return sorted(name.removesuffix(ending) for name in names if callable(getattr(type(dataset), name, None)))
+    names = (name for name in dir(dataset) if name.endswith(ending) and not name.startswith("_"))
+    return sorted(name.removesuffix(ending) for name in names if callable(inspect.getattr_static(dataset, name)))

@@ -221,7 +221,7 @@ def _pyarrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ModuleNotFoundError as error:
-        raise MissingExtraError("reading and writing Parquet", "parquet") from error
+        raise MissingExtraError("reading and writing Parquet", "tables") from error
     return pyarrow
 
 

@@ -1,0 +1,136 @@
+"""A user's changes of examples and batches, with random numbers that depend on nothing but the place in the pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from emloop._registry import find_class
+from emloop._settings.fitting import component_parts
+from emloop._settings.live import kind_of
+from emloop.declare import Family
+from emloop.errors import BatchError
+from emloop.types import Batch
+
+__all__ = ["Draws", "Step", "Transform", "stacked", "steps_of", "transformed"]
+
+
+class Transform(Family):
+    """A function of an example or a batch and a generator; or a class whose objects are called so."""
+
+    functions: ClassVar[bool] = True
+    given: ClassVar[Sequence[str]] = ("example", "batch", "rng")
+
+    per: Literal["example", "batch"] = "example"
+    """Whether it is called with one example at a time, or with a batch."""
+
+
+class Step(NamedTuple):
+    """A transform, ready to be called.
+
+    Args:
+        name: What the configuration calls it.
+        call: Takes an example or a batch, and a generator; returns the new one.
+        per_batch: Whether it takes a batch.
+    """
+
+    name: str
+    call: Callable[[Any, np.random.Generator], Any]
+    per_batch: bool
+
+
+def steps_of(components: Sequence[Any]) -> list[Step]:
+    """The transforms that a configuration describes, each by its name or as a mapping."""
+    kind = kind_of(Transform)
+    found = []
+    for component in components:
+        name, arguments, beside = component_parts(component, kind)
+        cls = find_class(name, kind)
+        call = cls(**arguments) if isinstance(cls, type) else partial(cls, **arguments)
+        found.append(Step(name, call, beside.get("per") == "batch"))
+    return found
+
+
+class Draws:
+    """Random numbers of the places of a pass.
+
+    Args:
+        rng: What those of the pass follow from.
+    """
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._bits = np.random.Philox(key=rng.integers(2**64, size=2, dtype=np.uint64))
+        self._start: Any = self._bits.state
+        self._generator = np.random.Generator(self._bits)
+
+    def at(self, step: int, place: int) -> np.random.Generator:
+        """The generator for a transform and an example, or a batch, of the pass; the one before is of no use then."""
+        self._start["state"]["counter"][2:] = step, place
+        self._bits.state = self._start
+        return self._generator
+
+
+def transformed(
+    batch: Batch, steps: Sequence[Step], draws: Draws, positions: npt.NDArray[np.int64], size: int
+) -> Batch:
+    """A batch after all transforms.
+
+    Args:
+        batch: The batch.
+        steps: The transforms.
+        draws: Random numbers of the pass.
+        positions: ``int64 [B]``, places of the examples in the pass.
+        size: Examples in a batch.
+
+    Raises:
+        BatchError: If one returns no mapping.
+    """
+    examples: list[Any] | None = None
+    for number, step in enumerate(steps):
+        if step.per_batch:
+            batch = batch if examples is None else stacked(examples)
+            examples = None
+            batch = _returned(step, step.call(batch, draws.at(number, int(positions[0]) // size)))
+        else:
+            if examples is None:
+                examples = [{name: values[n] for name, values in batch.items()} for n in range(len(positions))]
+            examples = [
+                _returned(step, step.call(example, draws.at(number, place)))
+                for example, place in zip(examples, positions.tolist(), strict=True)
+            ]
+    return batch if examples is None else stacked(examples)
+
+
+def stacked(examples: Sequence[Mapping[str, Any]]) -> Batch:
+    """Examples as a batch: arrays of numbers and of arrays of one dtype and shape, lists of anything else.
+
+    Raises:
+        BatchError: If they do not have the same names.
+    """
+    names = examples[0].keys()
+    odd = next((example for example in examples if example.keys() != names), None)
+    if odd is not None:
+        raise BatchError(f"one example holds {', '.join(map(str, odd))}, and another one {', '.join(map(str, names))}")
+    return {name: _stacked([example[name] for example in examples]) for name in names}
+
+
+def _stacked(values: list[Any]) -> Any:
+    if not all(isinstance(value, bool | int | float | np.ndarray | np.generic) for value in values):
+        return values
+    arrays = [np.asarray(value) for value in values]
+    first = arrays[0]
+    is_one = all(array.dtype == first.dtype and array.shape == first.shape for array in arrays)
+    return np.stack(arrays) if is_one and first.dtype != object else values
+
+
+def _returned(step: Step, found: Any) -> Any:
+    if not isinstance(found, Mapping):
+        what = "batch" if step.per_batch else "example"
+        raise BatchError(
+            f"transform {step.name} returned a {type(found).__name__}; it must return the {what}, a mapping"
+        )
+    return found
