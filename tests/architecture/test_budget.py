@@ -14,12 +14,12 @@ ROOMS = {
     "emloop": 80,  # what `load` returns
     "emloop.__main__": 10,  # nothing is imported from where one stands
     "emloop._build": 270,  # what cannot be imported is replaced; where a capsule helps; what needs no config; workers
-    "emloop._config": 2415,  # configs of 0.2; streams that arguments name; where code is; what a stranger's may ask for
+    "emloop._config": 2410,  # configs of 0.2; streams that arguments name; where code is; what a stranger's may ask for
     "emloop._contracts": 245,  # what weighs what; predicting; what a hook watches, and a model says of itself
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
-    "emloop._run_dir": 1825,  # what runs are judged and found by; configs shared; time spent; steps; losses accepted
-    "emloop._settings": 1125,  # what classes and functions accept, read and write; fields named as words of Python
+    "emloop._run_dir": 1840,  # what runs are judged and found by, or why not; configs shared; time spent; steps
+    "emloop._settings": 1118,  # what classes and functions accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 962,  # memory touched early; what a state looks like; arrays in parts; two layouts; generators
     "emloop._streams": 1500,  # one batch read again; reads in C, handed over; gate; signals; loaders; workers, or not
