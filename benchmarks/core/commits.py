@@ -149,7 +149,7 @@ def stall(megabytes: float, repetitions: int, directory: Path) -> list[Figure]:
     size = sum(array.nbytes for array in arrays.values())
     of, write = f"{megabytes:g} MB", "a plain durable write"
     return [
-        figure(f"stall of the first commit, {of}", "s", stalls[:1], write, writes[:1]),
+        figure(f"stall of the first commit, {of}", "s", stalls[:1], write, writes[:1], 0.2),
         figure(f"stall of later ones, {of}", "s", stalls[1:], write, writes[1:], 0.2),
         figure(f"memory of commits, {of}", "B", [memory.growth], "the state", [size], 1.1),
     ]

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("tensorboard")
 
 from .ablation import Ablation, drop
+from .spoiling import outcomes
 
 DATA = """
 dataset: {class: tests.end_to_end.ablation.Data}
@@ -94,6 +95,9 @@ ELSEWHERE = {
 
 SHALLOW = 2
 
+LONGEST = 900
+"""Characters of a refusal, whatever was found: a person reads them."""
+
 
 def superfluous(ablation: Ablation, places, components, depth) -> dict[str, str]:
     """Keys without which a resume ends as if they were there, or with an error that is none of ours."""
@@ -143,20 +147,35 @@ def test_no_key_can_be_missed(ablation, name, places, components, depth):
     assert superfluous(ablation(name), places, components, depth) == {}
 
 
-def test_a_key_of_another_type_is_refused_in_words(ablation):
-    """As a commit of another version might have it; nothing ends with a traceback."""
-    run = ablation("numpy")
-    commit = run.commits[WITHIN[0]]
-    components = ("loop", "random", "hooks/StopAfter", "hooks/SaveBest", "hooks/StopOnPlateau")
-    outcomes = {
-        (component, *keys): run.resumed(commit, component, keys, spoil)
-        for component, keys in run.keys(commit)
-        if component in components and 0 < len(keys) < 3
-    }
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "count", "seed"),
+    [
+        pytest.param("numpy", 12, 0, id="numpy"),
+        pytest.param("torch", 8, 0, id="torch"),
+        *(
+            pytest.param(name, 1000, 1, marks=pytest.mark.torture, id=f"{name}-in-full")
+            for name in ("numpy", "generator", "torch", "sklearn")
+        ),
+    ],
+)
+def test_a_value_that_was_changed_is_refused_in_words_or_obeyed(ablation, tmp_path, name, count, seed):
+    """Nothing of ours ends with a traceback, and nothing is written beside the run."""
+    if name in ("torch", "sklearn"):
+        pytest.importorskip(name)
+    found = dict(outcomes(ablation(name), (*WITHIN, *ACCUMULATING), count, seed))
 
-    assert not {key: found for key, found in outcomes.items() if not found.startswith(("refused", "same"))}
-    assert len(outcomes) > 20
+    assert {changed: outcome for changed, outcome in found.items() if not is_told(outcome)} == {}
+    assert any(outcome.startswith("refused") for outcome in found.values())
+    assert {"config.yaml", "copied.txt", "untouched", "work"} == {path.name for path in tmp_path.iterdir()}
 
 
-def spoil(owner, key):
-    owner[key] = 7 if isinstance(owner[key], str) else "?"
+def is_told(outcome: str) -> bool:
+    """Whether a run went on, or was refused in words that a person would read, and a terminal show."""
+    return outcome in ("same", "other") or (
+        outcome.startswith("refused: ")
+        and len(outcome) < LONGEST
+        and outcome.replace("\n", "").isprintable()
+        and "Traceback" not in outcome
+    )
