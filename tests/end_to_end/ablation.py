@@ -45,7 +45,7 @@ class Stream:
         return {"done": self._done}
 
     def load_state_dict(self, state):
-        self._done = state["done"]
+        self._done = int(state["done"])
 
 
 class Data(el.BaseDataset):

@@ -13,7 +13,7 @@ from emloop.cli.app import main
 
 from .conftest import CONFIG, MODULE, SAVING
 
-VALUES = (..., None, True, -1, 3, 1e300, "x", [], [[1]], {}, {"a": 1}, ["train", "x"])
+VALUES = (..., None, True, -1, 3, 1e300, "x", [], [[1]], {}, {"a": 1}, ["train", "x"], "/../" * 1000)
 """What may stand in the place of something; ``...``: nothing."""
 
 COMMANDS = (
@@ -67,6 +67,7 @@ def harmless(path, capsys, command, place, new):
     said = "".join(capsys.readouterr())
     assert code in (0, 1, 2, 3, 75), said
     assert "Traceback" not in said
+    assert max(map(len, said.splitlines()), default=0) < 1100
 
 
 def places(tree, depth):
@@ -107,6 +108,13 @@ def test_a_fork_copies_only_what_a_commit_describes(stopped, capsys, new):
     for command in COMMANDS:
         if "--fork" in command:
             harmless(stopped, capsys, command, ("info", "appended"), new)
+
+
+def test_a_refusal_quotes_no_more_than_a_person_reads(stopped, capsys):
+    """A name of four thousand characters."""
+    streams = ("states", "loop", "stage", "streams")
+    for command in COMMANDS:
+        harmless(stopped, capsys, command, streams, ["train", "/../" * 1000])
 
 
 @pytest.mark.torture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["brief", "printable"]
+__all__ = ["brief", "printable", "short_lines"]
 
 _CONTROL = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 
@@ -21,8 +21,14 @@ def printable(text: str, keep: str = "") -> str:
     return re.sub(_CONTROL, lambda match: match[0] if match[0] in keep else repr(match[0])[1:-1], text)
 
 
-_LONGEST = 80
-"""Characters of a value that a message shows."""
+_LONGEST_LINE = 1000
+"""Characters of a line of a message, whatever it quotes."""
+
+
+def short_lines(text: str) -> str:
+    """A message whose lines are cut off after 1000 characters, since it may quote a name from a stranger's file."""
+    lines = (line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 3]}..." for line in text.split("\n"))
+    return "\n".join(lines)
 
 
 def brief(value: object) -> str:

@@ -27,6 +27,7 @@ from emloop._state.retention import delete_commits
 from emloop._state.tree import EncodedTree, encode_components, encode_tree
 from emloop._streams import StreamWrapper
 from emloop._support.moved import explain
+from emloop._support.printable import short_lines
 from emloop.constants import EL_LOG_ONLY
 from emloop.errors import CannotResumeError, EmloopError, ProducerError, SaveError
 from emloop.saved_models import borrowing
@@ -412,7 +413,7 @@ def log_failure(error: BaseException) -> None:
         # If ours only wraps what the user's own stream or model raised, its author wants to see that traceback.
         is_wrapped = isinstance(error, (ProducerError, SaveError)) and not disk_failure(error)
         cause = error.__cause__ if is_wrapped else None
-        logger.error("%s%s", error, notes, exc_info=cause)
+        logger.error("%s", short_lines(f"{error}{notes}"), exc_info=cause)
     elif (failure := disk_failure(error)) is not None:
         logger.error("%s", failure, exc_info=error if logger.isEnabledFor(logging.DEBUG) else None)
     elif isinstance(error, Exception):
