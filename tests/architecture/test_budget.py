@@ -23,7 +23,7 @@ ROOMS = {
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 962,  # memory touched early; what a state looks like; arrays in parts; two layouts; generators
     "emloop._streams": 1500,  # one batch read again; reads in C, handed over; gate; signals; loaders; workers, or not
-    "emloop._support": 1140,  # when an interval is over; what leads out of a directory; what a signal ends at once
+    "emloop._support": 1145,  # when an interval is over; what leads out of a directory; what a signal ends; long lines
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 25,  # the protocols' public path
@@ -37,7 +37,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3450,  # evaluations inside epochs; weighted statistics; types within states; the best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 2132,  # facts to show, and watched; notes and evaluations inside epochs; fingerprint; commits
+    "emloop.main_loop": 2140,  # facts to show, and watched; notes and evaluations inside epochs; fingerprint; commits
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 812,  # what inputs look like; the source capsule, and what of it may run; lent states
