@@ -313,6 +313,37 @@ def test_auto_resume_gives_up_on_a_run_that_never_gets_anywhere(project):
     assert "emloop resume" in said
 
 
+def test_auto_resume_does_not_give_up_on_a_run_that_signals_stop_early(project):
+    """A scheduler that takes the machine away again and again is no fault of the run."""
+    (project.path / "slow.py").write_text(SLOW)
+    arguments = ("train", "config.yaml", "dataset.class=slow.Slow", "--output_dir", "a", "--auto-resume")
+    for _ in range(4):
+        process = project.start(*arguments)
+        wait_for(process, project.path / "reached")
+        assert interrupt(process, signal.SIGTERM)[0] == 75
+        (project.path / "reached").unlink()
+    (project.path / "goes on").touch()
+
+    project.emloop(*arguments)
+
+    assert "status: done" in (project.run("a") / "trace.yaml").read_text()
+
+
+SLOW = """
+import time
+from pathlib import Path
+
+import toy
+
+
+class Slow(toy.Data):
+    def _configure_dataset(self, **kwargs):
+        super()._configure_dataset(**kwargs)
+        Path("reached").touch()
+        time.sleep(0 if Path("goes on").exists() else 60)
+"""
+
+
 def test_an_evaluation_reports_what_training_reported_for_the_restored_model(project):
     """The best model's validation loss; hooks that save step aside; the run is marked as an evaluation."""
     project.emloop("train", "config.yaml", "--output_dir", "a")

@@ -219,7 +219,11 @@ def _raised_limit(config: Mapping[str, Any], epochs_done: int) -> str:
 
 def _refuse_crash_loop(run_dir: Path, commit: Commit | None) -> None:
     seq = commit.seq if commit else None
-    starts = [line.get("commit") for line in read_attempts(run_dir) if line.get("event") == "start"]
+    lines = read_attempts(run_dir)
+    # A signal from outside, such as that of a scheduler, says nothing against the run.
+    stopped = [line.get("attempt") for line in lines if line.get("status") == "stopped"]
+    counted = (line for line in lines if line.get("event") == "start" and line.get("attempt") not in stopped)
+    starts = [line.get("commit") for line in counted]
     fruitless = len(list(takewhile(lambda start: start == seq, reversed(starts))))
     if fruitless >= _TRIES:
         raise CannotResumeError(
