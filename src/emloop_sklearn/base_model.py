@@ -478,6 +478,9 @@ class BaseModel(AbstractModel):
         if self.classes is not None and known is not None and not np.array_equal(self.classes, known):
             raise StateError(f"the state knows {len(known)} classes, the configuration or dataset {len(self.classes)}")
         self.classes = known if self.classes is None else self.classes
+        labels, _ = state["class_counts"] or ((), ())
+        if self.classes is not None and (strange := set(labels).difference(np.asarray(self.classes).tolist())):
+            raise StateError(f"the state counts examples of {strange}, which are no classes")
         self._batches, self._examples = state["batches"], state["examples"]
         self._balance = Balance.of(restored, state.get("class_counts"))
         self._lacks, self._needs_source = lacks, ("inference" if lacks else "estimator", state["needs_source"])

@@ -9,7 +9,7 @@ from sklearn.linear_model import Perceptron, SGDClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.utils.class_weight import compute_class_weight
 
-from emloop.errors import BatchError, ConfigError
+from emloop.errors import BatchError, ConfigError, StateError
 from emloop.hooks import ComputeStats
 from emloop.main_loop import MainLoop
 
@@ -166,3 +166,15 @@ def test_the_counts_of_the_classes_are_part_of_the_state(create, batches):
         first.run(batch, train=True)
 
     np.testing.assert_array_equal(whole._estimator[-1].coef_, first._estimator[-1].coef_)
+
+
+@pytest.mark.parametrize("stranger", [None, 7, "a"])
+def test_counts_of_what_is_no_class_are_refused(create, batches, stranger):
+    """At the restoring, not by scikit-learn at the next batch."""
+    model = create(estimator={**SGD, "class_weight": "balanced"})
+    model.run(batches[0], train=True)
+    state = model.state_dict()
+    state["class_counts"][0][0] = stranger
+
+    with pytest.raises(StateError, match="which are no classes"):
+        create(estimator={**SGD, "class_weight": "balanced"}).load_state_dict(state)

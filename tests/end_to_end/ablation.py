@@ -102,7 +102,7 @@ class Model(el.AbstractModel):
         return {"w": self.w, "rate": self.rate}
 
     def load_state_dict(self, state):
-        self.w, self.rate = state["w"], state["rate"]
+        self.w, self.rate = np.array(state["w"], float).reshape(3), float(state["rate"])
 
 
 class Sums(el.hooks.AccumulateVariables):
