@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(path.relative_to(ROOT / "examples").as_posix() for path in ROOT.glob("examples/*/config*.yaml"))
 
 CONFIG = """
 dataset: {class: project.Points}
@@ -215,7 +216,7 @@ def test_the_digits_are_proven(emloop_in, tmp_path):
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize("config", ["digits/config.yaml", "digits/config_torch.yaml", "gpt/config.yaml"])
+@pytest.mark.parametrize("config", EXAMPLES)
 def test_the_examples_are_proven(emloop_in, tmp_path, config):
     """As they are, by the default numbers of batches and kills."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
