@@ -39,6 +39,9 @@ EL_BUFFER_SLEEP = 0.02
 EL_LOG_ONLY = {"log_only": True}
 """``extra`` of log records that the screen shows in another form, or with ``-v``."""
 
+EL_SHOWN = {"log_only": True, "shown": True}
+"""``extra`` of log records that the screen shows anyway, in the same words."""
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -118,6 +118,7 @@ def test_quiet_shows_nothing_and_verbose_all_that_the_log_has(terminal):
     assert terminal.raw.count("\r") > 0
     assert "        valid loss mean: 196.125000" in verbose.expandtabs().splitlines()
     assert "Training epoch 1" in verbose.splitlines()
+    assert [verbose.count(word) for word in ("Run directory: ", "terminated: ", "exact")] == [1, 1, 1]
 
 
 @pytest.mark.slow

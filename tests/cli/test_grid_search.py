@@ -147,6 +147,14 @@ def test_a_mistake_is_explained_before_anything_runs(script, params, complaint):
     assert str(error.value).startswith(complaint)
 
 
+def test_a_config_is_trained(capsys):
+    """It is no command; what is behind it stays."""
+    assert grid_search("my/config.yaml --output_root 'x y'", ["a=[1, 2]"], dry_run=True) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"emloop train my/config.yaml --output_root 'x y' a={value}" for value in (1, 2)
+    ]
+
+
 def test_members_run_one_after_the_other_and_failures_are_told(member, tmp_path, capsys, caplog):
     """All run, whatever the others do; in the end a table says how each ended, and the exit code that one failed."""
     caplog.set_level("INFO")

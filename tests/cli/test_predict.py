@@ -188,6 +188,16 @@ def test_a_file_that_does_not_fit_is_told_where(run, name, content, message, tmp
     assert not (tmp_path / "out.csv").exists()
 
 
+@pytest.mark.parametrize(("name", "message"), [("gone.npz", "there is no such file or folder"), ("a.txt", "ends in")])
+def test_data_are_looked_for_before_the_model_is_loaded(tmp_path, capsys, name, message):
+    """Which may take long: here it is not even there."""
+    (tmp_path / "a.txt").touch()
+
+    assert main(["predict", str(tmp_path / "no-model"), str(tmp_path / name)]) == 2
+
+    assert message in capsys.readouterr().err
+
+
 def test_a_table_of_no_rows_makes_one_of_none(run, tmp_path, capsys):
     """An empty day is no error."""
     (tmp_path / "a.csv").write_text("points[0],points[1]\n")

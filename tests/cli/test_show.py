@@ -282,6 +282,13 @@ def test_any_numbers_make_a_curve(values):
     assert any(map(dots, drawing))
 
 
+def test_equal_values_stand_beside_their_number():
+    """In the middle."""
+    drawing = curve([0.25] * 9, 30)
+    assert [line.partition("┤")[0].strip() for line in drawing if any(dots(line))] == ["0.25"]
+    assert [line for line in drawing if "0.25" in line and not any(dots(line))] == []
+
+
 def test_a_hole_breaks_the_line():
     """Between two numbers without neighbours nothing is drawn."""
     assert sum(map(sum, map(dots, curve([1.0, None, 1.0], 30)))) == 2

@@ -25,7 +25,7 @@ class _Screen(logging.Handler):
         self._everything = everything
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "log_only", False) and not self._everything:
+        if getattr(record, "shown", False) or (getattr(record, "log_only", False) and not self._everything):
             return
         try:
             # Names and values come from files, maybe a stranger's.

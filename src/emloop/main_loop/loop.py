@@ -38,7 +38,7 @@ from emloop._streams import StreamWrapper
 from emloop._support.interrupting import WAITING, Interrupted, interruptible_function
 from emloop._support.intervals import Interval, Rhythm, parse_interval
 from emloop._support.problems import unknown_argument
-from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EL_LOG_ONLY, EXIT_STOPPED
+from emloop.constants import EL_DEFAULT_TRAIN_STREAM, EL_LOG_ONLY, EL_SHOWN, EXIT_STOPPED
 from emloop.declare import Count, Limits, Positive
 from emloop.errors import ConfigError
 from emloop.types import Batch, EpochData, StateTree, TrainingTerminated
@@ -620,7 +620,7 @@ class MainLoop(CaughtInterrupts):
         except (TrainingTerminated, KeyboardInterrupt) as ended:
             if isinstance(ended, STOPPED):
                 self.exit_status = EXIT_STOPPED  # also where it came before the first batch
-            logger.info("%s terminated: %s", what, str(ended) or type(ended).__name__, extra=EL_LOG_ONLY)
+            logger.info("%s terminated: %s", what, str(ended) or type(ended).__name__, extra=EL_SHOWN)
 
     # -- parts --------------------------------------------------------------------------------------------------------
 

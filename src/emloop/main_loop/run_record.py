@@ -28,7 +28,7 @@ from emloop._state.tree import EncodedTree, encode_components, encode_tree
 from emloop._streams import StreamWrapper
 from emloop._support.moved import explain
 from emloop._support.printable import short_lines
-from emloop.constants import EL_LOG_ONLY
+from emloop.constants import EL_SHOWN
 from emloop.errors import CannotResumeError, EmloopError, ProducerError, SaveError
 from emloop.saved_models import borrowing
 from emloop.types import EpochData, StateTree, TrainingTerminated
@@ -144,7 +144,7 @@ class RunRecord(Record):
         if self._states is not None:
             seq, place = self._durable
             self._said.append([f"Going on after {place}, from commit {seq}"])
-            logger.info(self._said[0][0], extra=EL_LOG_ONLY)
+            logger.info(self._said[0][0], extra=EL_SHOWN)
             self._judge(self._fingerprint.compare(streams, self._consumed))
             restore_streams(self._loop, self._states, streams, other_data=bool(self._other_data))
             self._states = None
@@ -154,7 +154,7 @@ class RunRecord(Record):
             logger.warning("The source of the dataset has changed: %s; the run goes on with it", name)
         levels = {name: _LEVELS[stream.level] for name, stream in streams.items()}
         for name, level in levels.items():
-            logger.info("Resume of stream %s: %s", name, level, extra=EL_LOG_ONLY)
+            logger.info("Resume of stream %s: %s", name, level, extra=EL_SHOWN)
         if not isinstance(self._loop.model, Stateful):
             logger.warning(
                 "Resume of the model: weights only, since %s has no state_dict", type(self._loop.model).__name__

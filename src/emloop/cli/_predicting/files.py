@@ -24,7 +24,7 @@ from emloop.errors import MissingExtraError, UsageError
 from emloop.hooks._text.cells import csv_text
 from emloop.saved_models import Described
 
-__all__ = ["read", "require_format", "write"]
+__all__ = ["read", "require_format", "require_readable", "write"]
 
 _FORMATS = (".npz", ".csv", ".parquet")
 _Array = npt.NDArray[Any]
@@ -44,6 +44,19 @@ def require_format(path: Path) -> None:
         raise UsageError(f"{path}: expected a file that ends in {', '.join(_FORMATS)}")
 
 
+def require_readable(path: Path) -> None:
+    """Find out before a model is loaded, which takes longer.
+
+    Raises:
+        UsageError: If there is no such file or folder, or no format has the file's suffix.
+        MissingExtraError: As :func:`require_format`.
+    """
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such file or folder")
+    if not path.is_dir():
+        require_format(path)
+
+
 def read(path: Path, inputs: _Inputs) -> Iterator[tuple[Mapping[str, _Array], int | None]]:
     """Read the arrays of a file or, one after the other, of the files in a folder.
 
@@ -55,12 +68,9 @@ def read(path: Path, inputs: _Inputs) -> Iterator[tuple[Mapping[str, _Array], in
         Name → array, and the number of examples if it is that of all.
 
     Raises:
-        UsageError: If there is no such file, it is of another kind, or lacks an input.
+        UsageError: If a file cannot be read, or lacks an input.
     """
-    if not path.exists():
-        raise UsageError(f"{path}: there is no such file or folder")
     if not path.is_dir():
-        require_format(path)
         arrays = _READERS[path.suffix](path, inputs)
         yield arrays, max((len(array) for array in arrays.values() if array.ndim), default=None)
         return

@@ -55,8 +55,9 @@ def run(arguments: Namespace) -> int:
     from emloop._support.progress import progress
     from emloop.predictor import load
 
-    from .files import read, require_format, write
+    from .files import read, require_format, require_readable, write
 
+    require_readable(data)
     if output is not None:
         require_format(output)
         if os.path.lexists(output) and not arguments.force:

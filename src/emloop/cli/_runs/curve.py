@@ -26,15 +26,15 @@ def curve(values: Sequence[float | None], columns: int) -> list[str]:
     if not known:
         return []
     low, high = min(known), max(known)
-    labels = [f"{high:.4g}", f"{low:.4g}" if low != high else ""]
-    margin = max(map(len, labels))
+    # Equal values stand in the middle.
+    beside = {0: f"{high:.4g}", _ROWS - 1: f"{low:.4g}"} if low != high else {_ROWS // 2: f"{low:.4g}"}
+    margin = max(map(len, beside.values()))
     width = max(columns - margin - 2, 1)
     cells = [[0] * width for _ in range(_ROWS)]
     for x, y in _dots(finite, low, high, 2 * width, 4 * _ROWS):
         cells[y // 4][x // 2] |= _DOTS[y % 4][x % 2]
     lines = ["".join(chr(_BLANK + dots) for dots in row).rstrip(chr(_BLANK)) for row in cells]
-    beside = [labels[0], *[""] * (_ROWS - 2), labels[1]]
-    return [f"{label:>{margin}} ┤{line}" for label, line in zip(beside, lines, strict=True)]
+    return [f"{beside.get(row, ''):>{margin}} ┤{line}" for row, line in enumerate(lines)]
 
 
 def _dots(

@@ -4,7 +4,7 @@ Values may be written as a Python list (``["x", None]``) or in YAML (``[x, null]
 values in YAML, with their types. A type after a parameter's name (``lr:float=[1]``), as in older scripts, is ignored.
 
 Examples:
-    emloop gridsearch 'emloop train config.yaml' 'model.lr=[0.1, 0.01]' 'model.hidden=[32, 64]'
+    emloop gridsearch config.yaml 'model.lr=[0.1, 0.01]' 'model.hidden=[32, 64]'
     emloop gridsearch 'emloop train config.yaml' 'model.activation=[relu, tanh]' --dry-run
 """
 
@@ -50,7 +50,7 @@ _CANNOT_START = 127
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("script", metavar="SCRIPT", help="the command, as one word in quotes")
+    parser.add_argument("script", metavar="SCRIPT", help="the command, as one word in quotes; or a config to train")
     parser.add_argument("words", metavar="PARAM=LIST", nargs="*", help="a key of the config and the values to try")
     parser.add_argument("--dry-run", action="store_true", help="only print the commands, one a line")
 
@@ -98,7 +98,7 @@ def grid_search(script: str, params: Sequence[str], dry_run: bool = False) -> in
     The first interrupt lets the member in progress end and starts no other; a second one is passed on to it.
 
     Args:
-        script: The command, such as ``emloop train config.yaml``, with quotes as in a shell.
+        script: The command, such as ``emloop train config.yaml``, with quotes as in a shell; a config is trained.
         params: Parameters with their values, such as ``model.lr=[0.1, 0.01]``.
         dry_run: Whether to print the commands only, one a line, as a shell takes them.
 
@@ -172,6 +172,8 @@ def _members(script: str, params: Sequence[str]) -> list[tuple[list[str], Mappin
         raise UsageError(f"{script!r} is no command: {error}") from error
     if not words:
         raise UsageError("there is no command; give one such as 'emloop train config.yaml'")
+    if Path(words[0]).suffix in (".yaml", ".yml"):
+        words = ["emloop", "train", *words]
     lists: dict[str, list[Any]] = {}
     for name, values in map(_parameter, params):
         if name in lists:

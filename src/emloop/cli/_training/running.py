@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emloop._config import find_config
 from emloop._config.check import checked_config
 from emloop._config.home import use_home
-from emloop.constants import EL_LOG_ONLY, EXIT_FAILED, EXIT_STOPPED
+from emloop.constants import EL_SHOWN, EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import EmloopError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run_loop(
     try:
         with CaughtInterrupts(), open_reporter("importing and building"):
             training = create()
-            logger.info("Run directory: %s", training.output_dir, extra=EL_LOG_ONLY)
+            logger.info("Run directory: %s", training.output_dir, extra=EL_SHOWN)
             (work or MainLoop.run_training)(training.main_loop)
     except KeyboardInterrupt as stop:
         logger.warning("Stopped: %s", str(stop) or type(stop).__name__)
