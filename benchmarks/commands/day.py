@@ -27,6 +27,7 @@ DAY = {
     "train, 3 epochs": (*EMLOOP, "train", "config.yaml", "--output_dir", "run", "main_loop.epochs_count=3"),
     "resume, 1 epoch more": (*EMLOOP, "resume", "run", "main_loop.epochs_count=4"),
     "ls": (*EMLOOP, "ls"),
+    "show": (*EMLOOP, "show", "@"),
     "diff": (*EMLOOP, "diff", "run", "config.yaml"),
     "eval": (*EMLOOP, "eval", "test", "run"),
     "predict": (*EMLOOP, "predict", "run", "data.npz", "-o", "predictions.npz", "--force"),
