@@ -194,7 +194,7 @@ class Streams(NamedTuple):
 
     Args:
         argument: A mapping whose keys are their names.
-        names: Their names where it is given and no mapping.
+        names: Their names where it is given and no such mapping, but a component, say.
         without: Keys that name no stream.
     """
 
@@ -205,7 +205,7 @@ class Streams(NamedTuple):
     def of(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """Their names, for the arguments that a configuration gives."""
         value = arguments.get(self.argument)
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and "class" not in value:
             return tuple(name for name in value if name not in self.without)
         return () if value is None else self.names
 

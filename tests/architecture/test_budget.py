@@ -19,7 +19,7 @@ ROOMS = {
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     "emloop._run_dir": 1840,  # what runs are judged and found by, or why not; configs shared; time spent; steps
-    "emloop._settings": 1118,  # what classes and functions accept, read and write; fields named as words of Python
+    "emloop._settings": 1120,  # what classes and functions accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 962,  # memory touched early; what a state looks like; arrays in parts; two layouts; generators
     "emloop._streams": 1500,  # one batch read again; reads in C, handed over; gate; signals; loaders; workers, or not
@@ -31,7 +31,7 @@ ROOMS = {
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
     "emloop.cli": 4060,  # `find-lr`, `show`, `completion`, `doctor`, `verify`, `profile`; what a dry run shows
     "emloop.constants": 40,
-    "emloop.datasets": 1280,  # tables, arrays; dividing, drawing, transforming
+    "emloop.datasets": 1640,  # tables, arrays, images, texts, frames; dividing, drawing, transforming
     "emloop.declare": 85,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
@@ -60,6 +60,7 @@ ROOMS = {
 FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
     "emloop": 16,  # public names, most of them a line or two, that have to stand at the front door
+    "emloop/datasets": 15,  # one file a dataset
     "emloop/hooks": 32,  # one file a hook
     "emloop/_run_dir": 15,  # one file for each of a run directory's; how runs are judged, and found by it
     "emloop/_source": 14,

@@ -33,6 +33,29 @@ def noisy(example, rng, strength: float = 1.0):
     return {**example, "noise": rng.normal(0, strength, 2), "other": rng.integers(9)}
 
 
+def as_pandas():
+    import pandas
+
+    return pandas.read_feather("frame.feather")
+
+
+def as_polars():
+    import polars
+
+    return polars.read_ipc("frame.feather")
+
+
+class Pairs:
+    def __init__(self, path: str):
+        self._file = np.load(path)
+
+    def __len__(self):
+        return len(self._file["label"])
+
+    def __getitem__(self, index):
+        return self._file["x"][index], index, int(self._file["label"][index])
+
+
 class Rolled:
     def __init__(self, most: int):
         self._most = most
@@ -122,12 +145,55 @@ def save_feather(folder: Path) -> dict[str, Any]:
     return {"class": "Table", "path": "data.feather", **TABLE}
 
 
+def save_images(folder: Path) -> dict[str, Any]:
+    image = pytest.importorskip("PIL.Image")
+    csv = pytest.importorskip("pyarrow.csv")
+    (folder / "pictures").mkdir()
+    for number in range(COUNT):
+        image.fromarray(np.full((4, 3, 3), number, np.uint8)).save(folder / "pictures" / f"{number}.png")
+    names = pytest.importorskip("pyarrow").array([f"{number}.png" for number in range(COUNT)])
+    csv.write_csv(table_of().append_column("file", names), folder / "pictures.csv")
+    return {"class": "Images", "path": "pictures", "table": "pictures.csv", **TABLE}
+
+
+def save_pandas(folder: Path) -> dict[str, Any]:
+    pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow.feather").write_feather(table_of(), folder / "frame.feather")
+    return {"class": "Frame", "frame": "mine.as_pandas", **TABLE}
+
+
+def save_polars(folder: Path) -> dict[str, Any]:
+    pytest.importorskip("polars")
+    pytest.importorskip("pyarrow.feather").write_feather(table_of(), folder / "frame.feather")
+    return {"class": "Frame", "frame": {"class": "mine.as_polars"}, **TABLE}
+
+
+def save_examples(folder: Path) -> dict[str, Any]:
+    np.savez(folder / "pairs.npz", x=NUMBERS, label=LABELS)
+    return {
+        "class": "Examples",
+        "source": {"class": "mine.Pairs", "path": "pairs.npz"},
+        "names": ["x", "number", "label"],
+    }
+
+
+def save_hugging_face(folder: Path) -> dict[str, Any]:
+    datasets = pytest.importorskip("datasets")
+    datasets.DatasetDict({"all": datasets.Dataset(table_of())}).save_to_disk(folder / "saved")
+    return {"class": "HuggingFace", "path": "saved", "splits": {"train": "all"}, **TABLE}
+
+
 KINDS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "npz": save_arrays,
     "npy": save_npy,
     "csv": save_csv,
     "parquet": save_parquet,
     "feather": save_feather,
+    "images": save_images,
+    "pandas": save_pandas,
+    "polars": save_polars,
+    "examples": save_examples,
+    "hugging-face": save_hugging_face,
 }
 """Kind → what writes the files into a folder, and returns the section ``dataset`` that reads them."""
 

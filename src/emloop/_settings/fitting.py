@@ -271,7 +271,10 @@ def _of_union(value: Any, hint: Hint, resolver: Resolver | None, keys: Keys, *, 
         # Where only one option is of the value's form, its inside is what is wrong.
         nesting = [option for option in hint.parts if option.kind in _NESTING]
         found = [list(value_problems(value, option, resolver, keys, loose=loose)) for option in nesting]
-        same = [problems for problems, option in zip(found, nesting, strict=True) if _same_form(value, option)]
+        formed = [pair for pair in zip(found, nesting, strict=True) if _same_form(value, pair[1])]
+        if len(formed) > 1 and isinstance(value, Mapping):
+            formed = [pair for pair in formed if (pair[1].kind == "component") == ("class" in value)]
+        same = [problems for problems, _ in formed]
         alike = None if found and not all(found) else same[0] if len(same) == 1 else []
     if alike:
         yield from alike

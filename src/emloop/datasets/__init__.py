@@ -7,12 +7,30 @@ _MODULES = {
     "Arrays": "arrays",
     "BaseDataset": "base_dataset",
     "DownloadableDataset": "downloadable_dataset",
+    "Examples": "examples",
+    "Frame": "frame",
+    "HuggingFace": "hugging_face",
+    "Images": "images",
     "IndexStream": "index_stream",
     "StreamWrapper": "stream_wrapper",
     "Table": "table",
+    "TextLines": "text_lines",
 }
 
-__all__ = ["AbstractDataset", "Arrays", "BaseDataset", "DownloadableDataset", "IndexStream", "StreamWrapper", "Table"]
+__all__ = [
+    "AbstractDataset",
+    "Arrays",
+    "BaseDataset",
+    "DownloadableDataset",
+    "Examples",
+    "Frame",
+    "HuggingFace",
+    "Images",
+    "IndexStream",
+    "StreamWrapper",
+    "Table",
+    "TextLines",
+]
 
 __getattr__, __dir__ = lazy_names(
     __name__,

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from emloop.errors import ConfigError
 
-from ._ready.columns import Layout
 from ._ready.dataset import Paths
-from ._ready.kept import kept
 from ._ready.tables import FileTables
 from ._ready.tabular import Columns, TabularDataset
 
@@ -58,12 +54,7 @@ class Table(TabularDataset):
     ) -> None:
         if delimiter is not None and len(delimiter.encode()) != 1:
             raise ConfigError.about("delimiter", f"expected one character, got {delimiter!r}")
-        self._files = self._found(path)
-        self._tables = {source: FileTables(files, delimiter) for source, files in self._files.items()}
-        self._delimiter = delimiter
+        files = self._found(path)
+        self._tables = {source: FileTables(paths, delimiter) for source, paths in files.items()}
+        self._stamps, self._read_as = self._named(files), [delimiter]
         super()._configure_dataset(columns, **kwargs)
-
-    def _folder(self, source: str, layout: Layout, make: Callable[[Path], None]) -> Path:
-        files = {str(path.absolute()): self.named_files[str(path.absolute())] for path in self._files[source]}
-        what = [self._delimiter, layout.described()]
-        return kept(files, what, make, f"Converting {', '.join(map(str, self._files[source]))}")

@@ -21,10 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 def kept(files: Mapping[str, Mapping[str, Any]], what: Sequence[Any], make: Callable[[Path], None], said: str) -> Path:
-    """A folder that was made of files; made now if it has to be. With ``EMLOOP_CACHE=off``, for this process alone.
+    """A folder that was made of files; made now if it has to be.
 
     Args:
-        files: Absolute path → what tells whether it has changed.
+        files: Absolute path → what tells whether it has changed; if there is none, or with ``EMLOOP_CACHE=off``, the
+            folder is for this process alone.
         what: What else the folder depends on, as JSON.
         make: Fills the folder.
         said: What to say before.
@@ -32,7 +33,7 @@ def kept(files: Mapping[str, Mapping[str, Any]], what: Sequence[Any], make: Call
     names = hashlib.sha256(json.dumps([*files]).encode()).hexdigest()[:16]
     stamp = hashlib.sha256(json.dumps([*files.values()], sort_keys=True).encode()).hexdigest()[:16]
     rest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
-    cache = cache_directory()
+    cache = cache_directory() if files else None
     base = None if cache is None else Path(cache, "data")
     if base is not None:
         base.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,8 @@ def kept(files: Mapping[str, Mapping[str, Any]], what: Sequence[Any], make: Call
             return wanted
     folder = Path(tempfile.mkdtemp(prefix=".", dir=base))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    logger.info("%s, once, into %s", said, base or folder)
+    if files:
+        logger.info("%s, once, into %s", said, base or folder)
     make(folder)
     if base is None:
         return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,7 +19,7 @@ from emloop.types import Batch
 from .columns import Layout, Request
 from .items import Items, Pieces
 
-__all__ = ["FileTables", "Rows", "Tables", "require_arrow", "write_rows"]
+__all__ = ["FileTables", "MadeTables", "Rows", "Tables", "require_arrow", "write_rows"]
 
 _BATCH = 1 << 16  # rows
 _BLOCK = 1 << 24  # bytes that are read at once, of text also those whose cells decide the type of a column
@@ -119,6 +120,25 @@ class FileTables:
             yield from opened(read_options=csv.ReadOptions(use_threads=False), convert_options=convert)
 
         return schema, read
+
+
+class MadeTables:
+    """Tables that are made as they are read.
+
+    Args:
+        schema: Of all of them.
+        read: Returns batches of their rows, each a ``pyarrow.RecordBatch``, and what to call their table.
+    """
+
+    def __init__(self, schema: Any, read: Callable[[], Iterator[tuple[Any, str]]]) -> None:
+        self.schema, self._read = schema, read
+
+    def batches(self, requests: Sequence[Request]) -> Iterator[tuple[Mapping[Request, Any], str, int]]:
+        """See :class:`Tables`."""
+        rows: Counter[str] = Counter()
+        for batch, table in self._read():
+            yield {request: batch.column(request[0]) for request in requests}, table, rows[table] + 1
+            rows[table] += batch.num_rows
 
 
 def require_arrow() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from emloop.errors import ConfigError
 
 from .columns import Column, Layout, layout_of, no_column, specified
 from .dataset import Examples, ReadyDataset
+from .kept import kept
 from .tables import Rows, Tables, write_rows
 
 __all__ = ["Columns", "TabularDataset"]
@@ -22,10 +23,16 @@ Columns = Sequence[str] | Mapping[str, str | Sequence[str] | Column] | None
 
 
 class TabularDataset(ReadyDataset):
-    """What reads :class:`Tables`; a subclass opens them, and says where their rows are kept."""
+    """What reads :class:`Tables`, which a subclass opens."""
 
     _tables: Mapping[str, Tables]
-    """Source → its tables; set by subclasses beforehand."""
+    """Source → its tables; set by subclasses beforehand, as is the following."""
+
+    _stamps: Mapping[str, Mapping[str, Mapping[str, Any]]] = {}
+    """Source → path → what tells whether it has changed; without it, rows are not kept for other processes."""
+
+    _read_as: Sequence[Any] = ()
+    """What else rows depend on, as JSON."""
 
     def _configure_dataset(self, columns: Columns = None, **kwargs: Any) -> None:  # type: ignore[override]
         """Lay out the rows; the arguments are those of the class."""
@@ -42,10 +49,6 @@ class TabularDataset(ReadyDataset):
         self._sources = list(tables)
         super()._configure_dataset(**kwargs)
 
-    @abstractmethod
-    def _folder(self, source: str, layout: Layout, make: Callable[[Path], None]) -> Path:
-        """The folder that holds the rows of a source; made if it has to be."""
-
     def _opened(self, source: str, named: Sequence[tuple[tuple[str, ...], str]]) -> Examples:
         tables, layout = self._tables[source], self._layout
         there = tables.schema.names
@@ -61,7 +64,15 @@ class TabularDataset(ReadyDataset):
             raise ConfigError.about("path", f"{source}: {no_column(lacking[0], there)}")
         more = layout_of(hidden, tables.schema, partial(_values, tables)).parts
         whole = Layout((*(part for part in layout.parts if part.source not in hidden), *more))
-        return Rows(self._folder(source, whole, partial(write_rows, tables, whole)), whole, layout.sources)
+        stamps = self._stamps.get(source, {})
+        said = f"Converting {', '.join(os.path.relpath(path) for path in stamps) or source}"
+        folder = kept(stamps, [*self._read_as, whole.described()], partial(write_rows, tables, whole), said)
+        return Rows(folder, whole, layout.sources)
+
+    def _named(self, files: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, Mapping[str, Any]]]:
+        """What tells whether files have changed that were named to the run."""
+        found = {source: {os.path.abspath(path) for path in paths} for source, paths in files.items()}  # noqa: PTH100
+        return {source: {path: self.named_files[path] for path in sorted(paths)} for source, paths in found.items()}
 
 
 def _values(tables: Tables, column: str) -> Iterator[Any]:
