@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from emloop_torch._training.first_nan import FirstNaN  # noqa: E402
+from emloop_torch._running.first_nan import FirstNaN  # noqa: E402
 
 
 class Echo(torch.nn.Module):
@@ -47,7 +47,8 @@ def test_it_is_found_wherever_it_is(first, dtype):
     """Among any number of batches, of any size."""
     watch = FirstNaN()
     for number in range(1, 201):
-        watch.look([torch.full((number % 3 + 1, 2), torch.nan if number in (first, 199) else 6e4, dtype=dtype)])
+        loss = torch.full((number % 3 + 1, 2), torch.nan if number in (first, 199) else 6e4, dtype=dtype)
+        watch.look([(loss, None)])
 
     assert int(watch.take()) == min(first, 199)
 
@@ -55,7 +56,7 @@ def test_it_is_found_wherever_it_is(first, dtype):
 def test_a_loss_that_cannot_be_nan_is_none():
     """Integers, or no loss at all."""
     watch = FirstNaN()
-    watch.look([torch.ones(3, dtype=torch.int64)])
+    watch.look([(torch.ones(3, dtype=torch.int64), None)])
     watch.look([])
 
     assert watch.take() is None

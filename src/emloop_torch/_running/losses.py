@@ -14,12 +14,12 @@ from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._tensors.means import (
     check_loss,
     check_weight,
-    counted,
+    live_mean,
     require_weight,
     total_weight,
-    weighted_mean,
 )
-from emloop_torch._training.first_nan import FirstNaN
+
+from .first_nan import FirstNaN
 
 __all__ = ["Losses"]
 
@@ -75,16 +75,15 @@ class Losses:
             check_loss(values, own, called)
             if own is not None:
                 check_weight(own, called or "weight")
-            means[name] = mean = (
-                weighted_mean(values, own) if self._program is None else self._program.mean_loss(name, values, own)
-            )
+            program = self._program
+            means[name] = mean = live_mean(values, own) if program is None else program.mean_loss(name, values, own)
             self._followed[name] = values, mean.detach()
             totals[name] = total_weight(values, own, self.examples) if self._accumulates else 1.0
         return means, totals
 
     def per_example(self, outputs: _Tensors, *, train: bool) -> _Tensors:
         """The outputs with a value of each loss for every example; NaN is looked for on the way."""
-        looked_at, followed, self._followed = list[torch.Tensor](), self._followed, {}
+        looked_at, followed, self._followed = list[tuple[torch.Tensor, torch.Tensor | None]](), self._followed, {}
         for name in self.names:
             loss = outputs.get(name)
             if not isinstance(loss, torch.Tensor):
@@ -92,10 +91,10 @@ class Losses:
             weight = self._weighed.get(name)
             if not train:
                 check_loss(loss, weight, self._weights.get(name))
-            if not loss.ndim:
-                outputs = {**outputs, name: loss.expand(self.examples)}
             # Of what has been learned from, the mean is known, and NaN where a loss that counts is.
             values, mean = followed.get(name, (None, loss))
-            looked_at.append(mean if values is loss else counted(loss, weight))
+            looked_at.append((mean, None) if values is loss else (loss, weight))
+            if not loss.ndim:
+                outputs = {**outputs, name: loss.detach().expand(self.examples)}
         self.nan.look(looked_at)
         return outputs

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import optim
 
-__all__ = ["defer_compiler"]
+__all__ = ["RELEASE", "defer_compiler"]
 
 _COMPILER = "torch._dynamo"
-_RELEASE = "2.13."
+RELEASE = "2.13."
 """The release whose wrappers these are; those of another are left alone."""
 _TOLD = "__dynamo_disable"
 """Attribute in which PyTorch keeps what to call instead of a function."""
@@ -26,7 +26,7 @@ _TOLD = "__dynamo_disable"
 @cache
 def defer_compiler() -> None:
     """Keep PyTorch's optimizers, in this process, from importing the compiler."""
-    if not torch.__version__.startswith(_RELEASE) or _COMPILER in sys.modules:
+    if not torch.__version__.startswith(RELEASE) or _COMPILER in sys.modules:
         return
     for method in vars(optim.Optimizer).values():
         if _imports_compiler(method, "inner"):

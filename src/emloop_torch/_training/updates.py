@@ -15,6 +15,7 @@ from emloop_torch._programs.views import loss_among
 from emloop_torch._tensors.arrays import to_plain, to_tensor
 
 from .averages import Averages
+from .backward import back_propagate
 from .learners import Learner
 from .optimizers import learnable
 
@@ -129,7 +130,7 @@ class Updates:
                 loss = loss * (_ratio(weight, largest) / self._accumulate)
                 window.largest, window.total = largest, window.total + weight
             scaled = loss if self._scaler is None else self._scaler.scale(loss)
-            scaled.backward(retain_graph=number < len(reached), inputs=parameters)
+            back_propagate(scaled, parameters, keeps_graph=number < len(reached))
         if between is not None:
             between()
         self._pending += 1

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from emloop._state.kinds import check_state
 from emloop.errors import StateError, VariableTypeError
@@ -20,6 +21,8 @@ from .columns import MOST_BYTES, MOST_ROWS, restored_partials
 from .reductions import STREAMING, Partial, Piece, Scalar, Values
 
 __all__ = ["WeightedColumn", "as_weights"]
+
+_BOOLEAN = np.dtype(np.bool_)
 
 
 def as_weights(value: Any, shape: tuple[int, ...]) -> Values:
@@ -55,6 +58,9 @@ class WeightedColumn:
         self._waiting: list[tuple[Any, Any]] = []
         self._rows: list[tuple[Values, Values]] = []
         self._has_rows = self._has_weight = False
+        self._shape: tuple[int, ...] | None = None  # of the rows, with their dtype
+        self._dtype = np.dtype(np.float64)
+        self._capacity = MOST_ROWS  # rows of a chunk
 
     @property
     def weighs_nothing(self) -> bool:
@@ -67,7 +73,19 @@ class WeightedColumn:
         Raises:
             VariableTypeError: If they are not numbers, one or more for every example, or no weights.
         """
-        if lives_on_device(value) or lives_on_device(weight):
+        # What most are: booleans say what counts, and no more has to be found out about them.
+        if (
+            type(value) is ndarray
+            and type(weight) is ndarray
+            and value.shape == self._shape == weight.shape
+            and value.dtype is self._dtype
+            and weight.dtype is _BOOLEAN
+            and not self._waiting
+        ):
+            self._rows.append((value.copy(), weight.copy()))
+            if len(self._rows) >= self._capacity:
+                self._reduce_chunk()
+        elif lives_on_device(value) or lives_on_device(weight):
             self._waiting.append((value, weight))
             if len(self._waiting) == MOST_WAITING:
                 self._fetch()
@@ -84,10 +102,12 @@ class WeightedColumn:
     def _add_row(self, value: Any, weight: Any) -> None:
         row = as_numbers(value)
         weights = as_weights(weight, row.shape)
-        if self._rows and (row.shape, row.dtype) != (self._rows[0][0].shape, self._rows[0][0].dtype):
+        if (row.shape, row.dtype) != (self._shape, self._dtype):
             self._reduce_chunk()
+            self._shape, self._dtype = row.shape, row.dtype
+            self._capacity = min(MOST_ROWS, MOST_BYTES // max(1, row.nbytes))
         self._rows.append((row.copy(), weights.copy()))
-        if len(self._rows) >= min(MOST_ROWS, MOST_BYTES // max(1, row.nbytes)):
+        if len(self._rows) >= self._capacity:
             self._reduce_chunk()
 
     def _reduce_chunk(self) -> None:
@@ -120,7 +140,7 @@ class WeightedColumn:
         """The unfinished statistics, including the unfinished chunk as it is."""
         self._fetch()
         return {
-            "rows": [list(row) for row in self._rows],
+            "rows": [[row, weights.astype(np.float64)] for row, weights in self._rows],
             "seen": [self._has_rows, self._has_weight],
             "partials": {name: None if partial is None else list(partial) for name, partial in self._partials.items()},
         }
@@ -137,6 +157,7 @@ class WeightedColumn:
         for row, weights in state["rows"]:
             if not np.array_equal(as_weights(weights, as_numbers(row).shape), weights):
                 raise StateError("weighted statistics: the weights do not fit the values")
-        self._rows = [(row, weights) for row, weights in state["rows"]]
+        self._rows, self._shape, self._partials = [], None, partials
+        for row, weights in state["rows"]:
+            self._add_row(row, weights)
         self._has_rows, self._has_weight = state["seen"]
-        self._partials = partials
