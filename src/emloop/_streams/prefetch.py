@@ -17,9 +17,10 @@ that ends the next wait too early, and whoever is woken checks again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
+from itertools import count, repeat
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Literal
@@ -87,20 +88,22 @@ class Prefetch:
             ProducerError: Once all batches before a failure were handed out; from the original error.
             UsageError: If reading was never started.
         """
-        self.last = batch = self.take()
+        self.last = batch = next(self.rest())
         return batch
 
     @uninterrupted  # but while it waits
-    def take(self) -> Batch:
-        """As :meth:`read`; whoever calls it sets ``last``."""
-        if not self._items:
-            self._wait()
-        self._at = item = self._items.popleft()
-        if self._parked:
-            with self._lock:
-                self._unpark()
-        self.handed += 1
-        return item[0]  # type: ignore[no-any-return]
+    def rest(self) -> Generator[Batch]:
+        """What :meth:`read` gives until it stops; whoever iterates over it sets ``last``."""
+        items = self._items
+        while True:
+            if not items and not self._wait():
+                return
+            self._at = item = items.popleft()
+            if self._parked:
+                with self._lock:
+                    self._unpark()
+            self.handed += 1
+            yield item[0]
 
     @property
     def pass_index(self) -> int:
@@ -218,22 +221,22 @@ class Prefetch:
             self._reader.open()
 
     @interruptible_function(WAITING)
-    def _wait(self) -> None:
-        """Wait for an item in an empty buffer."""
+    def _wait(self) -> bool:
+        """Wait for an item in an empty buffer; return whether there is one, or the epoch has ended."""
         reader = self._reader
         while True:
             with self._lock:
                 self._waiting = threaded = self._thread is not None
                 if self._items:
                     self._waiting = False
-                    return
+                    return True
                 if self._ended:
                     self._waiting = self._ended = False
                     if reader.training and self.last is not None:
                         self.ended = Consumed(self.pass_index, self.batches - 1, self.last)
                     self._at = None, reader.pass_index, 0, None, None
                     self.last = None
-                    raise StopIteration
+                    return False
                 if reader.failure is not None:
                     self._waiting = False
                     raise ProducerError(
@@ -260,17 +263,23 @@ class Prefetch:
             self._produce()
             # All but the first batch of a pass, unless read() has to see what they draw. Meanwhile, only some of what
             # _may_read() looks at can change.
-            rest, number, at, snapshot = reader.rest(None), reader.batches, reader.pass_index, reader.snapshots()
+            read = zip(  # makes items in C; only a batch that was read takes a number, and only after that a snapshot
+                reader.rest(None),
+                repeat(reader.pass_index),
+                count(reader.batches + 1),
+                reader.snapshots(),
+                repeat(None),
+            )
+            made = read if prepare is None else ((*item[:-1], prepare(item[0])) for item in read)
             free = not (self._idle or reader.on_demand)
             try:
                 while (
                     free and len(items) < size and self._permits > 0 and self._running and reader.failure is None
                 ) or (alive := self._may_read()):
-                    batch = next(rest, _END)
-                    if batch is _END:
+                    item = next(made, _END)
+                    if item is _END:
                         break
-                    number += 1
-                    items.append((batch, at, number, snapshot(), None if prepare is None else prepare(batch)))
+                    items.append(item)
                     if self._waiting:
                         with self._lock:
                             self._wake_waiting()

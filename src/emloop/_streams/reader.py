@@ -257,11 +257,11 @@ class Reader:
         captured = None if source.capture is None else copy_tree(source.capture())
         return {"source": captured, "generators": self._pass.state()}
 
-    def snapshots(self) -> Callable[[], Snapshot | None]:
-        """:meth:`snapshot`, at less cost where that returns the same for the rest of the pass."""
+    def snapshots(self) -> Iterator[Snapshot | None]:
+        """:meth:`snapshot`, again and again, at less cost where that is the same for the rest of the pass."""
         source = self._source
         is_fixed = source is None or source.level != "exact" or self._draws_globally or not source.runs_code
-        return repeat(self.snapshot()).__next__ if is_fixed else self.snapshot
+        return repeat(self.snapshot()) if is_fixed else iter(self.snapshot, _END)
 
     def seek(self, target: Mapping[str, Any]) -> None:
         """Go on at a saved position, or at the start of its pass; forgets what was read."""

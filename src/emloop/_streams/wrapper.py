@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice, repeat, starmap
+from itertools import islice
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -176,7 +176,7 @@ class StreamWrapper:
         if self._profile is not None or (self._limited and self._prefetch is not None):
             yield self
         elif self._prefetch is not None:
-            ahead = starmap(self._prefetch.take, repeat(()))
+            ahead = self._prefetch.rest()
             yield ahead if (left := self._left()) is None else islice(ahead, left)
             self._epoch_end()
         else:

@@ -120,7 +120,7 @@ def require_outputs(view: str, outputs: Any) -> Mapping[str, Any]:
     Raises:
         BatchError: If they are not.
     """
-    if not isinstance(outputs, Mapping):
+    if type(outputs) is not dict and not isinstance(outputs, Mapping):
         kind = type(outputs).__name__
         raise BatchError(f"{view} of the module: expected a mapping such as {{'loss': …}}, got a {kind}")
     return outputs

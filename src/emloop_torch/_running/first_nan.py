@@ -71,8 +71,8 @@ def _has_nan(loss: torch.Tensor, weight: torch.Tensor | None) -> bool:
     if not loss.ndim:
         value = loss.item()
         return value != value  # noqa: PLR0124 - NaN is unequal to itself
-    if loss.dtype in _USUAL and loss.numel():
-        array = loss.numpy(force=True)
+    if loss.dtype in _USUAL and loss.numel() and not loss.is_neg():
+        array = (loss.detach() if loss.requires_grad else loss).numpy()
         largest = array.item(array.argmax())  # the first NaN, if any: a tenth of what asking every value takes
         if largest == largest:  # noqa: PLR0124
             return False

@@ -49,7 +49,7 @@ def live_mean(loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         and weight.shape == loss.shape
         and loss.dtype in _TINY
         and 0 < loss.numel() <= _EXACT
-        and weight.numpy(force=True).all()
+        and weight.numpy().all()
     ):
         return (loss * (1.0 / loss.numel())).sum()
     return weighted_mean(loss, weight)
