@@ -72,6 +72,7 @@ class Prefetch:
         self._thread: Thread | None = None
         self._running = False  # the thread may live on
         self._permits = int(gate == "open")
+        self._room = 0  # how many items there may be, as long as it runs with a permit
         self._idle = True  # the next pass is opened when it is waited for, not ahead
         self._ended = False  # the buffer is followed by the end of an epoch
         self._waiting = False
@@ -161,6 +162,7 @@ class Prefetch:
         with self._lock:
             self._entered = True
             self._running = True
+            self._make_room()
             if self._thread is not None:
                 return  # it was told to stop but has not yet, and goes on
             self._thread = Thread(
@@ -181,6 +183,7 @@ class Prefetch:
         """
         with self._lock:
             self._running = False
+            self._make_room()
             self._wake_parked()
             thread = self._thread
         if wait and thread is not None:
@@ -189,6 +192,7 @@ class Prefetch:
     def __enter__(self) -> None:
         with self._lock:
             self._permits += 1
+            self._make_room()
             if self._parked:
                 self._unpark()
 
@@ -196,6 +200,7 @@ class Prefetch:
         # The batch in flight is still read.
         with self._lock:
             self._permits -= 1
+            self._make_room()
 
     @contextmanager
     def _alone(self) -> Iterator[Reader]:
@@ -257,7 +262,7 @@ class Prefetch:
                 )
 
     def _run(self) -> None:
-        reader, items, size, prepare = self._reader, self._items, self._size, self._prepare
+        reader, items, prepare = self._reader, self._items, self._prepare
         alive = self._may_read()
         while alive:
             self._produce()
@@ -273,9 +278,7 @@ class Prefetch:
             made = read if prepare is None else ((*item[:-1], prepare(item[0])) for item in read)
             free = not (self._idle or reader.on_demand)
             try:
-                while (
-                    free and len(items) < size and self._permits > 0 and self._running and reader.failure is None
-                ) or (alive := self._may_read()):
+                while (free and len(items) < self._room and reader.failure is None) or (alive := self._may_read()):
                     item = next(made, _END)
                     if item is _END:
                         break
@@ -291,7 +294,7 @@ class Prefetch:
 
     def _may_read(self) -> bool:
         """Park until a batch may be read; return whether to go on at all."""
-        while not (self._running and self._wanted_ahead()):
+        while not self._wanted_ahead():
             with self._lock:
                 if not self._running or self._reader.failure is not None:
                     self._thread = None
@@ -327,10 +330,12 @@ class Prefetch:
             with self._lock:
                 self._wake_waiting()
 
+    def _make_room(self) -> None:
+        self._room = self._size if self._running and self._permits > 0 else 0
+
     def _wanted_ahead(self) -> bool:
         return (
-            len(self._items) < self._size
-            and self._permits > 0
+            len(self._items) < self._room
             and not self._idle
             and not self._reader.on_demand
             and self._reader.failure is None
