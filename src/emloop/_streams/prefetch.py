@@ -37,9 +37,9 @@ Gate = Literal["open", "model"]
 """When batches are read ahead: always, or only where the model allows it."""
 
 _END: Any = object()
-_Item = tuple[Any, int, int, Snapshot | None, Any]
-"""A batch, its pass, the number of batches read in the pass so far, what it takes to jump behind it, and what
-``prepare`` made of it."""
+_Item = tuple[Any, int, int, int, Snapshot | None, Any]
+"""A batch, its pass, the number of batches read in the pass and in all so far, what it takes to jump behind it, and
+what ``prepare`` made of it."""
 
 
 class Prefetch:
@@ -58,14 +58,14 @@ class Prefetch:
     def __init__(
         self, reader: Reader, size: int, prepare: Callable[[Batch], Any] | None = None, *, gate: Gate = "model"
     ) -> None:
-        self.handed = 0
         self.last: Batch | None = None
         self.ended: Consumed | None = None
-        self._at: _Item = (None, 0, 0, None, None)  # what was handed out last
+        self._at: _Item = (None, 0, 0, 0, None, None)  # what was handed out last
         self._reader = reader
         self._prepare = prepare
         self._size = size
         self._items: deque[_Item] = deque()
+        self._number = count(1)  # of the next item
         self._entered = False
 
         self._lock = Lock()  # guards everything below
@@ -103,7 +103,6 @@ class Prefetch:
             if self._parked:
                 with self._lock:
                     self._unpark()
-            self.handed += 1
             yield item[0]
 
     @property
@@ -117,9 +116,14 @@ class Prefetch:
         return self._at[2]
 
     @property
+    def handed(self) -> int:
+        """Batches handed out so far, in all passes."""
+        return self._at[3]
+
+    @property
     def prepared(self) -> Any:
         """What was prepared of the batch handed out last."""
-        return self._at[4]
+        return self._at[5]
 
     def upcoming(self) -> Any:
         """What was prepared of the next batch; ``None`` unless that is in the buffer."""
@@ -137,7 +141,7 @@ class Prefetch:
 
     def snapshot(self) -> Snapshot | None:
         """What it takes to jump to the batch after the one handed out last; ``None`` if that is impossible."""
-        return self._at[3]
+        return self._at[4]
 
     def seek(self, target: Mapping[str, Any]) -> None:
         """As :meth:`Reader.seek`; forgets what was read ahead."""
@@ -217,7 +221,8 @@ class Prefetch:
         self._items.clear()
         self._idle = True
         self._ended = False
-        self._at = None, self._reader.pass_index, self._reader.batches, None, None
+        self._number = count(self.handed + 1)
+        self._at = None, self._reader.pass_index, self._reader.batches, self.handed, None, None
         self.last = self.ended = None
 
     def _settle(self) -> None:
@@ -239,7 +244,7 @@ class Prefetch:
                     self._waiting = self._ended = False
                     if reader.training and self.last is not None:
                         self.ended = Consumed(self.pass_index, self.batches - 1, self.last)
-                    self._at = None, reader.pass_index, 0, None, None
+                    self._at = None, reader.pass_index, 0, self.handed, None, None
                     self.last = None
                     return False
                 if reader.failure is not None:
@@ -272,6 +277,7 @@ class Prefetch:
                 reader.rest(None),
                 repeat(reader.pass_index),
                 count(reader.batches + 1),
+                self._number,
                 reader.snapshots(),
                 repeat(None),
             )
@@ -325,7 +331,9 @@ class Prefetch:
 
     def _put(self, batch: Batch, number: int) -> None:
         prepared = None if self._prepare is None else self._prepare(batch)
-        self._items.append((batch, self._reader.pass_index, number, self._reader.snapshot(), prepared))
+        self._items.append(
+            (batch, self._reader.pass_index, number, next(self._number), self._reader.snapshot(), prepared)
+        )
         if self._waiting:
             with self._lock:
                 self._wake_waiting()

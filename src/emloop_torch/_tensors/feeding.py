@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Feed", "tensors_of"]
 
-_HOST = torch.device("cpu")
+_HOST, _TENSOR = torch.device("cpu"), torch.Tensor
 _NUMERIC = "biufc"
 _AS_THEY_ARE = frozenset(map(np.dtype, ("f4", "f2", "i8", "i4", "i2", "i1", "u1", "?")))
 _PLAIN = frozenset({torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool})
@@ -113,14 +113,16 @@ class Feed:
         for name in names:
             tensor: Any = outputs.get(name)
             # What most outputs are; of the rest, what is wrong or has to be converted is found out.
-            is_usual = type(tensor) is torch.Tensor and tensor.shape[:1] == (examples,) and tensor.dtype in _PLAIN
-            if is_usual and tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_neg():
-                if tensor.requires_grad:
-                    tensor = tensor.detach()
-                held = tensor.untyped_storage().data_ptr() in self._held
-                arrays[name] = (tensor.clone() if held else tensor).numpy()
-            else:
-                arrays[name] = self._output(_checked(outputs, name, examples), waiting)
+            if type(tensor) is _TENSOR and tensor.dtype in _PLAIN and tensor.is_cpu and len(tensor.shape) > 0:
+                try:
+                    array = (tensor.detach() if tensor.requires_grad else tensor).numpy()
+                except (RuntimeError, TypeError):  # it is sparse, or negated only when it is read
+                    array = None
+                if array is not None and len(array) == examples:
+                    held = tensor.untyped_storage().data_ptr() in self._held
+                    arrays[name] = array.copy() if held else array
+                    continue
+            arrays[name] = self._output(_checked(outputs, name, examples), waiting)
         return arrays
 
     def _output(self, tensor: torch.Tensor, waiting: AbstractContextManager[Any] | None) -> Any:

@@ -127,20 +127,17 @@ class Generators:
             states[self._device.type] = torch.Generator(self._device).manual_seed(seed).get_state()
         return states
 
-    def _read(self) -> dict[str, torch.Tensor]:
-        states = {"cpu": _HOST.get_state()}
-        if self._kind == "cuda":
-            states["cuda"] = torch.cuda.get_rng_state(self._device)
-        elif self._kind == "mps":
-            states["mps"] = torch.mps.get_rng_state()
-        return states
-
-    def _write(self, states: dict[str, torch.Tensor]) -> None:
+    def _exchange(self, states: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Set the global generators, and return what they were set to."""
+        before = {"cpu": _HOST.get_state()}
         _HOST.set_state(states["cpu"])
         if self._kind == "cuda":
+            before["cuda"] = torch.cuda.get_rng_state(self._device)
             torch.cuda.set_rng_state(states["cuda"], self._device)
         elif self._kind == "mps":
+            before["mps"] = torch.mps.get_rng_state()
             torch.mps.set_rng_state(states["mps"])
+        return before
 
 
 class _Use(AbstractContextManager[None]):
@@ -153,10 +150,8 @@ class _Use(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         own = self._generators
-        self._outer.append(own._read())
-        own._write(own._states[self._purpose])
+        self._outer.append(own._exchange(own._states[self._purpose]))
 
     def __exit__(self, *_: object) -> None:
         own = self._generators
-        own._states[self._purpose] = own._read()
-        own._write(self._outer.pop())
+        own._states[self._purpose] = own._exchange(self._outer.pop())
