@@ -228,3 +228,147 @@ def test_layers_that_are_said_to_draw_nothing_draw_nothing(cls):
             assert torch.equal(before, torch.get_rng_state())
             return
     pytest.skip("takes something else")
+
+
+# -- modules of one's own ---------------------------------------------------------------------------------------------
+
+
+class Own(nn.Module):
+    """Scores of one's own; the rest is the same for all."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.layers = nn.ModuleList(nn.Linear(3, 3) for _ in range(2))
+        self.rate = 0.5
+
+    def predict(self, points):
+        return {"logits": self.score(points)}
+
+    def forward(self, points, labels):
+        outputs = self.predict(points)
+        return {**outputs, "loss": functional.cross_entropy(outputs["logits"], labels, reduction="none")}
+
+    def score(self, points):
+        return self.layer(points)
+
+
+def scaled(values, by=2.0):
+    return torch.tanh(values) * by
+
+
+def shaken(values):
+    return values + torch.randn_like(values)
+
+
+class Deep(Own):
+    def score(self, points):
+        parts = [layer(self.layer(points)).relu() for layer in self.layers]
+        return scaled(torch.stack(parts).mean(dim=0)) * self.rate + super().score(points).detach()
+
+
+class Nested(Own):
+    def __init__(self):
+        super().__init__()
+        self.inner = Deep()
+
+    def score(self, points):
+        return self.inner.score(points)
+
+
+class Dropping(Own):
+    def score(self, points):
+        return functional.dropout(self.layer(points), self.rate)
+
+
+class Helped(Own):
+    def score(self, points):
+        return shaken(self.layer(points))
+
+
+class InPlace(Own):
+    def score(self, points):
+        return self.layer(points) + torch.zeros(3).normal_()
+
+
+class Holding(Own):
+    def __init__(self):
+        super().__init__()
+        self.change = shaken
+
+    def score(self, points):
+        return self.change(self.layer(points))
+
+
+class ByName(Own):
+    def score(self, points):
+        return self.layer(points) + getattr(torch, "ra" + "nd")(3)
+
+
+class Inside(Own):
+    def __init__(self):
+        super().__init__()
+        self.inner = Helped()
+
+    def score(self, points):
+        return self.inner.score(points)
+
+
+class Starting(Own):
+    def score(self, points):
+        self.layer.reset_parameters()
+        return self.layer(points)
+
+
+class Shadowing(Own):
+    def relu(self, values):
+        return shaken(values)
+
+    def score(self, points):
+        return self.relu(self.layer(points))
+
+
+class Called(Own):
+    def __call__(self, **given):
+        torch.rand(())
+        return super().__call__(**given)
+
+
+def closing_over(value):
+    class Closed(Own):
+        def score(self, points):
+            return self.layer(points) + (value if isinstance(value, float) else value(3))
+
+    return Closed
+
+
+def model_of(module):
+    torch.manual_seed(3)
+    return type("Model", (emloop_torch.BaseModel,), {"create_model": lambda _: module()})(None, None, **CONFIG)
+
+
+@pytest.mark.parametrize("module", [Own, Deep, Nested, closing_over(2.0)])
+def test_a_module_whose_code_draws_nothing_leaves_the_generators_alone(module):
+    """As far as all names in its code tell, those of its helpers and of what it consists of included."""
+    made = model_of(module)
+    for train in (True, False):
+        made.run(batch(), train=train)
+        uses, made = made._generators.use, generators_refused(made)
+        made.run(batch(2), train=train)
+        made._generators.use = uses
+
+
+@pytest.mark.parametrize(
+    "module",
+    [Dropping, Helped, InPlace, Holding, ByName, Inside, Starting, Shadowing, Called, closing_over(torch.rand)],
+)
+def test_a_module_whose_code_may_draw_draws_from_the_models_own_numbers(module):
+    """In every batch, however it comes to draw."""
+    made = model_of(module)
+    others = torch.get_rng_state()
+
+    for _ in range(3):
+        own = made.state_dict()["generators"]
+        made.run(batch(), train=True)
+        assert not equal_trees(own, made.state_dict()["generators"])
+    assert torch.equal(others, torch.get_rng_state())

@@ -28,7 +28,7 @@ class FirstNaN:
         losses = [pair for pair in losses if pair[0].is_floating_point()]
         if not losses:
             return
-        if all(loss.is_cpu for loss, _ in losses):
+        if losses[0][0].is_cpu:
             if self._sums:
                 self._reduce()
             self._before += 1
