@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -20,6 +21,8 @@ _USUAL = frozenset({torch.float32, torch.float64})
 class FirstNaN:
     """Remembers the first of many losses that had a NaN."""
 
+    _first: Any  # a number, or still on its way
+
     def __init__(self) -> None:
         self._forget()
 
@@ -32,10 +35,8 @@ class FirstNaN:
             if self._sums:
                 self._reduce()
             self._before += 1
-            if self._first is None:
-                self._first = _NEVER
-            if self._first == _NEVER and any(_has_nan(*pair) for pair in losses):
-                self._first = self._before
+            if self._first in (None, _NEVER):
+                self._first = self._before if any(_has_nan(*pair) for pair in losses) else _NEVER
             return
         found = [counted(loss.detach(), weight) for loss, weight in losses]
         sums = [loss.sum() if loss.ndim else loss for loss in found]
@@ -55,7 +56,7 @@ class FirstNaN:
     def _forget(self) -> None:
         self._sums: list[torch.Tensor] = []
         self._before = 0
-        self._first: torch.Tensor | int | None = None
+        self._first = None
 
     def _reduce(self) -> None:
         sums = torch.stack(self._sums)

@@ -16,7 +16,7 @@ __all__ = ["back_propagate"]
 
 _GRAPH_LOG = logging.getLogger("torch.autograd.graph")
 _OWN = torch.Tensor.backward, torch.autograd.backward
-_ENGINE: Any = torch.autograd.Variable._execution_engine  # type: ignore[attr-defined]
+_ENGINE: Any = torch.autograd.Variable._execution_engine
 _IS_KNOWN = torch.__version__.startswith(RELEASE)
 
 
