@@ -21,8 +21,8 @@ ROOMS = {
     "emloop._run_dir": 1840,  # what runs are judged and found by, or why not; configs shared; time spent; steps
     "emloop._settings": 1120,  # what classes and functions accept, read and write; fields named as words of Python
     "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
-    "emloop._state": 975,  # equal trees at a glance; memory touched early; what a state looks like; arrays in parts; two layouts; generators
-    "emloop._streams": 1520,  # numbered items; one batch read again; reads in C, handed over; gate; signals; loaders; workers, or not
+    "emloop._state": 975,  # equal at a glance; memory touched early; what a state looks like; arrays in parts; generators
+    "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
     "emloop._support": 1145,  # when an interval is over; what leads out of a directory; what a signal ends; long lines
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
@@ -37,7 +37,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3450,  # evaluations inside epochs; weighted statistics; types within states; the best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 2180,  # epochs with a constructor of their own; facts to show, and watched; notes and evaluations inside epochs; fingerprint; commits
+    "emloop.main_loop": 2180,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 812,  # what inputs look like; the source capsule, and what of it may run; lent states
@@ -51,8 +51,8 @@ ROOMS = {
     "emloop_torch": 1515,  # whose optimizers; epochs; what may draw; cures; what falls; weights for each loss; capsules
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._running": 305,  # whether their own code draws; what a model takes and gives; the losses of its batches; whether they draw
-    "emloop_torch._tensors": 845,  # fewer operations; what an optimizer has to remember; frozen statistics; the weighted mean; loaders
+    "emloop_torch._running": 305,  # whether code of one's own draws; what a model takes and gives; losses, and their NaN
+    "emloop_torch._tensors": 845,  # what an optimizer has to remember; frozen statistics; the weighted mean, live; loaders
     "emloop_torch._training": 1245,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""

@@ -32,7 +32,7 @@ def accepted_by(cls: Callable[..., Any], *, constructor: bool = True) -> Accepte
     required: set[str] = set()
     is_open = False
     for function in functions:
-        _collect(function, hints, required if function in first else set())
+        _collect(function, hints, required if function in first else set(), is_method=isinstance(cls, type))
         if not _is_variable(function):
             break
         is_open = is_open or not _ours(function)
@@ -155,11 +155,12 @@ def _constructors(cls: type) -> list[Callable[..., Any]]:
     return [vars(base)["__init__"] for base in cls.__mro__ if base is not object and "__init__" in vars(base)]
 
 
-def _collect(function: Callable[..., Any], hints: dict[str, Hint], required: set[str]) -> None:
+def _collect(
+    function: Callable[..., Any], hints: dict[str, Hint], required: set[str], *, is_method: bool = True
+) -> None:
     """Add a function's arguments to ``hints`` and ``required``; what is known already stays."""
     known = _type_hints(function)
-    is_bound = inspect.isfunction(function) and "." not in function.__qualname__.rpartition("<locals>.")[2]
-    for parameter in list(inspect.signature(function).parameters.values())[not is_bound :]:
+    for parameter in list(inspect.signature(function).parameters.values())[is_method:]:
         if parameter.kind in _NAMED:
             hints.setdefault(parameter.name, hint_of(known.get(parameter.name, Any)))
             if parameter.default is parameter.empty:
