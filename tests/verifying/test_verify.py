@@ -22,6 +22,7 @@ model: {class: project.Logistic, name: small}
 hooks:
   - ComputeStats: {variables: [loss]}
   - WriteCSV
+  - ShowProgress
 main_loop: {extra_streams: [valid], epochs_count: 20, skip_zeroth_epoch: true}
 """
 

@@ -46,12 +46,11 @@ class Shown(Reporter):
         self._doing = ""
         self._epoch_began = self._began = clock()
         self._noted: Cells = {}
-        self._counts: dict[str, int] = {}
         self._trained: list[tuple[int, float]] = []
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self.totals: dict[str, int] = {}
-        """Stream → number of its batches in the last epoch."""
+        """Stream → number of its batches when it was last read."""
         self.log: Callable[[str], None] | None = None
         """Gets the plain lines about the progress as well."""
 
@@ -106,7 +105,7 @@ class Shown(Reporter):
         """End the bar."""
         bar, self._bar = self._bar, None
         if bar is not None:
-            self._counts[self._reading.stream] = bar.done
+            self.totals[self._reading.stream] = bar.done  # here, so that the epoch's own commit has it
             if self._reading.trains or self._facts.evaluates:
                 self._trained.append((bar.run, bar.seconds))
             self._doing = "hooks"
@@ -126,7 +125,6 @@ class Shown(Reporter):
         else:
             lines = self._table.rows(epoch_id, cells, seconds, rate, width)
         self._area.add(lines)
-        self.totals.update(self._counts)
         self._trained.clear()
         self._doing = ""
         self._epoch_began = self._clock()
