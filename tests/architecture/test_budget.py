@@ -29,7 +29,7 @@ ROOMS = {
     "emloop.abilities": 25,  # the protocols' public path
     "emloop.api": 310,  # who trusts a source; when workers begin and end; a run in a notebook
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 4060,  # `find-lr`, `show`, `completion`, `doctor`, `verify`, `profile`; what a dry run shows
+    "emloop.cli": 4165,  # `find-lr`, `show`, `dataset show`, `completion`, `doctor`, `verify`, `profile`; dry runs
     "emloop.constants": 40,
     "emloop.datasets": 1640,  # tables, arrays, images, texts, frames; dividing, drawing, transforming
     "emloop.declare": 85,

@@ -1,6 +1,7 @@
-"""``emloop dataset``: call a method of the dataset.
+"""``emloop dataset``: show the data, or call a method of the dataset.
 
 Examples:
+    emloop dataset show config.yaml --html data.html
     emloop dataset stream_info config.yaml
     emloop dataset download config.yaml dataset.data_root=/data
 """
@@ -8,6 +9,7 @@ Examples:
 import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 
 from emloop._config import find_config
 from emloop._config.check import checked_config
@@ -23,8 +25,9 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("method", metavar="METHOD", help="name of the method")
+    parser.add_argument("method", metavar="METHOD", help="`show`: draw the first examples and statistics; or a method")
     parser.add_argument("config_file", metavar="CONFIG", help=CONFIG)
+    parser.add_argument("--html", metavar="FILE", help="draw it into a file instead")
     add_overrides(parser)
     add_common(parser)
 
@@ -32,7 +35,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Run the command."""
     changes = overrides(arguments.words)
-    return invoke_dataset_method(arguments.config_file, arguments.method, arguments.output_root, changes)
+    return invoke_dataset_method(
+        arguments.config_file, arguments.method, arguments.output_root, changes, arguments.html
+    )
 
 
 def invoke_dataset_method(
@@ -40,14 +45,18 @@ def invoke_dataset_method(
     method_name: str,
     output_root: str,  # noqa: ARG001 - no run directory is made, but callers of the reference pass one
     cl_arguments: Sequence[str],
+    html: str | None = None,
 ) -> int:
     """Call a method of the dataset without arguments and print what it returns, if it returns something.
+
+    A dataset without a method ``show`` is drawn.
 
     Args:
         config_path: Config file, or a directory with one; only the section ``dataset`` is needed.
         method_name: Name of the method.
         output_root: Has no effect.
         cl_arguments: Overrides.
+        html: File to draw into.
 
     Returns:
         The exit code.
@@ -62,6 +71,10 @@ def invoke_dataset_method(
     with use_seed(seed):
         dataset = build_dataset(config)
         method = getattr(dataset, method_name, None)
+        if method_name == "show" and method is None:
+            method = partial(_draw, dataset, html)
+        elif html is not None:
+            raise UsageError(f"--html goes with show, not with {method_name}")
         if not callable(method):
             there = [name for name in dir(dataset) if not name.startswith("_") and callable(getattr(dataset, name))]
             hint = "".join(f"; {text}" for text in did_you_mean(method_name, there))
@@ -78,3 +91,9 @@ def invoke_dataset_method(
     if result is not None:
         print(result)
     return EXIT_DONE
+
+
+def _draw(dataset: object, html: str | None) -> None:
+    from .._configs.data_page import show_data
+
+    show_data(dataset, html)
