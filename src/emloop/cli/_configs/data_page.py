@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+
 from emloop._streams import Pass, entered
 from emloop._support.files import atomic_write
 from emloop._support.printable import printable
