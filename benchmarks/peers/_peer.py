@@ -175,6 +175,37 @@ def accelerate_() -> Block:
     return block
 
 
+def transformers_() -> Block:
+    """The trainer, without what it logs, saves and draws."""
+    import tempfile
+
+    from transformers import Trainer, TrainingArguments
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = network()
+
+        def forward(self, points: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"loss": functional.cross_entropy(self.layers(points), labels)}
+
+    module, data = Net(), [dict(zip(("points", "labels"), batch, strict=True)) for batch in tensors()]
+    optimizer = sgd(module)
+    constant = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    never: dict[str, Any] = {"save_strategy": "no", "logging_strategy": "no", "report_to": "none"}
+    arguments = TrainingArguments(
+        tempfile.mkdtemp(), use_cpu=True, per_device_train_batch_size=1, max_steps=STEPS, disable_tqdm=True, **never
+    )
+    trainer = Trainer(
+        module,
+        arguments,
+        data_collator=lambda batches: batches[0],
+        train_dataset=data,  # type: ignore[arg-type]
+        optimizers=(optimizer, constant),
+    )
+    return trainer.train
+
+
 def fabric_() -> Block:
     """The raw loop, set up."""
     from lightning.fabric import Fabric
@@ -244,6 +275,7 @@ PEERS: dict[str, tuple[str, Callable[[], Block]]] = {
     "Ignite": ("pytorch-ignite", ignite_),
     "skorch": ("skorch", skorch_),
     "Accelerate": ("accelerate", accelerate_),
+    "HF Trainer": ("transformers", transformers_),
     "Fabric": ("lightning", fabric_),
     "Lightning": ("lightning", lightning_),
     "Keras": ("keras", keras_),

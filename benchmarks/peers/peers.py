@@ -24,6 +24,7 @@ ENVIRONMENTS = {
     "Ignite": "ignite",
     "skorch": "skorch",
     "Accelerate": "accelerate",
+    "HF Trainer": "transformers",
     "Fabric": "lightning",
     "Lightning": "lightning",
     "Keras": "keras",

@@ -139,11 +139,12 @@ def test_weights_stay_on_their_device(loop, device_array):
     assert results(loop, on_device, ["mean", "std"]) == expected
 
 
+@pytest.mark.parametrize("kind", [float, bool])
 @pytest.mark.parametrize("cut", [0, 3, 70])
-def test_weighted_statistics_are_resumed_to_the_bit(loop, hand_over, cut):
-    """Wherever an epoch was interrupted."""
-    batches = batches_of((7,) * 100)
-    expected = results(loop, batches, EVERY)
+def test_weighted_statistics_are_resumed_to_the_bit(loop, hand_over, cut, kind):
+    """Wherever an epoch was interrupted; booleans say what counts as numbers do."""
+    batches = [{**batch, "w": np.asarray(batch["w"], kind)} for batch in batches_of((7,) * 100)]
+    expected = results(loop, [{**batch, "w": batch["w"].astype(np.float64)} for batch in batches], EVERY)
     loops = [type(loop)() for _ in range(2)]
     old, new = (ComputeStats({"x": EVERY}) for _ in range(2))
     for hook, other in zip((old, new), loops, strict=True):
