@@ -240,9 +240,10 @@ def fallback_name(model: object) -> str | None:
 
 def _find(entry: Entry, config: Mapping[str, Any]) -> type[Any]:
     try:
-        return find_class(entry.name, entry.kind)
+        found: type[Any] = find_class(entry.name, entry.kind)
     except UnknownClassError as error:
         raise UnknownClassError(_misnamed(error.problems, config, entry)) from error.__cause__
+    return found
 
 
 def _find_or_replace(entry: Entry, config: Mapping[str, Any], restore_from: str | None) -> tuple[type[Any], str | None]:

@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 _BACKENDS = "emloop.backends"
 
 
-def find_class(name: str, kind: Kind) -> type[Any]:
-    """The class that a name stands for, or the function in a family of functions.
+def find_class(name: str, kind: Kind) -> Any:
+    """The class that a name stands for, or the function, where the kind takes one.
 
     Args:
         name: ``package.module.Class``, the short name of a built-in, or a name that a plugin registers.
@@ -52,14 +52,13 @@ def find_class(name: str, kind: Kind) -> type[Any]:
     """
     if why := foreign_class(name, kind):
         raise UntrustedError(why)
-    if kind.functions and is_untrusted() and not is_vouched(name):
-        raise UntrustedError(f"{name} is called on the data, which no {kind.word} is in an untrusted run")
+    if kind.functions and not kind.base and is_untrusted() and not is_vouched(name):
+        raise UntrustedError(f"{name} may be any function or class, which no {kind.word} is in an untrusted run")
     found = _by_path(name) if "." in name else _by_short_name(name, kind)
-    # Names may lead on, through what a module has imported.
-    if isinstance(found, type) and not is_vouched(name) and (why := foreign_class(full_name(found), kind)):
+    if not is_vouched(name) and (why := _why_untrusted(found, name, kind)):
         raise UntrustedError(why)
-    if kind.functions and callable(found):
-        return found  # type: ignore[return-value]
+    if kind.functions and callable(found) and not isinstance(found, type):
+        return found
     if not isinstance(found, type):
         raise UnknownClassError(no_class(name, type(found).__name__))
     missing = [method for method in kind.methods if not hasattr(found, method)]
@@ -74,13 +73,22 @@ def find_class(name: str, kind: Kind) -> type[Any]:
     return found
 
 
+def _why_untrusted(found: object, name: str, kind: Kind) -> str | None:
+    """Why something is not for a stranger's run, now that it is known what it is."""
+    if not isinstance(found, type):
+        return f"{name} is a function, and is not called for an untrusted run" if kind.functions else None
+    # Names may lead on, through what a module has imported.
+    return foreign_class(full_name(found), kind)
+
+
 class LiveResolver:
     """Looks up what classes accept, by importing them."""
 
     def accepted(self, name: str, kind: Kind) -> Accepted | Problem | None:
         """What a class accepts, or what is wrong with its name."""
         try:
-            return accepted_by(find_class(name, kind))
+            found = find_class(name, kind)
+            return accepted_by(found)
         except UnknownClassError as error:
             return error.problems[0]
 

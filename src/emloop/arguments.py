@@ -45,12 +45,12 @@ class Chosen(NamedTuple):
     """What a component of a configuration stands for.
 
     Args:
-        cls: The class; ``None`` where the family lets it be left out.
+        cls: The class, or a function where the family takes one; ``None`` where it may be left out.
         arguments: The arguments of its constructor, by the names that the class uses.
         beside: The keys of the family, as far as they are given.
     """
 
-    cls: type[Any] | None
+    cls: Any
     arguments: dict[str, Any]
     beside: dict[str, Any]
 

@@ -125,14 +125,18 @@ class Family:
     A class's reason is read after its name: ``evaluates the model several times``.
     """
 
-    functions: ClassVar[bool] = False
-    """Whether a function may stand for a class; its arguments are those that it is called with later, too."""
-
     variants: ClassVar[Mapping[str, type]] = {}
     """Keys that hold lists of mappings with arguments of the class → the data class of the keys beside these."""
 
     nested: ClassVar[bool] = False
     """Whether arguments of a class may be components of the same family."""
+
+    functions: ClassVar[bool] = False
+    """Whether a function, or a class method, may stand for a class: one that makes such an object or, where the family
+    has no ``base``, one that is called later, with further arguments.
+
+    Arguments of a ``nested`` family may be objects of any class then, such as the configuration of a network.
+    """
 
 
 F = TypeVar("F", bound=Family)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 
@@ -13,6 +18,9 @@ from emloop.arguments import Chosen
 from emloop.errors import ConfigError
 
 __all__ = ["construct"]
+
+
+_WITHOUT_NETWORK = ("what is not on this machine needs a network: name a directory that holds it, or fetch it before",)
 
 
 def construct(keys: tuple[Any, ...], chosen: Chosen, *first: Any) -> Any:
@@ -29,12 +37,36 @@ def construct(keys: tuple[Any, ...], chosen: Chosen, *first: Any) -> Any:
     if chosen.cls is None:
         raise ConfigError.about(keys, "there is no 'class'")
     try:
-        return chosen.cls(*first, **_with_tensors(chosen.cls, chosen.arguments))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError.about(keys, f"{chosen.cls.__name__}: {error}") from error
+        with nullcontext() if isinstance(chosen.cls, type) else _without_waiting():
+            return chosen.cls(*first, **_with_tensors(chosen.cls, chosen.arguments))
+    except (TypeError, ValueError, RuntimeError, OSError, ImportError) as error:
+        reason = " ".join(str(error).split("\n\n")[0].split())
+        hints = _WITHOUT_NETWORK if isinstance(error, OSError) else ()
+        raise ConfigError.about(keys, f"{chosen.cls.__qualname__}: {reason}", *hints) from error
 
 
-def _with_tensors(cls: type[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+@contextmanager
+def _without_waiting() -> Iterator[None]:
+    """Around what may fetch something: where the hub has no address, it is not asked again and again for a minute."""
+    hub: Any = sys.modules.get("huggingface_hub.constants")
+    if hub is None or hub.HF_HUB_OFFLINE or getproxies() or _has_address(hub.ENDPOINT):
+        yield
+        return
+    hub.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = False
+
+
+def _has_address(url: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(urlsplit(url).hostname, None))
+    except OSError:
+        return False
+
+
+def _with_tensors(cls: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     lists = [name for name, value in arguments.items() if isinstance(value, (list, tuple))]
     if not lists:
         return dict(arguments)

@@ -14,6 +14,7 @@ from emloop_torch._training.optimizers import Optimizers
 from emloop_torch._training.profiling import Profile
 from emloop_torch._training.schedules import Schedules
 
+from ._adapting import Frozen, Lora
 from ._transferring import InitFrom
 
 __all__ = ["Compile", "Saving", "Settings"]
@@ -83,7 +84,10 @@ class Settings:
             ``{path: …, rename: {'encoder\.(.*)': 'backbone.\1'}}``. The prefixes ``module.`` and ``_orig_mod.`` make no
             difference; the log says what was taken, what has another shape, and what is not there.
         frozen: Regular expressions; parameters whose whole name matches are not trained, and where that is all of a
-            normalisation's, its running statistics stay, too. A hook may thaw them by ``requires_grad_(True)``.
+            normalisation's, its running statistics stay, too. ``{match: 'layer4\..*', until: 3}`` is trained after the
+            third epoch; a hook may thaw others by ``requires_grad_(True)``.
+        lora: ``{target_modules: [query, value], r: 8, modules_to_save: [classifier]}``: adapters of ``peft``, which are
+            trained in place of the model; also ``lora_alpha``, ``lora_dropout``, ``use_rslora`` and ``use_dora``.
         monitor: Type or name of modules, e.g. ``Conv2d``: two more outputs, ``signal_mean`` and ``signal_variance``.
         profile: ``{keep: 5, every: 100}``: traces of single training batches in ``profile/``, the newest ones.
         saved_model: ``{source_free: auto}``; ``require``: a saved model that needs its source is an error; ``off``: no
@@ -109,7 +113,8 @@ class Settings:
     device: Device = "auto"
     deterministic: bool = False
     init_from: str | InitFrom | None = None
-    frozen: Names = ()
+    frozen: Sequence[str | Frozen] = ()
+    lora: Lora | None = None
     monitor: str | None = None
     profile: bool | Profile | None = None
     saved_model: Saving | None = None

@@ -56,6 +56,7 @@ from emloop_torch._training.profiling import Profiling
 from emloop_torch._training.steering import read_variable, write_variable
 from emloop_torch._training.updates import Updates
 
+from ._adapting import adapt, thawing
 from ._building import adopt_arguments, build_module, build_updates, warn_of_statistics
 from ._cures import cures
 from ._onnx import FORMATS, export
@@ -181,7 +182,13 @@ class BaseModel(AbstractModel):
         self._arguments = adopt_arguments(arguments, state, restored=isinstance(made, ProgramModule))
         if settings.init_from is not None and state is None:
             transfer(made, settings.init_from)
-        self._frozen = freeze(made.to(self._device), settings.frozen)
+        if settings.lora is not None and not isinstance(made, ProgramModule):
+            with self._generators.use("training"):
+                adapt(made, settings.lora)
+        patterns = [each if isinstance(each, str) else each.match for each in settings.frozen]
+        self._frozen = freeze(made.to(self._device), patterns)
+        self._until = thawing(settings.frozen, dict(made.named_parameters()), self._frozen)
+        self._thawing = dict(self._until)
         self._averages = averages_of(made, settings.ema, settings.swa)
         self._values = Values(made)
         self._unused = None if state is None else state["training"]
@@ -371,6 +378,10 @@ class BaseModel(AbstractModel):
         if self._updates is not None:
             self._updates.end_epoch()
         self._epochs += 1
+        for name, epoch in list(self._thawing.items()):
+            if epoch <= self._epochs:
+                self.module.get_parameter(name).requires_grad_(True)
+                del self._thawing[name]
         if self._averages is not None:
             self._averages.end_epoch(self._epochs)
 
@@ -458,6 +469,7 @@ class BaseModel(AbstractModel):
             "format": FORMAT,
             **self._values.state_dict(),
             "frozen": {"configured": self._frozen, "now": self._frozen_now()},
+            "until": self._until,
             "companions": self._companions.state_dict(),
             **({} if self._averages is None else self._averages.state_dict()),
             "training": self._unused if self._waits else None if self._updates is None else self._updates.state_dict(),
@@ -495,6 +507,9 @@ class BaseModel(AbstractModel):
         self._unused = state["training"] if self._waits else None
         self._generators.load_state_dict(state["generators"])
         self._batches, self._epochs = state["batches"], state["epochs"]
+        if state.get("until") == self._until:
+            # What has been thawed already is a hook's to freeze again.
+            self._thawing = {name: epoch for name, epoch in self._until.items() if epoch > self._epochs}
 
     def _can_wait(self) -> bool:
         """Whether the optimizer of a restored model need not be made before somebody trains it."""

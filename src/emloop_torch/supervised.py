@@ -15,6 +15,13 @@
       inputs: [images, labels]
       outputs: [predictions, loss, accuracy]
 
+    model:
+      class: emloop_torch.Supervised
+      net: {class: transformers.AutoModelForSequenceClassification.from_pretrained,
+            pretrained_model_name_or_path: bert-base-uncased, num_labels: 3}
+      inputs: [input_ids, attention_mask, labels]
+      outputs: [predictions, loss]
+
 ``B`` is the number of examples in a batch, ``C`` that of classes.
 """
 
@@ -34,6 +41,7 @@ from emloop.suggest import did_you_mean
 from emloop_torch._programs.views import Selective
 
 from ._classes import construct
+from ._roles import Roles, loss_of, roles_of
 from ._settings import Settings
 from .base_model import BaseModel
 
@@ -49,6 +57,13 @@ class Layers(Family):
     home = "torch.nn"
     base = "torch.nn.Module"
     nested = True
+    functions = True
+
+
+class Parts(Layers):
+    """What a layer is made of: other layers, or an object of any class, such as the configuration of a network."""
+
+    base = ""
 
 
 class Losses(Family):
@@ -80,16 +95,20 @@ class SupervisedSettings(Settings):
 class Supervised(BaseModel):
     """A network that learns a target from features, without any code.
 
-    The first of ``inputs`` is the features, the second the target. Without a target the model predicts.
+    The first of ``inputs`` is the features, the second the target. Of a network that takes its inputs by name, those
+    that it takes are the features, and ``labels``, or the one that is left, is the target. Without a target the model
+    predicts.
 
-    Outputs: ``scores``, what the network gives; ``predictions``, the class of the highest score where the loss is one
-    of classification, whether the score is positive for ``BCEWithLogitsLoss``, else the scores; ``probabilities`` for
-    ``CrossEntropyLoss`` and ``BCEWithLogitsLoss``; ``loss`` per example; and the metrics.
+    Outputs: ``scores``, what the network gives (``logits`` of an object or mapping that has them), classes on axis 1;
+    ``predictions``, the class of the highest score where the loss is one of classification, whether the score is
+    positive for ``BCEWithLogitsLoss``, else the scores; ``probabilities`` for ``CrossEntropyLoss`` and
+    ``BCEWithLogitsLoss``; ``loss`` per example; and the metrics.
 
     Args:
-        net: The layers, in order, each a class of ``torch.nn`` (or the full name of another) by its name or as
-            ``{class: …, argument: value}``; or one module, described in the same way.
-        loss: A loss of ``torch.nn``, by its name or as ``{class: …, argument: value}``.
+        net: The layers, in order, each a class of ``torch.nn`` (or the full name of another, or of a function that
+            makes a module) by its name or as ``{class: …, argument: value}``; or one module, described in the same way.
+        loss: A loss of ``torch.nn``, by its name or as ``{class: …, argument: value}``; by default that which a
+            network of ``transformers`` is made for, per example where that is known, else ``CrossEntropyLoss``.
         metrics: Out of ``accuracy``, ``absolute_error`` and ``squared_error``.
     """
 
@@ -98,21 +117,23 @@ class Supervised(BaseModel):
     def create_model(
         self,
         net: Net,
-        loss: Component[Losses] = "CrossEntropyLoss",  # type: ignore[assignment]
+        loss: Component[Losses] | None = None,
         metrics: Sequence[MetricName] = (),
     ) -> nn.Module:
         """The network with its loss."""
         masks = self._settings.weights or {}
-        names = [name for name in self._settings.inputs if name not in masks.values()]
-        if not 1 <= len(names) <= 2:
-            raise ConfigError.about("inputs", f"expected features, or features and a target, got {names}")
-        chosen = read_component(Losses, loss, ("loss",))
-        measure: nn.Module = construct(("loss",), chosen._replace(arguments={**chosen.arguments, "reduction": "none"}))
+        network = _build(net, ("net",))
+        roles = roles_of(network, [name for name in self._settings.inputs if name not in masks.values()])
+        meant = loss_of(network) if loss is None else loss
+        measure: nn.Module | None = None
+        if meant is not None:
+            chosen = read_component(Losses, meant, ("loss",))
+            measure = construct(("loss",), chosen._replace(arguments={**chosen.arguments, "reduction": "none"}))
         class_weight = getattr(measure, "weight", None)
         if getattr(measure, "label_smoothing", 0) and class_weight is not None and not class_weight.all():
             hint = "give it a small weight, or leave out label_smoothing"
             raise ConfigError.about(("loss", "weight"), "a class of weight 0 cannot be smoothed", hint)
-        outputs = [*_BASE_OUTPUTS, *_METRICS] if len(names) == 2 else _BASE_OUTPUTS[:3]
+        outputs = [*_BASE_OUTPUTS, *_METRICS] if roles.target is not None else _BASE_OUTPUTS[:3]
         known = [name for name in outputs if name in _BASE_OUTPUTS or name in metrics]
         _check_outputs(self._settings.outputs, known)
         weighed = (*_WEIGHED, *metrics)
@@ -121,7 +142,7 @@ class Supervised(BaseModel):
                 hints = (*did_you_mean(name, weighed), f"these can have weights: {', '.join(weighed)}")
                 raise ConfigError(Problem(f"there is no {name!r} to weigh", keys=("weights", name), hints=hints))
         measures: dict[str, _Metric] = {name: _METRICS[name] for name in metrics}
-        return _Network(_build(net, ("net",)), measure, measures, names, masks)
+        return _Network(network, measure, measures, roles, masks)
 
 
 class _Network(Selective):
@@ -132,9 +153,9 @@ class _Network(Selective):
 
     Args:
         net: The network.
-        loss: The loss of every element, times its class's weight if it has one.
+        loss: The loss of every element, times its class's weight if it has one; ``None``: the network tells its own.
         metrics: The metrics of every element.
-        names: Names of the features, and of the target if there is one.
+        roles: What its inputs are.
         masks: Output → the input that weighs its elements, or examples.
     """
 
@@ -143,9 +164,9 @@ class _Network(Selective):
     def __init__(
         self,
         net: nn.Module,
-        loss: nn.Module,
+        loss: nn.Module | None,
         metrics: Mapping[str, _Metric],
-        names: Sequence[str],
+        roles: Roles,
         masks: Mapping[str, str],
     ) -> None:
         super().__init__()
@@ -155,31 +176,33 @@ class _Network(Selective):
         self._classifies, self._ignores = isinstance(loss, _CLASSIFYING), isinstance(loss, _IGNORING)
         self._is_binary = isinstance(loss, nn.BCEWithLogitsLoss)
         self._has_probabilities = self._is_binary or isinstance(loss, nn.CrossEntropyLoss)
-        self._names = list(names)
+        self._roles = roles
         self._masks = dict(masks)
         # Classes can be ignored, and by default -100 is.
         weighed = (*_WEIGHED, *metrics) if self._ignores else masks
-        self.weights = {name: f"{name}_weight" for name in weighed} if len(names) == 2 else {}
+        self.weights = {name: f"{name}_weight" for name in weighed} if roles.target is not None else {}
 
     def inputs_of(self, method: str) -> list[str] | None:
         """Names of what a method takes; ``None`` if it cannot be called."""
+        features, target = self._roles.features, self._roles.target
         if method == "predict":
-            return self._names[:1]
-        return list(dict.fromkeys((*self._names, *self._masks.values()))) if len(self._names) == 2 else None
+            return list(features)
+        return None if target is None else list(dict.fromkeys((*features, target, *self._masks.values())))
 
     def predict(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Scores, and what follows from them."""
-        return self._follow(self.net(inputs[self._names[0]]), self.asked)
+        return self._follow(self._roles.scores(self.net, inputs)[0], self.asked)
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """The same, with loss and metrics, and what weighs them."""
         asked = self.asked
         measure: Any = self.loss
-        features, target = inputs[self._names[0]], inputs[self._names[1]]
+        target = self._roles.aligned(inputs)
         metrics = [name for name in self._metrics if asked is None or name in asked] if self._metrics else ()
-        outputs = self._follow(self.net(features), asked if asked is None or not metrics else {*asked, "predictions"})
-        scores = outputs["scores"]
-        loss = measure(scores, target if self._classifies else _like_scores(target, scores))
+        scores, own = self._roles.scores(self.net, inputs, told=measure is None)
+        outputs = self._follow(scores, asked if asked is None or not metrics else {*asked, "predictions"})
+        aim = target if self._classifies else _like_scores(target, scores)
+        loss = own if measure is None else measure(scores, aim)
         counts: torch.Tensor | None = None
         class_weight: torch.Tensor | None = None
         if self._ignores and not target.is_floating_point():
@@ -216,7 +239,7 @@ class _Network(Selective):
 
     def _per_example(self, name: str, values: torch.Tensor, weight: torch.Tensor | None) -> dict[str, torch.Tensor]:
         """An output, the weighted mean of each example's elements, and its weight, their sum."""
-        if values.ndim == 1:
+        if values.ndim < 2:
             if name not in self.weights:
                 return {name: values}
             return {name: values, f"{name}_weight": values.new_ones(values.shape[0]) if weight is None else weight}
@@ -280,17 +303,27 @@ def _build(description: Any, keys: tuple[Any, ...]) -> nn.Module:
     """The module that a configuration describes: a list of layers, or one module.
 
     Raises:
-        ConfigError: If a class refuses its arguments.
+        ConfigError: If a class refuses its arguments, or what is made is no module.
     """
     if isinstance(description, list):
         return nn.Sequential(*(_build(part, (*keys, index)) for index, part in enumerate(description)))
-    chosen = read_component(Layers, description, keys)
+    module = _made(Layers, description, keys)
+    if not isinstance(module, nn.Module):
+        raise ConfigError.about(keys, f"expected what makes a torch.nn.Module, got a {type(module).__name__}")
+    return module
+
+
+def _made(family: type[Layers], description: Any, keys: tuple[Any, ...]) -> Any:
+    try:
+        chosen = read_component(Layers, description, keys)
+    except ConfigError:
+        # A stranger's run gets layers only.
+        chosen = read_component(family, description, keys)
     made = {
-        name: _build(value, (*keys, name)) if isinstance(value, Mapping) and "class" in value else value
+        name: _made(Parts, value, (*keys, name)) if isinstance(value, Mapping) and "class" in value else value
         for name, value in chosen.arguments.items()
     }
-    module: nn.Module = construct(keys, chosen._replace(arguments=made))
-    return module
+    return construct(keys, chosen._replace(arguments=made))
 
 
 def _check_outputs(outputs: Sequence[str], known: Sequence[str]) -> None:

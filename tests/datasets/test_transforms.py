@@ -180,7 +180,7 @@ def test_global_random_numbers_are_noticed():
 
 def test_a_stranger_s_transform_is_not_called():
     """Not even one of an installed framework."""
-    with untrusted(), pytest.raises(UntrustedError, match="is called on the data, which no transform"):
+    with untrusted(), pytest.raises(UntrustedError, match="may be any function or class, which no transform"):
         dataset("emloop._support.files.atomic_write")
 
 

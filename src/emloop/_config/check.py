@@ -248,7 +248,7 @@ class _Checker:
             if not (entry.kind is MODEL and (self._restoring or _restores(self._config))):
                 yield entry.misnamed(self._with_hidden_file(found, entry.name))
             return
-        if found is None:
+        if not isinstance(found, ClassSource):
             return
         if found.module.name.partition(".")[0] != "emloop" and (place := came_with_run(found.module.name)):
             yield entry.misnamed(in_run(found.module.name, place))

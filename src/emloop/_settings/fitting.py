@@ -221,7 +221,7 @@ def _of_class(
     hints = {called.get(name, name): hint for name, hint in kind.hints(found).items() if name not in left_out}
     required = frozenset(called.get(name, name) for name in found.required - left_out)
     given = {name: value for name, value in arguments.items() if name not in left_out}
-    inner = kind._replace(fields=(), needs_class=True)
+    inner = kind._replace(fields=(), needs_class=True, base="" if kind.functions else kind.base)
     for name, value in given.items() if kind.nested else ():
         for at, part in components_in(value, (*keys, name)):
             yield from _of_component(part, Hint("component", component=inner), resolver, at)

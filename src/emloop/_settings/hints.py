@@ -71,8 +71,8 @@ class Kind(NamedTuple):
         nested: Whether arguments may be components of the same kind.
         fields: Keys beside the arguments of the class, and types of arguments that ``names`` has.
         is_ours: Whether plugins may register names.
-        functions: Whether a function may stand for a class.
         needs_class: Whether a mapping must name a class.
+        functions: Whether a function that makes such an object may stand for a class.
     """
 
     word: str

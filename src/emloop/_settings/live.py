@@ -36,6 +36,8 @@ def accepted_by(cls: Callable[..., Any], *, constructor: bool = True) -> Accepte
         if not _is_variable(function):
             break
         is_open = is_open or not _ours(function)
+    # What stands around a constructor may take more than it hands on.
+    is_open = is_open or any(hasattr(one, "__wrapped__") and _is_variable(one, itself=True) for one in first)
     for field in fields_of(getattr(cls, "settings_class", None)):
         hints.setdefault(field.name, field.hint)
         required.update([field.name] if field.required else ())
@@ -174,8 +176,9 @@ def _type_hints(owner: Any) -> dict[str, Any]:
         return {}
 
 
-def _is_variable(function: Callable[..., Any]) -> bool:
-    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+def _is_variable(function: Callable[..., Any], *, itself: bool = False) -> bool:
+    signature = inspect.signature(function, follow_wrapped=not itself)
+    return any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
 
 
 def _ours(function: Callable[..., Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emloop._source.ancestry import Ancestry
-from emloop._source.library import MISSING, UNKNOWN, ClassSource, Library, Module, Other, Thing, Value
+from emloop._source.library import MISSING, UNKNOWN, ClassSource, FunctionSource, Library, Module, Other, Thing, Value
 from emloop._support.problems import (
     broken_module,
     is_abstract,
@@ -18,7 +18,7 @@ from emloop.errors import Problem
 
 from .hints import Accepted, Kind
 from .plugins import offered_twice, registered
-from .signatures import accepted_by_source
+from .signatures import accepted_by_function, accepted_by_source
 
 __all__ = ["SourceResolver", "find_source", "known_names"]
 
@@ -36,11 +36,17 @@ class SourceResolver:
     def accepted(self, name: str, kind: Kind) -> Accepted | Problem | None:
         """What a class accepts, what is wrong with its name, or ``None`` if that is unclear."""
         found = find_source(self._library, name, kind)
+        if isinstance(found, FunctionSource):
+            known = accepted_by_function(self._library, found)
+            # One that is called later gets the rest then.
+            return known if known is None or kind.base else known._replace(required=frozenset())
         return accepted_by_source(Ancestry(self._library, found)) if isinstance(found, ClassSource) else found
 
 
-def find_source(library: Library, name: str, kind: Kind) -> ClassSource | Problem | None:
+def find_source(library: Library, name: str, kind: Kind) -> ClassSource | FunctionSource | Problem | None:
     """The class that a name stands for, what is wrong with the name, or ``None`` if it cannot be told.
+
+    Where the kind takes functions, it may be one of them.
 
     Args:
         library: Where modules are read.
@@ -51,18 +57,16 @@ def find_source(library: Library, name: str, kind: Kind) -> ClassSource | Proble
     key = name, f"{kind.word} {kind.package} {kind.base}"
     if key not in library.found:
         library.found[key] = _find(library, name, kind)
-    found: ClassSource | Problem | None = library.found[key]
+    found: ClassSource | FunctionSource | Problem | None = library.found[key]
     return found
 
 
-def _find(library: Library, name: str, kind: Kind) -> ClassSource | Problem | None:
-    found = _by_path(library, name, kind.functions) if "." in name else _by_short_name(library, name, kind)
-    if isinstance(found, Module):
-        return no_class(name, "module")
-    if isinstance(found, Value):
-        return _no_class(name, found)
+def _find(library: Library, name: str, kind: Kind) -> ClassSource | FunctionSource | Problem | None:
+    found = _by_path(library, name) if "." in name else _by_short_name(library, name, kind)
+    if isinstance(found, Module) or (isinstance(found, FunctionSource) and not kind.functions):
+        return no_class(name, "module" if isinstance(found, Module) else "function")
     if not isinstance(found, ClassSource):
-        return found
+        return _no_class(name, found) if isinstance(found, Value) else found
     ancestry = Ancestry(library, found)
     if ancestry.is_plain:
         missing = [method for method in kind.methods if not ancestry.has(method)]
@@ -119,9 +123,7 @@ def _extends(library: Library, ancestry: Ancestry, base: str) -> bool:
     return not isinstance(wanted, ClassSource) or any(cls.full_name == wanted.full_name for cls in ancestry.order)
 
 
-def _by_path(
-    library: Library, name: str, may_be_function: bool = False
-) -> Module | ClassSource | Value | Problem | None:
+def _by_path(library: Library, name: str) -> Module | ClassSource | FunctionSource | Value | Problem | None:
     first, *rest = name.split(".")
     module = library.module(first)
     if module is None:
@@ -139,7 +141,7 @@ def _by_path(
             path = ".".join([first, *rest[: number - 1]])
             return _missing(library, container, name, path, part, is_last=number == len(rest))
     if isinstance(thing, Other):
-        return no_class(name, thing.word) if thing.word == "function" and not may_be_function else None
+        return None
     return (_failing_import(library, thing.module) if isinstance(thing, ClassSource) else None) or thing
 
 
@@ -148,6 +150,9 @@ def _member(library: Library, container: Module | ClassSource, name: str) -> Thi
         return library.lookup(container, name)
     found = library.lookup(container.module, f"{container.name}.{name}")
     ancestry = Ancestry(library, container)
+    method = ancestry.method(name, 0)
+    if method is not None and any(word in str(method[1].get("decorators")) for word in ("classmethod", "staticmethod")):
+        return FunctionSource(ancestry.order[method[0]].module, f"{container.name}.{name}", method[1])
     return MISSING if ancestry.is_plain and not ancestry.has(name) else found
 
 
@@ -169,7 +174,9 @@ def _by_short_name(library: Library, name: str, kind: Kind) -> ClassSource | Pro
     if isinstance(found, ClassSource):
         return found
     if not kind.is_ours:
-        unclear = kind.package and (room is None or (found is not MISSING and not isinstance(found, Other)))
+        unclear = kind.package and (
+            room is None or (found is not MISSING and not isinstance(found, Other | FunctionSource))
+        )
         return (
             None
             if unclear or found is UNKNOWN

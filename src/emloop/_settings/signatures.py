@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from emloop._source.ancestry import HARMLESS, Ancestry, dataclass_fields, is_dataclass, is_remade
-from emloop._source.library import ClassSource, Library, Module
+from emloop._source.library import ClassSource, FunctionSource, Library, Module
 from emloop._source.summaries import Expression, Function, Pass
 
 from .annotations import hint_in
 from .hints import Accepted, Hint, as_key
 
-__all__ = ["Parameter", "accepted_by_source", "parameters_of", "settings_of"]
+__all__ = ["Parameter", "accepted_by_function", "accepted_by_source", "parameters_of", "settings_of"]
 
 _HARMLESS_FOR_METHODS = frozenset({*HARMLESS, "abc.abstractmethod", "builtins.classmethod", "builtins.staticmethod"})
 
@@ -57,6 +57,21 @@ def accepted_by_source(
     hints = _Hints(ancestry.library, parameters)
     required = frozenset(name for name, found in parameters.items() if found.required)
     return Accepted(ancestry.cls.name.rpartition(".")[2], hints, required, is_open, is_open)
+
+
+def accepted_by_function(library: Library, found: FunctionSource) -> Accepted | None:
+    """The arguments of a function or a class method; ``None`` if they cannot be told."""
+    function = library.function(found)
+    if function is None or not _is_as_written(library, found.module, function):
+        return None
+    listed = {
+        name: Parameter(found.module, default, annotation, default is None)
+        for name, how, default, annotation in function["arguments"]
+        if how == "named"
+    }
+    is_open = function.get("rest", False)
+    required = frozenset(name for name, parameter in listed.items() if parameter.required)
+    return Accepted(found.name, _Hints(library, listed), required, is_open, is_open)
 
 
 def settings_of(ancestry: Ancestry) -> ClassSource | None:

@@ -17,14 +17,14 @@ _READERS = frozenset({"copy", "items", "keys", "values"})
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-def function_summary(node: FunctionNode) -> Function:
-    """The arguments of a method, and where its ``**kwargs`` go."""
+def function_summary(node: FunctionNode, *, is_method: bool = True) -> Function:
+    """The arguments of a function, without a method's own object, and where its ``**kwargs`` go."""
     arguments = node.args
     decorators = [expression(decorator) for decorator in node.decorator_list]
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
     pairs = list(zip(positional, [*defaults, *arguments.defaults], strict=True))
-    if "staticmethod" not in decorators:
+    if is_method and "staticmethod" not in decorators:
         pairs = pairs[1:]
     listed: list[Argument] = [
         _argument(argument, default, "positional" if argument in arguments.posonlyargs else "named")

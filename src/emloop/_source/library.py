@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .cache import FileCache
 from .finder import ModuleFinder
-from .summaries import ClassSummary, Expression, Import, ModuleSummary
+from .summaries import ClassSummary, Expression, Function, Import, ModuleSummary
 
-__all__ = ["MISSING", "UNKNOWN", "ClassSource", "Library", "Module", "Other", "Thing", "Value"]
+__all__ = ["MISSING", "UNKNOWN", "ClassSource", "FunctionSource", "Library", "Module", "Other", "Thing", "Value"]
 
 _DEEPEST = 50
 """Longer chains of re-exports lead in a circle."""
@@ -63,11 +63,25 @@ class Value(NamedTuple):
     expression: Expression
 
 
+class FunctionSource(NamedTuple):
+    """A function of a module, or a method of a class.
+
+    Args:
+        module: Where it is defined.
+        name: What it is called there, with its class.
+        method: What its source says, if it is a method.
+    """
+
+    module: Module
+    name: str
+    method: Function | None = None
+
+
 class Other(NamedTuple):
     """Something else.
 
     Args:
-        word: What to call it: ``function``; or ``unknown`` or ``missing``, see below.
+        word: ``unknown`` or ``missing``, see below.
     """
 
     word: str
@@ -79,7 +93,7 @@ UNKNOWN = Other("unknown")
 MISSING = Other("missing")
 """There is no such name."""
 
-Thing: TypeAlias = Module | ClassSource | Value | Other
+Thing: TypeAlias = Module | ClassSource | FunctionSource | Value | Other
 
 
 class Library:
@@ -128,6 +142,16 @@ class Library:
                 names |= self.names(inner)[0] if inner is not None and inner.name != module.name else set()
         names.update(self.submodules(module))
         return {name for name in names if not name.startswith("_")}, classes
+
+    def function(self, found: FunctionSource) -> Function | None:
+        """What the source of a function says; read anew, since few are ever asked for. ``None`` if that is unclear."""
+        location = self.finder.find(found.module.name)
+        if found.method is not None or location is None or location.file is None:
+            return found.method
+        from .modules import find_function  # noqa: PLC0415 - as below
+
+        with open(location.file, "rb") as file:
+            return find_function(file.read(), found.name)
 
     def submodules(self, module: Module) -> list[str]:
         """Names of the modules in a package, sorted."""
@@ -207,7 +231,7 @@ class Library:
         elif name in summary["classes"]:
             found = ClassSource(module, name, summary["classes"][name])
         elif name in summary["functions"]:
-            found = Other("function")
+            found = FunctionSource(module, name)
         elif name in summary["values"]:
             found = Value(module, summary["values"][name])
         elif name in summary["imports"]:

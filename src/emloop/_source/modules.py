@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from .bindings import assigned, imported, targets
 from .classes import class_summary
 from .expressions import UNKNOWN, annotation, dotted, expression
-from .summaries import ModuleSummary
+from .functions import FunctionNode, function_summary
+from .summaries import Function, ModuleSummary
 
-__all__ = ["summarise"]
+__all__ = ["find_function", "summarise"]
 
 _ADDS_NAMES = ("globals(", "vars(", "setattr(", "exec(", "eval(")
 """What a module may do to get names that cannot be seen in it."""
@@ -28,6 +29,13 @@ def summarise(source: bytes) -> ModuleSummary:
     if b"sys.path" in source or b"meta_path" in source:
         module.summary["needs"] = []  # who knows what can be imported then
     return module.summary
+
+
+def find_function(source: bytes, name: str) -> Function | None:
+    """What a file's content says of one of its functions."""
+    nodes = ast.parse(source).body
+    found = [node for node in nodes if isinstance(node, FunctionNode) and node.name == name]
+    return function_summary(found[-1], is_method=False) if found else None
 
 
 class _Module:
@@ -125,6 +133,8 @@ class _Module:
             read = annotation if is_alias else expression
             self.summary["values"][target] = read(value) if plain and value is not None else UNKNOWN
         for node in assigned(statement):
+            if isinstance(node, ast.Subscript) and dotted(node.value) == "sys.modules":
+                self.summary["dynamic"] = True  # what is put in its place gives names when it is asked for them
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 found = self.summary["classes"].get(node.value.id)
                 if found is not None:

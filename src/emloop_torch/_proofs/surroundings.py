@@ -37,6 +37,8 @@ from emloop.interrupting import uninterrupted
 __all__ = ["Place", "Snapshot", "Surroundings", "is_library"]
 
 _LIBRARIES = {"emloop", "emloop_torch", "numpy", "torch", *sys.stdlib_module_names} - {"__main__"}
+_OF_NETWORKS = {"accelerate", "huggingface_hub", "peft", "timm", "tokenizers", "torchvision", "transformers"}
+"""Packages of networks, whose classes and functions keep nothing, unlike the objects that are made of them."""
 _ATOMS = (bool, int, float, complex, str, bytes, type(None), Enum, torch.dtype, torch.device, torch.Size, slice, range)
 _CONTAINERS = (dict, list, set, deque)
 _ITERATORS: tuple[Any, ...] = (count, cycle, type(iter([])), type(iter(())), type(iter(range(0))))
@@ -174,7 +176,7 @@ class Surroundings:
 
     def _of_class(self, cls: type) -> Iterator[_Found]:
         for kind in cls.__mro__:
-            if kind in self.classes or is_library(kind.__module__):
+            if kind in self.classes or _is_stateless(kind.__module__):
                 continue
             # A class is often named after the one that it extends.
             name = kind.__qualname__ + "'" * sum(other.__qualname__ == kind.__qualname__ for other in self.classes)
@@ -184,7 +186,7 @@ class Surroundings:
                     yield f"{name}.{key}", Place(kind, key), value
 
     def _of_cached(self, name: str, place: Place, value: Any) -> Iterator[_Found]:
-        if place is not _NOWHERE:
+        if place is not _NOWHERE and place.get() is value:  # not one of a tuple's
             self.cached.append(place)
         yield f"{name}.__wrapped__", _NOWHERE, value.__wrapped__
 
@@ -227,7 +229,7 @@ class Surroundings:
         yield from self._of_class(type(value))
 
     def _of_function(self, _: str, __: Place, function: types.FunctionType) -> Iterator[_Found]:
-        if is_library(function.__module__):
+        if _is_stateless(function.__module__):
             return
         self.functions.append(function)
         name, code, known = function.__qualname__, function.__code__, function.__globals__
@@ -241,7 +243,7 @@ class Surroundings:
         named, attributes = _names_in(code)
         for key in sorted(named & known.keys()):
             value = known[key]
-            if isinstance(value, types.ModuleType) and not is_library(value.__name__):
+            if isinstance(value, types.ModuleType) and not _is_stateless(value.__name__):
                 inner = vars(value)
                 yield from (
                     (f"{value.__name__}.{k}", Place(inner, k), inner[k]) for k in sorted(attributes & inner.keys())
@@ -368,6 +370,10 @@ class Snapshot:
 def is_library(name: str | None) -> bool:
     """Whether a module is one whose code is taken to keep nothing from one forward pass to the next."""
     return (name or "builtins").partition(".")[0] in _LIBRARIES
+
+
+def _is_stateless(name: str | None) -> bool:
+    return is_library(name) or str(name).partition(".")[0] in _OF_NETWORKS
 
 
 _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
