@@ -42,6 +42,7 @@ from emloop_torch._proofs.shadow import Comparison
 from emloop_torch._running.drawing import Watched, watched
 from emloop_torch._running.interface import read_interface
 from emloop_torch._running.losses import Losses
+from emloop_torch._tensors.adapting import adapt, thawing
 from emloop_torch._tensors.devices import Precision, choose_device, compute_deterministically
 from emloop_torch._tensors.feeding import Feed
 from emloop_torch._tensors.generators import Generators
@@ -56,7 +57,6 @@ from emloop_torch._training.profiling import Profiling
 from emloop_torch._training.steering import read_variable, write_variable
 from emloop_torch._training.updates import Updates
 
-from ._adapting import adapt, thawing
 from ._building import adopt_arguments, build_module, build_updates, warn_of_statistics
 from ._cures import cures
 from ._onnx import FORMATS, export

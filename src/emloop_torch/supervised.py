@@ -39,9 +39,9 @@ from emloop.declare import Component, Family, Limits
 from emloop.errors import BatchError, ConfigError, Problem
 from emloop.suggest import did_you_mean
 from emloop_torch._programs.views import Selective
+from emloop_torch._running.roles import Roles, loss_of, roles_of
 
 from ._classes import construct
-from ._roles import Roles, loss_of, roles_of
 from ._settings import Settings
 from .base_model import BaseModel
 

@@ -19,8 +19,8 @@ ROOMS = {
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     "emloop._run_dir": 1840,  # what runs are judged and found by, or why not; configs shared; time spent; steps
-    "emloop._settings": 1120,  # what classes and functions accept, read and write; fields named as words of Python
-    "emloop._source": 970,  # what a class takes from its **kwargs, by name or in a loop, and has to be given
+    "emloop._settings": 1140,  # what classes and functions accept, read and write; fields named as words of Python
+    "emloop._source": 983,  # functions; what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 975,  # equal at a glance; memory touched early; what a state looks like; arrays in parts
     "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
     "emloop._support": 1145,  # when an interval is over; what leads out of a directory; what a signal ends; long lines
@@ -48,11 +48,11 @@ ROOMS = {
     "emloop.utils": 200,
     "emloop_onnx": 230,
     "emloop_sklearn": 960,  # what a state has; sound trees; weights; predicting; ONNX; skops without PyTorch
-    "emloop_torch": 1515,  # whose optimizers; epochs; what may draw; cures; what falls; weights for each loss; capsules
+    "emloop_torch": 1570,  # networks of others; whose optimizers; epochs; what may draw; cures; what falls; capsules
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._running": 305,  # whether code of one's own draws; what a model takes and gives; losses
-    "emloop_torch._tensors": 845,  # what an optimizer has to remember; frozen statistics; the weighted mean, live
+    "emloop_torch._running": 380,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
+    "emloop_torch._tensors": 895,  # adapters, what thaws; what an optimizer has to remember; the weighted mean, live
     "emloop_torch._training": 1245,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""

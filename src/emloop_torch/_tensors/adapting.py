@@ -11,7 +11,8 @@ from torch import nn
 
 from emloop.declare import Limits, Names, Positive
 from emloop.errors import ConfigError
-from emloop_torch._tensors.parameters import matching
+
+from .parameters import matching
 
 __all__ = ["Frozen", "Lora", "adapt", "thawing"]
 
