@@ -7,6 +7,9 @@ bytes and a resumed run can be compared with one that was never stopped.
 :func:`load` only creates objects of types that cannot do harm by themselves: those that skops trusts, and classes (not
 functions, but for a few that only compute) defined by an imported scikit-learn, NumPy or SciPy; of trees, those that
 ``_trees`` has looked through. Every other type must be agreed to by name.
+
+An estimator of LightGBM or XGBoost, alone or as the last step of a pipeline, is a file of its own in the archive, in
+the library's format; an estimator that knows nothing stands in its place.
 """
 
 from __future__ import annotations
@@ -17,22 +20,29 @@ import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from emloop.errors import ConfigError, Problem, StateError, UntrustedError
+import numpy as np
+from sklearn.dummy import DummyRegressor
+from sklearn.pipeline import Pipeline
 
+from emloop.errors import ConfigError, Problem, StateError, UntrustedError
+from emloop_sklearn._boosting import libraries
+
+from ._fitting import last_step
 from ._skops import skops
 from ._trees import INDEXING, unsound_trees
 
 __all__ = ["dump", "load", "require_trusted", "untrusted_types"]
 
-_SCHEMA = "schema.json"
+_SCHEMA, _BOOSTED = "schema.json", "boosted.json"
 _LIBRARIES = ("numpy", "scipy", "sklearn")
 
 _FUNCTIONS = frozenset(
     {
+        "functools.partial",  # of one of these
         "numpy.mean",
         "scipy._lib.array_api_compat.numpy._aliases.asarray",
         "sklearn.cluster._kmeans._kmeans_single_elkan",
@@ -42,6 +52,7 @@ _FUNCTIONS = frozenset(
         "sklearn.feature_selection._univariate_selection.f_regression",
         "sklearn.feature_selection._univariate_selection.r_regression",
         "sklearn.metrics._classification.balanced_accuracy_score",
+        "sklearn.utils.validation.check_array",
     }
 )
 """Functions that estimators hold by default; all they do is compute."""
@@ -58,13 +69,16 @@ def dump(estimator: Any) -> bytes:
     Raises:
         StateError: If skops cannot write one of its parts.
     """
+    last = last_step(estimator)
+    is_boosted = libraries.library_of(last) is not None
+    estimator = _with_last(estimator, DummyRegressor()) if is_boosted else estimator
     try:
         # A copy keeps the memory order of an array's axes, which skops loses if there are gaps between them; sums of
         # the same numbers in another order may differ in the last bits.
         archive = skops.io.dumps(copy.deepcopy(estimator))
     except (TypeError, ValueError, AttributeError) as error:
         raise StateError(f"{type(estimator).__name__} cannot be saved: {error}") from error
-    return _normalised(archive)
+    return _normalised(archive, {_BOOSTED: libraries.written(last)} if is_boosted else {})
 
 
 def untrusted_types(archive: bytes, trusted: Collection[str] = ()) -> list[str]:
@@ -113,9 +127,21 @@ def load(archive: bytes, trusted: Collection[str] = ()) -> Any:
             f"  if you know where it comes from: trusted_types: [{', '.join(foreign)}]"
         )
     try:
-        return skops.io.loads(archive, trusted=unknown)
+        loaded = skops.io.loads(archive, trusted=unknown)
+        with ZipFile(io.BytesIO(archive)) as file:
+            boosted = file.read(_BOOSTED) if _BOOSTED in file.namelist() else None
     except _UNREADABLE as error:
         raise _unreadable(error) from error
+    return loaded if boosted is None else _with_last(loaded, libraries.read(boosted))
+
+
+def _with_last(estimator: Any, last: Any) -> Any:
+    """An estimator with another last step, which may be all of it; the original stays as it is."""
+    if not isinstance(estimator, Pipeline):
+        return last
+    changed = copy.copy(estimator)
+    changed.steps = [*estimator.steps[:-1], (estimator.steps[-1][0], last)]
+    return changed
 
 
 def _unknown_to_skops(archive: bytes) -> list[str]:
@@ -151,14 +177,14 @@ def _unreadable(error: Exception) -> StateError:
     return StateError(f"the estimator cannot be read: {type(error).__name__}: {error}")
 
 
-def _normalised(archive: bytes) -> bytes:
+def _normalised(archive: bytes, beside: Mapping[str, bytes]) -> bytes:
     """Strip an archive of identities and times.
 
     Only identities shared by mutable objects mean something; they are numbered in order. Files are named by their
     content.
     """
     with ZipFile(io.BytesIO(archive)) as file:
-        content = {name: file.read(name) for name in file.namelist()}
+        content = {name: _without_gaps(file.read(name)) for name in file.namelist()}
     schema = json.loads(content.pop(_SCHEMA))
     names = {
         name: f"{hashlib.sha256(data).hexdigest()[:32]}.{name.rpartition('.')[2]}" for name, data in content.items()
@@ -171,13 +197,28 @@ def _normalised(archive: bytes) -> bytes:
             node["__id__"] = numbers.setdefault(identity, len(numbers) + 1)
         if node.get("file") in names:
             node["file"] = names[node["file"]]
-    files = {names[name]: data for name, data in content.items()}
+    files = {**beside, **{names[name]: data for name, data in content.items()}}
     files[_SCHEMA] = json.dumps(schema, separators=(",", ":")).encode()
     buffer = io.BytesIO()
     with ZipFile(buffer, "w", ZIP_STORED) as file:
         for name in sorted(files):
             file.writestr(ZipInfo(name), files[name])
     return buffer.getvalue()
+
+
+def _without_gaps(data: bytes) -> bytes:
+    """A NumPy file with zeros where records have whatever was in memory before: in gaps, and in leaves of trees."""
+    if b"('', '|V" not in data[:1024]:
+        return data
+    records = np.load(io.BytesIO(data), allow_pickle=False).reshape(-1)
+    # NumPy itself copies gaps or leaves them as they are, as it likes.
+    clean = np.zeros((len(records), records.dtype.itemsize), np.uint8)
+    for name, (dtype, offset, *_) in records.dtype.fields.items():
+        values = np.ascontiguousarray(records[name])
+        if name == "missing_go_to_left" and "left_child" in records.dtype.names:
+            values[records["left_child"] == -1] = 0
+        clean[:, offset : offset + dtype.itemsize] = values.view(np.uint8).reshape(len(records), -1)
+    return data[: len(data) - clean.nbytes] + clean.tobytes()
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:

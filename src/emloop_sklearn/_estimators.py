@@ -15,12 +15,12 @@ are reported at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import signature
 from typing import Any
 
 from emloop.arguments import read_component
 from emloop.declare import Family
 from emloop.errors import ConfigError, Problem
+from emloop_sklearn._boosting.libraries import defaults_of
 
 __all__ = ["Estimators", "build_estimator"]
 
@@ -71,9 +71,13 @@ def _build(value: Any, keys: tuple[Any, ...], seed: int | None, problems: list[P
         return None
     arguments = {key: _build(part, (*keys, key), seed, problems) for key, part in chosen.arguments.items()}
     cls: Any = chosen.cls
-    if seed is not None and _SEED in signature(cls).parameters:
-        arguments.setdefault(_SEED, seed)
     built = cls(**arguments)
+    defaults = defaults_of(built, arguments)
+    # Not every class names it in its own signature.
+    if seed is not None and _SEED not in arguments and _SEED in built.get_params(deep=False):
+        defaults[_SEED] = seed
+    if defaults:
+        built.set_params(**defaults)
     # scikit-learn checks the values of its own classes only when it fits, which may be an epoch later.
     if hasattr(built, "_parameter_constraints"):
         try:

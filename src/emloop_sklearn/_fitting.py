@@ -22,10 +22,11 @@ __all__ = [
     "FirstGuess",
     "array_of",
     "fit",
-    "fitting_problems",
     "is_fitted",
     "last_step",
+    "learns_by_batches",
     "to_classes",
+    "weighing_problems",
     "weight_of",
 ]
 
@@ -46,20 +47,21 @@ def is_fitted(estimator: Any) -> bool:
     return True
 
 
-def fitting_problems(estimator: Any, *, is_weighed: bool = False) -> list[Problem]:
-    """Find the parts of an estimator that can only be fitted to all data at once, or that cannot weigh examples."""
+def learns_by_batches(estimator: Any) -> bool:
+    """Whether no part of an estimator has to be fitted to all data at once."""
     *transformers, last = _steps(estimator)
-    stuck = [step for step in transformers if not hasattr(step, "partial_fit") and not is_fitted(step)]
-    if not hasattr(last, "partial_fit"):
-        stuck.append(last)
-    hint = "take an estimator that has partial_fit, or override fit_batch"
-    if is_weighed and not stuck and "sample_weight" not in signature(last.partial_fit).parameters:
-        message = f"{type(last).__name__} cannot weigh examples: its partial_fit takes no sample_weight"
-        return [Problem(message, keys=("weights", "loss"), hints=("take another estimator, or override fit_batch",))]
-    return [
-        Problem(f"{step} has no partial_fit, so it cannot learn by batches", keys=("estimator",), hints=(hint,))
-        for step in stuck
-    ]
+    return hasattr(last, "partial_fit") and all(
+        hasattr(step, "partial_fit") or is_fitted(step) for step in transformers
+    )
+
+
+def weighing_problems(estimator: Any, *, by_batches: bool) -> list[Problem]:
+    """Find what keeps an estimator from weighing examples."""
+    last, method = last_step(estimator), "partial_fit" if by_batches else "fit"
+    if "sample_weight" in signature(getattr(last, method)).parameters:
+        return []
+    message = f"{type(last).__name__} cannot weigh examples: its {method} takes no sample_weight"
+    return [Problem(message, keys=("weights", "loss"), hints=("take another estimator, or override fit_batch",))]
 
 
 def array_of(batch: Batch, name: str) -> npt.NDArray[Any]:

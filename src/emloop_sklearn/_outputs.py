@@ -15,7 +15,7 @@ from sklearn.base import is_classifier, is_regressor
 from emloop.errors import BatchError, MissingVariableError, Problem
 from emloop.suggest import did_you_mean
 
-__all__ = ["checked_output", "compute", "label_free_outputs", "output_problems"]
+__all__ = ["Answering", "checked_output", "compute", "label_free_outputs", "output_problems"]
 
 _Array = npt.NDArray[Any]
 
@@ -75,6 +75,37 @@ def compute(outputs: Collection[str], estimator: Any, features: _Array, labels: 
             errors = computed["predictions"].reshape(rows, -1) - labels.reshape(rows, -1)
             computed["loss"] = np.square(errors).mean(axis=1)
     return {name: computed[name] for name in outputs if name in computed}
+
+
+class Answering:
+    """A classifier that answers in the classes of the data, also of those that it has not seen an example of.
+
+    Args:
+        estimator: The fitted estimator.
+        classes: All classes, ``[C]``.
+        seen: The classes that the estimator knows, by its own order.
+    """
+
+    def __init__(self, estimator: Any, classes: _Array, seen: _Array) -> None:
+        self._estimator, self._seen = estimator, seen
+        self.classes_ = classes
+        if hasattr(estimator, "predict_proba"):
+            self.predict_proba = self._predict_proba
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._estimator, name)
+
+    def predict(self, features: Any) -> _Array:
+        """The class of every example, ``[B]``."""
+        predicted: _Array = self._seen[np.searchsorted(self._estimator.classes_, self._estimator.predict(features))]
+        return predicted
+
+    def _predict_proba(self, features: Any) -> _Array:
+        """The probabilities of all classes, ``[B, C]``."""
+        known = self._estimator.predict_proba(features)
+        probabilities: _Array = np.zeros((len(known), len(self.classes_)), known.dtype)
+        probabilities[:, np.searchsorted(self.classes_, self._seen)] = known
+        return probabilities
 
 
 def checked_output(outputs: Mapping[str, Any], name: str, examples: int) -> Any:

@@ -69,7 +69,8 @@ def follow(estimator: Any, configured: Mapping[str, Any], before: Mapping[str, A
         # Compared as text, since NaN differs from itself.
         if repr(value) == repr(old) or name.endswith("random_state"):
             continue
-        if _is_number(value) and _is_number(old) and isinstance(value + old, float):
+        is_kept = name.endswith(_LEARNING_RATE) and _rescales(last_step(estimator))
+        if not is_kept and _is_number(value) and _is_number(old) and isinstance(value + old, float):
             logger.info("%s follows the configuration: %s instead of %s", name, value, restored[name])
             estimator.set_params(**{name: value})
             if name.endswith(_MLP_RATE):
@@ -89,11 +90,18 @@ def _rate_name(estimator: Any, name: str) -> str:
     estimator = last_step(estimator)
     if hasattr(estimator, _MLP_RATE):
         return _MLP_RATE
+    if _is_number(getattr(estimator, _LEARNING_RATE, None)) and not _rescales(estimator):
+        return _LEARNING_RATE  # of trees to come
     if not hasattr(estimator, _SGD_RATE):
         raise MissingVariableError(f"{name}: {type(estimator).__name__} has none")
     if estimator.learning_rate == "optimal":
         raise MissingVariableError(f"{name}: {estimator} computes its own; choose learning_rate: constant, and eta0")
     return _SGD_RATE
+
+
+def _rescales(estimator: Any) -> bool:
+    """Whether a learning rate acts on what was learned before, too."""
+    return type(estimator).__name__.startswith("GradientBoosting")
 
 
 def _is_plain(value: Any) -> bool:

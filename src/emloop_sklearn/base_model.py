@@ -1,4 +1,4 @@
-"""The model that wraps any estimator that learns batch by batch.
+"""The model that wraps any estimator: one that learns batch by batch, or from all batches of an epoch together.
 
 Symbols: ``B`` examples, ``C`` classes, ``F`` features, ``T`` targets.
 """
@@ -17,9 +17,10 @@ import numpy.typing as npt
 import sklearn
 import skops
 from sklearn.base import is_classifier, is_regressor
+from sklearn.pipeline import Pipeline
 
 from emloop.arguments import take_settings
-from emloop.declare import Component, Limits, Names
+from emloop.declare import Component, Limits, Names, Positive
 from emloop.errors import ConfigError, Problem, SavedModelError, SaveError, StateError
 from emloop.models.abstract_model import AbstractModel
 from emloop.saved_models import (
@@ -35,10 +36,23 @@ from emloop.saved_models import (
 from emloop.seeding import current_seed
 from emloop.suggest import check_choice
 from emloop.types import Batch, StateTree
+from emloop_sklearn._boosting.columns import Columns
+from emloop_sklearn._boosting.rounds import rounds_problems
+from emloop_sklearn._boosting.together import Together
 
 from ._archive import dump, load, require_trusted, untrusted_types
 from ._estimators import Estimators, build_estimator
-from ._fitting import Balance, FirstGuess, array_of, fit, fitting_problems, is_fitted, to_classes, weight_of
+from ._fitting import (
+    Balance,
+    FirstGuess,
+    array_of,
+    fit,
+    is_fitted,
+    learns_by_batches,
+    to_classes,
+    weighing_problems,
+    weight_of,
+)
 from ._onnx import FORMATS, export
 from ._outputs import checked_output, compute, label_free_outputs, output_problems
 from ._parameters import follow, get_variable, parameters_of, set_variable
@@ -73,9 +87,13 @@ class Saving:
 class Settings:
     """The settings of every model of scikit-learn, as a configuration gives them."""
 
-    inputs: Annotated[Names, Limits(unique=True, words="a list of one or two names: the features, the labels")]
     outputs: Names
+    inputs: Annotated[Names, Limits(unique=True, words="a list of one or two names: the features, the labels")] = ()
+    features: Names = ()
+    labels: str | None = None
+    categories: Names | None = None
     estimator: Component[Estimators] | None = None
+    rounds_per_epoch: Positive | None = None
     classes: Annotated[int | Sequence[Any] | None, Limits(words="their number or a list of them")] = None
     weights: Mapping[str, str] | None = None
     trusted_types: Names = ()
@@ -91,11 +109,13 @@ _STATE = {
     "class_counts": ([[object, ...], [int, ...]], None),
     "overrides": [str, ...],
     "needs_source": (str, None),
+    "together": ({"rounds": int, "fitted": bool, "seen": object}, None),
+    "columns": object,
 }
 
 
 class BaseModel(AbstractModel):
-    """Any estimator with ``partial_fit``, or a pipeline of them.
+    """Any estimator or pipeline of scikit-learn, LightGBM or XGBoost.
 
     The configuration alone is enough:
 
@@ -121,8 +141,27 @@ class BaseModel(AbstractModel):
     computed before the estimator learns from the batch. Before its very first batch an estimator knows nothing: all
     classes are equally likely, and predictions are the first class, or zero.
 
-    ``class_weight: balanced`` of an estimator is by the counts of the classes in all batches it has learned from, the
-    current one included: ``n / (C * n_c)``. It has no effect on the outputs.
+    An estimator with ``partial_fit``, or a pipeline of such, learns from every batch. Any other one learns at the end
+    of an epoch from all its batches, which are kept in memory until then: in one go, at the end of the first epoch, or,
+    with ``rounds_per_epoch``, that many more rounds in every epoch:
+
+    .. code-block:: yaml
+
+        model:
+          class: emloop_sklearn.BaseModel
+          estimator: {class: lightgbm.LGBMClassifier, learning_rate: 0.05}
+          rounds_per_epoch: 10
+          features: [age, city, income]
+          labels: bought
+          classes: ['no', 'yes']
+          outputs: [predictions, probabilities, loss, accuracy]
+
+    ``rounds_per_epoch`` is for boosters and forests: ``HistGradientBoosting…``, ``GradientBoosting…``,
+    ``RandomForest…``, ``ExtraTrees…``, ``Bagging…``, those of LightGBM and of XGBoost. A training that is stopped
+    within an epoch goes on from the end of the last one, which changes nothing of the result.
+
+    ``class_weight: balanced`` of an estimator that learns from every batch is by the counts of the classes in all
+    batches it has learned from, the current one included: ``n / (C * n_c)``. It has no effect on the outputs.
 
     A saved model can be restored, and trained further, without the source of your class as long as it overrides only
     :meth:`create_model`; where it overrides :meth:`fit_batch`, too, it can still be evaluated, and predict. A restored
@@ -133,12 +172,18 @@ class BaseModel(AbstractModel):
         log_dir: Run directory, where :meth:`save` writes; ``None`` for inference only.
         restore_from: A saved model, a run directory or a checkpoint.
         inputs: Source of the features, ``[B, …]``, which are flattened to ``[B, F]``; then, if needed, of the labels.
+        features: Instead: sources that are the columns of a data frame (pandas), each ``[B]``, numbers or text. Text is
+            a category for the estimator, unless that is a pipeline, which may encode it itself.
+        labels: Source of the labels, where ``features`` are named.
+        categories: Names of the ``features`` that are categories: only these, and whatever their values are. Those seen
+            in the first epoch are known; any other one counts as missing.
         outputs: Names of the outputs.
         estimator: The estimator as ``{class: full.name, argument: value}``, unless :meth:`create_model` is overridden.
             Every ``random_state`` left out becomes the run's seed.
+        rounds_per_epoch: How many rounds (trees, of each class) an epoch adds.
         classes: Number or list of the classes; by default the dataset's ``num_classes``.
         weights: Output → the source that weighs it, for all hooks: ``{loss: w, accuracy: w}``. That of ``loss``,
-            ``[B]``, weighs the examples in training, too, as the ``sample_weight`` of ``partial_fit``.
+            ``[B]``, weighs the examples in training, too, as ``sample_weight``.
         saved_model: ``{capsule: on}``: the source of the project's own modules goes along; see
             [the source capsule](../reference/saved-models.md#the-source-capsule).
         trusted_types: Full names of types that may be restored, beside those of scikit-learn, NumPy and SciPy.
@@ -153,6 +198,7 @@ class BaseModel(AbstractModel):
     exports_to: ClassVar[tuple[str, ...]] = FORMATS
     settings_class: ClassVar[type] = Settings
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
+    _estimator: Any
     _lacks: Sequence[str] = ()
     _needs_source: tuple[str, str | None] = "estimator", None
 
@@ -178,21 +224,22 @@ class BaseModel(AbstractModel):
         self.classes = to_classes(settings.classes, dataset)
         """All classes, ``[C]``, if known; :meth:`create_model` may set them."""
         self._log_dir = log_dir
-        self._inputs, self._outputs = tuple(settings.inputs), tuple(settings.outputs)
+        self._features, self._labels = _sources(settings)
+        self._inputs = (*self._features, *([self._labels] if self._labels else ()))
+        self._outputs = tuple(settings.outputs)
         self._trusted = tuple(settings.trusted_types)
         self.weights = dict(settings.weights or {})
         self.batch_weight: _Array | None = None
         """What each example of the batch that is learned from counts, ``float64 [B]``; ``None``: all alike."""
-        if not 1 <= len(self._inputs) <= 2:
-            message = f"expected one name, of the features, or two, also of the labels, got {settings.inputs!r}"
-            raise ConfigError.about("inputs", message)
         self._arguments = sorted(arguments)
         self._batches = 0
         self._examples = 0
         self._variables: dict[str, Any] = {}
         self._has_said_why = self._has_been_loaded = False
         self._guess: FirstGuess | None = None
+        self._together: Together | None = None
         configured = self._configured_estimator(settings.estimator, arguments, state)
+        self._columns = self._make_columns(settings, configured)
         self._configured_type = None if configured is None else type(configured)
         self._parameters = {} if configured is None else parameters_of(configured)
         if saved is None:
@@ -209,9 +256,10 @@ class BaseModel(AbstractModel):
             kwargs,
             without_source=None if has_source else saved,
         )
-        learns = len(self._inputs) == 2 or not (is_classifier(self._estimator) or is_regressor(self._estimator))
+        self._rounds_per_epoch = settings.rounds_per_epoch
+        self._choose_learning(state)
+        learns = self._labels is not None or not (is_classifier(self._estimator) or is_regressor(self._estimator))
         self._weight = self.weights.get("loss") if learns else None
-        self._balance = Balance.of(self._estimator, None if state is None else state.get("class_counts"))
         if problems := self._problems():
             raise ConfigError(problems)
 
@@ -219,11 +267,30 @@ class BaseModel(AbstractModel):
         """What the estimator cannot do of what is asked for."""
         overridden = {*overridden_methods(type(self), BaseModel), *self._lacks}
         problems = []
-        if LEARNING not in overridden:
-            problems += fitting_problems(self._estimator, is_weighed=self._weight is not None)
+        if LEARNING not in overridden and self._weight is not None:
+            problems += weighing_problems(self._estimator, by_batches=self._together is None)
+        if self._rounds_per_epoch:
+            problems += rounds_problems(self._estimator, is_overridden=LEARNING in overridden)
         if "compute_outputs" not in overridden:
-            problems += output_problems(self._estimator, self._outputs, has_labels=len(self._inputs) == 2)
+            problems += output_problems(self._estimator, self._outputs, has_labels=self._labels is not None)
         return problems
+
+    def _make_columns(self, settings: Settings, configured: Any) -> Columns | None:
+        if not settings.features:
+            return None
+        # A pipeline may encode text itself, and knows better how.
+        is_pipeline = isinstance(configured, Pipeline)
+        return Columns(settings.features, () if is_pipeline and settings.categories is None else settings.categories)
+
+    def _choose_learning(self, state: StateTree | None) -> None:
+        """Decide whether the estimator learns from every batch, or at the end of an epoch."""
+        known = (state or {}).get("together")
+        by_batches = self._rounds_per_epoch is None and known is None and learns_by_batches(self._estimator)
+        if not by_batches and not self._overrides(LEARNING):
+            self._together = Together(self._rounds_per_epoch, self.seed, self.classes, known)
+            self._together.begin(self._estimator)
+        # What learns from all examples together counts them itself.
+        self._balance = Balance.of(self._estimator if by_batches else None, (state or {}).get("class_counts"))
 
     def create_model(self) -> Any:
         """Create the unfitted estimator; override it, with arguments of your own, which become keys of the config.
@@ -238,8 +305,8 @@ class BaseModel(AbstractModel):
 
         Args:
             estimator: The estimator.
-            features: ``[B, F]``.
-            labels: ``[B]``, or ``[B, T]``; ``None`` if the model has only one input.
+            features: ``[B, F]``, or a data frame of the columns.
+            labels: ``[B]``, or ``[B, T]``; ``None`` if the model has no labels.
         """
         with self._balance.applied(estimator, labels):
             fit(estimator, features, labels, self.classes, self.batch_weight)
@@ -250,8 +317,8 @@ class BaseModel(AbstractModel):
         Args:
             estimator: The estimator or, before its first batch, a stand-in that guesses: it has ``predict``,
                 ``transform`` and, if the estimator has them, ``predict_proba`` and ``classes_``.
-            features: ``[B, F]``.
-            labels: ``[B]``, or ``[B, T]``; ``None`` if the model has only one input.
+            features: ``[B, F]``, or a data frame of the columns.
+            labels: ``[B]``, or ``[B, T]``; ``None`` if the model has no labels.
 
         Returns:
             ``B`` values for every name in ``output_names``, or more names.
@@ -294,38 +361,62 @@ class BaseModel(AbstractModel):
         if train and self._lacks:
             why = self._needs_source[1]
             raise SavedModelError(f"{type(self).__name__} cannot train it further without the source: {why}")
-        features = array_of(batch, self._inputs[0])
-        features = features.reshape(len(features), -1)
-        labels = array_of(batch, self._inputs[1]) if len(self._inputs) == 2 else None
+        read, features = self._read(batch)
+        labels = None if self._labels is None else array_of(batch, self._labels)
         if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         with nullcontext() if stream is None else stream.allow_buffering:
             computed = self.compute_outputs(self._answering(), features, labels)
             if train:
                 self.batch_weight = None if self._weight is None else weight_of(batch, self._weight, len(features))
+                if self._together is not None:
+                    self._together.add(self._estimator, read, labels, self.batch_weight)
                 # Of a batch without any weight there is nothing to learn, and some estimators would divide by its sum.
-                if self.batch_weight is None or self.batch_weight.any():
+                elif self.batch_weight is None or self.batch_weight.any():
                     self.fit_batch(self._estimator, features, labels)
                     self._guess = None
                 self._batches += 1
                 self._examples += len(features)
         outputs = {name: checked_output(computed, name, len(features)) for name in self._outputs}
         if not self._variables:
-            sources = {name: batch[name] for name in self._inputs}
+            sources = {name: batch[name] for name in self._inputs} | (read if self._columns is not None else {})
             self._variables = {"inputs": describe_variables(sources), "outputs": describe_variables(outputs)}
         return outputs
+
+    def _read(self, batch: Batch) -> tuple[Any, Any]:
+        """The features of a batch as they are kept, and as an estimator takes them."""
+        if self._columns is not None:
+            columns = self._columns.read(batch)
+            return columns, self._columns.frame(columns)
+        features = array_of(batch, self._features[0])
+        features = features.reshape(len(features), -1)
+        return features, features
+
+    @property
+    def can_stop_here(self) -> bool:
+        """Whether a state has all that the training depends on: not while batches are gathered."""
+        return self._together is None or not self._together.holds
+
+    def end_epoch(self) -> None:
+        """Let an estimator that does not learn by batches learn from all batches of the epoch.
+
+        Raises:
+            BatchError: If the batches do not go together.
+        """
+        if self._together is not None and self._together.holds:
+            self._estimator = self._together.learn(self._estimator, self._columns, self._trusted)
+            self._guess = None
 
     @property
     def prediction_inputs(self) -> list[str]:
         """Names of the sources that :meth:`predict` needs: the features."""
-        return self.input_names if self._overrides("run") else list(self._inputs[:1])
+        return self.input_names if self._overrides("run") else list(self._features)
 
     def predict(self, batch: Batch) -> Batch:
         """All that can be told of the features alone, such as ``predictions`` and ``probabilities``."""
         if self._overrides("run"):
             return self.run(batch, train=False)
-        features = array_of(batch, self._inputs[0])
-        features = features.reshape(len(features), -1)
+        _, features = self._read(batch)
         if not self._overrides("compute_outputs"):
             found: dict[str, Any] = {**compute(label_free_outputs(self._estimator), self._answering(), features, None)}
             return found
@@ -347,7 +438,10 @@ class BaseModel(AbstractModel):
                 raise SaveError(f"{type(self).__name__} overrides {method}, which only its source has")
         if self._guess is not None:
             raise SaveError(f"{type(self._estimator).__name__} has learned nothing yet")
-        return export(self._estimator, directory, self._inputs[0], [array_of(one, self._inputs[0]) for one in batches])
+        if self._columns is not None:
+            raise SaveError(f"{type(self._estimator).__name__} takes named columns, which are not exported yet")
+        name = self._features[0]
+        return export(self._estimator, directory, name, [array_of(one, name) for one in batches])
 
     def _overrides(self, method: str) -> bool:
         return method in overridden_methods(type(self), BaseModel)
@@ -413,6 +507,8 @@ class BaseModel(AbstractModel):
         """
         if self._capsule is not None and self._log_dir is not None:
             self._capsule.write(Path(self._log_dir))
+        if not self.can_stop_here:
+            raise StateError(f"{type(self._estimator).__name__} learns at the end of the epoch; it is saved after that")
         archive = dump(self._estimator)
         self._require_restorable(archive)
         overridden = overridden_methods(type(self), BaseModel)
@@ -429,6 +525,8 @@ class BaseModel(AbstractModel):
             "class_counts": self._balance.counts,
             "overrides": sorted({*overridden, *self._lacks}),
             "needs_source": self._needs_source[1],
+            "together": None if self._together is None else self._together.state(),
+            "columns": None if self._columns is None else self._columns.state(),
         }
 
     def _require_restorable(self, archive: bytes) -> None:
@@ -457,6 +555,7 @@ class BaseModel(AbstractModel):
             UntrustedError: If it contains types that are not trusted.
         """
         require_format(state, _FORMAT)
+        state = {"together": None, "columns": None, **state}  # which older ones lack
         check_state("model", state, _STATE)
         lacks = sorted(set(state["overrides"]).difference(overridden_methods(type(self), BaseModel)))
         if set(lacks) - {LEARNING}:
@@ -474,7 +573,7 @@ class BaseModel(AbstractModel):
             raise StateError(f"the state is that of a {found}, the configuration describes a {expected}")
         else:
             follow(restored, self._parameters, state["parameters"])
-        known = getattr(restored, "classes_", state["classes"])
+        known = state["classes"] if state["classes"] is not None else getattr(restored, "classes_", None)
         if self.classes is not None and known is not None and not np.array_equal(self.classes, known):
             raise StateError(f"the state knows {len(known)} classes, the configuration or dataset {len(self.classes)}")
         self.classes = known if self.classes is None else self.classes
@@ -482,7 +581,11 @@ class BaseModel(AbstractModel):
         if self.classes is not None and (strange := set(labels).difference(np.asarray(self.classes).tolist())):
             raise StateError(f"the state counts examples of {strange}, which are no classes")
         self._batches, self._examples = state["batches"], state["examples"]
-        self._balance = Balance.of(restored, state.get("class_counts"))
+        self._balance = Balance.of(restored if self._together is None else None, state.get("class_counts"))
+        if self._together is not None:
+            self._together = Together(self._rounds_per_epoch, self.seed, self.classes, state["together"])
+        if self._columns is not None and state["columns"] is not None:
+            self._columns.load(state["columns"])
         self._lacks, self._needs_source = lacks, ("inference" if lacks else "estimator", state["needs_source"])
         self._adopt(restored)
 
@@ -495,7 +598,7 @@ class BaseModel(AbstractModel):
     def _answering(self) -> Any:
         """Whatever computes the outputs: the estimator or its stand-in."""
         if self._guess is None:
-            return self._estimator
+            return self._estimator if self._together is None else self._together.answering(self._estimator)
         if is_classifier(self._estimator) and self.classes is None:
             hint = "name them: classes: 10 in the model section, or num_classes of the dataset"
             raise ConfigError(Problem("the classes are unknown", type(self).__name__, hints=(hint,)))
@@ -521,3 +624,24 @@ class BaseModel(AbstractModel):
                 f"create_model of {name} must return an estimator, which has get_params, got {estimator!r}"
             )
         return estimator
+
+
+def _sources(settings: Settings) -> tuple[tuple[str, ...], str | None]:
+    """Names of the sources of features and of labels.
+
+    Raises:
+        ConfigError: If they are not named, or in both ways.
+    """
+    inputs, features = tuple(settings.inputs), tuple(settings.features)
+    if features and not inputs:
+        if settings.labels in features:
+            raise ConfigError.about("labels", f"{settings.labels!r} is among the features")
+        if odd := sorted(set(settings.categories or ()) - set(features)):
+            raise ConfigError.about("categories", f"{odd[0]!r} is none of the features {', '.join(features)}")
+        return features, settings.labels
+    if features or settings.labels is not None or settings.categories is not None:
+        raise ConfigError.about("inputs", "expected either inputs, or features and labels, got both")
+    if not 1 <= len(inputs) <= 2:
+        message = f"expected one name, of the features, or two, also of the labels, got {settings.inputs!r}"
+        raise ConfigError.about("inputs", message)
+    return inputs[:1], inputs[1] if len(inputs) == 2 else None

@@ -15,7 +15,7 @@ ROOMS = {
     "emloop.__main__": 10,  # nothing is imported from where one stands
     "emloop._build": 270,  # what cannot be imported is replaced; where a capsule helps; what needs no config; workers
     "emloop._config": 2410,  # configs of 0.2; streams that arguments name; where code is; what a stranger's may ask for
-    "emloop._contracts": 245,  # what weighs what; predicting; what a hook watches, and a model says of itself
+    "emloop._contracts": 250,  # what weighs what; predicting; gathering; what a hook watches; what a model says
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     "emloop._run_dir": 1840,  # what runs are judged and found by, or why not; configs shared; time spent; steps
@@ -26,7 +26,7 @@ ROOMS = {
     "emloop._support": 1145,  # when an interval is over; what leads out of a directory; what a signal ends; long lines
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
-    "emloop.abilities": 25,  # the protocols' public path
+    "emloop.abilities": 26,  # the protocols' public path
     "emloop.api": 310,  # who trusts a source; when workers begin and end; a run in a notebook
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
     "emloop.cli": 4165,  # `find-lr`, `show`, `dataset show`, `completion`, `doctor`, `verify`, `profile`; dry runs
@@ -40,14 +40,15 @@ ROOMS = {
     "emloop.main_loop": 2180,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
-    "emloop.saved_models": 812,  # what inputs look like; the source capsule, and what of it may run; lent states
+    "emloop.saved_models": 815,  # what inputs look like, None among numbers; the source capsule, and what of it may run
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 810,  # every failure names the promise, what was seen, and the fix; predictions
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_onnx": 230,
-    "emloop_sklearn": 960,  # what a state has; sound trees; weights; predicting; ONNX; skops without PyTorch
+    "emloop_sklearn": 1145,  # what a state has; sound trees, with categories, and boosted; named columns; weights; ONNX
+    "emloop_sklearn._boosting": 550,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
     "emloop_torch": 1570,  # networks of others; whose optimizers; epochs; what may draw; cures; what falls; capsules
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on

@@ -9,7 +9,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-MODULES = {"PyYAML": "yaml", "scikit-learn": "sklearn", "pillow": "PIL", "nvidia-ml-py": "pynvml"}
+MODULES = {
+    "PyYAML": "yaml",
+    "scikit-learn": "sklearn",
+    "pillow": "PIL",
+    "nvidia-ml-py": "pynvml",
+    "xgboost-cpu": "xgboost",
+}
 """Distributions whose modules have other names."""
 
 OURS = {path.name for path in (ROOT / "src").iterdir()}

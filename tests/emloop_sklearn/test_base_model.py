@@ -267,26 +267,6 @@ def test_a_mistake_in_the_section_is_named(create, config, message):
             r"outputs: 'loss' needs the labels\n  name them after the features: inputs: \[features, labels\]",
             id="no-labels",
         ),
-        pytest.param(
-            {"estimator": {"class": "sklearn.neighbors.KNeighborsClassifier"}},
-            r"KNeighborsClassifier\(\) has no partial_fit, so it cannot learn by batches\n.*override fit_batch",
-            id="no-partial-fit",
-        ),
-        pytest.param(
-            {"estimator": {"class": "sklearn.neural_network.MLPClassifier", "solver": "lbfgs"}},
-            r"MLPClassifier\(solver='lbfgs'\) has no partial_fit",
-            id="no-partial-fit-with-these-arguments",
-        ),
-        pytest.param(
-            {
-                "estimator": {
-                    "class": "sklearn.pipeline.Pipeline",
-                    "steps": [["a", {"class": "sklearn.preprocessing.PowerTransformer"}], ["b", NAIVE_BAYES]],
-                }
-            },
-            r"PowerTransformer\(\) has no partial_fit",
-            id="step-without-partial-fit",
-        ),
     ],
 )
 def test_what_an_estimator_cannot_do_is_said_at_once(create, config, message):
@@ -351,7 +331,8 @@ def test_arguments_of_one_s_own_are_checked(create, sgd):
     with pytest.raises(
         ConfigError,
         match=r"Custom: unknown argument 'alhpa'\n  did you mean 'alpha'\?\n"
-        r"  Custom takes: inputs, outputs, estimator, classes, weights, trusted_types, saved_model, alpha, n_classes",
+        r"  Custom takes: outputs, inputs, features, labels, categories, estimator, rounds_per_epoch, classes, "
+        r"weights, trusted_types, saved_model, alpha, n_classes",
     ):
         create(Custom, outputs=["confidence"], alhpa=1)
     with pytest.raises(ConfigError, match="estimator: has no effect, since create_model is overridden"):

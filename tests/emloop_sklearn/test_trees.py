@@ -13,11 +13,13 @@ from sklearn.ensemble import (
     BaggingRegressor,
     ExtraTreesClassifier,
     GradientBoostingClassifier,
+    GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     IsolationForest,
     RandomForestClassifier,
 )
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -44,6 +46,9 @@ PREDICTOR = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
         BaggingRegressor(n_estimators=3, max_features=2, random_state=0),
         AdaBoostClassifier(n_estimators=3, random_state=0),
         IsolationForest(n_estimators=3, random_state=0),
+        GradientBoostingClassifier(n_estimators=3, random_state=0),
+        GradientBoostingClassifier(n_estimators=3, init="zero", random_state=0),
+        GradientBoostingRegressor(n_estimators=3, random_state=0),
         HistGradientBoostingClassifier(max_iter=3, random_state=0),
         HistGradientBoostingRegressor(max_iter=3, random_state=0),
         make_pipeline(PolynomialFeatures(2), DecisionTreeClassifier(random_state=0)),
@@ -145,6 +150,22 @@ def test_a_forged_predictor_is_not_trusted(forgery):
     assert untrusted_types(forged(boosting, "TreePredictor", **forgery)) == [PREDICTOR]
 
 
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        pytest.param({"n_outputs_": "2"}, id="guess-of-two-outputs"),
+        pytest.param({"_strategy": '"stratified"'}, id="guess-of-another-kind"),
+        pytest.param({"n_features_in_": "1"}, id="data-with-fewer-features"),
+        pytest.param({"change": put("left_child", 10**6)}, id="child-outside"),
+    ],
+)
+def test_a_forged_boosting_is_not_trusted(forgery):
+    """It would write where its first guess has no column."""
+    boosting = GradientBoostingClassifier(n_estimators=2).fit(X, np.arange(len(X)) % 3)
+
+    assert untrusted_types(forged(boosting, "Tree", **forgery)) == [TREE]
+
+
 class Boosted(emloop_sklearn.BaseModel):
     """Fits whatever it is told to anew to every batch."""
 
@@ -183,7 +204,7 @@ def test_a_boosting_that_was_saved_is_restored(create, boosted):
 
 def test_what_could_not_be_restored_is_not_saved(create, boosted):
     """The first save says so, and how it would be; a commit does, too."""
-    _, model = boosted(lambda: GradientBoostingClassifier(n_estimators=3))
+    _, model = boosted(lambda: GradientBoostingClassifier(n_estimators=3, init=GaussianNB()))
     for store in (lambda: model.save("best"), model.state_dict):
         with pytest.raises(
             StateError,
@@ -192,7 +213,7 @@ def test_what_could_not_be_restored_is_not_saved(create, boosted):
         ):
             store()
 
-    cls, trusting = boosted(lambda: GradientBoostingClassifier(n_estimators=3), trusted_types=[TREE])
+    cls, trusting = boosted(lambda: GradientBoostingClassifier(n_estimators=3, init=GaussianNB()), trusted_types=[TREE])
     path = trusting.save("best")
     settings = {"outputs": ["predictions"], "inputs": ["x", "y"], "classes": 2, "trusted_types": [TREE]}
     assert create(cls, restore_from=path, **settings).run({"x": X, "y": Y}, train=False)

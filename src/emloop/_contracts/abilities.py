@@ -15,6 +15,7 @@ from emloop.types import Batch, StateTree
 __all__ = [
     "EpochAware",
     "Exportable",
+    "Gathering",
     "Inspectable",
     "NaNAware",
     "Predicting",
@@ -97,6 +98,18 @@ class EpochAware(Protocol):
 
     def end_epoch(self) -> None:
         """Called after the last batch of every training epoch, before anything is evaluated, saved or committed."""
+
+
+@runtime_checkable
+class Gathering(Protocol):
+    """A model that keeps batches until it learns from them together, and cannot go on from a state taken meanwhile.
+
+    While it cannot, nothing is committed: a training that is stopped there goes on from the last commit.
+    """
+
+    @property
+    def can_stop_here(self) -> bool:
+        """Whether ``state_dict`` has all that the training depends on, now."""
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from itertools import count
 from time import monotonic
 from typing import Any
 
-from emloop._contracts import Monitored, Stateful, declares_state
+from emloop._contracts import Gathering, Monitored, Stateful, declares_state
 from emloop._reporter.reporter import Facts
 from emloop._reporter.telling import disk_failure, told
 from emloop._run_dir.provenance import environment, hash_seed
@@ -198,7 +198,7 @@ class RunRecord(Record):
             if not self._can_commit_inside():
                 return sys.maxsize
             self._write(waits=interrupted)
-        if self._prepares and seconds >= _SETTLED and loop.batches_since_commit:
+        if self._prepares and seconds >= _SETTLED and loop.batches_since_commit and self._can_commit_inside():
             self._prepare(loop.model, seconds)
         due = sys.maxsize
         if policy.every is not None and policy.every.unit == "batches":
@@ -322,7 +322,8 @@ class RunRecord(Record):
         loop = self._loop
         evaluated = loop.evaluated_stream()
         streams = [*loop.streams.training().values(), *([evaluated] if evaluated is not None else ())]
-        return isinstance(loop.model, Stateful) and all(stream.can_stop_here for stream in streams)
+        model, is_ready = loop.model, not isinstance(loop.model, Gathering) or loop.model.can_stop_here
+        return isinstance(model, Stateful) and is_ready and all(stream.can_stop_here for stream in streams)
 
     def _write(self, *, complete: bool = False, waits: bool = False, value: float | None = None) -> None:
         """Commit: take the state now, and write it, in a thread unless somebody waits for it."""

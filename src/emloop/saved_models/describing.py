@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,6 +119,8 @@ def array_of(values: Any, name: str) -> npt.NDArray[Any]:
 
 def _converted(array: npt.NDArray[Any], name: str, expected: Described) -> npt.NDArray[Any]:
     found, wanted = array.dtype, expected.dtype
+    if found.kind == "O" and wanted.kind == "f" and all(item is None or isinstance(item, Real) for item in array.flat):
+        return array.astype(wanted)  # None is a missing number
     if found.kind in _TEXTS and wanted.kind in _TEXTS:
         return array  # of which the width says nothing
     if found.kind != wanted.kind and _RANK.get(found.kind, 4) > _RANK.get(wanted.kind, -1):
