@@ -141,7 +141,13 @@ def state_of(run):
     return list_commits(run / "checkpoints")[0].states()
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        pytest.param(estimator, id=name, marks=[] if number == 0 else pytest.mark.torture)
+        for number, (name, estimator) in enumerate(ESTIMATORS.items())
+    ],
+)
 def test_a_boosting_that_is_stopped_anywhere_ends_as_if_it_were_not(project, estimator):
     """By ^C amid an epoch, and killed in each; it is then evaluated, and loaded far from its code, by four threads."""
     (project / "config.yaml").write_text(configured(estimator), encoding="utf-8")
