@@ -17,11 +17,16 @@ config = load_config("config.yaml")
 """
 TRAIN = "training = create_emloop_training(config, 'log'); training.main_loop.run_training()"
 INTERRUPTED = """
-import os, signal, threading
-threading.Timer(0.7, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+import os, signal, threading, time
+from pathlib import Path
 config["model"]["pause"] = 0.05
 config["main_loop"]["epochs_count"] = 1000
 training = create_emloop_training(config, 'log')
+def interrupt():
+    while "Training epoch 1" not in Path(training.output_dir, "train.log").read_text():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt, daemon=True).start()
 training.main_loop.run_training()
 """
 TWO_AT_ONCE = """
