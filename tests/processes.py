@@ -97,8 +97,6 @@ class Processes:
         command = [sys.executable, Path(__file__).with_name("fork_server.py"), str(other.fileno())]
         # Hashes of texts as `emloop train` has them, so that no child begins anew for their sake.
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-        # The package of this checkout, whichever is installed.
-        env["PYTHONPATH"] = str(Path(__file__).parents[1] / "src")
         self._server = subprocess.Popen(
             command, pass_fds=[other.fileno()], env={**env, **threads}, stdin=subprocess.DEVNULL
         )

@@ -32,7 +32,7 @@ def why_training_needs_source(cls: type, base: type, optimizers: Iterable[optim.
         return f"{name} overrides {', '.join(overridden)}"
     for kind in map(type, optimizers):
         # A package can be installed wherever the training is to go on; the project's own modules are its source.
-        if not _is_stock(kind) and packages_of(kind.__module__) is None:
+        if not _is_stock(kind) and not packages_of(kind.__module__):
             return f"{name} is trained by {kind.__module__}.{kind.__qualname__}"
     return None
 

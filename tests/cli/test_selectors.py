@@ -40,6 +40,7 @@ def trainings(log, tmp_path, monkeypatch):
 def test_a_selector_that_finds_nothing_is_told_alike(log, monkeypatch, tmp_path, capsys, command):
     """One function resolves them all, before anything is built."""
     monkeypatch.chdir(tmp_path)
+    np.savez("data.npz", x=np.zeros((3, 4)))
     for name in ("first", "second"):
         log.run(name, metrics=[{"epoch_id": 1, "train": {"loss": 1}}])
     for selector, told in {

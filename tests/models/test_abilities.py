@@ -33,6 +33,7 @@ class Everything(Reading):
     restore_fallback = "package.Class"
     exports_to = ("onnx",)
     prediction_inputs = ()
+    can_stop_here = True
 
     def state_dict(self): ...
     def load_state_dict(self, state): ...

@@ -1,7 +1,7 @@
 """What an optimizer has to remember of a parameter: whatever it remembers after a step without a gradient.
 
-The step is that of the optimizer's class, with one parameter of its own, on no device where that is possible; so it
-takes neither memory nor time worth mentioning, and changes nothing.
+The step is that of the optimizer's class, with one parameter of its own. A large one lies on no device where that is
+possible; so the step takes neither memory nor time worth mentioning, and changes nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ Values = Mapping[str, Any]
 _FAILURES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _WAYS = (("meta", False), ("cpu", False), ("cpu", True))
 """Devices, and whether gradients are sparse, in the order in which they are tried."""
+_SMALL = 1 << 20
+"""Elements. What has no more is computed: operators on no device import PyTorch's compiler, which takes seconds."""
 
 
 def require_whole(optimizer: optim.Optimizer, group: Values, named: Mapping[str, tuple[nn.Parameter, Values]]) -> None:
@@ -75,7 +77,7 @@ def _stepped(optimizer: optim.Optimizer, group: Values, parameter: nn.Parameter,
     failure: Any = None
     if type(optimizer) is not getattr(optim, type(optimizer).__name__, None):
         return TypeError("nobody knows what else its step does")
-    for device, is_sparse in _WAYS:
+    for device, is_sparse in _WAYS[parameter.numel() <= _SMALL :]:
         own = torch.zeros(parameter.shape, dtype=parameter.dtype, device=device, requires_grad=True)
         own.grad = torch.zeros_like(own).to_sparse() if is_sparse else torch.zeros_like(own)
         plain = {key: False for key in ("foreach", "fused", "capturable") if key in group}

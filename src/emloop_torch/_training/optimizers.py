@@ -369,7 +369,8 @@ def _grouped(descriptions: Sequence[Mapping[str, Any]], named: _Named, at: tuple
         fitting = selected(description, named, keys)
         names = [name for name in (named if fitting is None else fitting) if name in left]
         if not names:
-            raise ConfigError.about(keys, "the groups before it take all parameters that it matches")
+            at_fault = (*keys, "match") if "match" in description else keys
+            raise ConfigError.about(at_fault, "the groups before it take all parameters that it matches")
         of_rule = {field.name for field in fields(Rule)}
         own = {key: value for key, value in values.items() if key not in of_rule}
         groups.append({"params": [left.pop(name) for name in names], **own})
