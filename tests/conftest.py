@@ -44,6 +44,8 @@ def _logging_as_before():
     root = logging.getLogger()
     level, disabled = root.level, root.manager.disable
     yield
+    for handler in [each for each in root.handlers if type(each).__module__.startswith("emloop.")]:
+        root.removeHandler(handler)
     root.setLevel(level)
     logging.disable(disabled)
 

@@ -85,6 +85,7 @@ _STATE = {
     "generators": object,
     "batches": int,
     "epochs": int,
+    "until": {str: int},
 }
 """What a state has beside the values of the module."""
 
@@ -487,7 +488,6 @@ class BaseModel(AbstractModel):
             StateError: If the state is not one of this backend, or of another model.
         """
         require_format(state, FORMAT)
-        state = {"epochs": 0, **state}  # what was written before they were counted
         check_state("model", state, {**dict.fromkeys(state, object), **_STATE})
         self._values.load_state_dict(state)
         frozen = state["frozen"]
@@ -507,7 +507,7 @@ class BaseModel(AbstractModel):
         self._unused = state["training"] if self._waits else None
         self._generators.load_state_dict(state["generators"])
         self._batches, self._epochs = state["batches"], state["epochs"]
-        if state.get("until") == self._until:
+        if state["until"] == self._until:
             # What has been thawed already is a hook's to freeze again.
             self._thawing = {name: epoch for name, epoch in self._until.items() if epoch > self._epochs}
 
