@@ -107,7 +107,7 @@ def test_parameter_groups_are_matched_by_the_whole_name(create, batches):
         ({"optimizer": {"class": "torch.nn.Linear"}}, "optimizer: torch.nn.Linear is no Optimizer"),
         ({"optimizer": {"class": "no.such.Thing"}}, "optimizer: no.such.Thing leads nowhere: there is no module 'no'"),
         ({"optimizer": {**SGD, "groups": [{"match": "bodi.*"}]}}, "'bodi.*' matches the whole name of no parameter"),
-        ({"optimizer": {**SGD, "groups": [{"learning_rate": 1}, {}]}}, "optimizer.groups[1]: the groups before it take all"),
+        ({"optimizer": {**SGD, "groups": [{"learning_rate": 1}, {}]}}, "groups[1]: the groups before it take all"),
         ({"optimizer": {**SGD, "groups": [{"match": "("}]}}, "optimizer.groups[0].match: expected a regular"),
         (
             {"optimizer": {**SGD, "groups": [{"match": ".*", "momentom": 1}]}},
