@@ -72,9 +72,7 @@ class Waiting(importlib.abc.MetaPathFinder):
 
     def hand_out(self, name: str) -> None:
         if top(name) in THEIRS:
-            # To list all estimators, skops imports whatever scikit-learn has for PyTorch.
-            tops = {top(name), "torch"} if top(name) == "skops" else {top(name)}
-            names = [waiting for waiting in self._modules if top(waiting) in tops]
+            names = [waiting for waiting in self._modules if top(waiting) == top(name)]
             sys.modules.update((waiting, self._modules.pop(waiting)) for waiting in names)
             if "numpy.random" in names:
                 sys.modules["numpy.random"].seed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from importlib.metadata import version
 
@@ -32,7 +33,8 @@ def why_training_needs_source(cls: type, base: type, optimizers: Iterable[optim.
         return f"{name} overrides {', '.join(overridden)}"
     for kind in map(type, optimizers):
         # A package can be installed wherever the training is to go on; the project's own modules are its source.
-        if not _is_stock(kind) and not packages_of(kind.__module__):
+        is_there = kind.__module__ in sys.modules and packages_of(kind.__module__) is not None
+        if not _is_stock(kind) and not is_there:
             return f"{name} is trained by {kind.__module__}.{kind.__qualname__}"
     return None
 
