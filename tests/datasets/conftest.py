@@ -47,7 +47,8 @@ def as_polars():
 
 class Pairs:
     def __init__(self, path: str):
-        self._file = np.load(path)
+        with np.load(path) as file:
+            self._file = dict(file)
 
     def __len__(self):
         return len(self._file["label"])
