@@ -35,7 +35,9 @@ def shapes(text):
     """Lines without what differs from time to time: numbers, curves, marks of what is best; alike ones count once."""
     found = []
     for line in text.splitlines():
-        shape = " ".join(NUMBER.sub("#", CURVE.sub("~", line)).replace("*", "").split())
+        # Where the terminal echoes ^C, a bar that is drawn in the same instant goes over it.
+        typed = line.removeprefix("^C")
+        shape = " ".join(NUMBER.sub("#", CURVE.sub("~", typed)).replace("*", "").split())
         shape = re.sub(r"\b(seconds?|minutes?)\b|\bs\b", "s", shape)
         # Of a run that was killed, its bar is left.
         if [shape] != found[-1:] and not re.match(r"\w+ #/# ", shape):
