@@ -64,12 +64,10 @@ class Peer:
         return figure(of, "µs", self._own, "the raw loop", self._alone)
 
     def _answer(self) -> Any:
-        """The next line of JSON, among what others print; ``None`` where the process has ended."""
+        """The next answer; ``None`` where the process has ended."""
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith(("{", "[")):
-                return json.loads(line)
-        return None
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else None
 
 
 def measure(quick: bool) -> Found:
