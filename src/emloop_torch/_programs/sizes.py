@@ -7,6 +7,7 @@ graph, the conditions are checked before it runs, by a small evaluator that know
 from __future__ import annotations
 
 import ast
+import importlib
 import math
 import operator
 import re
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._sympy.printers import PythonPrinter
 
 from emloop.errors import SavedModelError
 
@@ -80,12 +80,14 @@ def conditions_of_trace(graph: Any, names: Sequence[str]) -> list[str]:
         for name, tensor in zip(names, own, strict=True)
         for axis, size in reversed(list(enumerate(tensor.shape)))
     }
+    # It imports SymPy, which no training waits for.
+    printers = importlib.import_module("torch.utils._sympy.printers")
     conditions = []
     for guard in graph.shape_env.guards:
         asked_at = guard.sloc.framework_loc if guard.sloc else None
         # PyTorch itself asks whether sizes are equal to choose a kernel's loops, which the graph does not hold.
         if asked_at is not None and not asked_at.filename.startswith(_TORCH):
-            text = PythonPrinter().doprint(guard.expr)
+            text = printers.PythonPrinter().doprint(guard.expr)
             conditions.append(_SYMBOL.sub(lambda found: meant.get(found[0], found[0]), text))
     for condition in conditions:
         require_condition(condition, names)

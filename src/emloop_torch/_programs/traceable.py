@@ -23,7 +23,6 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.distributions import Distribution
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.fx.traceback import annotate, preserve_node_meta
 from torch.nn import functional
 from torch.nn.modules import transformer
@@ -302,7 +301,9 @@ def _pad(data: torch.Tensor, batch_sizes: torch.Tensor, batch_first: bool, value
     if examples is not None:
         # As many as were packed, which the shape of the operator's result cannot tell.
         padded = padded.index_select(0 if batch_first else 1, torch.arange(examples, device=padded.device))
-    if not statically_known_true(length == batch_sizes.shape[0]):
+    # It imports SymPy, which no training waits for.
+    shapes = importlib.import_module("torch.fx.experimental.symbolic_shapes")
+    if not shapes.statically_known_true(length == batch_sizes.shape[0]):
         missing: Any = length - batch_sizes.shape[0]
         after = (0, 0) * (padded.ndim - (2 if batch_first else 1))
         padded = functional.pad(padded, (*after, 0, missing), value=value)

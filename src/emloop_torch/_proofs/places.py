@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import importlib
 import linecache
 import traceback
 import types
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from emloop.errors import UntrustedError
 
@@ -67,6 +68,8 @@ def line_naming(functions: Iterable[types.FunctionType], names: Sequence[str]) -
 
 def told(rung: str, error: Exception) -> str:
     """Why a rung was not reached: where, what was found, and the cure, in one line."""
+    # It imports SymPy, which no training waits for.
+    shapes = importlib.import_module("torch.fx.experimental.symbolic_shapes")
     if isinstance(error, Difference):
         return f"{rung}: {error}"
     where = _where(error)
@@ -76,7 +79,7 @@ def told(rung: str, error: Exception) -> str:
     plain = next((plain for sign, plain in _SAID if sign in str(error)), None)
     if plain is not None:
         said = plain
-    elif isinstance(error, (GuardOnDataDependentSymNode, torch._subclasses.fake_tensor.DataDependentOutputException)):
+    elif isinstance(error, (shapes.GuardOnDataDependentSymNode, DataDependentOutputException)):
         said, cure = "a branch on values, of which a graph holds one side", "torch.where in place of it"
         if where is not None and any(call in where for call in (".item(", ".tolist(", "float(", "int(", ".numpy(")):
             said, cure = "a value that Python reads", "tensor operations in place of Python's"
