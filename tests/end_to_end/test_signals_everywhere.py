@@ -103,11 +103,13 @@ def trained(tmp_path, caplog):
         training = el.create_emloop_training(load_config(config), str(tmp_path), None, name)
         caplog.clear()
         raised, before = Raised(number, at), sys.getprofile()
-        try:
-            sys.setprofile(raised)
-            training.main_loop.run_training()
-        finally:
-            sys.setprofile(before)
+        # Within the loop from the first instant on: before it is entered, a signal is the caller's.
+        with training.main_loop as loop:
+            try:
+                sys.setprofile(raised)
+                loop.run_training()
+            finally:
+                sys.setprofile(before)
         return Path(training.output_dir), raised.left <= 0, caplog.messages
 
     return train
