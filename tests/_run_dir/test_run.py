@@ -177,7 +177,7 @@ def test_a_directory_without_the_right_to_write_is_explained():
     states, cannot_create, cannot_reopen = done.stdout.splitlines()
     assert states == "['done']"
     assert re.match(r"RunDirError .*/Toy_[a-z-]*: cannot make this run directory: .*Permission denied", cannot_create)
-    assert re.match(r"RunDirError .*/run: cannot be locked: .*Permission denied", cannot_reopen)
+    assert re.match(r"RunDirError .*/run: cannot be written: Permission denied; to go on elsewhere: ", cannot_reopen)
 
 
 def test_a_failed_creation_gives_everything_back(create, directory):

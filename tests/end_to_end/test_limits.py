@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -160,3 +161,67 @@ def test_a_disk_becomes_read_only(small_disk, processes, untouched):
         mount("-o", "remount,rw", small_disk)
     assert train(processes, small_disk)[0] == 0
     assert saved_result(small_disk / "run") == untouched
+
+
+@contextlib.contextmanager
+def read_only(place):
+    """A directory in which nothing can be written, by root neither."""
+    folders = [place, *(path for path in place.rglob("*") if path.is_dir())]
+    if os.geteuid():
+        for folder in folders:
+            folder.chmod(0o555)
+        yield
+        for folder in folders:
+            folder.chmod(0o755)
+        return
+    mount("--bind", place, place)
+    try:
+        mount("-o", "remount,bind,ro", place)
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def files(place):
+    return {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def cut(tmp_path, emloop_in):
+    """A run that ended before its time, behind some commits."""
+    write_project(tmp_path)
+    emloop_in(tmp_path)(*WORDS, "model.fail_at=15", expect=1)
+    return tmp_path / "run"
+
+
+@pytest.mark.slow
+def test_a_run_is_read_where_nothing_can_be_written(cut, emloop_in):
+    """As on somebody else's share: it is listed, compared, judged, evaluated and forked, and nothing of it changes."""
+    emloop, before = emloop_in(cut.parent), files(cut)
+
+    with read_only(cut):
+        assert "failed" in emloop("ls", ".", "-v")
+        emloop("show", "run")
+        emloop("diff", "run", "run")
+        emloop("doctor", "run")
+        assert "evaluates run" in emloop("eval", "valid", "run", "-o", "elsewhere")
+        emloop("resume", "run", "--fork", "-o", "elsewhere", "--output_dir", "fork", "main_loop.epochs_count=2")
+
+    assert files(cut) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["", "checkpoints"])
+def test_a_resume_of_a_run_that_is_read_only_says_so_at_once(cut, emloop_in, processes, untouched, part):
+    """In a line, with the way to go on elsewhere, before anything is trained; afterwards nothing is lost."""
+    emloop, before = emloop_in(cut.parent), files(cut)
+
+    with read_only(cut / part):
+        said = emloop("resume", "run", expect=1)
+
+    reason = "Permission denied" if os.geteuid() else "Read-only file system"
+    way_out = f"to go on elsewhere: emloop resume {cut} --fork -o DIR"
+    assert said == f"{cut / part}: cannot be written: {reason}; {way_out}\n"
+    assert files(cut) == before
+    assert train(processes, cut.parent)[0] == 0
+    assert saved_result(cut) == untouched

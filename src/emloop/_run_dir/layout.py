@@ -77,7 +77,9 @@ def create_run_dir(root: Path | str, *, name: str | None, model_name: str) -> Pa
     except RunDirError:
         raise
     except OSError as error:
-        raise RunDirError(f"{directory}: cannot make this run directory: {error}") from error
+        raise RunDirError(
+            f"{directory}: cannot make this run directory: {error}; to put runs elsewhere, use --output_root"
+        ) from error
 
 
 def make_numbered(directory: Path, make: Callable[[Path], None] = Path.mkdir) -> Path:

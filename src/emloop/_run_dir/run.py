@@ -6,6 +6,7 @@ known to be ours before anything else stands in it. An attempt begins with the t
 taken for one that its last attempt has not touched.
 """
 
+import errno
 import logging
 import os
 import platform
@@ -161,6 +162,7 @@ class Run:
             RunDirError: If the directory is no run, or cannot be written.
         """
         directory = Path(directory).absolute()
+        _refuse_read_only(directory)
         with explained(directory, "cannot go on with this run"), _locked(directory) as lock:
             info = read_info(directory)
             _remove_leftovers(directory)
@@ -312,6 +314,17 @@ def _identity(directory: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _refuse_read_only(directory: Path) -> None:
+    """Refuse a run that cannot be committed to before it has trained until its next commit."""
+    for place in (directory, directory / constants.EL_CHECKPOINTS_DIR):
+        if place.is_dir() and not os.access(place, os.W_OK):
+            is_mounted_so = os.statvfs(place).f_flag & os.ST_RDONLY
+            reason = os.strerror(errno.EROFS if is_mounted_so else errno.EACCES)
+            raise RunDirError(
+                f"{place}: cannot be written: {reason}; to go on elsewhere: emloop resume {directory} --fork -o DIR"
+            )
 
 
 @contextmanager
