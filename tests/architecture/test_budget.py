@@ -19,7 +19,7 @@ ROOMS = {
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once.
-    "emloop._run_dir": 1850,
+    "emloop._run_dir": 1855,
     "emloop._settings": 1140,  # what classes and functions accept, read and write; fields named as words of Python
     "emloop._source": 983,  # functions; what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 975,  # equal at a glance; memory touched early; what a state looks like; arrays in parts
