@@ -18,8 +18,9 @@ ROOMS = {
     "emloop._contracts": 250,  # what weighs what; predicting; gathering; what a hook watches; what a model says
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
-    # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once.
-    "emloop._run_dir": 1855,
+    # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
+    # what a run without a commit cannot begin anew without.
+    "emloop._run_dir": 1865,
     "emloop._settings": 1140,  # what classes and functions accept, read and write; fields named as words of Python
     "emloop._source": 983,  # functions; what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 975,  # equal at a glance; memory touched early; what a state looks like; arrays in parts
@@ -30,7 +31,7 @@ ROOMS = {
     "emloop.abilities": 26,  # the protocols' public path
     "emloop.api": 310,  # who trusts a source; when workers begin and end; a run in a notebook
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 4165,  # `find-lr`, `show`, `dataset show`, `completion`, `doctor`, `verify`, `profile`; dry runs
+    "emloop.cli": 4170,  # `find-lr`, `show`, `dataset show`, `completion`, `doctor`, `verify`, `profile`; dry runs
     "emloop.constants": 40,
     "emloop.datasets": 1640,  # tables, arrays, images, texts, frames; dividing, drawing, transforming
     "emloop.declare": 85,

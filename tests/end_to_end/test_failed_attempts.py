@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+
 import pytest
 
 BREAKS = """
 import os
+import signal
 
 import emloop as el
 
@@ -14,6 +19,8 @@ class Break(el.AbstractHook):
     stateless = True
 
     def before_training(self):
+        if os.path.exists("stop"):
+            os.kill(os.getpid(), signal.SIGTERM)
         if os.path.exists("break"):
             raise RuntimeError("before anything was committed")
 """
@@ -71,3 +78,46 @@ def test_a_directory_with_nothing_but_a_lock_is_as_good_as_a_new_one(project, op
     project.emloop("train", "config.yaml", "--output_dir", "run", *options)
 
     assert "done" in project.emloop("ls", "-l")
+
+
+def test_a_model_that_was_restored_is_not_forgotten_before_the_first_commit(breaking):
+    """No resume begins without it; the line that is given restores it again."""
+    breaking.emloop("train", "config.yaml", "--output_dir", "run")
+    warm = ("resume", "config.yaml", "log/run", "main_loop.skip_zeroth_epoch=true", "--output_dir")
+    breaking.emloop(*warm, "long")
+    (breaking.path / "stop").touch()
+    stopped = breaking.emloop(*warm, "warm", expect=75)
+    (breaking.path / "stop").unlink()
+
+    said = breaking.emloop("resume", "warm", expect=3)
+
+    lost = "its model was restored from log/run, which no commit of its own holds; restore it again: emloop resume "
+    assert f"Stopped before the first commit; {lost}{breaking.run('warm')}/config.yaml log/run\n" in stopped
+    assert said == f"log/warm has no commit: {lost}log/warm/config.yaml log/run\n"
+    breaking.emloop("resume", "log/warm/config.yaml", "log/run", "--output_dir", "again")
+    assert breaking.result("again") == breaking.result("long")
+
+
+KILLED = """
+import os, signal, sys
+import emloop.api
+emloop.api.write_commit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from emloop.cli.app import main
+main(sys.argv[1:])
+"""
+
+
+def test_a_fork_that_was_killed_while_it_copied_does_not_begin_anew(project, processes):
+    """A resume and the doctor name what it was to go on from; the fork can be made again."""
+    project.emloop("train", "config.yaml", "--output_dir", "run")
+    fork = ["resume", "run", "--fork", "--output_dir", "fork", "main_loop.epochs_count=4"]
+    killed = processes.run([sys.executable, "-c", KILLED, *fork], cwd=project.path, env=os.environ)
+    assert killed.returncode == -signal.SIGKILL
+
+    why = "it was to go on from commit 4 of log/run, which it has no copy of; fork again: "
+    assert why in project.emloop("resume", "fork", expect=3)
+    assert f"what is kept: nothing: {why}" in project.emloop("doctor", "fork", expect=1)
+    assert not (project.run("fork") / "checkpoints").exists()
+    fork[4] = "another"
+    project.emloop(*fork)
+    assert "is finished, after epoch 4" in project.emloop("resume", "another")

@@ -22,6 +22,7 @@ from uuid import uuid4
 
 from emloop import __version__, _yaml
 from emloop._support.files import atomic_write, fsync_dir, open_inside, read_small, sync, write_all
+from emloop._support.printable import printable
 from emloop.constants import EL_ATTEMPTS_FILE, EL_CONFIG_FILE, EL_METRICS_FILE, EL_RUN_FILE
 from emloop.errors import RunDirError
 
@@ -43,8 +44,8 @@ class RunInfo:
         kind: Whether the run trains or evaluates.
         seed: The run's only seed.
         command: The command line that created it.
-        parent: Origin of its state, for a fork or an evaluation: ``run_id``, ``path`` and ``commit``, as far as known.
-            The path is a hint for people: runs may be moved.
+        parent: Origin of its state, for a fork, a run whose model was restored, or an evaluation: ``run_id``, ``path``
+            and ``commit``, as far as known. The path is a hint for people: runs may be moved.
         config: Name of the file with the configuration as resolved.
         config_source: Name of the file with the configuration as written, if there was a file.
         home: Where its code is: ``directory`` and ``config``; see ``emloop._config.home``.
@@ -127,6 +128,18 @@ def _parse(description: Any) -> RunInfo:
         format=version,
         emloop=typed("emloop", str),
     )
+
+
+def lost_origin(info: RunInfo, directory: Path | str) -> str | None:
+    """Why a training without a commit cannot begin anew, and the way out: it began with what others had learned."""
+    if info.kind != "training" or info.parent is None:
+        return None
+    path, commit = (printable(str(info.parent.get(key))) for key in ("path", "commit"))
+    if info.parent.get("commit") is None:
+        again = f"emloop resume {directory}/{info.config} {path}"
+        return f"its model was restored from {path}, which no commit of its own holds; restore it again: {again}"
+    again = f"emloop resume {path} --fork"
+    return f"it was to go on from commit {commit} of {path}, which it has no copy of; fork again: {again}"
 
 
 def append_attempt(directory: Path, record: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from emloop._contracts import Gathering, Monitored, Stateful, declares_state
 from emloop._reporter.reporter import Facts
 from emloop._reporter.telling import disk_failure, told
+from emloop._run_dir.info import lost_origin
 from emloop._run_dir.provenance import environment, hash_seed
 from emloop._run_dir.run import Run
 from emloop._run_dir.trace import Watched
@@ -258,12 +259,15 @@ class RunRecord(Record):
         """End the attempt: record how it ended in trace and attempts, close the log, release the lock."""
         self._ended = True
         status, reason, code = outcome(error)
+        lost = lost_origin(self._run.info, self._run.directory)
         if not isinstance(error, SystemExit):
             try:
                 self._writer.wait()
             except EmloopError as failure:
                 log_failure(failure)
-        if status == "stopped" and self._run.info.kind == "training":
+        if status == "stopped" and lost and not self._durable[0]:
+            logger.warning("Stopped before the first commit; %s", lost)
+        elif status == "stopped" and self._run.info.kind == "training":
             repeated = self._loop.batches_since_commit
             logger.warning(
                 "Stopped after commit %s (%s); a resume repeats %s",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from emloop._run_dir.beginnings import accept_loss, checked, is_mirror
+from emloop._run_dir.info import lost_origin, read_info
 from emloop._run_dir.layout import current_config
 from emloop._run_dir.summary import RunSummary
 from emloop._state.commit import Commit, newest_commit
@@ -63,7 +65,11 @@ def findings(run: RunSummary) -> Iterator[Finding]:
         yield Finding("tampered", f"commit {name} cannot be used: {why}", f"{sound}: emloop resume {path}")
     if run.kind == "training" and run.status == "lost":
         kept = f"commit {commit.seq}, after epoch {commit.info.get('epoch')}" if commit else "nothing: it begins anew"
-        yield Finding("lost", "its process died without a word", f"what is kept: {kept}: emloop resume {path}")
+        why = None
+        with suppress(EmloopError):
+            why = None if commit else lost_origin(read_info(path), path)
+        advice = f"nothing: {why}" if why else f"{kept}: emloop resume {path}"
+        yield Finding("lost", "its process died without a word", f"what is kept: {advice}")
     yield from _appended(path, commit)
     yield from _saved_models(path)
     leftovers = [entry for folder in (path, *_folders(path)) for entry in _entries(folder, *_LEFTOVERS)]
