@@ -65,10 +65,10 @@ def findings(run: RunSummary) -> Iterator[Finding]:
         yield Finding("tampered", f"commit {name} cannot be used: {why}", f"{sound}: emloop resume {path}")
     if run.kind == "training" and run.status == "lost":
         kept = f"commit {commit.seq}, after epoch {commit.info.get('epoch')}" if commit else "nothing: it begins anew"
-        why = None
+        lost = None
         with suppress(EmloopError):
-            why = None if commit else lost_origin(read_info(path), path)
-        advice = f"nothing: {why}" if why else f"{kept}: emloop resume {path}"
+            lost = None if commit else lost_origin(read_info(path), path)
+        advice = f"nothing: {lost}" if lost else f"{kept}: emloop resume {path}"
         yield Finding("lost", "its process died without a word", f"what is kept: {advice}")
     yield from _appended(path, commit)
     yield from _saved_models(path)
