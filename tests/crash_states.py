@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 _ON_DESCRIPTORS = ("write", "ftruncate", "fsync", "close")
-_ON_PATHS = ("open", "mkdir", "rename", "replace", "unlink", "rmdir")
+_ON_PATHS = ("open", "mkdir", "link", "rename", "replace", "unlink", "rmdir")
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,8 @@ class Recorder:
                 elif name in ("unlink", "rmdir"):
                     self._note("unlink", path.parent, path.name)
                     del self._nodes[path]
+                elif name == "link":
+                    self._link(start / os.fsdecode(arguments[1]), self._nodes[path])
                 elif name in ("rename", "replace"):
                     self._move(path, start / os.fsdecode(arguments[1]))
             return result
@@ -119,8 +121,8 @@ class Recorder:
                 self._open[descriptor] = target / place.relative_to(path)
         self._note("rename", path.parent, path.name, target.name, self._nodes[target])
 
-    def _link(self, path: Path) -> None:
-        self._nodes[path] = next(self._numbers)
+    def _link(self, path: Path, node: int | None = None) -> None:
+        self._nodes[path] = next(self._numbers) if node is None else node
         self._note("link", path.parent, path.name, self._nodes[path], path.is_dir())
 
     def _note(self, kind: str, path: Path, *arguments: Any) -> None:

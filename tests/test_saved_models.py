@@ -17,12 +17,17 @@ from emloop._state.commit import write_commit
 from emloop._state.manifest import FileRecord, read_manifest, write_manifest
 from emloop._state.tree import equal_trees
 from emloop.errors import ConfigError, SavedModelError, StateError
-from emloop.saved_models import describe_variables, find_saved, saved_model_path, write_saved_model
+from emloop.saved_models import Lasting, describe_variables, find_saved, saved_model_path, write_saved_model
 
 
 def state(step):
     """A model's state after some steps: whoever mixes two of them is found out."""
     return {"step": step, "weights": np.full((50, 20), float(step)), "moments": [np.full(7, step), None]}
+
+
+def on_a_base(step):
+    """The same with a frozen base, which is another one from the second step on."""
+    return {**state(step), "base": np.full(9000, float(step > 1)).view(Lasting)}
 
 
 def write(directory, step=1, **changes):
@@ -271,7 +276,7 @@ def test_what_is_no_saved_model_is_not_taken_for_one(run):
     (run / "model_best").mkdir()
     write_manifest(run / "model_best", {"kind": "saved model", "format": 99}, [])
 
-    with pytest.raises(SavedModelError, match="expected a saved model of format 1, got saved model of format 99"):
+    with pytest.raises(SavedModelError, match="expected a saved model of format 1 or 2, got saved model of format 99"):
         find_saved(run)
 
 
@@ -413,12 +418,13 @@ import os, sys
 from pathlib import Path
 import test_saved_models as t
 
-directory, number = Path(sys.argv[1]), 0
+directory, state, number = Path(sys.argv[1]), getattr(t, sys.argv[2]), 0
+files = 3 + (sys.argv[2] == "on_a_base")
 program = t.program_of(directory, graph="new", weights="x")
 while True:
     number += 1
     target = directory / str(number) / "model_best"
-    t.write(target, 1, program=t.program_of(directory, graph="old"))
+    t.write(target, tree=state(1), program=t.program_of(directory, graph="old"))
     program = t.program_of(directory, graph="new")
     child = os.fork()
     if child == 0:
@@ -426,21 +432,21 @@ while True:
 
         def stop(event, arguments):
             global left
-            if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"):
+            if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.link"):
                 left -= 1
                 if not left:
                     os._exit(9)
 
         sys.addaudithook(stop)
-        t.write(target, 2, program=program)
+        t.write(target, tree=state(2), program=program)
         os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     saved = t.find_saved(target)
     step = saved.tree()["step"]
-    assert t.equal_trees(saved.tree(), t.state(step)), number
+    assert t.equal_trees(saved.tree(), state(step)), number
     assert (saved.program() / "graph").read_text() == {1: "old", 2: "new"}[step], number
-    t.write(target, 3)
-    assert len(t.names(target)) == 3, (number, t.names(target))
+    t.write(target, tree=state(3))
+    assert len(t.names(target)) == files, (number, t.names(target))
     print(code, step)
     if code == 0:
         break
@@ -448,11 +454,16 @@ while True:
 
 
 @pytest.mark.slow
-def test_a_process_killed_at_any_step_of_a_save_leaves_the_old_or_the_new_model(tmp_path):
+@pytest.mark.parametrize("of", ["state", "on_a_base"])
+def test_a_process_killed_at_any_step_of_a_save_leaves_the_old_or_the_new_model(tmp_path, of):
     """Every opened, renamed or removed file is a place to be killed at; the next save cleans up."""
     done = subprocess.run(
-        [sys.executable, "-c", STOP_AT_EVERY_STEP, tmp_path],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OPENBLAS_NUM_THREADS": "1"},
+        [sys.executable, "-c", STOP_AT_EVERY_STEP, tmp_path, of],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+            "OPENBLAS_NUM_THREADS": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -511,7 +522,7 @@ def test_a_reader_never_meets_half_a_model(tmp_path):
     for _ in range(2):
         with subprocess.Popen(
             [sys.executable, "-c", SAVE_FOR_EVER, target],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
             stdout=subprocess.PIPE,
             text=True,
         ) as writer:

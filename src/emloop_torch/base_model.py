@@ -466,10 +466,11 @@ class BaseModel(AbstractModel):
         self._source_free.warn_of_what_is_lost()
         if self._capsule is not None and self._log_dir is not None:
             self._capsule.write(Path(self._log_dir))
+        frozen = self._frozen_now()
         return {
             "format": FORMAT,
-            **self._values.state_dict(),
-            "frozen": {"configured": self._frozen, "now": self._frozen_now()},
+            **self._values.state_dict(frozen),
+            "frozen": {"configured": self._frozen, "now": frozen},
             "until": self._until,
             "companions": self._companions.state_dict(),
             **({} if self._averages is None else self._averages.state_dict()),

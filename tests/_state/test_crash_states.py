@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from hashlib import sha256
 
+import numpy as np
 import pytest
 from tests.crash_states import Recorder, crash_states
 
@@ -13,7 +14,7 @@ from emloop._state.array_file import file_parts
 from emloop._state.commit import list_commits, newest_commit, write_commit
 from emloop._state.manifest import MANIFEST, FileRecord, render_manifest
 from emloop._state.retention import clean_leftovers, delete_commits
-from emloop._state.tree import equal_trees
+from emloop._state.tree import Lasting, equal_trees
 from emloop._support import files
 
 
@@ -59,9 +60,18 @@ def complaints(root, state, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_state_that_a_power_cut_may_leave_is_sound(tmp_path, state):
-    """Of two commits and two deletions: names and writes present, absent, torn, zero and in any order."""
-    found = [found for _, found in complaints(tmp_path / "run", state, tmp_path)]
+@pytest.mark.parametrize("has_base", [False, True], ids=["plain", "on a frozen base"])
+def test_every_state_that_a_power_cut_may_leave_is_sound(tmp_path, state, has_base):
+    """Of two commits and two deletions: names and writes present, absent, torn, zero and in any order.
+
+    A frozen base is linked by the first of the two, and another one by the second.
+    """
+
+    def at(seq):
+        base = {"base": np.full(9000, float(seq > 3)).view(Lasting)} if has_base else {}
+        return {**state(seq), "model": {**state(seq)["model"], **base}}
+
+    found = [found for _, found in complaints(tmp_path / "run", at, tmp_path)]
 
     assert [complaint for complaint in found if complaint] == []
     assert len(found) > 100

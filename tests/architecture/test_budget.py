@@ -19,19 +19,19 @@ ROOMS = {
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
-    # what a run without a commit cannot begin anew without.
-    "emloop._run_dir": 1865,
+    # what a run without a commit cannot begin anew without; links that a fork keeps.
+    "emloop._run_dir": 1875,
     "emloop._settings": 1140,  # what classes and functions accept, read and write; fields named as words of Python
     "emloop._source": 983,  # functions; what a class takes from its **kwargs, by name or in a loop, and has to be given
-    "emloop._state": 975,  # equal at a glance; memory touched early; what a state looks like; arrays in parts
+    "emloop._state": 1100,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
     "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
-    "emloop._support": 1145,  # when an interval is over; what leads out of a directory; what a signal ends; long lines
+    "emloop._support": 1155,  # copies that keep links; what leads out of a directory; what a signal ends; long lines
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 26,  # the protocols' public path
     "emloop.api": 310,  # who trusts a source; when workers begin and end; a run in a notebook
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 4170,  # `find-lr`, `show`, `dataset show`, `completion`, `doctor`, `verify`, `profile`; dry runs
+    "emloop.cli": 4175,  # links counted once; `find-lr`, `show`, `completion`, `doctor`, `verify`, `profile`; dry runs
     "emloop.constants": 40,
     "emloop.datasets": 1640,  # tables, arrays, images, texts, frames; dividing, drawing, transforming
     "emloop.declare": 85,
@@ -42,7 +42,7 @@ ROOMS = {
     "emloop.main_loop": 2180,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
-    "emloop.saved_models": 815,  # what inputs look like, None among numbers; the source capsule, and what of it may run
+    "emloop.saved_models": 825,  # what a run keeps once; what inputs look like; the capsule, and what of it may run
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 810,  # every failure names the promise, what was seen, and the fix; predictions
@@ -55,7 +55,7 @@ ROOMS = {
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
     "emloop_torch._running": 380,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
-    "emloop_torch._tensors": 895,  # adapters, what thaws; what an optimizer has to remember; the weighted mean, live
+    "emloop_torch._tensors": 905,  # frozen bases, what thaws; what an optimizer remembers; the weighted mean, live
     "emloop_torch._training": 1245,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emloop._state.tree import equal_trees
+from emloop._state.commit import write_encoded
+from emloop._state.tree import encode_components, equal_trees
+from emloop.saved_models import borrowing
 
 torch = pytest.importorskip("torch")
 
@@ -147,3 +149,51 @@ def test_hooks_see_the_rate_of_what_is_trained(create):
     model = create(Normalised, frozen=[BACKBONE], optimizer={"class": "SGD", "learning_rate": 0.1, "groups": groups})
 
     assert model.get_variable("learning_rate") == 0.5
+
+
+class Based(torch.nn.Module):
+    """A base that is large enough for a file of its own, in two precisions, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.base = torch.nn.Linear(3, 9000)
+        self.scale = torch.nn.Parameter(torch.ones(40000, dtype=torch.bfloat16))
+        self.head = torch.nn.Linear(9000, 2)
+
+    def forward(self, points, labels):
+        scores = self.head(self.base(points).relu() * self.scale[:9000].float())
+        return {"loss": torch.nn.functional.cross_entropy(scores, labels, reduction="none")}
+
+
+def test_a_frozen_base_is_saved_once(create, batches, tmp_path):
+    """By commits and saved models together, until it is trained; each gives it back, with the source and without."""
+    frozen = [r"base\.bias", {"match": r"base\.weight|scale", "until": 1}]
+    model = create(Based, frozen=frozen, optimizer={"class": "AdamW", "learning_rate": 0.01})
+
+    def committed(seq):
+        with borrowing():
+            encoded = encode_components({"model": model.state_dict()})
+            return write_encoded(tmp_path / "checkpoints", seq, encoded, {})
+
+    def bases():
+        return {path.stat().st_ino for path in tmp_path.rglob("frozen-*")}
+
+    commits = []
+    for seq, batch in enumerate(batches[:2], 1):
+        model.run(batch, train=True)
+        path = model.save("best")
+        commits.append(committed(seq))
+        assert len(bases()) == 1
+    assert commits[0].bytes - commits[0].own_bytes > 4 * 3 * 9000 + 2 * 40000
+    expected = model.run(batches[2], train=False)
+    for make in (Based, None):
+        other = create(make, restore_from=path, frozen=frozen)
+        assert equal_trees(expected, other.run(batches[2], train=False))
+        assert equal_trees(model.state_dict()["parameters"], other.state_dict()["parameters"])
+        other.save("other")
+    assert len(bases()) == 1
+    model.end_epoch()
+    model.run(batches[3], train=True)
+    made = committed(3)
+    assert equal_trees(model.state_dict(), made.load("model"))
+    assert made.bytes == made.own_bytes

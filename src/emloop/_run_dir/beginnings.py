@@ -10,7 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emloop._support.files import atomic_write, fsync_dir, open_inside, read_small, sync, write_all, write_new
+from emloop._support.files import (
+    atomic_write,
+    fsync_dir,
+    linking_copy,
+    open_inside,
+    read_small,
+    sync,
+    write_all,
+    write_new,
+)
 from emloop.constants import EL_LOSSES_FILE
 from emloop.errors import CheckpointError, EmloopError, RunDirError
 
@@ -168,9 +177,10 @@ def copy_files(records: Iterable[Mapping[str, Any]], origin: Path, directory: Pa
         except RunDirError:
             if not is_mirror(record):  # the new run says what it lacks when it begins
                 raise
+    copy = linking_copy()
     for path in sorted(origin.iterdir()):
         if path.is_dir() and not path.is_symlink() and (path.name.startswith("model_") or path.name == "program"):
-            shutil.copytree(path, directory / path.name, symlinks=True)
+            shutil.copytree(path, directory / path.name, symlinks=True, copy_function=copy)
     for name in files:
         if not (directory / name).exists():
             _copy(origin, directory, name)

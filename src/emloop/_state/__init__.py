@@ -3,6 +3,7 @@
 =========== =========================================================================
 tree        nested state as JSON and safetensors, bit for bit
 manifest    the files of a directory, with sizes and hashes
+kept_once   arrays that do not change, in one file for all that a run saves
 commit      writing and reading checkpoints; the one place where state becomes durable
 retention   which checkpoints are kept
 lock        one process per run

@@ -52,7 +52,7 @@ class HostBuffer:
             np.copyto(copy, array)
             copies[place] = copy
             start += _aligned(array.nbytes)
-        return EncodedTree(tree.skeleton, copies)
+        return tree._replace(arrays=copies)
 
     def _allocate(self, size: int) -> None:
         with suppress(MemoryError):  # for the commit to tell

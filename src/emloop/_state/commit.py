@@ -10,6 +10,7 @@ at any instant leaves older checkpoints untouched and the new one whole or absen
     manifest.json        seq, info, components, files with sizes and hashes
     state.json           the components' states: "model", "streams/train" …
     state.safetensors    … and their arrays, if there are any
+    frozen-3fa1c2d45d2ee94b.safetensors    … those of the model that do not change, which the run keeps once
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from emloop.errors import CheckpointError, StateError
 from emloop.types import StateTree
 
 from .array_file import Arrays, file_parts, file_size
+from .kept_once import FROZEN, KeptOnce
 from .manifest import MANIFEST, FileRecord, file_records, json_values, read_manifest, render_manifest, verify_files
 from .strict_json import dump
 from .tree import EncodedTree, encode_components, escape, read_tree, unquoted
@@ -47,8 +49,11 @@ __all__ = [
     "write_encoded",
 ]
 
-FORMAT = 2
-"""Version of the checkpoint layout. Version 1, which had files of its own for every component, is read, too."""
+FORMAT, WITH_FROZEN = 2, 3
+"""Versions of the checkpoint layout. Version 1, which had files of its own for every component, is read, too."""
+
+_OWNER = "model"
+"""The component whose lasting arrays are kept once; its saved models hold the same."""
 
 STATE = "state.json"
 ARRAYS = "state.safetensors"
@@ -71,14 +76,14 @@ class Commit:
         path: Its directory.
         seq: Its number; later checkpoints of a run have larger ones.
         info: What :func:`write_commit` was given, as JSON values.
-        files: Component → files with its skeleton and with its arrays, if it has any.
+        files: Component → files with its skeleton, its arrays, and its lasting ones, if it has any.
         joined: Whether all components are in the same files.
     """
 
     path: Path
     seq: int
     info: dict[str, Any]
-    files: Mapping[str, tuple[FileRecord, FileRecord | None]] = field(repr=False)
+    files: Mapping[str, tuple[FileRecord, FileRecord | None, FileRecord | None]] = field(repr=False)
     joined: bool = field(repr=False)
 
     @property
@@ -90,6 +95,11 @@ class Commit:
     def bytes(self) -> int:
         """Size of all that it holds."""
         return sum({file.name: file.bytes for files in self.files.values() for file in files if file}.values())
+
+    @property
+    def own_bytes(self) -> int:
+        """Size of what no other holds, too."""
+        return self.bytes - sum(lasting.bytes for _, _, lasting in self.files.values() if lasting)
 
     def entry(self, key: str, kind: type[T]) -> T:
         """What ``info`` says, which may have been written by anybody.
@@ -114,7 +124,8 @@ class Commit:
         """
         if component not in self.files:
             raise CheckpointError(f"{self.path}: no state of {component!r}; there is {', '.join(self.files)}")
-        return self._read(*self.files[component], component if self.joined else None)
+        skeleton, arrays, lasting = self.files[component]
+        return self._read(skeleton, arrays, lasting, component if self.joined else None)
 
     def states(self) -> dict[str, StateTree]:
         """Read the states of all components, each file once; every byte is verified before it is parsed.
@@ -125,8 +136,8 @@ class Commit:
         if not self.joined:
             return {component: self.load(component) for component in self.files}
         skeleton = next(iter(self.files.values()))[0]
-        arrays = next((arrays for _, arrays in self.files.values() if arrays), None)
-        found: Any = self._read(skeleton, arrays)
+        arrays, lasting = (next((files[n] for files in self.files.values() if files[n]), None) for n in (1, 2))
+        found: Any = self._read(skeleton, arrays, lasting)
         if not isinstance(found, dict) or found.keys() != self.files.keys():
             raise CheckpointError(f"{self.path / skeleton.name}: not the states of {', '.join(self.files)}")
         return found
@@ -142,9 +153,15 @@ class Commit:
         else:
             self.verify()
 
-    def _read(self, skeleton: FileRecord, arrays: FileRecord | None, component: str | None = None) -> StateTree:
+    def _read(
+        self,
+        skeleton: FileRecord,
+        arrays: FileRecord | None,
+        lasting: FileRecord | None,
+        component: str | None = None,
+    ) -> StateTree:
         try:
-            return read_tree(self.path, skeleton, arrays, component)
+            return read_tree(self.path, skeleton, arrays, component, lasting, f"/{_OWNER}")
         except StateError as error:
             raise CheckpointError(f"{self.path / skeleton.name}: {error}") from error
 
@@ -187,23 +204,25 @@ def write_encoded(checkpoints: Path, seq: int, encoded: EncodedTree, info: Mappi
         CheckpointError: If the checkpoint cannot be written, or already exists. Older checkpoints are untouched and
             nothing of this one remains, so it is safe to try again.
     """
-    skeletons, arrays = encoded
+    skeletons = encoded.skeleton
+    arrays, lasting = encoded.divided(f"/{_OWNER}")
     owners = {place.split("/", 2)[1] for place in arrays}
     header: dict[str, Any] = {
-        "format": FORMAT,
+        "format": WITH_FROZEN if lasting else FORMAT,
         "kind": "checkpoint",
         "seq": seq,
         "info": json_values(info),
         "components": {unquoted(key): escape(key) in owners for key in skeletons},
     }
-    contents: dict[str, bytes | Arrays] = {STATE: dump(skeletons)}
+    contents: dict[str, bytes | Arrays | KeptOnce] = {STATE: dump(skeletons)}
     if arrays:
         contents[ARRAYS] = arrays
-    size = sum(len(content) if isinstance(content, bytes) else file_size(content) for content in contents.values())
-    needed = size * 11 // 10 + _RESERVE
-    final = checkpoints / f"{seq:08d}"
+    needed, final = 0, checkpoints / f"{seq:08d}"
     try:
         own_directory(checkpoints)
+        if lasting:
+            contents[FROZEN] = KeptOnce(lasting, checkpoints.parent)
+        needed = sum(map(_size, contents.values())) * 11 // 10 + _RESERVE
         if not checkpoints.is_dir():
             checkpoints.mkdir()
             fsync_dir(checkpoints.parent)
@@ -223,9 +242,9 @@ def open_commit(path: Path) -> Commit:
     """
     manifest = read_manifest(path)
     kind, version = manifest.get("kind"), manifest.get("format")
-    if kind != "checkpoint" or version not in (1, FORMAT):
+    if kind != "checkpoint" or version not in (1, FORMAT, WITH_FROZEN):
         raise CheckpointError(
-            f"{path / MANIFEST}: expected a checkpoint of format 1 or {FORMAT}, got {kind} of format {version}"
+            f"{path / MANIFEST}: expected a checkpoint of format 1 to {WITH_FROZEN}, got {kind} of format {version}"
         )
     try:
         return _commit(path, manifest, file_records(manifest))
@@ -304,12 +323,15 @@ def _clear_the_way(final: Path) -> None:
         raise CheckpointError("there is an intact checkpoint of this number")
 
 
-def _write(final: Path, contents: Mapping[str, bytes | Arrays], header: Mapping[str, Any]) -> dict[str, FileRecord]:
+def _write(
+    final: Path, contents: Mapping[str, bytes | Arrays | KeptOnce], header: Mapping[str, Any]
+) -> dict[str, FileRecord]:
     """The protocol: the order of these lines is what makes a checkpoint safe."""
     temporary = final.with_name(f".tmp-{final.name}-{os.getpid()}-{uuid4().hex[:8]}")
     try:
         temporary.mkdir()
-        records = {name: _write_file(temporary, name, content) for name, content in contents.items()}
+        files = [_write_file(temporary, name, content) for name, content in contents.items()]
+        records = {record.name: record for record in files}
         write_new(temporary / MANIFEST, [render_manifest(header, records.values())])
         fsync_dir(temporary)
         temporary.rename(final)
@@ -326,9 +348,18 @@ def _write(final: Path, contents: Mapping[str, bytes | Arrays], header: Mapping[
     return records
 
 
-def _write_file(directory: Path, name: str, content: bytes | Arrays) -> FileRecord:
-    parts, size = ([content], len(content)) if isinstance(content, bytes) else (file_parts(content), file_size(content))
-    return FileRecord(name, size, write_new(directory / name, parts))
+def _write_file(directory: Path, name: str, content: bytes | Arrays | KeptOnce) -> FileRecord:
+    if isinstance(content, KeptOnce):
+        return content.put(directory)
+    parts = [content] if isinstance(content, bytes) else file_parts(content)
+    return FileRecord(name, _size(content), write_new(directory / name, parts))
+
+
+def _size(content: bytes | Arrays | KeptOnce) -> int:
+    """Bytes that have to be written."""
+    if isinstance(content, KeptOnce):
+        return content.missing
+    return len(content) if isinstance(content, bytes) else file_size(content)
 
 
 def _commit(path: Path, manifest: Mapping[str, Any], records: Mapping[str, FileRecord]) -> Commit:
@@ -337,11 +368,13 @@ def _commit(path: Path, manifest: Mapping[str, Any], records: Mapping[str, FileR
     Raises:
         AttributeError, KeyError, TypeError, ValueError: If that is malformed.
     """
-    joined = manifest["format"] == FORMAT
+    joined, once = manifest["format"] != 1, next((name for name in records if name.startswith(FROZEN)), None)
     files = {}
     for component, found in manifest["components"].items():
         skeleton, arrays = (STATE, {False: None, True: ARRAYS}[found]) if joined else found
-        files[component] = records[skeleton], None if arrays is None else records[arrays]
+        names = (arrays, once if component == _OWNER else None)
+        lists = [None if name is None else records[name] for name in names]
+        files[component] = records[skeleton], lists[0], lists[1]
     return Commit(path, operator.index(manifest["seq"]), dict(manifest["info"].items()), files, joined)
 
 

@@ -6,7 +6,7 @@ the same order. Equal trees give equal bytes, so hashes of files can stand for s
 In the skeleton, an object with the key ``$`` stands for a value that JSON lacks (a dictionary's own key that starts
 with ``$`` gets another one). An array is named by its place, as a JSON pointer: ``/model/0/weight``. An array whose
 dtype safetensors lacks (text, dates, complex numbers, foreign byte order) is stored as its bytes, i.e. as
-``uint8 [..., itemsize]``, with the dtype in the skeleton.
+``uint8 [..., itemsize]``, with the dtype in the skeleton. What is :class:`Lasting` may lie in a third file.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from .strict_json import MAX_DEPTH, dump, parse
 
 __all__ = [
     "EncodedTree",
+    "Lasting",
     "copy_tree",
     "dump_tree",
     "encode_components",
@@ -51,14 +52,31 @@ _MAX_DEPTH = MAX_DEPTH - 1
 
 _LONG_BITS = 1024  # Python refuses to read or write longer integers in decimal, so these are written in hexadecimal
 
+_WORTH = 64 << 10  # bytes; what is smaller is not worth a file of its own
+
 _ACCEPTED = "None, bool, int, float, str, bytes, NumPy arrays and scalars, and lists and dicts of these"
 
 
+class Lasting(np.ndarray[Any, Any]):
+    """An array of a state that stays as it is from save to save: ``array.view(Lasting)``.
+
+    Where it is large it is kept in a file of its own, which all savings of a run share. It is compared each time, so
+    that one which has changed after all costs only its space. It comes back as a plain array.
+    """
+
+
 class EncodedTree(NamedTuple):
-    """A state tree on its way to its two files: the skeleton as a JSON value, and the arrays by place."""
+    """A state tree on its way to its files: the skeleton as a JSON value, the arrays by place, which of them last."""
 
     skeleton: Any
     arrays: Arrays
+    lasting: frozenset[str] = frozenset()
+
+    def divided(self, top: str = "") -> tuple[Arrays, Arrays]:
+        """The arrays that change, and the lasting ones below a place, by their places below it."""
+        lasting = {place for place in self.lasting if place.startswith(f"{top}/")}
+        others = {place: array for place, array in self.arrays.items() if place not in lasting}
+        return others, {place.removeprefix(top): self.arrays[place] for place in lasting}
 
 
 def encode_tree(tree: StateTree) -> EncodedTree:
@@ -68,7 +86,8 @@ def encode_tree(tree: StateTree) -> EncodedTree:
         StateError: If something in the tree cannot be stored; names the place.
     """
     arrays: dict[str, _Array] = {}
-    return EncodedTree(_encode(tree, "", 1, arrays), arrays)
+    lasting: set[str] = set()
+    return EncodedTree(_encode(tree, "", 1, arrays, lasting), arrays, frozenset(lasting))
 
 
 def encode_components(components: Mapping[str, StateTree]) -> EncodedTree:
@@ -79,13 +98,15 @@ def encode_components(components: Mapping[str, StateTree]) -> EncodedTree:
     """
     skeletons: dict[str, Any] = {}
     arrays: dict[str, _Array] = {}
+    lasting: set[str] = set()
     for key, tree in _items(components, ""):
         try:
-            skeletons[key], found = encode_tree(tree)
+            skeletons[key], found, stays = encode_tree(tree)
         except StateError as error:
             raise StateError(f"state of {unquoted(key)}: {error}") from error
         arrays |= {f"{_top(key)}{place}": array for place, array in found.items()}
-    return EncodedTree(skeletons, arrays)
+        lasting |= {f"{_top(key)}{place}" for place in stays}
+    return EncodedTree(skeletons, arrays, frozenset(lasting))
 
 
 def dump_tree(tree: StateTree) -> tuple[bytes, bytes | None]:
@@ -97,29 +118,39 @@ def dump_tree(tree: StateTree) -> tuple[bytes, bytes | None]:
     Raises:
         StateError: As :func:`encode_tree`.
     """
-    skeleton, arrays = encode_tree(tree)
+    skeleton, arrays, _ = encode_tree(tree)
     return dump(skeleton), b"".join(file_parts(arrays)) if arrays else None
 
 
-def load_tree(skeleton: bytes, arrays: bytes | None, component: str | None = None) -> StateTree:
+def load_tree(
+    skeleton: bytes,
+    arrays: bytes | None,
+    component: str | None = None,
+    lasting: bytes | None = None,
+    top: str = "",
+) -> StateTree:
     """Rebuild a state tree from what :func:`dump_tree` returned; its arrays are writable and shared with nobody.
 
     Args:
         skeleton: Content of the one file.
         arrays: Content of the other.
         component: Which of several trees that :func:`encode_components` has joined; by default all of them.
+        lasting: Content of the file with the lasting arrays, if there is one.
+        top: The place below which these are.
 
     Raises:
         StateError: If the bytes are not those of a state tree.
     """
     try:
         rest = {} if arrays is None else safetensors.numpy.load(arrays)
-        value, top = parse(skeleton), ""
+        if lasting is not None:
+            rest |= {f"{top}{place}": array for place, array in safetensors.numpy.load(lasting).items()}
+        value, root = parse(skeleton), ""
         if component is not None:
             key = _quoted(component)
-            value, top = value[key], _top(key)
-            rest = {place: array for place, array in rest.items() if f"{place}/".startswith(f"{top}/")}
-        tree = _decode(value, top, rest)
+            value, root = value[key], _top(key)
+            rest = {place: array for place, array in rest.items() if f"{place}/".startswith(f"{root}/")}
+        tree = _decode(value, root, rest)
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise StateError(f"not a state tree: {error}") from error
     if rest:
@@ -128,16 +159,22 @@ def load_tree(skeleton: bytes, arrays: bytes | None, component: str | None = Non
 
 
 def read_tree(
-    directory: Path, skeleton: FileRecord, arrays: FileRecord | None, component: str | None = None
+    directory: Path,
+    skeleton: FileRecord,
+    arrays: FileRecord | None,
+    component: str | None = None,
+    lasting: FileRecord | None = None,
+    top: str = "",
 ) -> StateTree:
-    """Read a state tree from the files of a directory; every byte is verified before it is parsed.
+    """Read a state tree from the files of a directory, as :func:`load_tree`; all is verified before it is parsed.
 
     Raises:
         CheckpointError: If a file is damaged.
         StateError: As :func:`load_tree`.
     """
     content = read_verified(directory, skeleton)
-    return load_tree(content, None if arrays is None else read_verified(directory, arrays), component)
+    others = [None if record is None else read_verified(directory, record) for record in (arrays, lasting)]
+    return load_tree(content, others[0], component, others[1], top)
 
 
 def copy_tree(tree: StateTree) -> StateTree:
@@ -147,7 +184,7 @@ def copy_tree(tree: StateTree) -> StateTree:
         StateError: As :func:`encode_tree`.
     """
     arrays: dict[str, _Array] = {}
-    skeleton = _encode(tree, "", 1, arrays)
+    skeleton = _encode(tree, "", 1, arrays, set())
     return _decode(skeleton, "", {name: array.copy() for name, array in arrays.items()})
 
 
@@ -186,10 +223,12 @@ def unquoted(key: str) -> str:
     return key.removeprefix("$")
 
 
-def _encode(value: Any, place: str, depth: int, arrays: dict[str, _Array]) -> Any:
+def _encode(value: Any, place: str, depth: int, arrays: dict[str, _Array], lasting: set[str]) -> Any:
     """Skeleton of a value; puts its arrays into ``arrays`` by place: C-contiguous, of native dtypes."""
     # First, since NumPy's float64 is a float and its str_ a str.
     if isinstance(value, (np.ndarray, np.generic)):
+        if type(value) is Lasting and value.nbytes >= _WORTH:
+            lasting.add(place)
         return _encode_array(value, place, arrays)
     if isinstance(value, (bytes, bytearray)):
         arrays[place] = np.frombuffer(value, np.uint8)
@@ -198,7 +237,8 @@ def _encode(value: Any, place: str, depth: int, arrays: dict[str, _Array]) -> An
         if depth == _MAX_DEPTH:
             raise StateError(f"{_quote(place)}: nested more than {_MAX_DEPTH - 1} deep, or containing itself")
         items = [
-            (key, _encode(child, f"{place}/{escape(key)}", depth + 1, arrays)) for key, child in _items(value, place)
+            (key, _encode(child, f"{place}/{escape(key)}", depth + 1, arrays, lasting))
+            for key, child in _items(value, place)
         ]
         return dict(items) if isinstance(value, Mapping) else [child for _, child in items]
     return _encode_scalar(value, place)
@@ -233,7 +273,7 @@ def _items(value: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def _encode_array(value: _Array | np.generic, place: str, arrays: dict[str, _Array]) -> dict[str, str]:
-    if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap):
+    if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap, Lasting):
         raise StateError(f"{_quote(place)}: a {_type_name(value)} cannot be stored; make it a plain array")
     array = np.asarray(value)
     dtype = array.dtype

@@ -10,9 +10,10 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -28,6 +29,7 @@ __all__ = [
     "fsync_dir",
     "has_above",
     "leads_out",
+    "linking_copy",
     "open_file",
     "open_inside",
     "own_directory",
@@ -244,6 +246,22 @@ def leads_out(directory: str | os.PathLike[str], path: str | os.PathLike[str]) -
     """Whether a path, taken from a directory, ends outside of it, be it by ``..`` or by a link."""
     root = os.path.realpath(directory)
     return not Path(os.path.realpath(Path(root, path))).is_relative_to(root)
+
+
+def linking_copy() -> Callable[[str, str], object]:
+    """What ``shutil.copytree`` copies files by: those that are one file under several names remain so."""
+    copies: dict[tuple[int, int], str] = {}
+
+    def copy(source: str, target: str) -> None:
+        status = os.lstat(source)
+        first = copies.setdefault((status.st_dev, status.st_ino), target)
+        if first != target:
+            with contextlib.suppress(OSError):  # there are no links, or no more of them
+                os.link(first, target)
+                return
+        shutil.copy2(source, target)
+
+    return copy
 
 
 def own_directory(path: Path) -> None:

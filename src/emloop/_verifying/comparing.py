@@ -128,9 +128,9 @@ def _state_of(files: Mapping[str, str], name: str) -> str:
     return f"SHA-256 {files[name][:12]}…" if name in files else "missing"
 
 
-def _components(commit: Commit) -> Iterator[tuple[str, tuple[str, str | None]]]:
-    for name, (skeleton, arrays) in commit.files.items():
-        yield name, (skeleton.sha256, None if arrays is None else arrays.sha256)
+def _components(commit: Commit) -> Iterator[tuple[str, list[str]]]:
+    for name, files in commit.files.items():
+        yield name, [file.sha256 for file in files if file is not None]
 
 
 def _rank(component: str) -> tuple[int, str]:

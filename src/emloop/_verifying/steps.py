@@ -20,6 +20,7 @@ import numpy as np
 
 from emloop._contracts import Stateful, declares_state
 from emloop._state.commit import Commit, list_commits
+from emloop._support.files import linking_copy
 from emloop.api import EmloopTraining, resume_emloop_training
 from emloop.constants import EL_CHECKPOINTS_DIR, EXIT_STOPPED
 from emloop.errors import EmloopError
@@ -143,7 +144,8 @@ class Steps:
             KeyboardInterrupt: If somebody else's signal was heard.
         """
         shutil.rmtree(self._work, ignore_errors=True)
-        shutil.copytree(self._run, self._work, ignore=shutil.ignore_patterns(EL_CHECKPOINTS_DIR, "discarded"))
+        without = shutil.ignore_patterns(EL_CHECKPOINTS_DIR, "discarded")
+        shutil.copytree(self._run, self._work, ignore=without, copy_function=linking_copy())
         (self._work / EL_CHECKPOINTS_DIR).mkdir()
         if commit is not None:
             copy = os.link if self._work.stat().st_dev == self._run.stat().st_dev else shutil.copy2

@@ -101,12 +101,12 @@ class Keep:
             first.pop(0, None)
             stays.update(first.values())
         kept = [commit for commit in commits if commit.seq in stays]
-        excess = sum(commit.bytes for commit in kept) - self.limit
+        excess = sum(commit.own_bytes for commit in kept) - self.limit
         for commit in sorted(kept[2:], key=lambda commit: (commit is best, commit.seq)):
             if excess <= 0:
                 break
             kept.remove(commit)
-            excess -= commit.bytes
+            excess -= commit.own_bytes
         return kept
 
     @property

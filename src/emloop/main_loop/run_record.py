@@ -397,7 +397,7 @@ class RunRecord(Record):
         self._commits = keep.chosen(commits)
         stay = {commit.seq for commit in self._commits}
         delete_commits(commit for commit in commits if commit.seq not in stay)
-        taken = sum(commit.bytes for commit in self._commits)
+        taken = sum(commit.own_bytes for commit in self._commits)
         if taken > keep.limit and not self._is_over_budget:
             self._is_over_budget = True
             logger.warning(

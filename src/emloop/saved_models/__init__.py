@@ -6,6 +6,7 @@
       manifest.json             backend, restore_fallback, inputs and outputs, rung, names, sizes and hashes
       model-3fa1c2d4.json       the model's state tree …
       model-3fa1c2d4.safetensors    … and its arrays
+      frozen-3fa1c2d45d2ee94b.safetensors    optional: those that do not change, a hard link where the run has them
       program/                  optional: the model as data, without weights
   capsule-5d2ee94b.json     optional: the source of the project's own modules, which only its user can let run
       model.onnx                an exported model: what other runtimes read
@@ -17,6 +18,7 @@ it and works wherever it is copied.
 
 from emloop._source.cache import cache_directory
 from emloop._state.kinds import check_state
+from emloop._state.tree import Lasting
 
 from .capsule import Capsule
 from .collecting import advise_capsule, capsule_for, collect_capsule, packages_of
@@ -31,6 +33,7 @@ from .writing import replace_program, saved_model_path, write_saved_model
 __all__ = [
     "Capsule",
     "Described",
+    "Lasting",
     "Saved",
     "advise_capsule",
     "array_of",

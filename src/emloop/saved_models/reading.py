@@ -16,11 +16,11 @@ from emloop.types import StateTree
 
 from .capsule import CAPSULE, Capsule
 
-__all__ = ["FORMAT", "KIND", "PROGRAM", "Saved", "open_saved", "require_format"]
+__all__ = ["FORMAT", "KIND", "PROGRAM", "WITH_FROZEN", "Saved", "open_saved", "require_format"]
 
 T = TypeVar("T")
 
-KIND, FORMAT = "saved model", 1
+KIND, FORMAT, WITH_FROZEN = "saved model", 1, 2
 PROGRAM = "program"
 _OFFER = (
     "its source is in a capsule; --trust-source, in Python trust_source=True, lets it run, if you trust who made it"
@@ -117,8 +117,9 @@ class Saved:
         if self.kind == "checkpoint":
             return open_commit(self.path).load("model")
         records = self._records()
-        skeleton, arrays = self.manifest["state"][0], self.manifest["state"][1]
-        return read_tree(self.path, records[skeleton], None if arrays is None else records[arrays])
+        names = [*self.manifest["state"], None]  # the third may be missing
+        arrays, lasting = (None if names[n] is None else records[names[n]] for n in (1, 2))
+        return read_tree(self.path, records[names[0]], arrays, lasting=lasting)
 
     def _read_exported(self, name: str) -> bytes:
         records = self._records()
@@ -155,13 +156,14 @@ def open_saved(path: Path) -> Saved:
     def read() -> Saved:
         manifest = read_manifest(path)
         found = (manifest.get("kind"), manifest.get("format"))
-        if found == (KIND, FORMAT):
+        if found in ((KIND, FORMAT), (KIND, WITH_FROZEN)):
             return Saved(path, "saved model", manifest)
         if found[0] == "checkpoint":
             open_commit(path)
             return Saved(path, "checkpoint", manifest)
         raise SavedModelError(
-            f"{path / MANIFEST}: expected a {KIND} of format {FORMAT}, got {found[0]} of format {found[1]}"
+            f"{path / MANIFEST}: expected a {KIND} of format {FORMAT} or {WITH_FROZEN}, got {found[0]} "
+            f"of format {found[1]}"
         )
 
     return _reading(path, read)

@@ -16,6 +16,7 @@ import numpy as np
 
 from emloop import __version__
 from emloop._state.array_file import file_parts
+from emloop._state.kept_once import FROZEN, KeptOnce
 from emloop._state.manifest import MANIFEST, FileRecord, file_records, read_manifest, write_manifest
 from emloop._state.retention import delete_leftover
 from emloop._state.strict_json import dump
@@ -25,12 +26,13 @@ from emloop.errors import CheckpointError, ConfigError, SavedModelError
 from emloop.types import StateTree
 
 from .capsule import CAPSULE, Capsule
-from .reading import FORMAT, KIND, PROGRAM, open_saved
+from .reading import FORMAT, KIND, PROGRAM, WITH_FROZEN, open_saved
 
 __all__ = ["replace_program", "saved_model_path", "write_saved_model"]
 
 _OURS = re.compile(
-    rf"model-[0-9a-f]{{8}}\.(json|safetensors)|{CAPSULE}-[0-9a-f]{{8}}\.json|{PROGRAM}(-[0-9a-f]{{8}})?|\.tmp-.*"
+    rf"model-[0-9a-f]{{8}}\.(json|safetensors)|{FROZEN}[0-9a-f]{{16}}\.safetensors|"
+    rf"{CAPSULE}-[0-9a-f]{{8}}\.json|{PROGRAM}(-[0-9a-f]{{8}})?|\.tmp-.*"
 )
 """Entries of a saved model's directory that may be removed; anything else is not ours."""
 
@@ -74,7 +76,8 @@ def write_saved_model(
         restore_fallback: Full name of the class that restores it without the model's source, if any.
         inputs: Input name → its description, see :func:`~emloop.saved_models.describe_variables`.
         outputs: Output name → its description.
-        tree: The model's state tree: all that its outputs and its training depend on.
+        tree: The model's state tree: all that its outputs and its training depend on. What of it is
+            :class:`Lasting` the run keeps once.
         program: Directory with the model as data, to be copied along.
         rung: How much of the model works without its source, in the backend's own word.
         reason: Why it is not more.
@@ -98,7 +101,8 @@ def write_saved_model(
         raise SavedModelError(
             f"{directory}: there is a saved model already; an exported one needs a directory of its own"
         )
-    skeleton, arrays = encode_tree(tree)
+    encoded = encode_tree(tree)
+    arrays, lasting = encoded.divided()
     own_directory(directory)
     directory.mkdir(parents=True, exist_ok=True)
     fsync_dir(directory.parent)
@@ -108,13 +112,14 @@ def write_saved_model(
     if capsule is not None:
         enclosed = f"{CAPSULE}-{_hash8(capsule.content())}.json"
         contents[enclosed] = capsule.content()
+    once = [KeptOnce(lasting, directory.parent).put(directory)] if lasting else []
     records = _put_state(
-        directory, {"json": [dump(skeleton)], **({"safetensors": file_parts(arrays)} if arrays else {})}
+        directory, {"json": [dump(encoded.skeleton)], **({"safetensors": file_parts(arrays)} if arrays else {})}
     )
-    state = [record.name for record in records]
-    records += [_put(directory, name, content) for name, content in contents.items()]
+    state = [*(record.name for record in records), None][:2] + [record.name for record in once]
+    records += [*once, *(_put(directory, name, content) for name, content in contents.items())]
     description = {
-        "format": FORMAT,
+        "format": WITH_FROZEN if lasting else FORMAT,
         "kind": KIND,
         "versions": {"python": platform.python_version(), "emloop": __version__, "numpy": np.__version__},
         "backend": backend,
@@ -124,7 +129,7 @@ def write_saved_model(
         "inputs": inputs,
         "outputs": outputs,
         "weights": dict(weights or {}),
-        "state": [*state, None][:2],
+        "state": state,
         "program": folder,
         "exported": sorted(exported or ()),
         CAPSULE: enclosed,
@@ -138,7 +143,7 @@ def write_saved_model(
         saved.tree()
         saved.program()
         _read_back.add(directory.resolve())
-    _remove_all_but(directory, {name.partition("/")[0] for name in (*state, *contents)})
+    _remove_all_but(directory, {record.name.partition("/")[0] for record in records})
     return str(directory)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -30,11 +30,11 @@ class Values:
         self._as_made = _kinds_of_buffers(module)
         self._as_made_by_source: list[str] = []
 
-    def state_dict(self) -> StateTree:
-        """All values, and the names of buffers that are new, gone, or have another dtype or shape."""
+    def state_dict(self, frozen: Iterable[str] = ()) -> StateTree:
+        """All values, of which those of frozen parameters last; the names of buffers that are new, gone, or differ."""
         now = _kinds_of_buffers(self._module)
         remade = {name for name in now.keys() | self._as_made.keys() if now.get(name) != self._as_made.get(name)}
-        return {**values_of(self._module), "remade": sorted(remade.union(self._as_made_by_source))}
+        return {**values_of(self._module, frozen), "remade": sorted(remade.union(self._as_made_by_source))}
 
     def load_state_dict(self, state: StateTree) -> None:
         """Go on from what :meth:`state_dict` returned.

@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from emloop.errors import ConfigError, StateError
+from emloop.saved_models import Lasting, may_lend
 from emloop.suggest import did_you_mean
 from emloop.types import StateTree
 
@@ -30,11 +32,18 @@ __all__ = [
 _EXTRA = "extra"
 
 
-def values_of(module: nn.Module) -> dict[str, Any]:
-    """All values of a module as part of a state tree; tied ones under their first name."""
+def values_of(module: nn.Module, frozen: Iterable[str] = ()) -> dict[str, Any]:
+    """All values of a module as part of a state tree; tied ones under their first name.
+
+    Args:
+        module: The module.
+        frozen: Names of parameters that do not change; who saves them is told so.
+    """
     values: dict[str, Any] = {
         kind: {name: to_plain(tensor) for name, tensor in tensors.items()} for kind, tensors in _tensors(module).items()
     }
+    for name in frozen if may_lend() else ():
+        values["parameters"][name] = _lasting(values["parameters"][name])
     extra = {name: part.get_extra_state() for name, part in _with_extra_state(module)}
     return {**values, _EXTRA: extra} if extra else values
 
@@ -197,6 +206,12 @@ def _with_extra_state(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, part in module.named_modules():
         if type(part).get_extra_state is not nn.Module.get_extra_state:
             yield name, part
+
+
+def _lasting(plain: Any) -> Any:
+    if isinstance(plain, Mapping):
+        return {key: _lasting(value) for key, value in plain.items()}
+    return plain.view(Lasting) if isinstance(plain, np.ndarray) else plain
 
 
 def _named(kind: str, values: StateTree) -> Mapping[str, Any]:

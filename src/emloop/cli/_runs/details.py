@@ -1,6 +1,8 @@
 """A run in every detail, and runs as data for other programs."""
 
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,13 +63,18 @@ def artifacts(run: RunSummary) -> list[Artifact]:
 
 
 def size_of(path: Path) -> int:
-    """Count the bytes of a file, or of all files below a directory; links are not followed."""
-    try:
-        if path.is_symlink() or not path.is_dir():
-            return path.lstat().st_size
-        return sum(map(size_of, path.iterdir()))
-    except OSError:
-        return 0
+    """Count the bytes of a file, or of all files below a directory, each once; links are not followed."""
+    return sum(dict(_sizes(path)).values())
+
+
+def _sizes(path: Path) -> Iterator[tuple[int, int]]:
+    with suppress(OSError):
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode):
+            for entry in path.iterdir():
+                yield from _sizes(entry)
+        else:
+            yield status.st_ino, status.st_size
 
 
 def as_data(run: RunSummary, columns: Sequence[Field]) -> dict[str, Any]:
