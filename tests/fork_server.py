@@ -30,6 +30,7 @@ import tempfile
 import threading
 import time
 import types
+import weakref
 from pathlib import Path
 from typing import TextIO
 
@@ -54,36 +55,35 @@ class Waiting(importlib.abc.MetaPathFinder):
     A library comes as a whole; a module of ours with those that it refers to, as if it had imported them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, libraries: dict[str, dict[str, types.ModuleType]]) -> None:
         homes = (Path(path) for path in sys.path if Path(path, "emloop").is_dir())
-        if next(homes, None) != SOURCE:
-            # Another checkout's are not what waits here; nothing refers to what is dropped.
-            for name in [name for name in sys.modules if top(name) in OURS]:
-                del sys.modules[name]
-        self._modules = {name: sys.modules.pop(name) for name in list(sys.modules) if top(name) in OURS | THEIRS}
+        # Another checkout's modules are not what waits here; nothing refers to what is left out.
+        ours = next(homes, None) == SOURCE
+        self._libraries = libraries if ours else {name: each for name, each in libraries.items() if name not in OURS}
         sys.meta_path.insert(0, self)
 
     def find_spec(self, fullname, path=None, target=None):
-        module = self._modules.get(fullname)
+        module = self._libraries.get(top(fullname), {}).get(fullname)
         spec = copy.copy(getattr(module, "__spec__", None))
         if spec is not None:
             spec.loader = Ready(module, self.hand_out)
         return spec
 
     def hand_out(self, name: str) -> None:
+        waiting = self._libraries.get(top(name), {})
         if top(name) in THEIRS:
-            names = [waiting for waiting in self._modules if top(waiting) == top(name)]
-            sys.modules.update((waiting, self._modules.pop(waiting)) for waiting in names)
-            if "numpy.random" in names:
+            modules = self._libraries.pop(top(name), {})
+            sys.modules.update(modules)
+            if "numpy.random" in modules:
                 sys.modules["numpy.random"].seed()
-            if "torch" in names:
+            if "torch" in modules:
                 sys.modules["torch"].default_generator.seed()
-        elif name in self._modules:
-            module = sys.modules[name] = self._modules.pop(name)
+        elif name in waiting:
+            module = sys.modules[name] = waiting.pop(name)
             self.hand_out(name.rpartition(".")[0])
             for value in list(vars(module).values()):
                 home = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
-                if isinstance(home, str) and home in self._modules:
+                if isinstance(home, str) and home in self._libraries.get(top(home), {}):
                     self.hand_out(home)
 
 
@@ -110,6 +110,7 @@ class Server:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._path = list(sys.path)
+        self._libraries: dict[str, dict[str, types.ModuleType]] = {}
         self._notes = Path(tempfile.mkdtemp())
         self._statuses: dict[int, int] = {}
         self._wakeup, wakes = os.pipe()
@@ -159,16 +160,26 @@ class Server:
         """Import what a child had to."""
         if not note.exists():
             return
-        names = [name for name in note.read_text().split() if name not in sys.modules]
+        known = {*sys.modules}.union(*self._libraries.values())
+        names = [name for name in note.read_text().split() if name not in known]
         note.unlink()
+        if not names:
+            return
+        for modules in self._libraries.values():
+            sys.modules.update(modules)
         sys.path[:] = [str(SOURCE), *self._path]
         for name in names:
             # What only half works in isolation is imported by each child.
             with contextlib.suppress(Exception):
                 __import__(name)
-        if names:
-            gc.collect()
-            gc.freeze()
+        # Hidden here and not in each child, which would get a copy of every page that has a module on it.
+        self._libraries = {library: {} for library in OURS | THEIRS}
+        for name in [name for name in sys.modules if top(name) in self._libraries]:
+            self._libraries[top(name)][name] = sys.modules.pop(name)
+        for finalizer in list(weakref.finalize._registry):
+            finalizer.atexit = False  # PyTorch's take a tenth of a second, to tidy up what ends with the process
+        gc.collect()
+        gc.freeze()
 
     def _become_a_child(self, fds: list[int]) -> None:
         signal.set_wakeup_fd(-1)
@@ -206,7 +217,7 @@ class Server:
         main.__builtins__ = sys.modules["builtins"]
         if kind == "-c" and sys.version_info >= (3, 13):  # tracebacks show its lines
             linecache.cache["<string>"] = len(what), None, what.splitlines(keepends=True), "<string>"
-        Waiting()
+        Waiting(self._libraries)
         code = _ended(lambda: runpy._run_module_as_main(what) if kind == "-m" else exec(what, vars(main)))
         note.with_suffix(".part").write_text("\n".join(filter(_may_wait, sys.modules)))
         note.with_suffix(".part").rename(note)
