@@ -6,6 +6,9 @@ BIN = .venv/bin
 # Threads that wait for each other leave the cores to whoever has work. It changes no number.
 export OMP_WAIT_POLICY = PASSIVE
 
+# Every process of the tests would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 help:
 	@echo "make demo          install emloop and train a classifier of handwritten digits"
 	@echo "make demo-torch    the same with PyTorch: a convolutional network"
