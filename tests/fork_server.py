@@ -40,7 +40,8 @@ OURS = {"emloop"}
 
 THEIRS = {
     *("joblib", "mpmath", "networkx", "numpy", "pygments", "rich", "safetensors", "scipy", "skops", "sklearn", "sympy"),
-    *("threadpoolctl", "torch", "torchgen", "functorch", "yaml", "_yaml"),
+    *("threadpoolctl", "torch", "torchgen", "functorch", "yaml", "_yaml", "PIL", "cycler", "dateutil", "fontTools"),
+    *("kiwisolver", "matplotlib", "packaging", "pyparsing"),
 }
 """What may be imported without a thread being started."""
 
