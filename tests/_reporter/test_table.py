@@ -47,11 +47,11 @@ def test_the_best_value_is_marked_as_the_hook_sees_it():
     best = [
         epoch
         for epoch, value in enumerate(values)
-        if table.learn(epoch, cells_of({"valid": {"loss": {"mean": value, "std": -value}}}))
+        if table.learn(f"in epoch {epoch}", cells_of({"valid": {"loss": {"mean": value, "std": -value}}}))
     ]
 
     assert best == [0, 2, 4]
-    assert list(table.best.values()) == [(4, 1.0)]
+    assert list(table.best.values()) == [("in epoch 4", 1.0)]
 
 
 def test_the_columns_follow_the_window():

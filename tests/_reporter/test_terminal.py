@@ -128,8 +128,46 @@ def test_an_evaluation_inside_an_epoch_has_a_line_of_its_own(terminal):
     shown = terminal.run("train", "config.yaml", "--output_dir", "a", *settings)
 
     lines = re.findall(r"^(?:after batch|    1 ).*", shown, flags=re.MULTILINE)
-    assert lines[0] == "after batch 4  valid loss 256.12 · accuracy 0.2561"
+    assert lines[0] == "after batch 4  valid loss 256.12* · accuracy 0.2561"
     assert lines[1].startswith("    1    275.29     0.2753     196.12*    0.1961")
+
+
+@pytest.mark.slow
+def test_the_best_may_have_been_inside_an_epoch(terminal):
+    """As the hook that saves it sees it; a resume remembers that."""
+    settings = "main_loop.evaluate_every=2ba", "hooks+={LogEvery: {every: 1ba}}"
+    first = terminal.run("train", "config.yaml", "--output_dir", "a", *settings, "main_loop.epochs_count=4")
+    assert "Best: valid loss 0.1250 after batch 20" in first.splitlines()
+
+    second = terminal.run("resume", "a", "main_loop.epochs_count=5")
+    assert re.search(r"^    5 (?!.*\*)", second, flags=re.MULTILINE)
+    assert "Best: valid loss 0.1250 after batch 20" in second.splitlines()
+
+
+@pytest.mark.slow
+def test_a_resume_names_what_has_changed_around_it_and_breaks_no_word(terminal):
+    """Nothing but the number of threads; the log has it in one line."""
+    words = "The environment has changed, so this resume may not be exact:", "OMP_NUM_THREADS: 1 → 2"
+    terminal.run("train", "config.yaml", "--output_dir", "a", "main_loop.epochs_count=1")
+    assert words[0] not in terminal.run("resume", "a", "main_loop.epochs_count=2")
+
+    changed = terminal.run("resume", "a", "main_loop.epochs_count=3", OMP_NUM_THREADS="2")
+
+    assert f"\nwarning: {words[0]}\n    {words[1]}\n" in changed
+    assert f"{' '.join(words)}\n" in (terminal.path / "log" / "a" / "train.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_mistake_has_the_words_that_a_pipe_gets(terminal, processes):
+    """Folded between them on the terminal."""
+    command = ("check", "config.yaml", "hooks.SaveBest.variabel=loss", "hooks.ComputeStats.variable=[loss]")
+    shown = terminal.run(*command, expect=2)
+    piped = processes.run(
+        [sys.executable, "-m", "emloop", *command], cwd=terminal.path, capture_output=True, text=True, check=False
+    )
+
+    assert max(map(len, piped.stderr.splitlines())) > terminal.columns >= max(map(len, shown.splitlines()))
+    assert piped.stderr.split() == shown.split()
 
 
 @pytest.mark.slow
@@ -137,10 +175,12 @@ def test_a_reader_that_has_seen_enough_stops_the_training(toy, processes):
     """As a terminal that is closed: it commits, and can be resumed."""
     command = "emloop train config.yaml --output_dir a main_loop.epochs_count=100000 2>&1 | head -4"
     python = command.replace("emloop", f"{shlex.quote(sys.executable)} -m emloop", 1)
+    python = f"({python.replace(' 2>&1 |', '; echo $? > code) 2>&1 |', 1)}"
     done = processes.run(["sh", "-c", python], cwd=toy, capture_output=True, text=True, timeout=120, check=False)
 
     assert len(done.stdout.splitlines()) == 4
     assert done.stderr == ""
+    assert (toy / "code").read_text(encoding="utf-8") == "75\n"
     assert "status: stopped" in (toy / "log" / "a" / "trace.yaml").read_text(encoding="utf-8")
 
 

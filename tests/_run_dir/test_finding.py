@@ -61,6 +61,16 @@ def test_trainings_are_counted_from_the_latest(tmp_path):
     assert str(caught.value) == f"'@-3': there are only 3 trainings in {tmp_path}, so the first of them is '@-2'"
 
 
+def test_a_run_may_be_called_like_files(tmp_path, monkeypatch):
+    """Such as the config beside which one stands; without such a run, they are a model's own."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("boosted.yaml", "weights.index", "weights.data"):
+        (tmp_path / name).touch()
+    make(tmp_path / "log", "boosted")
+    assert find_restorable("boosted", tmp_path / "log").path == tmp_path / "log" / "boosted"
+    assert find_restorable("weights", tmp_path / "log").path.name == "weights"
+
+
 def sweep(root):
     """Three trainings, and an evaluation that is better than any."""
     for name, losses in {"a": [3, 2, 9], "b": [3, 1, 4], "c": ["nan", 5, 5]}.items():

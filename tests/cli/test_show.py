@@ -161,6 +161,12 @@ def linked(log):
     return log.root / "link"
 
 
+def behind(log):
+    """A run that was killed between two writings of its trace."""
+    metrics = [{"epoch_id": epoch, "valid": {"loss": 1.0 / (epoch + 1)}} for epoch in range(4)]
+    return log.run("run", status="running", epochs_done=1, metrics=metrics)
+
+
 OMAP = """\
 !!omap
 - epochs_done: 8
@@ -171,6 +177,7 @@ OMAP = """\
 STATES = {
     "live": (lambda log: log.hold("run", epochs=2), {"status": "running", "epochs": "2"}),
     "lost": (lambda log: log.kill("run", epochs=1), {"status": "lost", "epochs": "1"}),
+    "lost-after-its-trace": (behind, {"status": "lost", "epochs": "3"}),
     "just-begun": (just_begun, {"status": "lost", "epochs": "0", "problem": "{run}/trace.yaml: missing"}),
     "of-0.2": (lambda log: log.old_run("run", OMAP), {"status": "done", "epochs": "8", "time spent": "1 hour"}),
     "of-0.2-broken": (

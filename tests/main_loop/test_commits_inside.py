@@ -322,15 +322,17 @@ def test_a_model_that_saves_itself_overwrites_no_file_of_a_kept_commit(tmp_path,
 
 
 def test_a_changed_environment_is_told_by_what_differs_only(tmp_path, monkeypatch, caplog):
-    """Of many versions and variables, each by itself; one that came or went counts as well."""
+    """Of many versions and variables, each by itself; one that came or went counts as well, and so does a device."""
     here = {"python": "3.11", "cpus": 8, "versions": {"numpy": "1", "torch": "2", "old": "1"}, "threads": {}}
     there = {"python": "3.11", "cpus": 4, "versions": {"numpy": "1", "torch": "3"}, "threads": {"OMP_NUM_THREADS": "1"}}
     monkeypatch.setattr("emloop.main_loop.run_record.environment", lambda: here)
+    monkeypatch.setattr(Model, "model_facts", lambda _: ["torch 2", "cuda:0", "3 parameters"], raising=False)
     run = train(config(), tmp_path, "run")
     monkeypatch.setattr("emloop.main_loop.run_record.environment", lambda: there)
+    monkeypatch.setattr(Model, "model_facts", lambda _: ["torch 3", "cpu", "3 parameters"])
     resume_emloop_training(config(epochs_count=3), run).main_loop.run_training()
 
     assert (
         "The environment has changed, so this resume may not be exact: "
-        "cpus: 8 → 4; torch: 2 → 3; old: 1 → none; OMP_NUM_THREADS: none → 1" in caplog.messages
+        "cpus: 8 → 4; torch: 2 → 3; old: 1 → none; OMP_NUM_THREADS: none → 1; cuda:0 → cpu" in caplog.messages
     )

@@ -92,7 +92,8 @@ class Plain(Area):
                 self._output.write(f"{_encodable(plain(line), self._output)}\n")
             self._output.flush()
         except BrokenPipeError:
-            # Whoever reads has seen enough, as `head`: the same as a terminal that is closed.
+            # Whoever reads has seen enough, as `head`: the same as a terminal that is closed, once.
+            self._output = None
             if callable(signal.getsignal(signal.SIGHUP)) and threading.current_thread() is threading.main_thread():
                 signal.raise_signal(signal.SIGHUP)
         except (OSError, ValueError):
@@ -160,7 +161,7 @@ class Terminal(Area):
         with self.lock, suppress(OSError, ValueError):
             self.erase()
             for line in lines:
-                self._console.print(Text.assemble(*line))
+                self._console.print(Text.assemble(*line), soft_wrap=True)  # a path, or a command, can be copied whole
 
     def change(self, live: Live) -> None:
         """Draw the changing line, unless somebody is about to print in its place."""

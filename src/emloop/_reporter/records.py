@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from emloop._support.printable import printable
+from emloop._support.printable import folded, printable
 
 __all__ = ["show_records"]
 
@@ -30,7 +30,8 @@ class _Screen(logging.Handler):
         try:
             # Names and values come from files, maybe a stranger's.
             text = printable(self.format(record), keep="\n\t")
-            sys.stderr.write(f"{'warning: ' * (record.levelno == logging.WARNING)}{text.rstrip()}\n")
+            text = f"{'warning: ' * (record.levelno == logging.WARNING)}{text.rstrip()}\n"
+            sys.stderr.write(folded(text, sys.stderr))
             sys.stderr.flush()
         except Exception:  # noqa: BLE001 - as every handler does
             self.handleError(record)

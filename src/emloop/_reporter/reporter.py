@@ -21,7 +21,8 @@ class Facts:
         directory: The run directory, if there is one.
         paragraphs: What to say of the run; the items of a paragraph are kept whole where its lines are folded.
         monitored: Values that hooks watch, the most important one first.
-        history: Lines of metrics that earlier attempts have written: stream → variable → value, and ``epoch_id``.
+        history: What earlier attempts have measured, stream → variable → value: lines with ``epoch_id`` or, of
+            evaluations inside epochs, ``batches``.
         evaluates: Whether nothing is trained.
         next_commands: For a status (``done``, ``stopped``, ``failed``), what to type next.
     """

@@ -84,8 +84,9 @@ class Shown(Reporter):
         self.open()
         self._facts, self._table = facts, Table(facts.monitored)
         for line in facts.history:
-            epoch_id = line.get("epoch_id")
-            self._table.learn(epoch_id if isinstance(epoch_id, int) else 0, cells_of(_streams(line)))
+            inside = "epoch_id" not in line
+            where = f"after batch {line.get('batches')}" if inside else f"in epoch {line['epoch_id']}"
+            self._table.learn(where, cells_of(_streams(line)))
         self._area.add(self._header())
         self._began = self._epoch_began = self._clock()
         self._doing = "the first batches"
@@ -119,9 +120,8 @@ class Shown(Reporter):
         if self._facts.evaluates:
             lines = self._table.items("evaluated", cells, set(), seconds, rate, width)
         elif not self._area.live:
-            lines = self._table.items(
-                f"epoch {epoch_id}", cells, self._table.learn(epoch_id, cells), seconds, rate, width
-            )
+            best = self._table.learn(f"in epoch {epoch_id}", cells)
+            lines = self._table.items(f"epoch {epoch_id}", cells, best, seconds, rate, width)
         else:
             lines = self._table.rows(epoch_id, cells, seconds, rate, width)
         self._area.add(lines)
@@ -131,8 +131,8 @@ class Shown(Reporter):
 
     def evaluated(self, batches: int, epoch_data: EpochData) -> None:
         """Add a line beside those of the epochs."""
-        width = max(self._area.width, _NARROWEST)
-        self._area.add(self._table.items(f"after batch {batches}", cells_of(epoch_data), set(), None, None, width))
+        where, cells, width = f"after batch {batches}", cells_of(epoch_data), max(self._area.width, _NARROWEST)
+        self._area.add(self._table.items(where, cells, self._table.learn(where, cells), None, None, width))
 
     def noted(self, data: EpochData) -> None:
         """Keep running means for the bar, which a thread may be drawing."""
@@ -187,10 +187,11 @@ class Shown(Reporter):
         facts, width = self._facts, max(self._area.width, _NARROWEST)
         if reason:
             what = "Evaluation" if facts.evaluates else "Training"
-            yield [(f"{what} terminated: {printable(reason)}", "")]
-        for monitored, (epoch_id, value) in self._table.best.items():
+            words = f"{what} terminated: {printable(reason)}".split()
+            yield from fold(([(word, "")] for word in words), width, " ")
+        for monitored, (where, value) in self._table.best.items():
             what = f"{printable(monitored.stream)} {printable(monitored.variable)}"
-            yield [("Best: ", "dim"), (f"{what} {number(value)} in epoch {epoch_id}", "bold")]
+            yield [("Best: ", "dim"), (f"{what} {number(value)} {printable(where)}", "bold")]
         if facts.directory is not None:
             files = _written(facts.directory)
             if files:

@@ -28,11 +28,11 @@ class Table:
     def __init__(self, monitored: Sequence[Monitored] = ()) -> None:
         self._monitored = monitored
         self._columns: list[Value] = []
-        self.best: dict[Monitored, tuple[int, float]] = {}
-        """What is watched → epoch and value of the best so far."""
+        self.best: dict[Monitored, tuple[str, float]] = {}
+        """What is watched → where it was best so far, such as ``in epoch 3``, and how good."""
 
-    def learn(self, epoch_id: int, cells: Cells) -> set[Value]:
-        """Take an epoch into account; return the values that are the best so far."""
+    def learn(self, where: str, cells: Cells) -> set[Value]:
+        """Take the values of an epoch, or of an evaluation inside one, into account; return the best ones so far."""
         best = set()
         for monitored in self._monitored:
             place = monitored.stream, monitored.variable
@@ -42,13 +42,13 @@ class Table:
             sign = 1 if monitored.condition == "min" else -1
             before = self.best.get(monitored)
             if before is None or sign * cells[value] < sign * before[1]:
-                self.best[monitored] = epoch_id, cells[value]
+                self.best[monitored] = where, cells[value]
                 best.add(value)
         return best
 
     def rows(self, epoch_id: int, cells: Cells, seconds: float, rate: float | None, width: int) -> Iterator[Line]:
         """The line of an epoch, after a heading where the columns are new, or change with the width."""
-        best = self.learn(epoch_id, cells)
+        best = self.learn(f"in epoch {epoch_id}", cells)
         columns, left_out = self._fitting(cells, width)
         if not columns:
             yield from self.items(f"epoch {epoch_id}", cells, best, seconds, rate, width)

@@ -143,8 +143,12 @@ def find_restorable(spec: str | Path, root: Path | str | None = None) -> Restora
         RunDirError: If there is no such thing.
     """
     path = Path(spec)
-    if root is not None and not (path.exists() or _is_prefix(path)):
-        path = find_run(str(spec), root)
+    if root is not None and not path.exists():
+        try:
+            path = find_run(str(spec), root)
+        except RunDirError:
+            if not _is_prefix(path):
+                raise
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return Restorable(path.parent, current_config(path.parent) if _is_config_of_run(path) else path)
     for directory in (path, path.parent):

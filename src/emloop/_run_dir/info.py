@@ -178,9 +178,9 @@ def read_attempts(directory: Path | str) -> list[dict[str, Any]]:
     return records
 
 
-def read_metrics(directory: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of ``metrics.jsonl``, one after the other; none if the file is missing or cannot be read."""
-    with contextlib.suppress(OSError), os.fdopen(open_inside(directory, EL_METRICS_FILE), "rb") as file:
+def read_metrics(directory: Path, name: str = EL_METRICS_FILE) -> Iterator[dict[str, Any]]:
+    """The whole lines of ``metrics.jsonl``, or of ``steps.jsonl``; none if the file is missing or cannot be read."""
+    with contextlib.suppress(OSError), os.fdopen(open_inside(directory, name), "rb") as file:
         for line in file:
             with contextlib.suppress(ValueError, RecursionError):
                 record = json.loads(line)

@@ -103,8 +103,9 @@ class RunSummary:
 
     @property
     def epochs_done(self) -> int:
-        """Training epochs done, as far as the trace knows."""
-        return self.trace.epochs_done
+        """Training epochs done; those after the trace was last written, if it is no final one, are in the metrics."""
+        done, in_metrics = self.trace.epochs_done, 0 if self.trace.end else self.metrics.get("epoch_id")
+        return max(done, in_metrics) if isinstance(in_metrics, int) else done
 
     @cached_property
     def begin(self) -> datetime | None:

@@ -92,6 +92,6 @@ def _show_records(arguments: Namespace) -> None:
 
 
 def _complain(problem: object) -> None:
-    from emloop._support.printable import printable, short_lines
+    from emloop._support.printable import folded, printable, short_lines
 
-    print(short_lines(printable(str(problem), keep="\n\t")), file=sys.stderr)
+    print(folded(short_lines(printable(str(problem), keep="\n\t")), sys.stderr), file=sys.stderr)

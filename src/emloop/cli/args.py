@@ -6,7 +6,6 @@ words calls them ``words``; one with words that argparse would misread spells th
 stay quick, so what only the work needs (NumPy, a framework) is imported inside functions.
 """
 
-import os
 from argparse import SUPPRESS, Action, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from emloop import __version__
+from emloop._support.printable import columns
 from emloop.constants import EL_DEFAULT_LOG_DIR
 
 __all__ = ["get_emloop_arg_parser"]
@@ -117,19 +117,10 @@ class _Command(ArgumentParser):
 
 
 class _Help(RawDescriptionHelpFormatter):
-    """Finds the width of the terminal without ``shutil``, whose import takes longer than writing the help."""
+    """Finds the width of the terminal quickly."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=columns() - 2)
-
-
-def columns() -> int:
-    """Width of the terminal."""
-    try:
-        # A terminal that does not know has none.
-        return max(int(os.environ.get("COLUMNS") or os.get_terminal_size().columns), 0) or 80
-    except (ValueError, OSError):
-        return 80
 
 
 def add_home(parser: ArgumentParser, default: str | None = SUPPRESS) -> None:

@@ -13,7 +13,7 @@ from datetime import date
 from itertools import zip_longest
 from typing import Any
 
-from emloop._support.printable import printable
+from emloop._support.printable import folded, printable
 from emloop._yaml.flow import one_line
 
 __all__ = [
@@ -44,13 +44,13 @@ _UNITS = (
 
 
 def say(text: str = "") -> None:
-    """Write a line, or several, to standard output; control characters are spelt out."""
-    print(printable(text, keep="\n\t"))
+    """Write a line, or several, to standard output, folded on a terminal; control characters are spelt out."""
+    print(folded(printable(text, keep="\n\t"), sys.stdout))
 
 
 def complain(text: str) -> None:
-    """Write a line, or several, to standard error; control characters are spelt out."""
-    print(printable(text, keep="\n\t"), file=sys.stderr)
+    """Write a line, or several, to standard error, folded on a terminal; control characters are spelt out."""
+    print(folded(printable(text, keep="\n\t"), sys.stderr), file=sys.stderr)
 
 
 def say_json(data: Any) -> None:

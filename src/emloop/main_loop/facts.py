@@ -16,7 +16,7 @@ from emloop._run_dir.config import read_config
 from emloop._run_dir.info import read_metrics
 from emloop._run_dir.provenance import code_facts
 from emloop._run_dir.run import Run
-from emloop.constants import EL_PREDICT_STREAM
+from emloop.constants import EL_PREDICT_STREAM, EL_STEPS_FILE
 from emloop.errors import MissingStreamError
 
 from .commit_policy import CommitPolicy
@@ -67,10 +67,17 @@ def facts_of_run(run: Run, loop: ShownLoop, facts: Facts, said: Sequence[Sequenc
         facts,
         directory=run.directory,
         paragraphs=[*said, [*origin, *first, *_model(loop.model)], streams],
-        history=read_metrics(run.directory) if run.attempt > 1 else (),
+        history=_history(run.directory, loop) if run.attempt > 1 else (),
         evaluates=evaluates,
         next_commands=lambda status: [] if evaluates else _next_commands(run.directory, loop, status),
     )
+
+
+def _history(directory: Path, loop: ShownLoop) -> Iterator[Mapping[str, Any]]:
+    """What was measured at the ends of epochs and in evaluations inside them, not the means of ``LogEvery``."""
+    yield from read_metrics(directory)
+    for line in read_metrics(directory, EL_STEPS_FILE):
+        yield {name: value for name, value in line.items() if name in ("batches", *loop.extra_streams)}
 
 
 def _model(model: AbstractModel) -> list[str]:

@@ -15,7 +15,7 @@ from itertools import count
 from time import monotonic
 from typing import Any
 
-from emloop._contracts import Gathering, Monitored, Stateful, declares_state
+from emloop._contracts import Described, Gathering, Monitored, Stateful, declares_state
 from emloop._reporter.reporter import Facts
 from emloop._reporter.telling import disk_failure, told
 from emloop._run_dir.info import lost_origin
@@ -117,7 +117,7 @@ class RunRecord(Record):
         self._has_read_back = False
         self._said: list[list[str]] = []
         if commit is not None:
-            _warn_of_changes(commit.info.get("environment", {}))
+            _warn_of_changes(commit.info.get("environment", {}), self._environment())
             self._states = restore(loop, commit)
             self.nan = commit.info.get("nan")
             self._committed_epochs = loop.training_epochs_done
@@ -216,6 +216,11 @@ class RunRecord(Record):
             self._prepares = False
             with borrowing():
                 self._buffer.prepare(self._expected or size_of(encode_tree(model.state_dict())))
+
+    def _environment(self) -> dict[str, Any]:
+        """What may change the run's numbers: versions, threads, and what the model says, such as its device."""
+        model = self._loop.model
+        return {**environment(), "model": [*map(str, model.model_facts())] if isinstance(model, Described) else []}
 
     def terminated_inside(self) -> None:
         """Commit the end of the training."""
@@ -353,7 +358,7 @@ class RunRecord(Record):
             "complete": complete,
             "holds": sorted(collected),
             "nan": self.nan,
-            "environment": environment(),
+            "environment": self._environment(),
             "data": self._consumed,
         }
         self._seq = seq
@@ -455,9 +460,13 @@ def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from value.items() if isinstance(value, Mapping) else [(name, value)]
 
 
-def _warn_of_changes(before: Mapping[str, Any]) -> None:
-    known, now = (dict(_flat(facts)) for facts in (before if isinstance(before, Mapping) else {}, environment()))
-    names = [name for name in {**known, **now} if known.get(name) != now.get(name)]
-    changed = [f"{name}: {known.get(name, 'none')} → {now.get(name, 'none')}" for name in names]
+def _warn_of_changes(before: Any, now: Mapping[str, Any]) -> None:
+    known, found = (dict(_flat(facts)) for facts in (before if isinstance(before, Mapping) else {}, now))
+    model, of_model = known.pop("model", None), found.pop("model")
+    names = [name for name in {**known, **found} if known.get(name) != found.get(name)]
+    changed = [f"{name}: {known.get(name, 'none')} → {found.get(name, 'none')}" for name in names]
+    # A version stands among the others already; a device only here.
+    pairs = zip(model, of_model, strict=False) if isinstance(model, list) else ()
+    changed += [f"{old} → {new}" for old, new in pairs if old != new and new.partition(" ")[0] not in found]
     if known and changed:
         logger.warning("The environment has changed, so this resume may not be exact: %s", "; ".join(changed))

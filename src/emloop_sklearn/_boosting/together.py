@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import is_classifier, is_regressor
 
+from emloop.constants import EL_LOG_ONLY
 from emloop.errors import BatchError, ConfigError, Problem
 from emloop.interrupting import interruptible
 from emloop_sklearn._archive import dump, load
@@ -93,7 +94,8 @@ class Together:
         """
         epoch = self._gathered.take()
         name, features = type(last_step(estimator)).__name__, epoch.features
-        logger.info("%s learns from %s examples (%.1f MB)", name, f"{epoch.examples:,}", epoch.size / 1e6)
+        said = f"{name} learns from {epoch.examples:,} examples ({epoch.size / 1e6:.1f} MB)"
+        logger.info(said, extra=EL_LOG_ONLY if self._rounds else None)  # on the screen once is enough
         if columns is not None:
             columns.learn(features)
             features = columns.frame(features)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from emloop._config._composing.source import find_config
 from emloop._config.check import check_config
-from emloop._support.printable import printable
+from emloop._support.printable import folded, printable
 from emloop.constants import EL_CONFIG_FILE, EL_RUN_FILE, EXIT_DONE, EXIT_USAGE
 from emloop.errors import ConfigError, Problem, RunDirError
 
@@ -80,7 +80,7 @@ def check(config_path: str, cl_arguments: Sequence[str], target: str | None = No
         render.say_json([_as_data(problem) for problem in found])
     elif found:
         count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
-        print(printable("\n".join((*map(str, found), count)), keep="\n\t"), file=sys.stderr)
+        print(folded(printable("\n".join((*map(str, found), count)), keep="\n\t"), sys.stderr), file=sys.stderr)
     else:
         print(f"{printable(config_path)}: no mistakes found")
     return EXIT_USAGE if found else EXIT_DONE

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 from emloop._config import Config, load_config, written
 from emloop._config.changes import parts
 from emloop._config.defaults import Defaults
+from emloop._support.printable import printable
 from emloop._support.suggest import did_you_mean
 from emloop.constants import EXIT_DONE
 from emloop.errors import Place, UsageError, dotted
@@ -87,7 +88,7 @@ def show(
         if as_json:
             render.say_json(data)
         else:
-            render.say(written(data).rstrip("\n"))
+            print(printable(written(data).rstrip("\n"), keep="\n\t"))  # which may be copied into a config
         return EXIT_DONE
     lines = list(_Lines(config, added).of(whole, path))
     if as_json:

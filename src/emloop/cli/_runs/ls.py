@@ -27,13 +27,13 @@ from typing import Any
 from emloop._run_dir.finding import find_run, is_selector, names_beginning
 from emloop._run_dir.layout import is_run_dir, iter_runs
 from emloop._run_dir.summary import RunSummary, list_runs, summaries
+from emloop._support.printable import columns as terminal_columns
 from emloop._support.printable import printable
 from emloop.constants import EL_DEFAULT_LOG_DIR, EL_NA_STR, EXIT_DONE, EXIT_FAILED
 from emloop.errors import RunDirError, UsageError
 
 from .. import render
 from ..args import add_json, add_untrusted
-from ..args import columns as terminal_columns
 from .details import artifacts, as_data, show_details
 from .fields import RUN_FIELDS, Field, config_field, differing_keys, find_field, headline_field, sort_runs, state
 from .filters import Condition, parse_condition, select

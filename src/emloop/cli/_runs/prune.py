@@ -213,9 +213,7 @@ def _unwanted(
 ) -> Iterator[_Removal]:
     trainings = []
     for run in runs:
-        in_metrics = run.metrics.get("epoch_id")
-        # The trace may be torn.
-        done = max(run.epochs_done, in_metrics) if isinstance(in_metrics, int) else run.epochs_done
+        done = run.epochs_done
         if run.kind == "evaluation":
             if evaluations:
                 yield _Removal(run, "is an evaluation")

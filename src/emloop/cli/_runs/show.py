@@ -20,6 +20,7 @@ from emloop._run_dir.info import read_attempts
 from emloop._run_dir.provenance import code_facts
 from emloop._run_dir.summary import RunSummary, list_runs, metric_names, metric_of
 from emloop._support.files import read_small
+from emloop._support.printable import columns
 from emloop._support.suggest import did_you_mean
 from emloop.constants import EXIT_DONE
 from emloop.errors import EmloopError, UsageError
@@ -27,7 +28,7 @@ from emloop.errors import EmloopError, UsageError
 from .. import render
 from .._configs.diff import Difference, differences, rows
 from .._configs.named import Named, named_config
-from ..args import RUN, add_json, columns
+from ..args import RUN, add_json
 from .curve import curve
 from .details import artifacts, as_data
 from .fields import state
@@ -241,7 +242,7 @@ def _write(
         _titled("metrics", [["", "last", "best", "epoch"], *map(_metric_row, courses)])
         if left_out:
             render.say(f"  … and {left_out} more; --variable METRIC draws one, --json has all")
-        if drawing := curve([_as_float(value) for value in courses[0].values], wide - 2):
+        if len(records) > 1 and (drawing := curve([_as_float(value) for value in courses[0].values], wide - 2)):
             epochs = [str(record.get("epoch_id", "")) for record in (records[0], records[-1])]
             render.say(f"\n{courses[0].name}, epoch {render.fitted(epochs[0], 20)} to {render.fitted(epochs[1], 20)}")
             render.say("\n".join(f"  {line}" for line in drawing))
@@ -260,7 +261,8 @@ def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
     info, trace = run.info, run.trace
     yield "run", str(run.path)
     yield "kind", run.kind
-    yield "status", f"{state(run)}{f': {trace.reason}' if trace.reason else ''}"
+    reason = (trace.reason or "").partition("\n")[0]  # a mistake in a config goes on with the place
+    yield "status", f"{state(run)}{f': {reason}' if reason else ''}"
     yield "problem", run.problem or ""
     yield "NaN", trace.nan or ""
     yield "other data", trace.other_data or ""

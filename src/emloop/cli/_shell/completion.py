@@ -65,7 +65,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Run the command."""
     if arguments.line is None:
-        render.say(_SCRIPTS[arguments.shell].rstrip("\n"))
+        print(_SCRIPTS[arguments.shell].rstrip("\n"))
         return EXIT_DONE
     *words, last = _words(arguments.line)
     # A shell that breaks words at some characters replaces what follows the last of them.

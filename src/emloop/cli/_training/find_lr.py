@@ -9,13 +9,13 @@ Examples:
 from __future__ import annotations
 
 import math
-import shutil
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
+from emloop._support.printable import columns
 from emloop.errors import UsageError
 
 from .. import render
@@ -184,7 +184,7 @@ def _has_diverged(losses: Sequence[float]) -> bool:
 
 def _told(found: Found) -> str:
     first, last = found.rates[0], found.rates[-1]
-    drawn = curve(list(found.losses), shutil.get_terminal_size().columns - 2)
+    drawn = curve(list(found.losses), columns() - 2)
     edge = "no rate of the grid diverges" if found.edge is None else f"the loss diverges from {found.edge:.2g} on"
     lines = [f"smoothed loss, learning rate {first:.2g} to {last:.2g} (logarithmic)", *(f"  {line}" for line in drawn)]
     return "\n".join([*lines, "", f"Edge: {edge}", f"Learning rate to begin with: {found.suggested:.2g}"])

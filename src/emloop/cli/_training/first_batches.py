@@ -55,14 +55,14 @@ class FirstBatches(AbstractHook):
         streams = [
             (
                 *(name, str(batches), str(examples), _loss(self._first[name])),
-                *(f"{seconds[name]:.3f}" for seconds in (self._reading, self._running)),
+                *(f"{seconds[name]:.3f} s" for seconds in (self._reading, self._running)),
             )
             for name, (batches, examples) in self._counts.items()
         ]
         variables = [
             (stream, name, *_described(value)) for stream, batch in self._first.items() for name, value in batch.items()
         ]
-        heads = ("stream", "batches", "examples", "first loss", "seconds reading", "in the model")
+        heads = ("stream", "batches", "examples", "first loss", "reading", "running")
         return f"{aligned([heads, *streams])}\n\n{aligned([('stream', 'variable', 'dtype', 'shape'), *variables])}"
 
 

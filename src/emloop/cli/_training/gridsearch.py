@@ -34,6 +34,7 @@ from emloop._run_dir.headline import direction, headline
 from emloop._run_dir.layout import is_run_dir
 from emloop._run_dir.summary import RunSummary
 from emloop._run_dir.trace import Extremum
+from emloop._support.printable import printable
 from emloop._yaml.flow import one_line
 from emloop.constants import EL_RUNS_VARIABLE, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import ConfigError, UsageError
@@ -115,7 +116,7 @@ def grid_search(script: str, params: Sequence[str], dry_run: bool = False) -> in
     commands = [[*words, *(f"{name}={value}" for name, value in values.items())] for words, values in members]
     if dry_run:
         for command in commands:
-            render.say(shlex.join(command))
+            print(printable(shlex.join(command)))  # to be copied
         return EXIT_DONE
     results = []
     search = _Search()
