@@ -17,7 +17,7 @@ ROOMS = {
     "emloop._config": 2410,  # configs of 0.2; streams that arguments name; where code is; what a stranger's may ask for
     "emloop._contracts": 250,  # what weighs what; predicting; gathering; what a hook watches; what a model says
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
-    "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
+    "emloop._reporter": 835,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
     # what a run without a commit cannot begin anew without; links that a fork keeps.
     "emloop._run_dir": 1875,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TextIO
@@ -40,20 +41,14 @@ def open_reporter(doing: str) -> Generator[None]:
 
 
 def reporter_of_run() -> Reporter:
-    """The reporter of a new run: that of the command, or one of its own where a program makes the run.
-
-    Where a program's handlers hear what runs log, plain lines would say everything twice.
-    """
-    if _current is not None:
-        return _current
-    if records.quiet:
-        return Reporter()
-    area = _area()
-    return Reporter() if isinstance(area, Plain) and _is_heard() else Shown(area)
+    """The reporter of a new run: that of the command, or one of its own where a program makes the run."""
+    return _current or reporter_on(None)
 
 
-def reporter_on(output: TextIO | None, clock: Callable[[], float]) -> Reporter:
+def reporter_on(output: TextIO | None, clock: Callable[[], float] = time.monotonic) -> Reporter:
     """A reporter on an output of one's own; by default, on standard error.
+
+    Where a program's handlers hear what runs log, plain lines there would say everything twice.
 
     Args:
         output: The output.

@@ -23,7 +23,7 @@ def run_html(facts: Mapping[str, object], metrics: Iterable[Mapping[str, Any]]) 
     """
     curves: dict[Value, list[tuple[int, float]]] = {}
     for line in metrics:
-        for value, found in cells_of({key: of for key, of in line.items() if isinstance(of, Mapping)}).items():
+        for value, found in cells_of(line).items():
             if value.aggregation in ("", "mean") and math.isfinite(found):
                 curves.setdefault(value, []).append((int(line.get("epoch_id", 0)), found))
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(of))}</td></tr>" for name, of in facts.items())

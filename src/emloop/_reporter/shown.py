@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,6 +54,10 @@ class Shown(Reporter):
         self.log: Callable[[str], None] | None = None
         """Gets the plain lines about the progress as well."""
 
+    @property
+    def _width(self) -> int:
+        return max(self._area.width, _NARROWEST)
+
     def open(self, doing: str = "") -> None:
         """Begin to draw; what was opened before stays as it is.
 
@@ -86,7 +90,7 @@ class Shown(Reporter):
         for line in facts.history:
             inside = "epoch_id" not in line
             where = f"after batch {line.get('batches')}" if inside else f"in epoch {line['epoch_id']}"
-            self._table.learn(where, cells_of(_streams(line)))
+            self._table.learn(where, cells_of(line))
         self._area.add(self._header())
         self._began = self._epoch_began = self._clock()
         self._doing = "the first batches"
@@ -115,8 +119,7 @@ class Shown(Reporter):
         """Add the epoch's line."""
         cells, seconds = cells_of(epoch_data), self._clock() - self._epoch_began
         batches, spent = (sum(part) for part in zip(*self._trained, strict=True)) if self._trained else (0, 0.0)
-        rate = batches / spent if spent > 0 and batches else None
-        width = max(self._area.width, _NARROWEST)
+        rate, width = batches / spent if spent > 0 and batches else None, self._width
         if self._facts.evaluates:
             lines = self._table.items("evaluated", cells, set(), seconds, rate, width)
         elif not self._area.live:
@@ -131,8 +134,8 @@ class Shown(Reporter):
 
     def evaluated(self, batches: int, epoch_data: EpochData) -> None:
         """Add a line beside those of the epochs."""
-        where, cells, width = f"after batch {batches}", cells_of(epoch_data), max(self._area.width, _NARROWEST)
-        self._area.add(self._table.items(where, cells, self._table.learn(where, cells), None, None, width))
+        where, cells = f"after batch {batches}", cells_of(epoch_data)
+        self._area.add(self._table.items(where, cells, self._table.learn(where, cells), None, None, self._width))
 
     def noted(self, data: EpochData) -> None:
         """Keep running means for the bar, which a thread may be drawing."""
@@ -175,7 +178,7 @@ class Shown(Reporter):
         return f"{doing} … {short_time(self._clock() - self._waiting[1])}"
 
     def _header(self) -> Iterator[Line]:
-        facts, width = self._facts, max(self._area.width, _NARROWEST)
+        facts, width = self._facts, self._width
         if facts.directory is not None:
             yield [("Run directory: ", "dim"), (printable(_short(facts.directory)), "bold")]
         for paragraph in facts.paragraphs:
@@ -184,7 +187,7 @@ class Shown(Reporter):
             )
 
     def _summary(self, status: str, reason: str) -> Iterator[Line]:
-        facts, width = self._facts, max(self._area.width, _NARROWEST)
+        facts, width = self._facts, self._width
         if reason:
             what = "Evaluation" if facts.evaluates else "Training"
             words = f"{what} terminated: {printable(reason)}".split()
@@ -201,10 +204,6 @@ class Shown(Reporter):
                 yield from fold([*items, *more], width)
         for at, command in enumerate(facts.next_commands(status)):
             yield [("Next: " if not at else "      ", "dim"), (printable(command), "")]
-
-
-def _streams(line: Mapping[str, object]) -> Mapping[str, object]:
-    return {key: value for key, value in line.items() if isinstance(value, Mapping)}
 
 
 def _short(path: Path) -> str:
