@@ -65,6 +65,21 @@ def test_every_stream_is_drawn_with_its_statistics(capsys):
     assert "\x1b[31m" not in told
 
 
+def test_no_number_of_a_table_with_many_columns_is_broken(tmp_path, monkeypatch, capsys):
+    """Examples stand side by side, as many as a terminal has room for."""
+    monkeypatch.setenv("COLUMNS", "80")
+    wide = {f"measurement_{number}": np.array([-1.23456789e-30, 10.0**number, 2.5]) for number in range(14)}
+    np.savez(tmp_path / "wide.npz", **wide, text=np.array(["some words of which there are many"] * 3))
+    assert main(["dataset", "show", "config.yaml", "dataset.class=Arrays", "dataset.path=wide.npz"]) == 0
+    told = capsys.readouterr().out
+    lines = lines_of(told)
+
+    assert max(map(len, told.splitlines())) <= 80
+    words = [sorted(line.split()) for line in lines]
+    assert ["-1.23457e-30", "1000", "2.5", "measurement_3"] in words
+    assert ["-1.23457e-30", "1e+13", "2.5", "measurement_13"] in words
+
+
 def test_the_page_may_be_a_file(tmp_path, capsys):
     """Of HTML; nothing is drawn then."""
     assert main(["dataset", "show", "config.yaml", "--html", "data.html"]) == 0

@@ -6,7 +6,7 @@ import io
 import reprlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,9 @@ __all__ = ["show_data"]
 
 _BATCHES = 100
 _EXAMPLES = 5
+_NARROWEST = len(f"{-1.23456e-78:.6g}  ┃")
+"""Columns of an example, none of whose numbers is broken."""
+
 _FEW = 10
 """Values of whole numbers, or texts, that are counted one by one."""
 
@@ -56,12 +59,12 @@ def _draw(console: Any, name: str, batches: Sequence[Batch], length: int | None)
     examples = sum(map(len, next(iter(gathered.values()), [])))
     title = f"{name}: {examples} examples{looked or f' in {len(batches)} batches'}"
     statistics = _table(title, ("source", "dtype", "shape", "statistics"))
-    shown = _table(f"{name}: the first examples", tuple(gathered))
+    room = console.width - max(map(len, gathered), default=0) - len("┃  ┃")
+    count = min(max(room // _NARROWEST, 1), _EXAMPLES, examples)
+    shown = _table(f"{name}: the first examples", ("source", *map(str, range(1, count + 1))))
     for source, parts in gathered.items():
         _row(statistics, (source, *_form(parts[0]), _statistics(parts)))
-    columns = [[value for part in parts for value in islice(part, _EXAMPLES)] for parts in gathered.values()]
-    for values in islice(zip(*columns, strict=False), _EXAMPLES):
-        _row(shown, map(_brief, values))
+        _row(shown, (source, *map(_brief, islice(chain.from_iterable(parts), count))))
     console.print(statistics, shown)
 
 
@@ -124,5 +127,6 @@ def _brief(value: Any) -> str:
     if isinstance(value, np.ndarray) and value.size > _FEW:
         return f"{value.dtype} {[*value.shape]}"
     if isinstance(value, np.ndarray | np.generic):
-        return np.array2string(np.asarray(value), precision=5, separator=", ", max_line_width=_WIDE)
+        as_six_digits: Any = {"float_kind": "{:.6g}".format}
+        return np.array2string(np.asarray(value), separator=", ", max_line_width=_WIDE, formatter=as_six_digits)
     return _short.repr(value)
