@@ -167,7 +167,7 @@ def list_train_dirs(
     alone = not is_place or is_run_dir(root)
     if not (all_ or alone or filters):
         # In this order, because what an evaluation is stands in one more file.
-        runs = [run for run in runs if run.epochs_done > 0 or run.kind == "training" or _is_news(run)]
+        runs = [run for run in runs if run.trace.epochs_done > 0 or run.kind == "training" or _is_news(run)]
     runs = select(runs, conditions)
     if sort is not None:
         runs = sort_runs(runs, find_field(sort.removeprefix("-"), runs), reverse=sort.startswith("-") != reverse)
@@ -232,7 +232,7 @@ def _show(runs: Sequence[RunSummary], columns: Sequence[Field], long: bool, verb
     in_full = long or verbose
     if not in_full and not columns:
         if runs and sys.stdout.isatty():
-            render.say(overview(runs, terminal_columns()))
+            print(overview(runs, terminal_columns()))  # which fits, or is left to the terminal
         else:
             for run in runs:
                 render.say(printable(run.name))
