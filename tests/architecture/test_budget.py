@@ -19,13 +19,13 @@ ROOMS = {
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._reporter": 835,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
-    # what a run without a commit cannot begin anew without; links that a fork keeps.
-    "emloop._run_dir": 1875,
+    # what a run without a commit cannot begin anew without; links that a fork keeps; epochs in metrics.
+    "emloop._run_dir": 1880,
     "emloop._settings": 1140,  # what classes and functions accept, read and write; fields named as words of Python
     "emloop._source": 983,  # functions; what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 1100,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
     "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
-    "emloop._support": 1155,  # copies that keep links; what leads out of a directory; what a signal ends; long lines
+    "emloop._support": 1185,  # copies that keep links; what leads out; what a signal ends; lines folded for terminals
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 26,  # the protocols' public path
@@ -39,7 +39,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3450,  # evaluations inside epochs; weighted statistics; types within states; the best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 2180,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
+    "emloop.main_loop": 2190,  # epochs of their own; what is shown, and watched; evaluations inside; commits; devices
     "emloop.models": 240,  # what weighs what; whose source may run
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 825,  # what a run keeps once; what inputs look like; the capsule, and what of it may run
