@@ -21,8 +21,8 @@ METHODS = ("compute", "load_state_dict", "run", "state_dict", "training_step", "
 
 
 def overridden_methods(cls: type, base: type) -> list[str]:
-    """The methods that only the class's source has; what makes module and optimizer has done its work."""
-    return [name for name in METHODS if getattr(cls, name) is not getattr(base, name)]
+    """The methods of a base that only the class's source has; what makes module and optimizer has done its work."""
+    return [name for name in METHODS if hasattr(base, name) and getattr(cls, name) is not getattr(base, name)]
 
 
 def why_training_needs_source(cls: type, base: type, optimizers: Iterable[optim.Optimizer]) -> str | None:

@@ -51,12 +51,12 @@ ROOMS = {
     "emloop_onnx": 230,
     "emloop_sklearn": 1145,  # what a state has; sound trees, with categories, and boosted; named columns; weights; ONNX
     "emloop_sklearn._boosting": 550,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
-    "emloop_torch": 1570,  # networks of others; whose optimizers; epochs; what may draw; cures; what falls; capsules
+    "emloop_torch": 1510,  # networks of others; whose optimizers; epochs; what may draw; cures; what falls; capsules
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._running": 380,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
-    "emloop_torch._tensors": 905,  # frozen bases, what thaws; what an optimizer remembers; the weighted mean, live
-    "emloop_torch._training": 1245,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
+    "emloop_torch._running": 485,  # the roles of inputs; whether code of one's own draws; cures; what a model takes
+    "emloop_torch._tensors": 915,  # adapters, what thaws; what an optimizer has to remember; means, live or plain
+    "emloop_torch._training": 1255,  # whole states; several optimizers, by rule; averages of two kinds; lean steps
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 

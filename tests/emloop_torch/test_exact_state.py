@@ -251,7 +251,7 @@ def test_a_model_that_is_restored_to_evaluate_makes_its_optimizer_when_it_is_ask
     create, batches, monkeypatch, by
 ):
     """Not before; its state is handed on untouched, and training goes on to the bit all the same."""
-    import emloop_torch.base_model as module  # noqa: PLC0415
+    import emloop_torch._batches as module  # noqa: PLC0415
 
     made = []
     build = module.build_updates
