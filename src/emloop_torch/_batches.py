@@ -124,10 +124,11 @@ class BatchModel(AbstractModel):
         updates, names = self._updates, self._losses.names
         # What the only loss is must be a tensor, even where it is a mapping itself.
         losses: Any = loss if isinstance(loss, Mapping) and (len(names) > 1 or names[0] in loss) else {names[0]: loss}
-        means, totals = self._losses.means(losses, weight)
+        comparison, self._comparison = self._comparison, None
+        plain = updates is not None and updates.takes_plain and comparison is None
+        means, totals = self._losses.means(losses, weight, plain=plain)
         if updates is None:
             raise ConfigError(f"{type(self).__name__} has no parameters to train")
-        comparison, self._comparison = self._comparison, None
         if comparison is None:
             updates(means, totals)
         else:

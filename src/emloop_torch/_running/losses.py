@@ -14,6 +14,7 @@ from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._tensors.means import (
     check_loss,
     check_weight,
+    is_plain,
     live_mean,
     require_weight,
     total_weight,
@@ -55,13 +56,14 @@ class Losses:
             self._weighed = {loss: outputs.get(own, batch.get(own)) for loss, own in self._weights.items()}
 
     def means(
-        self, losses: _Tensors, weight: torch.Tensor | None
+        self, losses: _Tensors, weight: torch.Tensor | None, *, plain: bool
     ) -> tuple[dict[str, torch.Tensor], dict[str, float | torch.Tensor]]:
         """The mean of each loss, differentiable, and how much the batch counts among others.
 
         Args:
             losses: Values of each loss, of the batch computed last.
             weight: What weighs them instead of what the model itself says.
+            plain: Whether losses that all count the same may stand for their mean.
 
         Raises:
             BatchError: If a loss or a weight is none.
@@ -76,8 +78,11 @@ class Losses:
             if own is not None:
                 check_weight(own, called or "weight")
             program = self._program
-            means[name] = mean = live_mean(values, own) if program is None else program.mean_loss(name, values, own)
-            self._followed[name] = values, mean.detach()
+            if plain and program is None and is_plain(values, own):
+                means[name] = values
+            else:
+                means[name] = mean = live_mean(values, own) if program is None else program.mean_loss(name, values, own)
+                self._followed[name] = values, mean.detach()
             totals[name] = total_weight(values, own, self.examples) if self._accumulates else 1.0
         return means, totals
 

@@ -5,13 +5,23 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from emloop.errors import BatchError, MissingVariableError
 
 from .arrays import dtype_name
 
-__all__ = ["check_loss", "check_weight", "counted", "live_mean", "require_weight", "total_weight", "weighted_mean"]
+__all__ = [
+    "check_loss",
+    "check_weight",
+    "counted",
+    "is_plain",
+    "live_mean",
+    "require_weight",
+    "total_weight",
+    "weighted_mean",
+]
 
 _TINY = {dtype: torch.finfo(dtype).tiny for dtype in (torch.float32, torch.float64)}
 _EXACT = 1 << 24
@@ -42,17 +52,28 @@ def live_mean(loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
     """:func:`weighted_mean`, to the bit, by fewer operations where the values allow; no graph can hold that choice."""
     if not loss.ndim:
         return loss
-    if (
-        weight is not None
-        and weight.dtype is torch.bool
-        and weight.is_cpu
-        and weight.shape == loss.shape
-        and loss.dtype in _TINY
-        and 0 < loss.numel() <= _EXACT
-        and weight.numpy().all()
-    ):
+    if weight is not None and is_plain(loss, weight):
         return (loss * (1.0 / loss.numel())).sum()
     return weighted_mean(loss, weight)
+
+
+def is_plain(loss: torch.Tensor, weight: torch.Tensor | None) -> bool:
+    """Whether ``n`` losses on the host count the same, so that the mean's gradient is ``1 / n`` of each, to the bit."""
+    return (
+        loss.ndim > 0
+        and loss.is_cpu
+        and loss.dtype in _TINY
+        and 0 < (number := loss.numel()) <= _EXACT
+        and (
+            weight is None
+            or (
+                weight.dtype is torch.bool
+                and weight.is_cpu
+                and weight.shape == loss.shape
+                and np.count_nonzero(weight.numpy()) == number
+            )
+        )
+    )
 
 
 def counted(loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:

@@ -24,7 +24,7 @@ def back_propagate(loss: torch.Tensor, parameters: Sequence[nn.Parameter] | None
     """Do what ``loss.backward`` does; where somebody looks or has put something in its place, nothing is left out.
 
     Args:
-        loss: One number.
+        loss: One number, or those whose mean is meant: 32-bit or 64-bit, on the host.
         parameters: What the gradient reaches; ``None``: whatever the loss depends on.
         keeps_graph: Whether there is another pass to come.
     """
@@ -32,7 +32,6 @@ def back_propagate(loss: torch.Tensor, parameters: Sequence[nn.Parameter] | None
         _IS_KNOWN
         and loss.is_cpu  # others are computed in threads of their own, which take over the context
         and loss.requires_grad
-        and not loss.ndim
         and parameters is None
         and (torch.Tensor.backward, torch.autograd.backward) == _OWN
         and not has_torch_function_unary(loss)
@@ -40,7 +39,7 @@ def back_propagate(loss: torch.Tensor, parameters: Sequence[nn.Parameter] | None
         and not _GRAPH_LOG.isEnabledFor(logging.DEBUG)
     ):
         # Made anew, since a function of one's own may write to the gradient that it is given.
-        one = torch.ones_like(loss)
-        _ENGINE.run_backward((loss,), (one,), keeps_graph, False, (), allow_unreachable=True, accumulate_grad=True)
+        share = loss.new_full(loss.shape, 1.0 / loss.numel())
+        _ENGINE.run_backward((loss,), (share,), keeps_graph, False, (), allow_unreachable=True, accumulate_grad=True)
     else:
-        loss.backward(retain_graph=keeps_graph, inputs=parameters)
+        (loss.mean() if loss.ndim else loss).backward(retain_graph=keeps_graph, inputs=parameters)

@@ -20,6 +20,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 import torch
@@ -300,9 +301,24 @@ def take_step(optimizer: optim.Optimizer) -> None:
         and not (_hooks_before or _hooks_after or torch._C._autograd._profiler_enabled())
     ):
         vars(optimizer)["_opt_called"] = True
-        step.__wrapped__(optimizer)
+        undecided = [group for group in optimizer.param_groups if _steps_singly(group)]
+        try:
+            for group in undecided:
+                group["foreach"] = False
+            step.__wrapped__(optimizer)
+        finally:
+            for group in undecided:
+                group["foreach"] = None
     else:
         optimizer.step()
+
+
+def _steps_singly(group: Mapping[str, Any]) -> bool:
+    """Whether a step would find out, by asking parameter after parameter, that it takes them one by one."""
+    if group.get("foreach", False) is not None or group.get("fused") is not None:
+        return False
+    # One on the host is enough, and of others the first tells enough.
+    return any(p.is_cpu for p in islice((p for p in group["params"] if p.grad is not None), 1))
 
 
 def first_rates(group: Mapping[str, Any]) -> dict[str, float]:

@@ -56,6 +56,8 @@ class Updates:
         self._windows = {loss: _Window() for loss in sorted(self.losses)}
         self._accumulate = accumulate
         self._scaler = scaler
+        self.takes_plain = is_simple and accumulate == 1 and scaler is None
+        """Whether losses on the host that all count the same may stand for their mean."""
         self._averages = averages
         self._pending = 0
         self._steps = 0
@@ -112,7 +114,7 @@ class Updates:
         scale then. So batches of one weight are divided by ``n``, the number of batches in a step, and by nothing else.
 
         Args:
-            losses: The batch's mean of each loss that has its turn.
+            losses: The batch's mean of each loss that has its turn; see :attr:`takes_plain`.
             weights: ``W`` of each, what the batch counts among others.
             between: Called between the backward passes and the steps.
 
