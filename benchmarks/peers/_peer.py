@@ -11,7 +11,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from functools import partial
 from importlib.metadata import version
 from time import process_time
 from typing import Any
@@ -26,6 +25,8 @@ STEPS = int(sys.argv[2])
 RATE = 1e-4
 """So low that nothing is learned: gradients that vanish are computed slowly."""
 Block = Callable[[], object]
+Contract = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Any]]
+"""Scores and labels → what is learned from, and what a step returns."""
 
 
 def arrays() -> list[tuple[Any, Any]]:
@@ -65,12 +66,40 @@ def raw() -> Block:
     return block
 
 
+def nothing(scores: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Any]:
+    """As the raw loop."""
+    return functional.cross_entropy(scores, labels), None
+
+
+def mean(scores: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Any]:
+    """The mean loss, a number."""
+    loss = functional.cross_entropy(scores, labels)
+    return loss, {"loss": loss.item()}
+
+
+def per_example(scores: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Any]:
+    """The losses, an array."""
+    loss = functional.cross_entropy(scores, labels, reduction="none")
+    return loss.mean(), {"loss": loss.detach().numpy()}
+
+
+def weighted(scores: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Any]:
+    """The losses and what they count, arrays: labels may be ignored."""
+    loss = functional.cross_entropy(scores, labels, reduction="none")
+    counts = labels != -100
+    return loss.sum() / counts.sum(), {"loss": loss.detach().numpy(), "loss_weight": counts.numpy()}
+
+
+CONTRACTS: dict[str, Contract] = {f.__name__.replace("_", " "): f for f in (nothing, mean, per_example, weighted)}
+
+
 def emloop_(form: str) -> Block:
-    """The main loop; all but a step written by hand return losses as arrays."""
+    """The main loop, with a model of the form ``KIND, CONTRACT``."""
     import emloop as el
     import emloop_torch
 
-    names, reduction = ["points", "labels"], "mean" if form == "BaseModel" else "none"
+    kind, _, contract = form.partition(", ")
+    names, reduction = ["points", "labels"], "mean" if contract == "mean" else "none"
 
     class Net(nn.Module):
         def __init__(self) -> None:
@@ -91,52 +120,53 @@ def emloop_(form: str) -> Block:
             super().__init__(None, None)
             self._module = network()
             self._optimizer = sgd(self._module)
+            self._told = CONTRACTS[contract]
 
         def run(self, batch: Any, train: bool, stream: Any = None) -> Any:
             self._module.train()
             self._optimizer.zero_grad()
-            loss = functional.cross_entropy(self._module(batch["points"]), batch["labels"])
+            loss, outputs = self._told(self._module(batch["points"]), batch["labels"])
             loss.backward()
             self._optimizer.step()
-            return {"loss": loss.item()}
+            return outputs
 
         def save(self, name_suffix: str) -> str:
             raise NotImplementedError
 
     settings: dict[str, Any] = {
         "inputs": names,
-        "outputs": ["loss"],
+        "outputs": [] if contract == "nothing" else ["loss"],
         "device": "cpu",
         "optimizer": {"class": "SGD", "learning_rate": RATE},
         "saved_model": {"source_free": "off"},
     }
     first, last = ({"class": "Linear", "in_features": i, "out_features": o} for i, o in ((64, 128), (128, 10)))
-    if form == "hand-written":
+    if kind == "hand-written":
         model: Any = HandWritten()
-    elif form == "Supervised":
+    elif kind == "Supervised":
         model = emloop_torch.Supervised(None, None, net=[first, "ReLU", last], **settings)
     else:
         model = Model(None, None, **settings)
     loop = el.MainLoop(model=model, dataset=None, hooks=[])
-    read = tensors() if form == "hand-written" else arrays()
+    read = tensors() if kind == "hand-written" else arrays()
     data = [dict(zip(names, batch, strict=True)) for batch in read]
     return lambda: loop.epoch(train_streams=[data])
 
 
-def ignite_() -> Block:
+def ignite_(contract: str) -> Block:
     """An engine with the step as its documentation writes it."""
     from ignite.engine import Engine
 
-    module, data = network(), tensors()
+    module, data, told = network(), tensors(), CONTRACTS[contract]
     optimizer = sgd(module)
 
-    def step(_: Any, batch: Any) -> float:
+    def step(_: Any, batch: Any) -> Any:
         module.train()
         optimizer.zero_grad()
-        loss = functional.cross_entropy(module(batch[0]), batch[1])
+        loss, outputs = told(module(batch[0]), batch[1])
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return outputs
 
     engine = Engine(step)
     return lambda: engine.run(data, max_epochs=1)
@@ -207,17 +237,20 @@ def transformers_() -> Block:
     return trainer.train
 
 
-def fabric_() -> Block:
-    """The raw loop, set up."""
+def fabric_(contract: str) -> Block:
+    """The raw loop, set up; what a step returns, somebody would look at."""
     from lightning.fabric import Fabric
 
     fabric, module, data = Fabric(accelerator="cpu", devices=1), network(), tensors()
     module, optimizer = fabric.setup(module, sgd(module))
+    told, last = CONTRACTS[contract], None
 
     def block() -> None:
+        nonlocal last
         for points, labels in data:
             optimizer.zero_grad()
-            fabric.backward(functional.cross_entropy(module(points), labels))
+            loss, last = told(module(points), labels)
+            fabric.backward(loss)
             optimizer.step()
 
     return block
@@ -270,7 +303,8 @@ def keras_() -> Block:
     return lambda: model.fit(batches, verbose=0, shuffle=False)
 
 
-PEERS: dict[str, tuple[str, Callable[[], Block]]] = {
+PEERS: dict[str, tuple[str, Callable[..., Block]]] = {
+    "emloop": ("emloop", emloop_),
     "Ignite": ("pytorch-ignite", ignite_),
     "skorch": ("skorch", skorch_),
     "Accelerate": ("accelerate", accelerate_),
@@ -279,7 +313,7 @@ PEERS: dict[str, tuple[str, Callable[[], Block]]] = {
     "Lightning": ("lightning", lightning_),
     "Keras": ("keras", keras_),
 }
-"""Name → its distribution, and what makes a block of steps."""
+"""Name → its distribution, and what makes a block of steps, of some for a contract."""
 
 
 def main(name: str) -> None:
@@ -289,9 +323,9 @@ def main(name: str) -> None:
     os.dup2(2, 1)
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    ours, _, form = name.partition(", ")
-    distribution, make = ("emloop", partial(emloop_, form)) if ours == "emloop" else PEERS[name]
-    blocks = raw(), make()
+    peer, _, form = name.partition(", ")
+    distribution, make = PEERS[peer]
+    blocks = raw(), make(*filter(None, [form]))
     for block in blocks:
         block()
     print(json.dumps({"version": version(distribution), "torch": torch.__version__}), file=answers, flush=True)

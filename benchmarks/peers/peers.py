@@ -3,6 +3,10 @@
 A small perceptron of PyTorch, batches of 32, SGD; CPU time, one thread. Every peer runs in an environment of its own in
 the folder that the variable ``PEERS`` names (see README.md beside this file), and measures the raw loop beside itself;
 blocks of steps of all of them are taken in turn. What is not installed is left out, and named.
+
+What a step returns costs something as well. So those that leave it to their user are measured with several contracts:
+``nothing``, as the raw loop; ``mean``, the mean loss (of ``BaseModel`` for every example, an array); ``per example``,
+the losses as an array; ``weighted``, where labels may be ignored, these and what they count.
 """
 
 from __future__ import annotations
@@ -18,9 +22,8 @@ from ..figures import UNITS, Figure, Found, Skipped, figure
 
 STEPS = 200
 """In a block."""
-FORMS = "hand-written", "BaseModel", "BaseModel with a loss per example", "Supervised"
 ENVIRONMENTS = {
-    **dict.fromkeys(f"emloop, {form}" for form in FORMS),
+    "emloop": None,
     "Ignite": "ignite",
     "skorch": "skorch",
     "Accelerate": "accelerate",
@@ -30,6 +33,15 @@ ENVIRONMENTS = {
     "Keras": "keras",
 }
 """Peer → folder of its environment; ``None``: this one."""
+FORMS = {
+    "nothing": ("emloop, Supervised", "Fabric"),
+    "mean": ("emloop, hand-written", "emloop, BaseModel", "Ignite", "Fabric"),
+    "per example": ("emloop, hand-written", "emloop, BaseModel", "Ignite", "Fabric"),
+    "weighted": ("emloop, Supervised", "Ignite", "Fabric"),
+}
+"""What a step returns → those that are measured with it."""
+NAMES = [f"{name}, {contract}" for contract, names in FORMS.items() for name in names]
+NAMES += [name for name in ENVIRONMENTS if not any(one.startswith(name) for one in NAMES)]
 
 
 class Peer:
@@ -77,7 +89,8 @@ def measure(quick: bool) -> Found:
         return [Skipped("all", "the variable PEERS names no folder of environments; see benchmarks/peers/README.md")]
     peers: dict[str, Peer] = {}
     skipped: list[Skipped] = []
-    for name, folder in ENVIRONMENTS.items():
+    for name in NAMES:
+        folder = ENVIRONMENTS[name.partition(", ")[0]]
         python = Path(sys.executable) if folder is None else Path(environments, folder, "bin", "python")
         peer = Peer(name, str(python)) if python.exists() else None
         if peer is None or peer.versions is None:
