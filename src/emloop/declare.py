@@ -200,15 +200,19 @@ class Streams(NamedTuple):
         argument: A mapping whose keys are their names.
         names: Their names where it is given and no such mapping, but a component, say.
         without: Keys that name no stream.
+        unless: Another argument and a value of it, with which nothing of this holds.
     """
 
     argument: str
     names: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    unless: When = None
 
     def of(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """Their names, for the arguments that a configuration gives."""
         value = arguments.get(self.argument)
+        if self.unless is not None and self.unless in arguments.items():
+            return ()
         if isinstance(value, Mapping) and "class" not in value:
             return tuple(name for name in value if name not in self.without)
         return () if value is None else self.names

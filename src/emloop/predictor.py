@@ -47,7 +47,7 @@ from emloop.errors import (
     UsageError,
     VariableTypeError,
 )
-from emloop.models import members
+from emloop.models import Ensemble, members
 from emloop.saved_models import (
     Described,
     Saved,
@@ -136,7 +136,7 @@ class Predictor:
         with suppress(SavedModelError):  # a model may have restored itself from files of its own
             saved = find_saved(path)
         manifest = {} if saved is None else saved.manifest
-        described = _described(saved)
+        described = _described(find_saved(model.like) if saved is None and isinstance(model, Ensemble) else saved)
         self.model, self.config, self.run = model, config, run
         self.path = path if saved is None else saved.path
         self.rung: str | None = manifest.get("rung")

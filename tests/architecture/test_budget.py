@@ -31,16 +31,16 @@ ROOMS = {
     "emloop.abilities": 26,  # the protocols' public path
     "emloop.api": 310,  # who trusts a source; when workers begin and end; a run in a notebook
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 4175,  # links counted once; `find-lr`, `show`, `completion`, `doctor`, `verify`, `profile`; dry runs
+    "emloop.cli": 4300,  # ensembles of runs; `find-lr`, `show`, `completion`, `doctor`, `verify`, `profile`; dry runs
     "emloop.constants": 40,
-    "emloop.datasets": 1640,  # tables, arrays, images, texts, frames; dividing, drawing, transforming
+    "emloop.datasets": 1645,  # tables, arrays, images, texts, frames; dividing, drawing, transforming
     "emloop.declare": 85,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
     "emloop.hooks": 3450,  # evaluations inside epochs; weighted statistics; types within states; the best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 2190,  # epochs of their own; what is shown, and watched; evaluations inside; commits; devices
-    "emloop.models": 240,  # what weighs what; whose source may run
+    "emloop.main_loop": 2190,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
+    "emloop.models": 275,  # what weighs what; whose source may run; members that predict
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 825,  # what a run keeps once; what inputs look like; the capsule, and what of it may run
     "emloop.seeding": 5,

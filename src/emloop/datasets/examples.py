@@ -54,7 +54,8 @@ class Examples(dataset.ReadyDataset):
     streams_from: ClassVar[Sequence[Streams]] = (
         Streams("source", ("train",)),
         Streams("split", without=("stratify", "group", "seed")),
-        Streams("folds", ("train", "valid")),
+        Streams("folds", ("train",)),
+        Streams("folds", ("valid",), unless=("fold", None)),
     )
 
     def _configure_dataset(  # type: ignore[override]

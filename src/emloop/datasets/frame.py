@@ -51,7 +51,8 @@ class Frame(TabularDataset):
     streams_from: ClassVar[Sequence[Streams]] = (
         Streams("frame", ("train",)),
         Streams("split", without=("stratify", "group", "seed")),
-        Streams("folds", ("train", "valid")),
+        Streams("folds", ("train",)),
+        Streams("folds", ("valid",), unless=("fold", None)),
     )
 
     def _configure_dataset(  # type: ignore[override]

@@ -48,7 +48,8 @@ class HuggingFace(TabularDataset):
     streams_from: ClassVar[Sequence[Streams]] = (
         Streams("splits"),
         Streams("split", without=("stratify", "group", "seed")),
-        Streams("folds", ("train", "valid")),
+        Streams("folds", ("train",)),
+        Streams("folds", ("valid",), unless=("fold", None)),
     )
 
     def _configure_dataset(  # type: ignore[override]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emloop._contracts import AbstractModel, Predicting
+from emloop._state.random import random_state_kept
 from emloop._streams import StreamWrapper
 from emloop._support.suggest import pick
 from emloop.errors import BatchError, ConfigError
@@ -64,13 +68,14 @@ class Ensemble(MadeOfMembers):
         outputs: Names of the outputs to aggregate; replaces theirs.
         aggregation: ``mean`` (of each element), ``major_vote`` (the most frequent value of each element; ties go to the
             member that comes first), or a mapping from output to one of these.
-        models_root: Prefix of each path.
+        models_root: Prefix of each path; a relative one begins in ``restore_from``, if it leads somewhere from there,
+            else in the working directory.
         model_paths: Runs or saved models, of any backends; repeating one gives it more weight. Without it, all runs and
             saved models directly below ``models_root``.
         dataset: The dataset, passed to every member.
         eager_loading: Whether to load the members now instead of with the first batch.
         log_dir: Unused: an ensemble saves nothing.
-        restore_from: Unused: the members restore themselves.
+        restore_from: Where relative paths begin; the members restore themselves.
     """
 
     AGGREGATION_METHODS: ClassVar[list[str]] = list(_AGGREGATIONS)
@@ -88,12 +93,13 @@ class Ensemble(MadeOfMembers):
         log_dir: str | None = None,
         restore_from: str | None = None,
     ) -> None:
-        del log_dir, restore_from
+        del log_dir
         self._inputs = list(inputs)
         self._outputs = list(outputs)
         self._aggregations = _per_output(self._outputs, aggregation)
         overrides = {"inputs": self._inputs, "outputs": self._outputs}
-        super().__init__(model_paths, models_root, dataset, overrides, eager_loading=eager_loading)
+        super().__init__(model_paths, models_root, dataset, overrides, eager_loading=eager_loading, beside=restore_from)
+        self._lock = threading.Lock()
 
     @property
     def input_names(self) -> list[str]:
@@ -104,6 +110,35 @@ class Ensemble(MadeOfMembers):
     def output_names(self) -> list[str]:
         """Names of the aggregated outputs."""
         return self._outputs
+
+    @property
+    def prediction_inputs(self) -> list[str]:
+        """Names of the sources that a member needs to predict."""
+        needed = (
+            model.prediction_inputs if isinstance(model, Predicting) else model.input_names for model in self._load()
+        )
+        return list(dict.fromkeys(name for names in needed for name in names))
+
+    @property
+    def like(self) -> Path:
+        """A member, which takes and gives arrays as all of them do."""
+        self._load()
+        return self._paths[0]
+
+    def predict(self, batch: Batch) -> Batch:
+        """What the members predict, aggregated; outputs that one of them gives in evaluations only are left out."""
+        answers = [self._predicted(index, model, batch) for index, model in enumerate(self._load())]
+        names = [name for name in self._outputs if all(name in answer for answer in answers)]
+        return {name: self._aggregations[name](self._collect(name, answers)) for name in names}
+
+    def _predicted(self, index: int, model: AbstractModel, batch: Batch) -> Batch:
+        if isinstance(model, Predicting):
+            return model.predict(batch)
+        with self._lock, random_state_kept():
+            fetched: dict[str, Any] = {
+                name: np.asarray(out) for name, out in self._run_member(index, batch, None).items()
+            }
+            return fetched
 
     def _combine(self, batch: Batch, stream: StreamWrapper | None) -> Batch:
         answers = [self._run_member(index, batch, stream) for index in range(len(self._paths))]

@@ -63,6 +63,7 @@ class MadeOfMembers(AbstractModel):
         dataset: Passed to every member.
         overrides: Keys of the section ``model`` to set for every member that takes them.
         eager_loading: Whether to load the members now.
+        beside: A directory in which relative paths begin if they lead somewhere from there, else where one stands.
 
     Raises:
         ConfigError: If there are no paths; or no models below ``models_root``, which may be filled until the members
@@ -78,6 +79,7 @@ class MadeOfMembers(AbstractModel):
         overrides: Mapping[str, Any],
         *,
         eager_loading: bool,
+        beside: str | None = None,
     ) -> None:
         owner = type(self).__name__
         if isinstance(model_paths, str):
@@ -89,6 +91,7 @@ class MadeOfMembers(AbstractModel):
         if model_paths is not None and not model_paths:
             raise ConfigError(f"{owner} has no members: model_paths is empty")
         self._model_paths, self._models_root = model_paths, Path(models_root or "")
+        self._beside = Path(beside or "")
         self._paths: list[Path] = []
         self._models: list[AbstractModel] | None = None
         self._runs: list[Callable[..., Batch]] = []
@@ -131,11 +134,15 @@ class MadeOfMembers(AbstractModel):
         """The members, in the order of the paths."""
         if self._models is None:
             root, given = self._models_root, self._model_paths
-            self._paths = _below(root) if given is None else [root / path for path in given]
+            self._paths = _below(self._found(root)) if given is None else [self._found(root / path) for path in given]
             models = [self._load_one(path) for path in self._paths]
             self._runs = [bind_run(model) for model in models]
             self._models = models
         return self._models
+
+    def _found(self, path: Path) -> Path:
+        there = self._beside / path
+        return there if there.exists() else path
 
     def _run_member(self, index: int, batch: Batch, stream: StreamWrapper | None) -> Batch:
         return self._runs[index](batch=batch, train=False, stream=stream)

@@ -6,6 +6,7 @@ values in YAML, with their types. A type after a parameter's name (``lr:float=[1
 Examples:
     emloop gridsearch config.yaml 'model.lr=[0.1, 0.01]' 'model.hidden=[32, 64]'
     emloop gridsearch 'emloop train config.yaml' 'model.activation=[relu, tanh]' --dry-run
+    emloop gridsearch config.yaml 'dataset.fold=[0, 1, 2, 3, 4]' --ensemble log/five     (makes one model of them)
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from emloop.constants import EL_RUNS_VARIABLE, EXIT_DONE, EXIT_FAILED, EXIT_STOP
 from emloop.errors import ConfigError, UsageError
 
 from .. import render
+from .ensemble import assemble, require_free
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +56,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("script", metavar="SCRIPT", help="the command, as one word in quotes; or a config to train")
     parser.add_argument("words", metavar="PARAM=LIST", nargs="*", help="a key of the config and the values to try")
     parser.add_argument("--dry-run", action="store_true", help="only print the commands, one a line")
+    help_text = "make an ensemble of the runs, in a new directory, as `emloop ensemble` does"
+    parser.add_argument("--ensemble", metavar="DIR", help=help_text)
 
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
-    return grid_search(arguments.script, arguments.words, arguments.dry_run)
+    return grid_search(arguments.script, arguments.words, arguments.dry_run, arguments.ensemble)
 
 
 class _Result(NamedTuple):
@@ -93,7 +97,7 @@ class _Result(NamedTuple):
         return [str(number), code, self.outcome, took, shlex.join(self.command)]
 
 
-def grid_search(script: str, params: Sequence[str], dry_run: bool = False) -> int:
+def grid_search(script: str, params: Sequence[str], dry_run: bool = False, ensemble: str | None = None) -> int:
     """Run a command for every combination of parameters, the last one varying fastest.
 
     The first interrupt lets the member in progress end and starts no other; a second one is passed on to it.
@@ -102,13 +106,17 @@ def grid_search(script: str, params: Sequence[str], dry_run: bool = False) -> in
         script: The command, such as ``emloop train config.yaml``, with quotes as in a shell; a config is trained.
         params: Parameters with their values, such as ``model.lr=[0.1, 0.01]``.
         dry_run: Whether to print the commands only, one a line, as a shell takes them.
+        ensemble: Directory in which to make an ensemble of the members' runs.
 
     Returns:
         The exit code: 1 if a member failed, 75 if the search was interrupted.
 
     Raises:
-        UsageError: If a parameter has no list of values, or one that cannot be written in YAML.
+        UsageError: If a parameter has no list of values, or one that cannot be written in YAML; or if there is already
+            what the ensemble would be.
     """
+    if ensemble is not None:
+        require_free(ensemble)
     members = [
         (words, {_TYPE.sub("", name): _encoded(name, value) for name, value in settings.items()})
         for words, settings in _members(script, params)
@@ -126,6 +134,14 @@ def grid_search(script: str, params: Sequence[str], dry_run: bool = False) -> in
     head = ["member", "exit code", "outcome", "took", "command"]
     render.say(render.aligned([head, *(result.row(number) for number, result in enumerate(results, start=1))]))
     _compare(results)
+    runs = [result.run for result in results if result.run is not None]
+    if ensemble is not None and len(runs) == len(results) and all(result.code == EXIT_DONE for result in results):
+        render.say()
+        return assemble(runs, ensemble)
+    if ensemble is not None:
+        known = " ".join(map(str, runs)) if len(runs) == len(results) else "RUN …"
+        how = f"once they are, `emloop ensemble {known} -o {ensemble}` makes it"
+        render.complain(f"{ensemble} is not made, since not all members are done; {how}")
     if any(result.code not in (EXIT_DONE, EXIT_STOPPED, None) for result in results):
         return EXIT_FAILED
     return EXIT_DONE if all(result.code == EXIT_DONE for result in results) else EXIT_STOPPED

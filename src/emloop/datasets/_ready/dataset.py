@@ -77,7 +77,7 @@ class ReadyDataset(BaseDataset):
             as a patient, and ``seed``. It does not depend on the run's seed, so that all runs leave out the same
             examples. Where ``path`` names several streams, ``train`` is divided, and no group may be in two.
         folds: Number of equal parts, of which one is the stream ``valid``, and the others ``train``.
-        fold: Which one, from 0 on.
+        fold: Which one, from 0 on; ``null``: none, all of them are ``train``, and there is no ``valid``.
         shuffle: Whether the stream ``train`` comes in another order in every pass.
         drop_last: Whether the stream ``train`` leaves out a last batch that is smaller than the others.
         balance: Name of a class. The stream ``train`` draws from each class equally often: examples of rare ones come
@@ -97,7 +97,8 @@ class ReadyDataset(BaseDataset):
     streams_from: ClassVar[Sequence[Streams]] = (
         Streams("path", ("train",)),
         Streams("split", without=("stratify", "group", "seed")),
-        Streams("folds", ("train", "valid")),
+        Streams("folds", ("train",)),
+        Streams("folds", ("valid",), unless=("fold", None)),
     )
     """What the names of streams follow from."""
 
@@ -106,7 +107,7 @@ class ReadyDataset(BaseDataset):
         batch_size: Positive = 32,
         split: Mapping[str, float | str] | None = None,
         folds: Annotated[int, Limits(minimum=2)] | None = None,
-        fold: Count = 0,
+        fold: Count | None = 0,
         shuffle: bool = True,
         drop_last: bool = False,
         balance: str | None = None,
@@ -133,7 +134,8 @@ class ReadyDataset(BaseDataset):
                 groups[source] = found["group"]
             parts: Mapping[str, _Indices | None] = {source: None}
             if source == "train" and shares:
-                parts = _divided(len(examples), shares, given.get("seed", 0), found, None if folds is None else fold)
+                parts = _divided(len(examples), shares, given.get("seed", 0), found)
+                parts = parts if folds is None else _folded(parts, fold)
             for name, indices in parts.items():
                 if name in self._parts:
                     raise ConfigError.about(("split", name), f"path names a stream {name!r}, too")
@@ -249,18 +251,21 @@ def _codes(values: npt.NDArray[Any]) -> _Indices:
 
 
 def _divided(
-    count: int, shares: Mapping[str, float], seed: object, found: Mapping[str, npt.NDArray[Any]], fold: int | None
+    count: int, shares: Mapping[str, float], seed: object, found: Mapping[str, npt.NDArray[Any]]
 ) -> Mapping[str, _Indices]:
-    """The indices of each stream."""
+    """The indices of each stream, or fold."""
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ConfigError.about(("split", "seed"), f"expected a whole number from 0 on, got {seed!r}")
     codes = {key: _codes(found[key]) for key in _NAMING if key in found}
-    parts = divided(count, shares, seed, codes.get("stratify"), codes.get("group"))
-    if fold is None:
-        return parts
+    return divided(count, shares, seed, codes.get("stratify"), codes.get("group"))
+
+
+def _folded(parts: Mapping[str, _Indices], fold: int | None) -> Mapping[str, _Indices]:
+    """The streams that folds, and what is set aside, make."""
     others = [indices for name, indices in parts.items() if name.isdecimal() and name != str(fold)]
+    held_out = {} if fold is None else {"valid": parts[str(fold)]}
     aside = {name: indices for name, indices in parts.items() if not name.isdecimal()}
-    return {"train": np.sort(np.concatenate(others)), "valid": parts[str(fold)], **aside}
+    return {"train": np.sort(np.concatenate(others)), **held_out, **aside}
 
 
 def _weighed(part: _Part, found: Mapping[str, npt.NDArray[Any]]) -> _Part:

@@ -17,7 +17,7 @@ __all__ = ["divided", "shares_of"]
 _Codes = npt.NDArray[np.int64]
 
 
-def shares_of(split: Mapping[str, Any], folds: int | None, fold: int) -> dict[str, float]:
+def shares_of(split: Mapping[str, Any], folds: int | None, fold: int | None) -> dict[str, float]:
     """The share of each stream; of folds, that of each fold, numbered, then those that are set aside.
 
     Raises:
@@ -34,7 +34,7 @@ def shares_of(split: Mapping[str, Any], folds: int | None, fold: int) -> dict[st
         if shares and not math.isclose(total, 1, abs_tol=1e-6):
             raise ConfigError.about("split", f"the shares add up to {total:g}, not to 1")
         return shares
-    if fold >= folds:
+    if fold is not None and fold >= folds:
         raise ConfigError.about("fold", f"expected a fold from 0 to {folds - 1}, got {fold}")
     for name in {"train", "valid"} & set(shares):
         hint = "leave it out: fold 'fold' is 'valid', and the other folds are 'train'"
