@@ -93,6 +93,12 @@ class Killing:
             self._kill(place, self._random.uniform(0, reach[place]))
         self.project.emloop("resume", self.name, self.limit(2))
 
+    def run_within_epochs(self, kills: int, seconds: float) -> None:
+        """Kill so many attempts at random instants up to so many seconds after a batch was trained with."""
+        while self.fell["epoch"] < kills:
+            assert self.fell.total() < 3 * kills, self.fell
+            self._kill("epoch", self._random.uniform(0, seconds))
+
     def limit(self, epochs: int) -> str:
         """The setting that ends the training so many epochs after the newest commit."""
         commit = self.commit()
