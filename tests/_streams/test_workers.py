@@ -13,7 +13,7 @@ import pytest
 
 from emloop import _build
 from emloop._state.random import seed_everything, use_seed
-from emloop._streams import StreamWrapper
+from emloop._streams import StreamWrapper, workers
 from emloop._support.trust import untrusted
 from emloop.errors import ProducerError
 
@@ -387,6 +387,32 @@ def test_a_dataset_that_no_other_process_can_make_is_read_here(project, caplog):
 
     assert read(made.stream("train")) == read(made.stream("train", alone=True))
     assert "a worker cannot make the dataset: ValueError: no second one" in caplog.text
+
+
+def test_a_worker_that_hangs_is_named(project, monkeypatch, caplog):
+    """With its process and its batch; once it goes on, so does the stream."""
+    monkeypatch.setattr(workers, "_LONG", 0.05)
+    made = project(1)
+    stream, expected = made.stream("train"), read(made.stream("train", alone=True))
+    (worker,) = made.workers._workers
+    number = worker._process.pid
+    seen = [plain(next(stream))]
+    worker._process.send_signal(signal.SIGSTOP)
+
+    class Wakes(logging.Handler):
+        def emit(self, record):
+            os.kill(number, signal.SIGCONT)
+
+    logger, handler = logging.getLogger("emloop._streams.workers"), Wakes()
+    logger.addHandler(handler)
+    try:
+        seen += read(stream)
+    finally:
+        logger.removeHandler(handler)
+
+    assert expected == seen
+    assert f"Worker 1 of 1, process {number}, has loaded batch " in caplog.text
+    assert "of stream 'train' for 0.05 seconds; with main_loop.workers=0 a debugger shows where it hangs" in caplog.text
 
 
 def test_a_worker_that_dies_before_it_is_ready_is_named(project):

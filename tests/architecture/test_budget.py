@@ -33,7 +33,7 @@ ROOMS = {
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
     "emloop.cli": 4300,  # ensembles of runs; `find-lr`, `show`, `completion`, `doctor`, `verify`, `profile`; dry runs
     "emloop.constants": 40,
-    "emloop.datasets": 1645,  # tables, arrays, images, texts, frames; dividing, drawing, transforming
+    "emloop.datasets": 1705,  # tables, arrays, images, texts, frames; dividing, drawing, transforming; bad input
     "emloop.declare": 85,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,

@@ -181,7 +181,10 @@ def test_arrow_types_become_what_a_batch_can_hold():
         ),
         (
             {"x": {"name": "name", "categories": True}},
-            "dataset.columns.x: people.csv, row 3: column 'name' has no value\n  say what stands for it: `missing: 0`",
+            (
+                "dataset.columns.x: people.csv, row 3: column 'name' has no value\n"
+                "  say what stands for it: `missing: unknown`"
+            ),
         ),
         (
             {"x": {"name": "income", "dtype": "float32", "missing": "none"}},

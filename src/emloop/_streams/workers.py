@@ -49,6 +49,9 @@ _OTHER_BATCH = "a worker loads another batch than this process, as if the datase
 _PATIENCE = 5.0
 """Seconds that a worker may take to end."""
 
+_LONG = 60.0
+"""Seconds of waiting for a batch after which the user is told."""
+
 
 class Workers:
     """Loads streams of a dataset in processes, which are started at once and end at :meth:`close`, or with this one.
@@ -249,8 +252,12 @@ class _Worker:
             self._connection.send_bytes(json.dumps(message).encode())
 
     def _take(self) -> None:
-        if not self._connection.closed:
-            self._answers.poll()
+        waited = _LONG
+        while not self._connection.closed and not self._answers.poll(1000 * waited):
+            _, stream, number = self._asked[0]
+            doing = f"Worker {self._label}, process {self._process.pid}, has loaded batch {number} of stream {stream!r}"
+            logger.warning("%s for %g seconds; with main_loop.workers=0 a debugger shows where it hangs", doing, waited)
+            waited *= 2
         self.is_torn = True
         answer = self._receive()
         mailbox, _, number = self._asked.popleft()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from ._ready.items import Items
 __all__ = ["Arrays"]
 
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+_DAMAGED = ValueError, OSError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error, tokenize.TokenError
 
 
 class Arrays(ReadyDataset):
@@ -109,7 +114,7 @@ def _arrays_in(path: Path) -> dict[str, Any]:
             with zipfile.ZipFile(path) as archive:
                 members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
             return {name: _member(path, member) for name, member in members.items()}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError.about("path", f"{path} cannot be read: {error}") from error

@@ -81,7 +81,7 @@ def _as_arrow(frame: Any, keys: tuple[str, ...]) -> Any:
         if isinstance(frame, Mapping):
             return pa.table({name: pa.array(values) for name, values in frame.items()})
         return pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (ValueError, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:  # pandas' own among them
         raise ConfigError.about(keys, f"the frame cannot be read: {'; '.join(map(str, error.args))}") from error
     except AttributeError:
         message = f"expected a frame of pandas or Polars, got {type(frame).__name__}"

@@ -15,7 +15,7 @@ from emloop.declare import Positive
 from emloop.errors import BatchError, ConfigError, MissingExtraError
 from emloop.types import Batch
 
-from ._ready.columns import Column
+from ._ready.columns import Column, no_column
 from ._ready.dataset import Examples, Paths
 from ._ready.tables import FileTables, MadeTables, Tables, require_arrow
 from ._ready.tabular import Columns, TabularDataset
@@ -40,8 +40,8 @@ class Images(TabularDataset):
           split: {train: 0.8, valid: 0.2, stratify: label}
 
     A batch holds ``image``, ``uint8`` or ``float32 [B, H, W, C]``, and ``label``, ``int64 [B]``: the number of the
-    subfolder, in the order of their names. Images of different sizes, where ``size`` is not given, are a list. They are
-    read when they are asked for, with several ``main_loop.workers`` in as many processes.
+    subfolder, in the order of their names; hidden files are left out. Images of different sizes, where ``size`` is not
+    given, are a list. They are read when they are asked for, with several ``main_loop.workers`` in as many processes.
 
     Needs ``pip install 'emloop[images]'``.
 
@@ -95,28 +95,62 @@ class Images(TabularDataset):
         for stream, root in roots.items():
             if not root.is_dir():
                 raise ConfigError.about("path", f"there is no folder {root}")
-            found[stream] = sorted(p for p in root.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+            found[stream] = _images_in(root)
             for one in [root, *(found[stream] if len(found[stream]) <= _MOST_NAMED else ())]:
                 self.reads(one)
         tables: dict[str, Tables] = {}
         if table is not None:
             files = self._found(table)
             tables = {stream: FileTables(paths) for stream, paths in files.items()}
+            for one in tables.values():
+                if file not in one.schema.names:
+                    raise ConfigError.about("file", no_column(file, one.schema.names))
             default = {name: Column(name) for one in tables.values() for name in one.schema.names if name != file}
         else:
             files = {stream: [root] for stream, root in roots.items()}
             tables = {stream: _listed(root, found[stream]) for stream, root in roots.items()}
-            has_classes = all(image.parent != root for stream, root in roots.items() for image in found[stream])
+            has_classes = _has_classes(roots, found, asked=columns is None)
             default = {"label": Column("class", categories=True)} if has_classes else {}
         self._stamps = self._named(files)
         chosen = default if columns is None else columns
         self._tables, self._roots = tables, roots
         whole = dict(chosen) if isinstance(chosen, Mapping) else {name: name for name in dict.fromkeys(chosen)}
-        super()._configure_dataset({**whole, "image": Column(self._file)}, **kwargs)
+        self._is_listed = table is not None
+        super()._configure_dataset({**whole, "image": Column(self._file, dtype="str")}, **kwargs)
 
     def _opened(self, source: str, named: Sequence[tuple[tuple[str, ...], str]]) -> Examples:
         root = self._roots.get(source) or next(iter(self._roots.values()))
-        return _Decoded(super()._opened(source, named), root, self._decode)
+        rows = super()._opened(source, named)
+        for number, name in enumerate(rows.column("image") if self._is_listed else (), start=1):
+            if not name or not (root / name).is_file():
+                message = f"row {number} of {source} names the image {name!r}, which is not in {root}"
+                raise ConfigError.about("table", message, "names are relative to `path`")
+        return _Decoded(rows, root, self._decode)
+
+
+def _images_in(root: Path) -> list[Path]:
+    """The images below a folder, without hidden ones, as file managers and notebooks leave."""
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in _SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and path.is_file()
+    )
+
+
+def _has_classes(roots: Mapping[str, Path], found: Mapping[str, Sequence[Path]], *, asked: bool) -> bool:
+    """Whether images are in subfolders, which is asked for where nothing else is."""
+    loose = []
+    for stream, root in roots.items():
+        if not found[stream]:
+            known = ", ".join(sorted(_SUFFIXES))
+            raise ConfigError.about("path", f"there are no images in {root}: no files that end in {known}")
+        loose += [image for image in found[stream] if image.parent == root]
+    if asked and loose and len(loose) < sum(map(len, found.values())):
+        hint = "move it into one of them; or say `columns: []` where images have no classes"
+        raise ConfigError.about("path", f"{loose[0]} lies beside folders of classes, and has none", hint)
+    return not loose
 
 
 class _Decoded:

@@ -55,6 +55,8 @@ class TextLines(TabularDataset):
         import pyarrow as pa  # noqa: PLC0415 - an extra
 
         files = self._found(path)
+        for folder in (one for paths in files.values() for one in paths if one.is_dir()):
+            raise ConfigError.about("path", f"{folder} is a folder; name its files: {folder}/*.txt")
         schema = pa.schema([("text", pa.string()), ("file", pa.string())])
         self._tables = {
             source: MadeTables(schema, partial(_lines_in, paths, skip_blank)) for source, paths in files.items()
@@ -73,7 +75,8 @@ def _lines_in(paths: Sequence[Path], skip_blank: bool) -> Iterator[tuple[Any, st
                 lines = []
                 for number, line in enumerate(read, start=number + 1):  # noqa: B020 - it goes on
                     try:
-                        lines.append(line.decode().removesuffix("\n").removesuffix("\r"))
+                        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                        lines.append(text.removesuffix("\n").removesuffix("\r"))
                     except UnicodeDecodeError as error:
                         message = f"{path}, line {number}: {error.reason}: it is no UTF-8 text"
                         raise ConfigError.about("path", message) from None

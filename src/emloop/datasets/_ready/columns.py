@@ -142,7 +142,11 @@ def specified(columns: Sequence[str] | Mapping[str, Any] | None, there: Sequence
     Raises:
         ConfigError: If a column is not there.
     """
-    wanted = there if columns is None else columns
+    # What pandas made up to keep the numbers of its rows is nobody's source.
+    wanted = [name for name in there if not name.startswith("__index_level_")] if columns is None else columns
+    if columns is None and "" in there:
+        hint = "name those to read in `columns`; pandas leaves out the numbers of its rows with `index=False`"
+        raise ConfigError.about("columns", f"column {there.index('') + 1} has no name", hint)
     if not wanted:
         raise ConfigError.about("columns", "expected a column, or several, got none")
     found = {}
@@ -155,7 +159,8 @@ def specified(columns: Sequence[str] | Mapping[str, Any] | None, there: Sequence
         keys = ("columns", source if isinstance(columns, Mapping) else number)
         for name in [column.name] if isinstance(column.name, str) else column.name or ():
             if name not in there:
-                raise ConfigError.about(keys, no_column(name, there), *did_you_mean(name, there))
+                hints = (*did_you_mean(name, there), *_maybe_delimiter(there))
+                raise ConfigError.about(keys, no_column(name, there), *hints)
         if not column.name:
             raise ConfigError.about(keys, "expected a column, or a list of columns, got none")
     return found
@@ -164,6 +169,11 @@ def specified(columns: Sequence[str] | Mapping[str, Any] | None, there: Sequence
 def no_column(name: str, there: Sequence[str]) -> str:
     """There is no such column."""
     return f"there is no column {name!r}; the table has: {', '.join(there) or 'none'}"
+
+
+def _maybe_delimiter(there: Sequence[str]) -> list[str]:
+    found = [sign for sign in ";,|\t" if len(there) == 1 and sign in there[0]]
+    return [f"is {sign!r} what stands between the cells? Say so: `delimiter: {sign!r}`" for sign in found[:1]]
 
 
 def layout_of(columns: Mapping[str, Column], schema: Any, values_of: Callable[[str], Iterable[Any]]) -> Layout:
@@ -299,8 +309,10 @@ def _complete(values: Any, part: Part, wrong: Callable[..., ConfigError]) -> Any
     if part.missing is not None:
         return compute.if_else(gone, _of_type(part.missing, values.type, part, "missing"), values)
     if values.null_count and (part.categories is not None or part.shape or not _is_float(part)):
-        hint = "say what stands for it: `missing: 0`" + (
-            "" if part.categories else "; or `dtype: float32`, which has NaN"
+        hint = "say what stands for it: " + (
+            "`missing: unknown`"
+            if _is_text(values.type)
+            else "`missing: 0`" + ("" if part.categories else "; or `dtype: float32`, which has NaN")
         )
         raise wrong(compute.index(gone, True).as_py(), "has no value", hint)
     return values

@@ -129,7 +129,7 @@ class ReadyDataset(BaseDataset):
             examples = self._opened(source, wanted)
             if not len(examples):
                 raise ConfigError.about("path", f"the stream {source!r} has no examples")
-            found = {keys[-1]: np.asarray(examples.column(name)) for keys, name in wanted}
+            found = {keys[-1]: _values(examples, name, keys) for keys, name in wanted}
             if "group" in found:
                 groups[source] = found["group"]
             parts: Mapping[str, _Indices | None] = {source: None}
@@ -142,6 +142,9 @@ class ReadyDataset(BaseDataset):
                 self._parts[name] = _Part(examples, indices)
             if source == "train":
                 self._parts["train"] = _weighed(self._parts["train"], found)
+        if drop_last and len(self._parts.get("train", ())) < batch_size and "train" in self._parts:
+            message = f"the stream 'train' has {len(self._parts['train'])} examples, less than a batch of {batch_size}"
+            raise ConfigError.about("drop_last", f"{message}, so it would be empty", "have a smaller `batch_size`")
         _require_whole(groups)
         self._steps = {name: self._transforms(name, described) for name, described in (transforms or {}).items()}
         vars(self).update({f"{name}_stream": partial(self._stream, name) for name in self._parts if name != "train"})
@@ -246,6 +249,21 @@ class _Ordered:
         return transformed(batch, self._steps, self._draws, indices, self._size)
 
 
+def _values(examples: Examples, name: str, keys: tuple[str, ...]) -> npt.NDArray[Any]:
+    """What examples are divided or drawn by: a value for each."""
+    try:
+        values = np.asarray(examples.column(name))
+    except ValueError:  # of different lengths
+        values = np.empty((0, 0))
+    if values.ndim != 1:
+        raise ConfigError.about(keys, f"expected one value for each example, and {name!r} has several")
+    gone = np.flatnonzero([value is None for value in values] if values.dtype == object else values != values)  # noqa: PLR0124 - NaN
+    if len(gone):
+        message = f"{name!r} has no value for {len(gone)} of {len(values)} examples, first for number {gone[0] + 1}"
+        raise ConfigError.about(keys, message, "leave these out, or say what stands for a missing value")
+    return values
+
+
 def _codes(values: npt.NDArray[Any]) -> _Indices:
     return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
@@ -276,8 +294,8 @@ def _weighed(part: _Part, found: Mapping[str, npt.NDArray[Any]]) -> _Part:
     likely = np.ones(len(part))
     if "weights" in own:
         likely = own["weights"]
-        if likely.dtype.kind not in "biuf" or likely.ndim != 1:
-            raise ConfigError.about("weights", f"expected a number for each example, got {likely.dtype} {likely.shape}")
+        if likely.dtype.kind not in "biuf":
+            raise ConfigError.about("weights", f"expected a number for each example, got {likely[0].item()!r}")
         likely = likely.astype(np.float64)
         if not np.isfinite(likely).all() or likely.min() < 0 or not likely.any():
             raise ConfigError.about("weights", "expected numbers from 0 on, and not only zeros")

@@ -222,7 +222,8 @@ def _reading(path: Path) -> Iterator[None]:
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError.about("path", f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        hints = ["save it as UTF-8"] if "UTF8" in str(error) else []
+        raise ConfigError.about("path", f"{path} cannot be read: {str(error).splitlines()[0]}", *hints) from error
 
 
 def _parsed(values: Any, name: str, wanted: Any, where: Callable[[int], str]) -> Any:
