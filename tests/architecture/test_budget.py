@@ -14,7 +14,7 @@ ROOMS = {
     "emloop": 80,  # what `load` returns
     "emloop.__main__": 10,  # nothing is imported from where one stands
     "emloop._build": 270,  # what cannot be imported is replaced; where a capsule helps; what needs no config; workers
-    "emloop._config": 2410,  # configs of 0.2; streams that arguments name; where code is; what a stranger's may ask for
+    "emloop._config": 2440,  # configs of 0.2; what arguments name; where code is; what a stranger's may ask for
     "emloop._contracts": 250,  # what weighs what; predicting; gathering; what a hook watches; what a model says
     "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
     "emloop._reporter": 835,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
@@ -25,7 +25,7 @@ ROOMS = {
     "emloop._source": 983,  # functions; what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 1100,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
     "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
-    "emloop._support": 1185,  # copies that keep links; what leads out; what a signal ends; lines folded for terminals
+    "emloop._support": 1185,  # extras; when an interval is over; what leads out of a directory; signals; long lines
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 26,  # the protocols' public path

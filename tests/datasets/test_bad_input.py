@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from emloop._state.random import use_seed
+from emloop._support.problems import no_module
 from emloop.api import create_dataset
-from emloop.errors import BatchError, ConfigError
+from emloop.cli.app import main
+from emloop.errors import BatchError, ConfigError, MissingExtraError
+from emloop.utils import yaml_to_file
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -319,3 +322,75 @@ def test_the_rest_of_an_image_that_was_cut_off_is_not_made_up():
 
     with pytest.raises(BatchError, match=r"^pictures/a/0.png cannot be read as an image: .*; repair it, or remove it$"):
         dataset(section).train_stream()[0]
+
+
+CONFIG = {
+    "dataset": {"class": "Table", "path": "data.csv", "columns": {"features": ["a", "b"], "label": "y", "city": "c"}},
+    "model": {
+        "class": "emloop_sklearn.BaseModel",
+        "inputs": ["features", "label"],
+        "outputs": ["predictions"],
+        "classes": 2,
+        "estimator": "sklearn.linear_model.SGDClassifier",
+    },
+    "hooks": [{"ComputeStats": {"variables": ["city"]}}],
+}
+
+
+def checked(capsys, **changes):
+    """What the check says of a config with other sections."""
+    yaml_to_file({**CONFIG, **changes}, ".", "config.yaml")
+    code = main(["check", "config.yaml"])
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+def test_the_check_knows_the_sources_that_a_config_names(capsys):
+    """So what the model and hooks read is found, or missed, before anything is imported."""
+    pytest.importorskip("sklearn")
+    assert checked(capsys)[0] == 0
+
+    code, said = checked(
+        capsys,
+        model={**CONFIG["model"], "inputs": ["featurs", "label"]},
+        hooks=[{"ComputeStats": {"variables": ["town"]}}],
+    )
+    assert code == 2
+    assert "model.inputs[0]: no source of the dataset is called 'featurs'" in said
+    assert "did you mean 'features'?\n  the dataset's sources: city, features, label" in said
+    assert "hooks[0].ComputeStats.variables[0]: no output of the model and no source is called 'town'" in said
+    # A transform may add a source, and without `columns` nobody knows them.
+    dataset = CONFIG["dataset"]
+    for other in ({**dataset, "transforms": {"train": ["frames.twice"]}}, {**dataset, "columns": None}):
+        assert checked(capsys, dataset=other, hooks=[{"ComputeStats": {"variables": ["town"]}}])[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "section", "extra"),
+    [
+        ("pyarrow", {"class": "Table", "path": "data.csv"}, "tables"),
+        ("PIL", {"class": "Images", "path": "pictures"}, "images"),
+        ("datasets", {"class": "HuggingFace", "path": "reviews"}, "huggingface"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_with_its_extra(capsys, monkeypatch, module, section, extra):
+    """By the check, and by whoever builds the dataset without one."""
+    monkeypatch.setitem(sys.modules, module, None)
+    name = section["class"]
+    _, said = checked(capsys, dataset=section)
+
+    assert f"dataset: {name} needs the package {module!r}, which is not installed" in said
+    assert f"pip install 'emloop[{extra}]'" in said
+    with pytest.raises(MissingExtraError, match=rf"^{name} needs a package that is not installed: pip install"):
+        dataset(section)
+
+
+def test_an_extra_is_named_for_an_estimator_of_a_package_that_is_missing():
+    """That which brings the least besides."""
+    hints = {
+        module: no_module(f"{module}.Any", module).hints[0] for module in ("lightgbm", "xgboost", "sklearn", "torch")
+    }
+    extras = {"lightgbm": "boosting", "xgboost": "boosting", "sklearn": "sklearn", "torch": "torch"}
+
+    assert hints == {module: f"pip install 'emloop[{extra}]'" for module, extra in extras.items()}
+    assert "pip" not in " ".join(no_module("nothing.Any", "nothing").hints)

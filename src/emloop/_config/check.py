@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from emloop._source.values import value_of
 from emloop._support import moved
 from emloop._support.files import read_small
 from emloop._support.printable import printable
-from emloop._support.problems import in_run
+from emloop._support.problems import in_run, missing_package
 from emloop._support.suggest import did_you_mean, nearest
 from emloop._support.trust import is_untrusted
 from emloop.errors import ConfigError, Problem
@@ -174,7 +176,9 @@ class _Checker:
             yield from self._entry_problems(main_loop_entry(self._config))
         yield from self._stray_keys()
         dataset, model = (None if entry is None else self._class(entry) for entry in entries)
-        variables = self._variables(model)
+        sources = None if dataset is None else self._sources(dataset)
+        variables = self._variables(model, sources)
+        yield from self._data_problems(dataset, sources if variables else None)
         if variables is not None:
             yield from _named_alike(variables, self._config)
             for problem in _weights_without_variables(variables, self._config):
@@ -314,7 +318,7 @@ class _Checker:
         own = key if key in accepted.hints else nearest(key, accepted.hints)
         return [own] if own else list(inner_places(key, accepted.hints))
 
-    def _variables(self, model: ClassSource | None) -> Variables | None:
+    def _variables(self, model: ClassSource | None, sources: frozenset[str] | None) -> Variables | None:
         """The variables of batches, where the outputs are those of the configuration, or literals of the class."""
         if model is None:
             return None
@@ -329,7 +333,28 @@ class _Checker:
             return None
         section = self._config.get("main_loop")
         is_complete = isinstance(section, Mapping) and section.get("on_unused_sources") == "error"
-        return Variables(tuple(outputs or ()), frozenset(inputs or ()), is_complete)
+        others = frozenset(inputs or ()) | (sources or frozenset())
+        return Variables(tuple(outputs or ()), others, is_complete or sources is not None)
+
+    def _data_problems(self, dataset: ClassSource | None, sources: frozenset[str] | None) -> Iterator[Problem]:
+        """The first package that the dataset needs and that is not installed; inputs of the model that it lacks."""
+        if dataset is not None:
+            entry, needed = (
+                dataset_entry(self._config),
+                self._literal(Ancestry(self._library, dataset), "packages") or (),
+            )
+            missing = ((module, extra) for module, extra in needed if find_spec(module) is None)
+            yield from (entry.misnamed(missing_package(dataset.name, *pair)) for pair in islice(missing, 1))
+        if sources is not None:
+            yield from _inputs_without_sources(sources, self._config)
+
+    def _sources(self, dataset: ClassSource) -> frozenset[str] | None:
+        """The sources of a dataset, where its class says which argument names them, and that is given."""
+        ancestry, arguments = Ancestry(self._library, dataset), dataset_entry(self._config).arguments
+        named = arguments.get(self._literal(ancestry, "sources_from") or "")
+        if not (isinstance(named, Mapping) or _is_name_list(named)) or arguments.get("transforms"):
+            return None  # a transform may add others
+        return frozenset(named or ()).union(self._literal(ancestry, "sources_beside") or ())
 
     def _literal(self, ancestry: Ancestry, name: str) -> Any:
         value = ancestry.value(name)
@@ -361,6 +386,15 @@ def _outdated_methods(ancestry: Ancestry, cls: ClassSource, entry: Entry) -> Ite
         if new and new not in own and ancestry.has(new):
             message = f"{cls.name}.{name} is never called"
             yield entry.misnamed(Problem(message, hints=moved.hints("python", name), kind="moved"))
+
+
+def _inputs_without_sources(sources: Collection[str], config: Config) -> Iterator[Problem]:
+    inputs = config["model"].get("inputs")
+    for index, name in enumerate(inputs if isinstance(inputs, list) else ()):
+        if name not in sources:
+            hints = (*did_you_mean(name, sources), f"the dataset's sources: {', '.join(sorted(sources))}")
+            message = f"no source of the dataset is called {name!r}"
+            yield Problem(message, hints=hints, kind="unknown-variable", keys=("model", "inputs", index))
 
 
 def _named_alike(variables: Variables, config: Config) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import Any
 
 from emloop.errors import Problem, dotted
@@ -20,6 +21,7 @@ __all__ = [
     "lacks_methods",
     "missing_argument",
     "missing_class",
+    "missing_package",
     "no_attribute",
     "no_class",
     "no_module",
@@ -122,7 +124,28 @@ def no_module(name: str, module: str, there: Iterable[str] = ()) -> Problem:
     if parent:
         return _class(f"{name} leads nowhere: {parent} has no module or attribute {last!r}", *known)
     hint = "modules are looked for among the installed packages, beside the config and in the working directory"
+    extra = None if known else _extra_of(module)
+    known = known if extra is None else (f"pip install 'emloop[{extra}]'",)
     return _class(f"{name} leads nowhere: there is no module {module!r}", *known, hint)
+
+
+def missing_package(owner: str, module: str, extra: str) -> Problem:
+    """A package that a class needs and that is not installed."""
+    return _class(f"{owner} needs the package {module!r}, which is not installed", f"pip install 'emloop[{extra}]'")
+
+
+def _extra_of(module: str) -> str | None:
+    """The extra of emloop that brings a module, and the least besides; ``None`` if none does."""
+    from importlib.metadata import PackageNotFoundError, requires  # noqa: PLC0415 - only once something is missing
+
+    brings: dict[str, set[str]] = {}
+    with suppress(PackageNotFoundError):  # in a checkout that was never installed
+        for need in requires("emloop") or ():
+            if extra := re.search(r"extra == ['\"]([\w-]+)", need):
+                brings.setdefault(extra[1], set()).update(re.findall(r"^[\w-]+", need))
+    like = {module, f"{module}-cpu", re.sub("^sk", "scikit-", module)}
+    found = [extra for extra, names in brings.items() if like & names]
+    return min(found, key=lambda extra: (extra != module, len(brings[extra])), default=None)
 
 
 def broken_module(module: str, reason: str, where: str = "") -> Problem:

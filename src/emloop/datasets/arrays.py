@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,8 @@ class Arrays(ReadyDataset):
     Raises:
         ConfigError: If a file or an array is not what it should be.
     """
+
+    sources_from: ClassVar[str] = "columns"
 
     def _configure_dataset(  # type: ignore[override]
         self, path: Paths, columns: Sequence[str] | Mapping[str, str] | None = None, **kwargs: Any

@@ -10,7 +10,7 @@ from emloop.declare import Component, Family, Streams
 from emloop.errors import ConfigError
 
 from ._ready.components import made_of
-from ._ready.tables import MadeTables, require_arrow
+from ._ready.tables import MadeTables
 from ._ready.tabular import Columns, TabularDataset
 
 __all__ = ["Frame"]
@@ -61,7 +61,6 @@ class Frame(TabularDataset):
         columns: Columns = None,
         **kwargs: Any,
     ) -> None:
-        require_arrow()
         self._tables = {}
         for source, (keys, found) in made_of(frame, FrameMaker, "frame").items():
             table = _as_arrow(found, keys)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 from emloop.declare import Streams
-from emloop.errors import ConfigError, MissingExtraError
+from emloop.errors import ConfigError
 
-from ._ready.tables import MadeTables, require_arrow
+from ._ready.tables import MadeTables
 from ._ready.tabular import Columns, TabularDataset
 
 __all__ = ["HuggingFace"]
@@ -45,6 +44,8 @@ class HuggingFace(TabularDataset):
         MissingExtraError: If the library is not installed.
     """
 
+    packages: ClassVar[Sequence[tuple[str, str]]] = (("datasets", "huggingface"), ("pyarrow", "huggingface"))
+
     streams_from: ClassVar[Sequence[Streams]] = (
         Streams("splits"),
         Streams("split", without=("stratify", "group", "seed")),
@@ -61,9 +62,6 @@ class HuggingFace(TabularDataset):
         columns: Columns = None,
         **kwargs: Any,
     ) -> None:
-        require_arrow()
-        if find_spec("datasets") is None:
-            raise MissingExtraError("a data set of Hugging Face", "huggingface")
         found = self._loaded(path, name, revision)
         there = found if isinstance(found, Mapping) else {"train": found}
         self._tables, stamps = {}, {}

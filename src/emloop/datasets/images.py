@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from emloop.declare import Positive
-from emloop.errors import BatchError, ConfigError, MissingExtraError
+from emloop.errors import BatchError, ConfigError
 from emloop.types import Batch
 
 from ._ready.columns import Column, no_column
 from ._ready.dataset import Examples, Paths
-from ._ready.tables import FileTables, MadeTables, Tables, require_arrow
+from ._ready.tables import FileTables, MadeTables, Tables
 from ._ready.tabular import Columns, TabularDataset
 
 __all__ = ["Images"]
@@ -64,6 +63,9 @@ class Images(TabularDataset):
         MissingExtraError: If Pillow or PyArrow is not installed.
     """
 
+    packages: ClassVar[Sequence[tuple[str, str]]] = (("PIL", "images"), ("pyarrow", "images"))
+    sources_beside: ClassVar[Sequence[str]] = ("image",)
+
     def _configure_dataset(  # type: ignore[override]
         self,
         path: str | Mapping[str, str],
@@ -78,9 +80,6 @@ class Images(TabularDataset):
         std: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
-        require_arrow()
-        if find_spec("PIL") is None:
-            raise MissingExtraError("reading images", "images")
         for key, values in {"mean": mean, "std": std}.items():
             if values is not None and (dtype != "float32" or len(values) != len(mode)):
                 raise ConfigError.about(

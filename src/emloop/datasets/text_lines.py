@@ -11,7 +11,7 @@ from typing import Any
 from emloop.errors import ConfigError
 
 from ._ready.dataset import Paths
-from ._ready.tables import MadeTables, require_arrow
+from ._ready.tables import MadeTables
 from ._ready.tabular import Columns, TabularDataset
 
 __all__ = ["TextLines"]
@@ -51,7 +51,6 @@ class TextLines(TabularDataset):
     def _configure_dataset(  # type: ignore[override]
         self, path: Paths, columns: Columns = ("text",), skip_blank: bool = False, **kwargs: Any
     ) -> None:
-        require_arrow()
         import pyarrow as pa  # noqa: PLC0415 - an extra
 
         files = self._found(path)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from glob import glob, has_magic
+from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from emloop._support.problems import no_stream
 from emloop._support.suggest import did_you_mean
 from emloop.declare import Component, Count, Limits, Positive, Streams
-from emloop.errors import ConfigError, MissingStreamError
+from emloop.errors import ConfigError, MissingExtraError, MissingStreamError
 from emloop.types import Batch
 
 from ..base_dataset import BaseDataset
@@ -89,6 +90,7 @@ class ReadyDataset(BaseDataset):
 
     Raises:
         ConfigError: If examples cannot be divided so, or a name is not there.
+        MissingExtraError: If a package is not installed.
     """
 
     _sources: Sequence[str]
@@ -101,6 +103,20 @@ class ReadyDataset(BaseDataset):
         Streams("folds", ("valid",), unless=("fold", None)),
     )
     """What the names of streams follow from."""
+
+    packages: ClassVar[Sequence[tuple[str, str]]] = ()
+    """Modules that are needed, each with the extra of emloop that brings it; the check tells what is missing, too."""
+
+    sources_from: ClassVar[str] = ""
+    """Argument that names sources, all of them but ``sources_beside``, where it is given."""
+
+    sources_beside: ClassVar[Sequence[str]] = ()
+
+    def __init__(self, config_str: str) -> None:
+        for module, extra in self.packages:
+            if find_spec(module) is None:
+                raise MissingExtraError(type(self).__name__, extra)
+        super().__init__(config_str)
 
     def _configure_dataset(  # type: ignore[override]
         self,

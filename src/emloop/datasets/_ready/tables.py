@@ -6,20 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from emloop.errors import ConfigError, MissingExtraError
+from emloop.errors import ConfigError
 from emloop.types import Batch
 
 from .columns import Layout, Request
 from .items import Items, Pieces
 
-__all__ = ["FileTables", "MadeTables", "Rows", "Tables", "require_arrow", "write_rows"]
+__all__ = ["FileTables", "MadeTables", "Rows", "Tables", "write_rows"]
 
 _BATCH = 1 << 16  # rows
 _BLOCK = 1 << 24  # bytes that are read at once, of text also those whose cells decide the type of a column
@@ -51,11 +50,9 @@ class FileTables:
 
     Raises:
         ConfigError: If the first one is none, or cannot be read.
-        MissingExtraError: If PyArrow is not installed.
     """
 
     def __init__(self, paths: Sequence[Path], delimiter: str | None = None) -> None:
-        require_arrow()
         self._paths, self._delimiter = paths, delimiter
         with _reading(paths[0]):
             self.schema = self._opened(paths[0])[0]
@@ -139,15 +136,6 @@ class MadeTables:
         for batch, table in self._read():
             yield {request: batch.column(request[0]) for request in requests}, table, rows[table] + 1
             rows[table] += batch.num_rows
-
-
-def require_arrow() -> None:
-    """
-    Raises:
-        MissingExtraError: If PyArrow is not installed.
-    """
-    if find_spec("pyarrow") is None:
-        raise MissingExtraError("reading tables", "tables")
 
 
 def write_rows(tables: Tables, layout: Layout, folder: Path) -> None:

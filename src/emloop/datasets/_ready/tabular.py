@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from emloop._support.suggest import did_you_mean
 from emloop.errors import ConfigError
@@ -24,6 +24,9 @@ Columns = Sequence[str] | Mapping[str, str | Sequence[str] | Column] | None
 
 class TabularDataset(ReadyDataset):
     """What reads :class:`Tables`, which a subclass opens."""
+
+    packages: ClassVar[Sequence[tuple[str, str]]] = (("pyarrow", "tables"),)
+    sources_from: ClassVar[str] = "columns"
 
     _tables: Mapping[str, Tables]
     """Source → its tables; set by subclasses beforehand, as is the following."""
