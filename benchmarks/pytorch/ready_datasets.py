@@ -2,6 +2,7 @@
 
 *Feeding*: CPU time for a batch of 64 in shuffled order, as a multiple of that of a ``DataLoader`` without workers over
 a ``Dataset`` of a few lines: of arrays mapped into memory, of a Parquet file read into memory, of a folder of images.
+Of images, also the time until a batch is there, with as many processes on both sides.
 
 *Seeking*: time to open a shuffled pass and read its batch in the middle, as a multiple of its first batch.
 """
@@ -9,10 +10,12 @@ a ``Dataset`` of a few lines: of arrays mapped into memory, of a Parquet file re
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -22,11 +25,15 @@ from PIL import Image
 from pyarrow import parquet
 from torch.utils.data import DataLoader, Dataset
 
+from emloop._build import start_workers
+from emloop._streams import StreamWrapper
 from emloop.api import create_dataset
 
 from ..figures import Found, Measure, compare, repeated
 
 SIZE = 64
+IMAGES = "images"
+WORKERS = 2
 
 
 def write(folder: Path, rows: int, images: int) -> None:
@@ -42,19 +49,19 @@ def write(folder: Path, rows: int, images: int) -> None:
         Image.fromarray(pixels).save(folder / "images" / str(number % 2) / f"{number}.png")
 
 
-def ours(folder: Path) -> dict[str, Any]:
-    """The datasets, by what they read."""
+def sections_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Sections of the datasets, by what they read."""
     columns = {"x": [f"x{n}" for n in range(8)], "y": "y"}
     sections = {
         "arrays": {"class": "Arrays", "path": [str(folder / "x.npy"), str(folder / "y.npy")]},
         "Parquet": {"class": "Table", "path": str(folder / "data.parquet"), "columns": columns},
-        "images": {"class": "Images", "path": str(folder / "images")},
+        IMAGES: {"class": "Images", "path": str(folder / "images")},
     }
-    return {name: create_dataset({"dataset": {**section, "batch_size": SIZE}}) for name, section in sections.items()}
+    return {name: {"dataset": {**section, "batch_size": SIZE}} for name, section in sections.items()}
 
 
 def theirs(folder: Path) -> dict[str, Any]:
-    """Loaders as one writes them for PyTorch."""
+    """Datasets as one writes them for PyTorch."""
 
     class Rows(Dataset):
         def __init__(self, x: Any, y: Any) -> None:
@@ -81,8 +88,7 @@ def theirs(folder: Path) -> dict[str, Any]:
     table = parquet.read_table(folder / "data.parquet")
     x = np.stack([table.column(f"x{n}").to_numpy() for n in range(8)], axis=1)
     mapped = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in "xy"]
-    sets = {"arrays": Rows(*mapped), "Parquet": Rows(x, table.column("y").to_numpy()), "images": Pictures()}
-    return {name: DataLoader(rows, SIZE, shuffle=True) for name, rows in sets.items()}
+    return {"arrays": Rows(*mapped), "Parquet": Rows(x, table.column("y").to_numpy()), IMAGES: Pictures()}
 
 
 def endless(passes: Callable[[], Iterable[Any]]) -> Callable[[], Any]:
@@ -90,8 +96,9 @@ def endless(passes: Callable[[], Iterable[Any]]) -> Callable[[], Any]:
     return partial(next, (batch for _ in count() for batch in passes()))
 
 
-def feeding(datasets: dict[str, Any], loaders: dict[str, Any]) -> list[dict[str, Measure]]:
+def feeding(datasets: dict[str, Any], sets: dict[str, Any]) -> list[dict[str, Measure]]:
     """Batches of one after the other."""
+    loaders = {name: DataLoader(rows, SIZE, shuffle=True) for name, rows in sets.items()}
     return [
         {
             f"{name}: DataLoader": repeated(endless(lambda name=name: loaders[name])),
@@ -99,6 +106,24 @@ def feeding(datasets: dict[str, Any], loaders: dict[str, Any]) -> list[dict[str,
         }
         for name, data in datasets.items()
     ]
+
+
+@contextmanager
+def with_workers(section: dict[str, Any], rows: Any) -> Iterator[list[dict[str, Measure]]]:
+    """Batches that processes load, once all of them do."""
+    loader = DataLoader(rows, SIZE, shuffle=True, num_workers=WORKERS, persistent_workers=True)
+    workers = start_workers(WORKERS, section, None, 1)
+    assert workers is not None
+    stream = StreamWrapper(create_dataset(section).train_stream, name="train", workers=workers)
+    names = [f"{IMAGES}, {WORKERS} workers: DataLoader", f"{IMAGES}, {WORKERS} workers"]
+    measures = dict(zip(names, (endless(lambda: loader), endless(lambda: stream)), strict=True))
+    try:
+        with stream:
+            while not all(worker.is_ready() for worker in workers.start()):
+                measures[names[1]]()
+            yield [{name: repeated(call, perf_counter) for name, call in measures.items()}]
+    finally:
+        workers.close()
 
 
 def seeking(datasets: dict[str, Any]) -> list[dict[str, Measure]]:
@@ -122,8 +147,11 @@ def measure(quick: bool) -> Found:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder, 10_000 if quick else 10_000_000, 130 if quick else 2_000)
-        datasets = ours(folder)
-        asked = {"arrays": 1.0, "Parquet": 1.0, "images": 1 / 0.9}
-        fed = compare(feeding(datasets, theirs(folder)), 4 if quick else 50, 2 if quick else 7, "ms", asked)
+        sections, sets = sections_of(folder), theirs(folder)
+        datasets = {name: create_dataset(section) for name, section in sections.items()}
+        asked = {"arrays": 1.0, "Parquet": 1.0, IMAGES: 1 / 0.9, f"{IMAGES}, {WORKERS} workers": 1 / 0.9}
+        fed = compare(feeding(datasets, sets), 4 if quick else 50, 2 if quick else 7, "ms", asked)
+        with with_workers(sections[IMAGES], sets[IMAGES]) as groups:
+            fed += compare(groups, 4 if quick else 60, 2 if quick else 7, "ms", asked)
         asked = {f"{name}: seek to the middle": 3.0 for name in datasets}
         return [*fed, *compare(seeking(datasets), 1, 2 if quick else 5, "ms", asked)]

@@ -94,6 +94,8 @@ def _converted(
         except Exception as error:  # noqa: BLE001 - its own kinds of errors have no common base
             errors.append(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
     else:
+        if errors[-1].startswith(("MissingShapeCalculator", "MissingConverter")):
+            errors.append("it knows scikit-learn's own estimators only; ship the saved model, which needs no source")
         raise SaveError(f"{type(estimator).__name__} cannot be converted by skl2onnx: {errors[-1]}")
     # Its names must not be those of inputs and outputs.
     graph = onnx.compose.add_prefix(model, "estimator_", inplace=True).graph

@@ -10,6 +10,8 @@ import pytest
 import emloop
 from emloop.api import create_emloop_training
 from emloop.cli.app import main
+from emloop.errors import SaveError
+from emloop_sklearn._onnx import export
 
 pytest.importorskip("skl2onnx")
 pytest.importorskip("onnxruntime")
@@ -90,3 +92,16 @@ def test_what_was_exported_predicts_as_the_estimator(project, tmp_path, monkeypa
         assert found[name].shape == expected[name].shape
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
     assert main(["eval", "test", "log/run/onnx_latest"]) == 0
+
+
+@pytest.mark.parametrize("name", ["lightgbm.LGBMClassifier", "xgboost.XGBClassifier"])
+def test_a_booster_is_refused_with_what_to_do_instead(name, tmp_path):
+    """Of what no converter of scikit-learn knows, nothing is written."""
+    library, _, cls = name.partition(".")
+    estimator = getattr(pytest.importorskip(library), cls)(n_estimators=2)
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    estimator.fit(x, (x[:, 0] > 0).astype(int))
+
+    with pytest.raises(SaveError, match=rf"^{cls} cannot be converted by skl2onnx: .*; ship the saved model"):
+        export(estimator, str(tmp_path / "exported"), "features", [x])
+    assert not (tmp_path / "exported").exists()

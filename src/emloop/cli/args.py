@@ -46,7 +46,7 @@ COMMANDS = {
     "doctor": ("_runs.doctor", "find what is wrong with runs or the installation, and mend it where that is safe"),
     "prune": ("_runs.prune", "move worthless trainings to the trash"),
     "gridsearch": ("_training.gridsearch", "run a command for every combination of some parameters"),
-    "ensemble": ("_training.ensemble", "make one model of several trainings, such as the folds of one config"),
+    "ensemble": ("_exporting.ensemble", "make one model of several trainings, such as the folds of one config"),
     "completion": ("_shell.completion", "print a script with which a shell completes commands, options and runs"),
 }
 """Command → its module, and what it does; the order is that of ``emloop --help``."""

@@ -1,1 +1,1 @@
-"""The command that writes a model for another runtime, and its comparison with the original."""
+"""Commands that make something else of trained models: files for other runtimes, compared with them; ensembles."""

@@ -41,7 +41,7 @@ from emloop.constants import EL_RUNS_VARIABLE, EXIT_DONE, EXIT_FAILED, EXIT_STOP
 from emloop.errors import ConfigError, UsageError
 
 from .. import render
-from .ensemble import assemble, require_free
+from .._exporting.ensemble import assemble, require_free
 
 logger = logging.getLogger(__name__)
 
