@@ -31,7 +31,7 @@ ROOMS = {
     "emloop.abilities": 26,  # the protocols' public path
     "emloop.api": 310,  # who trusts a source; when workers begin and end; a run in a notebook
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 4300,  # ensembles of runs; `find-lr`, `show`, `completion`, `doctor`, `verify`, `profile`; dry runs
+    "emloop.cli": 4305,  # ensembles of runs; `find-lr`, `show`, `completion`, `doctor`, `verify`, `profile`; dry runs
     "emloop.constants": 40,
     "emloop.datasets": 1705,  # tables, arrays, images, texts, frames; dividing, drawing, transforming; bad input
     "emloop.declare": 85,
