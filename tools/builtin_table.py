@@ -58,10 +58,13 @@ def summary_of(name: str) -> ModuleSummary:
 
 
 def trimmed(summary: ModuleSummary, wanted: set[str]) -> ModuleSummary:
-    """What remains of a summary for users: some classes, their public methods, and the names that these use."""
+    """What remains of a summary for users: some classes, their public methods, and the names and types these use."""
     kept = summarise(b"")
     kept["classes"] = {name: trimmed_class(cls) for name, cls in summary["classes"].items() if name in wanted}
     used = set(names_in(list(kept["classes"].values())))
+    declared = {name: cls for name, cls in summary["classes"].items() if name in used and name not in wanted}
+    kept["classes"] |= {name: cls | {"methods": {}} for name, cls in declared.items()}
+    used |= set(names_in(list(declared.values())))
     values = {name: value for name, value in summary["values"].items() if name in used}
     used |= set(names_in(list(values.values())))
     kept["values"] = values

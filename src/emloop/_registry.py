@@ -10,14 +10,16 @@ import importlib
 import inspect
 import logging
 import sys
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
 from emloop._config.home import came_with_run
 from emloop._config.untrusted import foreign_class
 from emloop._contracts import AbstractDataset
-from emloop._settings.hints import Accepted, Kind
-from emloop._settings.live import accepted_by
+from emloop._settings.fitting import component_parts, value_problems
+from emloop._settings.hints import Accepted, Hint, Kind
+from emloop._settings.live import accepted_by, kind_of
 from emloop._settings.plugins import distribution, offered_twice, registered
+from emloop._settings.reading import made
 from emloop._support.problems import (
     broken_module,
     in_run,
@@ -30,9 +32,10 @@ from emloop._support.problems import (
     wrong_family,
 )
 from emloop._support.trust import is_untrusted, is_vouched
-from emloop.errors import Problem, UnknownClassError, UntrustedError
+from emloop.declare import Family
+from emloop.errors import ConfigError, Problem, UnknownClassError, UntrustedError
 
-__all__ = ["LiveResolver", "find_class", "full_name", "import_backends_in_use"]
+__all__ = ["Chosen", "LiveResolver", "find_class", "full_name", "import_backends_in_use", "read_component"]
 
 logger = logging.getLogger(__name__)
 
@@ -88,9 +91,48 @@ class LiveResolver:
         """What a class accepts, or what is wrong with its name."""
         try:
             found = find_class(name, kind)
-            return accepted_by(found)
+            accepted = accepted_by(found)
+            # A function that is called later gets the rest then.
+            is_later = not (isinstance(found, type) or kind.base)
+            return accepted._replace(required=frozenset()) if is_later else accepted
         except UnknownClassError as error:
             return error.problems[0]
+
+
+class Chosen(NamedTuple):
+    """What a component of a configuration stands for.
+
+    Args:
+        cls: The class, or a function where the family takes one; ``None`` where it may be left out.
+        arguments: The arguments of its constructor, by the names that the class uses.
+        beside: The keys of the family, as far as they are given.
+    """
+
+    cls: Any
+    arguments: dict[str, Any]
+    beside: dict[str, Any]
+
+
+def read_component(family: type[Family], value: Any, keys: tuple[Any, ...]) -> Chosen:
+    """The class that a component names, and its arguments.
+
+    Args:
+        family: What may stand there.
+        value: A name, or a mapping with ``class`` and arguments.
+        keys: Where it stands.
+
+    Raises:
+        ConfigError: With all mistakes.
+    """
+    kind = kind_of(family)
+    found = list(value_problems(value, Hint("component", component=kind), LiveResolver(), keys))
+    if found:
+        raise ConfigError(found)
+    name, arguments, beside = component_parts(value, kind)
+    own = {kind.names.get(key, key): item for key, item in arguments.items()}
+    hints = get_type_hints(family)
+    beside = {key: made(item, hints.get(key)) for key, item in beside.items()}
+    return Chosen(None if name is None else find_class(name, kind), own, beside)
 
 
 def full_name(cls: type) -> str:

@@ -18,16 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
-from emloop._registry import LiveResolver, find_class
+from emloop._registry import Chosen, LiveResolver, read_component
 from emloop._settings import reading
-from emloop._settings.fitting import argument_problems, component_parts, value_problems
-from emloop._settings.hints import ANYTHING, Hint
+from emloop._settings.fitting import argument_problems
+from emloop._settings.hints import ANYTHING
 from emloop._settings.kinds import MODEL
-from emloop._settings.live import accepted_by, kind_of
+from emloop._settings.live import accepted_by
 from emloop._support.arguments import arguments_of, distinct_names
-from emloop.declare import Family
 from emloop.errors import ConfigError
 
 __all__ = [
@@ -39,20 +38,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-
-class Chosen(NamedTuple):
-    """What a component of a configuration stands for.
-
-    Args:
-        cls: The class, or a function where the family takes one; ``None`` where it may be left out.
-        arguments: The arguments of its constructor, by the names that the class uses.
-        beside: The keys of the family, as far as they are given.
-    """
-
-    cls: Any
-    arguments: dict[str, Any]
-    beside: dict[str, Any]
 
 
 def take_settings(
@@ -79,25 +64,3 @@ def take_settings(
     if found:
         raise ConfigError(problem if problem.label else problem._replace(path=model.__name__) for problem in found)
     return reading.read_settings(settings_class, settings), rest
-
-
-def read_component(family: type[Family], value: Any, keys: tuple[Any, ...]) -> Chosen:
-    """The class that a component names, and its arguments.
-
-    Args:
-        family: What may stand there.
-        value: A name, or a mapping with ``class`` and arguments.
-        keys: Where it stands.
-
-    Raises:
-        ConfigError: With all mistakes.
-    """
-    kind = kind_of(family)
-    found = list(value_problems(value, Hint("component", component=kind), LiveResolver(), keys))
-    if found:
-        raise ConfigError(found)
-    name, arguments, beside = component_parts(value, kind)
-    own = {kind.names.get(key, key): item for key, item in arguments.items()}
-    hints = get_type_hints(family)
-    beside = {key: reading.made(item, hints.get(key)) for key, item in beside.items()}
-    return Chosen(None if name is None else find_class(name, kind), own, beside)

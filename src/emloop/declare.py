@@ -21,8 +21,9 @@ pages, building, and the review of a resume.
         writes = (SavedModel("{model_name}"),)
 
 A text in braces is a *template*: ``{variable}`` stands for the value of that argument, or its default. A list stands
-for each of its items, a mapping for each of its keys, ``{variables:values}`` for each of its values, and ``null`` for
-nothing in particular: every stream, or no variable at all.
+for each of its items, a mapping for each of its keys, ``{variables:values}`` for each of its values,
+``{metrics:inputs}`` for each value below the key ``inputs`` of each of them, and ``null`` for nothing in particular:
+every stream, or no variable at all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -137,6 +138,10 @@ class Family:
 
     Arguments of a ``nested`` family may be objects of any class then, such as the configuration of a network.
     """
+
+    called: ClassVar[Mapping[str, str]] = {}
+    """Key beside the arguments, a mapping whose own keys are arguments, too → the method of the class that takes them.
+    A function takes them itself."""
 
 
 F = TypeVar("F", bound=Family)

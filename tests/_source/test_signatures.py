@@ -32,6 +32,10 @@ PACKAGES = {
         )
     ],
     "torch": ["torch.nn", "torch.optim", "torch.optim.lr_scheduler", "torch.utils.data"],
+    "torchmetrics": [
+        "torchmetrics",
+        *(f"torchmetrics.{name}" for name in ("classification", "regression", "retrieval", "text", "wrappers")),
+    ],
     "keras": ["keras.layers", "keras.optimizers", "keras.losses", "keras.metrics"],
 }  # fmt: skip
 NO_HOOKS = ("TrainingTerminated", "TrainingTraceKeys")
@@ -160,7 +164,15 @@ UNCLEAR = ([], True)
         pytest.param("INIT super().__init__(**{**kwargs, 'x': 1})", UNCLEAR, id="rebuilt"),
         pytest.param("pass", HANDED_ON, id="inherited"),
         pytest.param("__init__ = make()", None, id="assigned"),
-        pytest.param("def __new__(cls, q): ...", None, id="new"),
+        pytest.param("def __new__(cls, q): ...", (["q"], False), id="new"),
+        pytest.param("def __new__(cls, q, **kw): return Base(**kw)", (["q", "x", "y"], False), id="new-other"),
+        pytest.param("def __new__(cls, q): ...\n    def __init__(self, q): ...", None, id="new-and-init"),
+        pytest.param("INIT self.inner = Base(1, **kwargs)", (["y"], False), id="made-of"),
+        pytest.param("INIT kwargs.update({'x': 1}); super().__init__(**kwargs)", (["y"], False), id="added"),
+        pytest.param("INIT kwargs.update(more); super().__init__(**kwargs)", (["x", "y"], True), id="added-unclear"),
+        pytest.param("INIT\n        if kwargs:\n            raise TypeError(list(kwargs))", ([], False), id="refused"),
+        pytest.param("@wrapped(1)\n    INIT super().__init__(**kwargs)", HANDED_ON, id="wrapped"),
+        pytest.param("@swapped\n    INIT super().__init__(**kwargs)", None, id="swapped"),
         pytest.param("if True:\n        def __init__(self, q): ...", None, id="conditional"),
         pytest.param("@decorated\n    def __init__(self, q): ...", None, id="decorated"),
     ],
@@ -170,6 +182,20 @@ def test_what_is_passed_on_is_followed(library, body, expected):
     made = library(
         {
             "one": f"""
+import functools
+
+def wrapped(times):
+    def decorate(function):
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            return function(*args, **kwargs)
+        return call
+    return decorate
+
+def swapped(function):
+    def call(self, other): ...
+    return call
+
 class Base:
     def __init__(self, x, y=2):
         self.prepare(x)

@@ -16,14 +16,14 @@ ROOMS = {
     "emloop._build": 270,  # what cannot be imported is replaced; where a capsule helps; what needs no config; workers
     "emloop._config": 2440,  # configs of 0.2; what arguments name; where code is; what a stranger's may ask for
     "emloop._contracts": 250,  # what weighs what; predicting; gathering; what a hook watches; what a model says
-    "emloop._registry": 160,  # what is no dataset is not made; nothing is imported from a run
-    "emloop._reporter": 835,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
+    "emloop._registry": 180,  # components; what is no dataset is not made; nothing is imported from a run
+    "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
-    # what a run without a commit cannot begin anew without; links that a fork keeps; epochs in metrics.
+    # what a run without a commit cannot begin anew without.
     "emloop._run_dir": 1880,
-    "emloop._settings": 1140,  # what classes and functions accept, read and write; fields named as words of Python
-    "emloop._source": 983,  # functions; what a class takes from its **kwargs, by name or in a loop, and has to be given
-    "emloop._state": 1100,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
+    "emloop._settings": 1200,  # what classes, makers and functions accept, read and write, and calls; words of Python
+    "emloop._source": 1025,  # functions, decorators, `__new__`; what a class takes from its **kwargs, or has to have
+    "emloop._state": 1100,  # equal at a glance; memory touched early; what a state looks like; arrays in parts
     "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
     "emloop._support": 1185,  # extras; when an interval is over; what leads out of a directory; signals; long lines
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
@@ -31,13 +31,13 @@ ROOMS = {
     "emloop.abilities": 26,  # the protocols' public path
     "emloop.api": 310,  # who trusts a source; when workers begin and end; a run in a notebook
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 4305,  # ensembles of runs; `find-lr`, `show`, `completion`, `doctor`, `verify`, `profile`; dry runs
+    "emloop.cli": 4305,  # `find-lr`, `show`, `dataset show`, `completion`, `doctor`, `verify`, `profile`; dry runs
     "emloop.constants": 40,
     "emloop.datasets": 1705,  # tables, arrays, images, texts, frames; dividing, drawing, transforming; bad input
     "emloop.declare": 85,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
-    "emloop.hooks": 3450,  # evaluations inside epochs; weighted statistics; types within states; the best models
+    "emloop.hooks": 3735,  # metrics by name; evaluations inside epochs; weighted statistics; states; the best models
     "emloop.interrupting": 5,
     "emloop.main_loop": 2190,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
     "emloop.models": 275,  # what weighs what; whose source may run; members that predict
@@ -51,12 +51,12 @@ ROOMS = {
     "emloop_onnx": 230,
     "emloop_sklearn": 1145,  # what a state has; sound trees, with categories, and boosted; named columns; weights; ONNX
     "emloop_sklearn._boosting": 550,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
-    "emloop_torch": 1510,  # networks of others; whose optimizers; epochs; what may draw; cures; what falls; capsules
+    "emloop_torch": 1575,  # networks of others; whose optimizers; epochs; what may draw; cures; what falls; capsules
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._running": 485,  # the roles of inputs; whether code of one's own draws; cures; what a model takes
-    "emloop_torch._tensors": 915,  # adapters, what thaws; what an optimizer has to remember; means, live or plain
-    "emloop_torch._training": 1255,  # whole states; several optimizers, by rule; averages of two kinds; lean steps
+    "emloop_torch._running": 485,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
+    "emloop_torch._tensors": 1020,  # metrics; adapters, what thaws; what an optimizer has to remember; the weighted mean, live
+    "emloop_torch._training": 1255,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 
@@ -64,7 +64,7 @@ FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
     "emloop": 16,  # public names, most of them a line or two, that have to stand at the front door
     "emloop/datasets": 15,  # one file a dataset
-    "emloop/hooks": 32,  # one file a hook
+    "emloop/hooks": 33,  # one file a hook
     "emloop/_run_dir": 15,  # one file for each of a run directory's; how runs are judged, and found by it
     "emloop/_source": 14,
     "emloop/main_loop": 15,  # epochs; what a run is told by, and how far an epoch has come, beside what the loop does

@@ -38,7 +38,7 @@ def test_every_hook_declares_what_it_reads_and_writes(name):
 
     assert all(isinstance(item, (File, SavedModel, Scalar, Statistics, Variable)) for item in (*cls.reads, *cls.writes))
     for item in (*cls.reads, *cls.writes):
-        assert set(re.findall(r"\{(\w+)(?::values)?\}", " ".join(map(str, item)))) <= arguments
+        assert set(re.findall(r"\{(\w+)(?::\w+)?\}", " ".join(map(str, item)))) <= arguments
         assert item.when is None or item.when[0] in arguments
 
 

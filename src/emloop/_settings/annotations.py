@@ -168,6 +168,7 @@ def _component(library: Library, family: ClassSource, depth: int) -> Hint:
         fields=tuple(fields.values()),
         needs_class=told("needs_class", True),
         functions=told("functions", False),
+        called=told("called", {}),
     )
     return Hint("component", name=family.name, component=kind)
 

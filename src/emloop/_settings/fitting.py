@@ -188,6 +188,11 @@ def _of_component(value: Any, hint: Hint, resolver: Resolver | None, keys: Keys)
             yield found._replace(keys=at)
         elif found is not None:
             yield from _of_class(found, kind, arguments, resolver, keys)
+            for key, taker in found.called.items():
+                if isinstance(beside.get(key), Mapping):
+                    hints = dict.fromkeys(taker.hints, ANYTHING)
+                    taker = taker._replace(hints=hints, required=taker.required - set(arguments))  # noqa: PLW2901
+                    yield from argument_problems(taker, beside[key], None, (*keys, key))
 
 
 def _of_beside(

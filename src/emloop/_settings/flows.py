@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 from emloop import declare
@@ -14,7 +15,7 @@ from .signatures import parameters_of
 __all__ = ["Flow", "Flows", "UnclearError", "declared", "flows_of"]
 
 _WORDS = {word: getattr(declare, word) for word in ("Variable", "Scalar", "Statistics", "File", "SavedModel")}
-_TEMPLATE = r"\{(\w+)(:values)?\}"
+_TEMPLATE = r"\{(\w+)(?::(\w+))?\}"
 
 _SEES_EPOCHS = frozenset({"after_epoch", "after_evaluation", "_after_n_epoch", "_on_plateau_action"})
 _SEES_BATCHES = frozenset({"after_batch"})
@@ -182,7 +183,13 @@ def _filled(template: str, arguments: Mapping[str, Any]) -> Iterator[_Item]:
     if match is None:
         yield template, (), None
         return
-    for value, keys, more in _items(arguments.get(match[1], ...), (match[1],), values=bool(match[2])):
+    given, part = arguments.get(match[1], ...), match[2]
+    found = [_items(given, (match[1],), values=bool(part))]
+    if part not in (None, "values"):
+        parts = given.items() if isinstance(given, Mapping) else ()
+        below = [(key, item[part]) for key, item in parts if isinstance(item, Mapping) and part in item]
+        found = [_items(item, (match[1], key, part), values=True) for key, item in below]
+    for value, keys, more in chain.from_iterable(found):
         for rest, further, _ in _filled(template[match.end() :], arguments):
             yield template[: match.start()] + value + rest, keys or further, more
 

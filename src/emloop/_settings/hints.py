@@ -73,6 +73,7 @@ class Kind(NamedTuple):
         is_ours: Whether plugins may register names.
         needs_class: Whether a mapping must name a class.
         functions: Whether a function that makes such an object may stand for a class.
+        called: Key beside the arguments whose own keys are arguments → the method that takes them.
     """
 
     word: str
@@ -90,6 +91,7 @@ class Kind(NamedTuple):
     is_ours: bool = False
     needs_class: bool = True
     functions: bool = False
+    called: Mapping[str, str] = {}
 
     @property
     def beside(self) -> tuple[Field, ...]:
@@ -111,6 +113,7 @@ class Accepted(NamedTuple):
         required: Those without a default.
         open: Whether there may be others, because ``**kwargs`` goes where only the constructor knows.
         takes_any: Whether there is a ``**kwargs`` at all.
+        called: Key beside the arguments → what takes the arguments below it; without those of which that is unclear.
     """
 
     name: str
@@ -118,6 +121,7 @@ class Accepted(NamedTuple):
     required: frozenset[str]
     open: bool = False
     takes_any: bool = False
+    called: Mapping[str, "Accepted"] = {}
 
     def takes(self, name: str) -> bool:
         """Whether the constructor can be called with an argument of this name."""

@@ -145,6 +145,7 @@ def kind_of(family: type[Family]) -> Kind:
         fields=tuple(fields),
         needs_class=family.needs_class,
         functions=family.functions,
+        called=family.called,
     )
 
 
@@ -154,6 +155,9 @@ def _name(cls: Any) -> str:
 
 
 def _constructors(cls: type) -> list[Callable[..., Any]]:
+    maker = next((base for base in cls.__mro__ if {"__init__", "__new__"} & set(vars(base))), object)
+    if "__init__" not in vars(maker) and isinstance(made_by := vars(maker)["__new__"], staticmethod):
+        return [made_by.__func__]
     return [vars(base)["__init__"] for base in cls.__mro__ if base is not object and "__init__" in vars(base)]
 
 

@@ -18,7 +18,7 @@ from emloop.errors import Problem
 
 from .hints import Accepted, Kind
 from .plugins import offered_twice, registered
-from .signatures import accepted_by_function, accepted_by_source
+from .signatures import accepted_by_function, accepted_by_method, accepted_by_source
 
 __all__ = ["SourceResolver", "find_source", "known_names"]
 
@@ -38,9 +38,17 @@ class SourceResolver:
         found = find_source(self._library, name, kind)
         if isinstance(found, FunctionSource):
             known = accepted_by_function(self._library, found)
+            if known is None or kind.base:
+                return known
             # One that is called later gets the rest then.
-            return known if known is None or kind.base else known._replace(required=frozenset())
-        return accepted_by_source(Ancestry(self._library, found)) if isinstance(found, ClassSource) else found
+            return known._replace(required=frozenset(), called=dict.fromkeys(kind.called, known))
+        if not isinstance(found, ClassSource):
+            return found
+        ancestry = Ancestry(self._library, found)
+        known = accepted_by_source(ancestry)
+        methods = {key: accepted_by_method(ancestry, name) for key, name in kind.called.items()}
+        called = {key: method for key, method in methods.items() if method is not None}
+        return None if known is None else known._replace(called=called)
 
 
 def find_source(library: Library, name: str, kind: Kind) -> ClassSource | FunctionSource | Problem | None:

@@ -14,7 +14,14 @@ from emloop._source.summaries import Expression, Function, Pass
 from .annotations import hint_in
 from .hints import Accepted, Hint, as_key
 
-__all__ = ["Parameter", "accepted_by_function", "accepted_by_source", "parameters_of", "settings_of"]
+__all__ = [
+    "Parameter",
+    "accepted_by_function",
+    "accepted_by_method",
+    "accepted_by_source",
+    "parameters_of",
+    "settings_of",
+]
 
 _HARMLESS_FOR_METHODS = frozenset({*HARMLESS, "abc.abstractmethod", "builtins.classmethod", "builtins.staticmethod"})
 
@@ -61,17 +68,28 @@ def accepted_by_source(
 
 def accepted_by_function(library: Library, found: FunctionSource) -> Accepted | None:
     """The arguments of a function or a class method; ``None`` if they cannot be told."""
-    function = library.function(found)
-    if function is None or not _is_as_written(library, found.module, function):
+    return _accepted(library, found.module, found.name, library.function(found))
+
+
+def accepted_by_method(ancestry: Ancestry, name: str) -> Accepted | None:
+    """The arguments of a method of a class; ``None`` if they cannot be told, or there is none."""
+    found = ancestry.method(name)
+    owner = ancestry.cls if found is None else ancestry.order[found[0]]
+    own_name = f"{ancestry.cls.name.rpartition('.')[2]}.{name}"
+    return _accepted(ancestry.library, owner.module, own_name, None if found is None else found[1])
+
+
+def _accepted(library: Library, module: Module, name: str, function: Function | None) -> Accepted | None:
+    if function is None or not _is_as_written(library, module, function):
         return None
     listed = {
-        name: Parameter(found.module, default, annotation, default is None)
-        for name, how, default, annotation in function["arguments"]
+        argument: Parameter(module, default, annotation, default is None)
+        for argument, how, default, annotation in function["arguments"]
         if how == "named"
     }
     is_open = function.get("rest", False)
-    required = frozenset(name for name, parameter in listed.items() if parameter.required)
-    return Accepted(found.name, _Hints(library, listed), required, is_open, is_open)
+    required = frozenset(argument for argument, parameter in listed.items() if parameter.required)
+    return Accepted(name, _Hints(library, listed), required, is_open, is_open)
 
 
 def settings_of(ancestry: Ancestry) -> ClassSource | None:
@@ -138,10 +156,11 @@ class _Reader:
         """Take the arguments of the constructor; return whether they can be told."""
         for index, cls in enumerate(self._ancestry.order):
             unclear = "__init__" in (*cls.summary.get("values", ()), *cls.summary.get("unsure", ()))
-            if unclear or is_remade(self._library, cls):
+            makers = [name for name in ("__init__", "__new__") if name in cls.summary["methods"]]
+            if unclear or len(makers) > 1 or is_remade(self._library, cls):
                 return False
-            if "__init__" in cls.summary["methods"]:
-                return self.follow("__init__", index, frozenset(), required=True)
+            if makers:
+                return self.follow(makers[0], index, frozenset(), required=True)
             if is_dataclass(self._library, cls):
                 self._take_fields(self._ancestry)
                 return self._ancestry.is_complete
@@ -205,6 +224,8 @@ class _Reader:
             refuses = owner.module.name.startswith("emloop") or index >= self._promising
             self.is_open = self.is_open or not refuses
             return True
+        if what == "new":
+            return self._make(owner.module, target, positional, {*bound, *named})
         start: int | None = {"super": index + 1, "self": 0}.get(what)
         if start is None:
             start = self._index_of(owner.module, target)
@@ -212,6 +233,16 @@ class _Reader:
             self.is_open = True
             return True
         return self.follow(name, start, {*bound, *named}, required=required, positional=positional, depth=depth + 1)
+
+    def _make(self, module: Module, target: Expression, positional: int, bound: Collection[str]) -> bool:
+        """Take what an object of another class is made of; it may be one of several, so nothing has to be there."""
+        thing = self._library.lookup(module, target) if isinstance(target, str) else None
+        read = parameters_of(Ancestry(self._library, thing)) if isinstance(thing, ClassSource) else None
+        self.is_open = self.is_open or read is None or read[1]
+        for name, parameter in list({} if read is None else read[0].items())[positional:]:
+            if name not in bound:
+                self.parameters.setdefault(name, parameter._replace(required=False))
+        return True
 
     def _index_of(self, module: Module, target: Expression) -> int | None:
         """Where in the order a class stands that a method names."""
@@ -232,5 +263,12 @@ class _Reader:
 
 def _is_as_written(library: Library, module: Module, function: Function) -> bool:
     """Whether no decorator may have replaced a method."""
-    decorators = function.get("decorators", [])
-    return all(isinstance(d, str) and library.origin(module, d) in _HARMLESS_FOR_METHODS for d in decorators)
+    return all(_is_harmless(library, module, decorator) for decorator in function.get("decorators", []))
+
+
+def _is_harmless(library: Library, module: Module, decorator: Expression) -> bool:
+    if isinstance(decorator, str) and library.origin(module, decorator) in _HARMLESS_FOR_METHODS:
+        return True
+    name = decorator[1] if decorator[0] == "call" else decorator
+    found = library.lookup(module, name) if isinstance(name, str) else None
+    return isinstance(found, FunctionSource) and library.wraps(found)

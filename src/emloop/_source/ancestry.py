@@ -90,10 +90,10 @@ def dataclass_fields(library: Library, cls: ClassSource) -> list[tuple[str, Expr
 
 
 def is_remade(library: Library, cls: ClassSource) -> bool:
-    """Whether a class may be built in another way than by its ``__init__``."""
+    """Whether a class may be built in another way than by its ``__init__`` or ``__new__``."""
     summary = cls.summary
     metaclass = summary.get("metaclass", "abc.ABCMeta")
-    if not isinstance(metaclass, str) or metaclass.rpartition(".")[2] != "ABCMeta" or "__new__" in summary["methods"]:
+    if not isinstance(metaclass, str) or metaclass.rpartition(".")[2] != "ABCMeta":
         return True
     decorators = [decorator for decorator in summary.get("decorators", ()) if isinstance(decorator, str)]
     harmless = all(library.origin(cls.module, decorator) in HARMLESS for decorator in decorators)
@@ -130,7 +130,7 @@ def _is_plain(library: Library, cls: ClassSource) -> bool:
         library.plain[cls.full_name] = not (
             cls.summary.get("dynamic")
             or (module is not None and module["dynamic"])
-            or _MAGIC & set(cls.summary["methods"])
+            or (_MAGIC | {"__new__"}) & set(cls.summary["methods"])
             or is_remade(library, cls)
         )
     return library.plain[cls.full_name]

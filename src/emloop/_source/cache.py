@@ -19,7 +19,7 @@ __all__ = ["FileCache", "cache_directory"]
 
 T = TypeVar("T")
 
-_FORMAT = 5
+_FORMAT = 6
 _MOST = 2000
 _SETTLED_NS = 50_000_000
 _SETTLED_COARSELY_NS = 2_500_000_000

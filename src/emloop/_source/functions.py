@@ -60,7 +60,6 @@ def _passes(function: FunctionNode, rest: str, own: str, star: str) -> Iterator[
         own: What it calls the object.
         star: What it calls further positional arguments; a configuration gives none.
     """
-    explained: set[int] = set()
     only_read: set[int] = set()
     uses = []
     nodes = list(ast.walk(function))
@@ -72,6 +71,7 @@ def _passes(function: FunctionNode, rest: str, own: str, star: str) -> Iterator[
         if (names := _names_in_turn(loop)) and bound.count(loop.target.id) == 1
     }
     sure = {id(node) for node in _surely_run(function.body)}
+    explained, added = _settled(nodes, rest, sure)
     for node in nodes:
         if isinstance(node, ast.Name) and node.id == rest:
             uses.append(node)
@@ -81,7 +81,8 @@ def _passes(function: FunctionNode, rest: str, own: str, star: str) -> Iterator[
             handed = [keyword.value for keyword in node.keywords if keyword.arg is None and _is(keyword.value, rest)]
             if handed:
                 explained.update(map(id, handed))
-                yield _handed_on(node, own, star)
+                what, target, name, positional, named = _handed_on(node, own, star)
+                yield what, target, name, positional, [*named, *added]
         taken = _taken(node, rest, loops)
         if taken is not None:
             explained.add(id(taken[0]))
@@ -93,6 +94,26 @@ def _passes(function: FunctionNode, rest: str, own: str, star: str) -> Iterator[
         yield ("open", None, "", int(bool(unexplained - only_read)), [])
 
 
+def _settled(nodes: Iterable[ast.AST], rest: str, sure: set[int]) -> tuple[set[int], list[str]]:
+    """Uses that hand nothing on, and the names that they add.
+
+    They are ``if rest: …; raise …``, for which nothing may be left, and ``rest.update({"name": …})``.
+    """
+    uses: set[int] = set()
+    added: list[str] = []
+    for node in nodes:
+        if isinstance(node, ast.If) and _is(node.test, rest) and isinstance(node.body[-1], ast.Raise):
+            uses.update(map(id, ast.walk(node)))
+        elif id(node) in sure and isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            keys = node.args[0].keys if len(node.args) == 1 and isinstance(node.args[0], ast.Dict) else []
+            names = [key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
+            is_update = node.func.attr == "update" and _is(node.func.value, rest) and not node.keywords
+            if is_update and names and len(names) == len(keys):
+                uses.add(id(node.func.value))
+                added += names
+    return uses, added
+
+
 def _surely_run(body: list[ast.stmt]) -> Iterator[ast.AST]:
     """What runs whenever a function is called, as far as no branch, loop or early end stands before it."""
     for statement in body:
@@ -102,7 +123,7 @@ def _surely_run(body: list[ast.stmt]) -> Iterator[ast.AST]:
             yield from _surely_run(statement.body)
             if any(isinstance(node, (ast.Return, ast.Raise, ast.Break, ast.Continue)) for node in ast.walk(statement)):
                 return
-        elif not isinstance(statement, (ast.Import, ast.ImportFrom, ast.Pass, *_DEFINITIONS)):
+        elif not isinstance(statement, (ast.Import, ast.ImportFrom, ast.Pass, ast.Assert, *_DEFINITIONS)):
             return
 
 
@@ -169,6 +190,8 @@ def _handed_on(call: ast.Call, own: str, star: str) -> Pass:
     others = [keyword for keyword in call.keywords if keyword.arg is None]
     function = call.func
     unclear = len(others) > 1 or any(isinstance(node, ast.Starred) for node in positional)
+    if not unclear and isinstance(function, ast.Name):
+        return ("new", function.id, "__init__", len(positional), named)
     if unclear or not isinstance(function, ast.Attribute):
         return ("open", None, "", 0, [])
     target = function.value

@@ -153,6 +153,19 @@ class Library:
         with open(location.file, "rb") as file:
             return find_function(file.read(), found.name)
 
+    def wraps(self, decorator: FunctionSource) -> bool:
+        """Whether what a decorator returns takes what it was given."""
+        key = "wraps", f"{decorator.module.name}.{decorator.name}"
+        if key not in self.found:
+            location = self.finder.find(decorator.module.name)
+            self.found[key] = False
+            if location is not None and location.file is not None:
+                from .modules import hands_through  # noqa: PLC0415 - as below
+
+                with open(location.file, "rb") as file:
+                    self.found[key] = hands_through(file.read(), decorator.name)
+        return bool(self.found[key])
+
     def submodules(self, module: Module) -> list[str]:
         """Names of the modules in a package, sorted."""
         location = self.finder.find(module.name) if module.is_package else None

@@ -11,7 +11,7 @@ from .expressions import UNKNOWN, annotation, dotted, expression
 from .functions import FunctionNode, function_summary
 from .summaries import Function, ModuleSummary
 
-__all__ = ["find_function", "summarise"]
+__all__ = ["find_function", "hands_through", "summarise"]
 
 _ADDS_NAMES = ("globals(", "vars(", "setattr(", "exec(", "eval(")
 """What a module may do to get names that cannot be seen in it."""
@@ -36,6 +36,24 @@ def find_function(source: bytes, name: str) -> Function | None:
     nodes = ast.parse(source).body
     found = [node for node in nodes if isinstance(node, FunctionNode) and node.name == name]
     return function_summary(found[-1], is_method=False) if found else None
+
+
+def hands_through(source: bytes, name: str) -> bool:
+    """Whether a decorator, or what makes it, leaves the arguments of a function as they are.
+
+    It does where it returns a function of ``*args`` and ``**kwargs``, with ``functools.wraps``, that takes none itself.
+    """
+    nodes = [node for node in ast.parse(source).body if isinstance(node, FunctionNode) and node.name == name]
+    inner = [node for node in ast.walk(nodes[-1]) if isinstance(node, FunctionNode)] if nodes else []
+    wrappers = [node for node in inner if any(_is_wraps(decorator) for decorator in node.decorator_list)]
+    read = [function_summary(node, is_method=False) for node in wrappers]
+    passes = [entry for function in read for entry in function.get("passes", [])]
+    is_through = all(function.get("rest") and not function["arguments"] for function in read)
+    return bool(read) and is_through and all(entry[0] != "takes" for entry in passes)
+
+
+def _is_wraps(decorator: ast.expr) -> bool:
+    return isinstance(decorator, ast.Call) and (dotted(decorator.func) or "").rpartition(".")[2] == "wraps"
 
 
 class _Module:

@@ -26,10 +26,11 @@ Import: TypeAlias = tuple[int, str, str | None]
 """Leading dots, module, and the name that is taken from it (``None``: the module itself)."""
 
 Pass: TypeAlias = tuple[str, Expression, str, int, list[str]]
-"""What a function does with its ``**kwargs``: ``super``, ``self`` or ``class`` is called with them; on which class (for
-``class``); which method; with how many positional arguments before; and with which others by name. ``takes``: one
-argument is taken out of them, whose name stands for the method's, and 1 for the number if it has to be there. ``open``:
-who knows, and 1 for the number if something may be added to them."""
+"""What a function does with its ``**kwargs``: ``super``, ``self`` or ``class`` is called with them, or an object of a
+class is made of them (``new``); on, or of, which class (for ``class`` and ``new``); which method; with how many
+positional arguments before; and with which others by name. ``takes``: one argument is taken out of them, whose name
+stands for the method's, and 1 for the number if it has to be there. ``open``: who knows, and 1 for the number if
+something may be added to them."""
 
 
 class Function(TypedDict):

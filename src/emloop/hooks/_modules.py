@@ -19,6 +19,7 @@ MODULES = {
     "LogProfile": "log_profile",
     "LogVariables": "log_variables",
     "LogitsToCsv": "logits_to_csv",
+    "Metrics": "metrics",
     "OnPlateau": "on_plateau",
     "PlotLines": "plot_lines",
     "PredictionsToCsv": "predictions_to_csv",
