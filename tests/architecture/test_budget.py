@@ -55,7 +55,7 @@ ROOMS = {
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
     "emloop_torch._running": 485,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
-    "emloop_torch._tensors": 1020,  # metrics; adapters, what thaws; what an optimizer has to remember; the weighted mean, live
+    "emloop_torch._tensors": 1020,  # metrics; adapters, what thaws; what an optimizer has to remember; weighted means
     "emloop_torch._training": 1255,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
