@@ -10,6 +10,12 @@ from emloop._config.hook_order import without_variables
 STATISTICS = {"ComputeStats": {"variables": ["loss", {"accuracy": ["mean", "std"]}], "name": "stats"}}
 
 
+METRICS = {
+    "f1": {"class": "sklearn.metrics.f1_score", "inputs": {"y_true": "labels", "y_pred": "loss"}},
+    "error": {"class": "sklearn.metrics.max_error", "inputs": {"y_true": "loss", "y_pred": "loss"}},
+}
+
+
 @pytest.mark.parametrize(
     ("hook", "gone", "left", "told"),
     [
@@ -44,6 +50,13 @@ STATISTICS = {"ComputeStats": {"variables": ["loss", {"accuracy": ["mean", "std"
             None,
             ["SaveConfusionMatrix is left out, since it reads 'predictions'"],
             id="by default",
+        ),
+        pytest.param(
+            {"Metrics": {"metrics": METRICS}},
+            ["labels"],
+            {"Metrics": {"metrics": {"error": METRICS["error"]}}},
+            ["Metrics does without 'labels'"],
+            id="a metric with one of its inputs",
         ),
         ("LogVariables", ["loss"], "LogVariables", []),
         ("somewhere.Else", ["loss"], "somewhere.Else", []),

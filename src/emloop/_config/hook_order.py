@@ -122,7 +122,7 @@ def without_variables(config: dict[str, Any], names: Collection[str], library: L
             continue
         arguments = deepcopy(entry.arguments)
         for flow in reversed(lost):
-            _remove(arguments, flow.keys)
+            _remove(arguments, flow.whole or flow.keys)
         listed = ", ".join(dict.fromkeys(repr(flow.name) for flow in lost))
         if all(flow.keys and arguments.get(flow.keys[0]) for flow in lost):
             named = {} if entry.given_name is None else {"name": entry.given_name}

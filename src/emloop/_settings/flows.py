@@ -32,6 +32,7 @@ class Flow(NamedTuple):
         stream_keys: The argument that names them.
         aggregations: Those of statistics; of a scalar that is read, the one, the empty one for a plain value, or none
             for either a plain value or the mean.
+        whole: Where what has no meaning without it stands; by default it stands for itself.
     """
 
     word: str
@@ -40,6 +41,7 @@ class Flow(NamedTuple):
     streams: tuple[str, ...] | None = None
     stream_keys: tuple[Any, ...] = ()
     aggregations: tuple[str, ...] = ()
+    whole: tuple[Any, ...] = ()
 
 
 class Flows(NamedTuple):
@@ -161,10 +163,12 @@ def _expanded(declared: Any, arguments: Mapping[str, Any]) -> Iterator[Flow]:
     streams, stream_keys = _streams(getattr(declared, "stream", ""), arguments)
     single = getattr(declared, "aggregation", None)
     aggregation = None if single is None else next((text for text, _, _ in _filled(single, arguments)), "")
+    parts = {part for _, part in re.findall(_TEMPLATE, declared.name)} - {"", "values"}
     for text, keys, more in _filled(declared.name, arguments):
         several = tuple(getattr(declared, "aggregations", ()) if more is None else more)
         found = several if aggregation is None else (aggregation,)
-        yield Flow(type(declared).__name__, text, keys, streams, stream_keys, found)
+        whole = keys[:2] if parts else ()  # the item of the mapping
+        yield Flow(type(declared).__name__, text, keys, streams, stream_keys, found, whole)
 
 
 def _streams(template: str, arguments: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, tuple[Any, ...]]:
