@@ -30,7 +30,7 @@ from emloop._reporter.choosing import reporter_of_run
 from emloop._reporter.page import run_html
 from emloop._run_dir.beginnings import copy_files
 from emloop._run_dir.config import write_config
-from emloop._run_dir.info import lost_origin, read_info, read_metrics
+from emloop._run_dir.info import lost_commits, lost_origin, read_info, read_metrics
 from emloop._run_dir.layout import create_run_dir, current_config
 from emloop._run_dir.log import logged_later
 from emloop._run_dir.run import Run
@@ -276,8 +276,10 @@ def resume_emloop_training(
         clean_leftovers(checkpoints, commit.seq if commit else 0)
         for name, reason in rejected:
             logger.warning("Commit %s cannot be used and is set aside: %s", name, reason)
-        if commit is None and (why := lost_origin(read_info(run_dir), run_dir)):
-            raise CannotResumeError(f"{run_dir} has no commit: {why}")
+        if commit is None:
+            if why := lost_origin(read_info(run_dir), run_dir) or lost_commits(run_dir):
+                raise CannotResumeError(f"{run_dir} has no commit: {why}")
+            logger.warning("%s has no commit: it begins anew", run_dir)
         return (commit.seq, commit.entry("appended", list)) if commit else (None, ())
 
     moved = where._asdict() if os.environ.get(EL_HOME_VARIABLE) else None

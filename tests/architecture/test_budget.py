@@ -21,8 +21,8 @@ ROOMS = {
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
     # what a run without a commit cannot begin anew without.
     "emloop._run_dir": 1880,
-    "emloop._settings": 1200,  # what classes, makers and functions accept, read and write, and calls; words of Python
-    "emloop._source": 1025,  # functions, decorators, `__new__`; what a class takes from its **kwargs, or has to have
+    "emloop._settings": 1200,  # what classes and functions accept, read and write; fields named as words of Python
+    "emloop._source": 1025,  # functions; what a class takes from its **kwargs, by name or in a loop, and has to be given
     "emloop._state": 1100,  # equal at a glance; memory touched early; what a state looks like; arrays in parts
     "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
     "emloop._support": 1185,  # extras; when an interval is over; what leads out of a directory; signals; long lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 
@@ -121,3 +122,20 @@ def test_a_fork_that_was_killed_while_it_copied_does_not_begin_anew(project, pro
     fork[4] = "another"
     project.emloop(*fork)
     assert "is finished, after epoch 4" in project.emloop("resume", "another")
+
+
+def test_a_run_whose_commits_were_deleted_is_not_written_over(project):
+    """Neither if it was done, nor with a raised limit; its model is where a new run begins."""
+    project.emloop("train", "config.yaml", "--output_dir", "run")
+    shutil.rmtree(project.run("run") / "checkpoints")
+    results = [project.run("run") / name for name in ("model_best.npy", "training.csv", "metrics.jsonl", "trace.yaml")]
+    before = [path.read_bytes() for path in results]
+
+    for more in ([], ["main_loop.epochs_count=5"]):
+        said = project.emloop("resume", "run", *more, expect=3)
+        assert "log/run has no commit: those that it had are gone, and its results would be written over; " in said
+        assert "or with its model: emloop resume log/run/config.yaml log/run\n" in said
+
+    assert [path.read_bytes() for path in results] == before
+    project.emloop("resume", "log/run/config.yaml", "log/run", "--output_dir", "new")
+    project.emloop("train", "log/run/config.yaml", "--output_dir", "anew")

@@ -178,6 +178,15 @@ def read_attempts(directory: Path | str) -> list[dict[str, Any]]:
     return records
 
 
+def lost_commits(directory: Path | str) -> str | None:
+    """Why a run without a commit must not begin anew in its place, and the way out: it had commits, and results."""
+    if not any(line.get("commit") or line.get("status") == "done" for line in read_attempts(directory)):
+        return None
+    config = f"{directory}/{EL_CONFIG_FILE}"
+    ways = f"emloop train {config}, or with its model: emloop resume {config} {directory}"
+    return f"those that it had are gone, and its results would be written over; begin another run: {ways}"
+
+
 def read_metrics(directory: Path, name: str = EL_METRICS_FILE) -> Iterator[dict[str, Any]]:
     """The whole lines of ``metrics.jsonl``, or of ``steps.jsonl``; none if the file is missing or cannot be read."""
     with contextlib.suppress(OSError), os.fdopen(open_inside(directory, name), "rb") as file:
