@@ -19,19 +19,19 @@ ROOMS = {
     "emloop._registry": 180,  # components; what is no dataset is not made; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
-    # what a run without a commit cannot begin anew without.
-    "emloop._run_dir": 1880,
+    # what a run without a commit cannot begin anew without; links that a fork keeps; commits that are gone.
+    "emloop._run_dir": 1885,
     "emloop._settings": 1200,  # what classes and functions accept, read and write; fields named as words of Python
-    "emloop._source": 1025,  # functions; what a class takes from its **kwargs, by name or in a loop, and has to be given
-    "emloop._state": 1100,  # equal at a glance; memory touched early; what a state looks like; arrays in parts
+    "emloop._source": 1025,  # functions; what a class takes from its **kwargs, by name or in a loop, and needs
+    "emloop._state": 1100,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
     "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
-    "emloop._support": 1185,  # extras; when an interval is over; what leads out of a directory; signals; long lines
+    "emloop._support": 1200,  # extras; copies that keep links; what leads out of a directory; signals; folded lines
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 26,  # the protocols' public path
     "emloop.api": 310,  # who trusts a source; when workers begin and end; a run in a notebook
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 4305,  # `find-lr`, `show`, `dataset show`, `completion`, `doctor`, `verify`, `profile`; dry runs
+    "emloop.cli": 4310,  # `find-lr`, `show`, `dataset show`, `ensemble`, `doctor`, `verify`, `profile`; dry runs
     "emloop.constants": 40,
     "emloop.datasets": 1705,  # tables, arrays, images, texts, frames; dividing, drawing, transforming; bad input
     "emloop.declare": 85,
@@ -55,7 +55,7 @@ ROOMS = {
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
     "emloop_torch._running": 485,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
-    "emloop_torch._tensors": 1020,  # metrics; adapters, what thaws; what an optimizer has to remember; weighted means
+    "emloop_torch._tensors": 1045,  # metrics; frozen bases, what thaws; what an optimizer remembers; means
     "emloop_torch._training": 1255,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
