@@ -153,7 +153,19 @@ def build_model(
         entry = _for_export(entry, runtime, str(restore_from))
     injected = {"dataset": dataset, "log_dir": output_dir, "restore_from": restore_from}
     try:
-        model: AbstractModel = _construct(cls, injected, entry, config)
+        try:
+            model: AbstractModel = _construct(cls, injected, entry, config)
+        except ConfigError as error:
+            # What it would be made from is gone, such as a directory of pretrained weights; it will get its own.
+            origin = restore_from or state_from
+            if origin is None or not isinstance(error.__cause__, (ImportError, OSError)):
+                raise
+            fallback = find_class(_fallback_name(UnknownClassError(error.problems), config, origin), kind)
+            if fallback is cls:
+                raise
+            problem = error.problems[0]
+            logger.warning("%s is restored as %s: %s", entry.name, full_name(fallback), problem.message)
+            model = _construct(fallback, {**injected, "restore_from": origin}, _for_fallback(entry, fallback), config)
     except SavedModelError as error:
         if offer:
             raise SavedModelError(f"{error}; {offer}") from error
@@ -254,7 +266,7 @@ def _find_or_replace(entry: Entry, config: Mapping[str, Any], restore_from: str 
         UnknownClassError: If there is neither.
     """
     try:
-        return _find(entry, config), None
+        return _find_whole(entry, config, restore_from)
     except UnknownClassError as error:
         missing = error
     except UntrustedError as error:
@@ -281,6 +293,25 @@ def _find_or_replace(entry: Entry, config: Mapping[str, Any], restore_from: str 
     except UnknownClassError as error:
         unfit = (problem._replace(path="model.restore_fallback") for problem in error.problems)
         raise UnknownClassError([*missing.problems, *unfit]) from error
+
+
+def _find_whole(entry: Entry, config: Mapping[str, Any], restore_from: str | None) -> tuple[type[Any], str | None]:
+    """The class of an entry; or, where a model is restored for which arguments name what cannot be imported, a fallback
+    that does without them, and why.
+    """
+    cls = _find(entry, config)
+    gone = [] if restore_from is None else _unknown(cls, entry, config)
+    if gone:
+        with suppress(UnknownClassError):
+            name = _fallback_name(UnknownClassError(gone), config, str(restore_from))
+            fallback = find_class(name, MODEL)
+            if not _unknown(fallback, entry._replace(arguments=_kept(entry, fallback)), config):
+                return fallback, f"{entry.name} is restored as {name}: {gone[0].message}"
+    return cls, None
+
+
+def _unknown(cls: type[Any], entry: Entry, config: Mapping[str, Any]) -> list[Problem]:
+    return [problem for problem in _mistakes(cls, entry, config, strict=False) if problem.kind == "unknown-class"]
 
 
 def _construct(cls: type[Any], injected: Mapping[str, Any], entry: Entry, config: Mapping[str, Any]) -> Any:
@@ -380,12 +411,16 @@ def _offer(restore_from: str | None) -> str:
 
 def _for_fallback(entry: Entry, cls: type[Any]) -> Entry:
     """What a configuration that was made for another class says to the one that stands in for it."""
-    accepted = accepted_by(cls)
-    kept = {key: value for key, value in entry.arguments.items() if key in accepted.hints}
+    kept = _kept(entry, cls)
     dropped = sorted(set(entry.arguments) - set(kept))
     if dropped:
         logger.info("Arguments that only the missing class takes are left out: %s", ", ".join(dropped))
     return entry._replace(arguments=kept)
+
+
+def _kept(entry: Entry, cls: type[Any]) -> dict[str, Any]:
+    hints = accepted_by(cls).hints
+    return {key: value for key, value in entry.arguments.items() if key in hints}
 
 
 def _for_export(entry: Entry, runtime: str, restore_from: str) -> Entry:

@@ -186,12 +186,17 @@ def _by_path(name: str) -> object:
     for attribute in trail:
         try:
             found = getattr(found, attribute)
-        except AttributeError as error:
-            there = [known for known in dir(found) if not known.startswith("_")]
-            classes = [known for known in there if _is_defined_in(found, known)]
-            raise UnknownClassError(no_attribute(path, attribute, there, classes)) from error
+        except (AttributeError, ImportError) as error:
+            raise UnknownClassError(_why_not_there(found, path, attribute, error)) from error
         path = f"{path}.{attribute}"
     return found
+
+
+def _why_not_there(found: object, path: str, attribute: str, error: Exception) -> Problem:
+    if isinstance(error, ImportError):  # of what a package imports only when it is asked for it
+        return broken_module(f"{path}.{attribute}", str(error))
+    there = [known for known in dir(found) if not known.startswith("_")]
+    return no_attribute(path, attribute, there, [known for known in there if _is_defined_in(found, known)])
 
 
 def _importable(module_name: str) -> bool:

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -20,7 +21,7 @@ from emloop.errors import ConfigError
 __all__ = ["construct"]
 
 
-_WITHOUT_NETWORK = ("what is not on this machine needs a network: name a directory that holds it, or fetch it before",)
+_WITHOUT_NETWORK = "what is not on this machine needs a network: name a directory that holds it, or fetch it before"
 
 
 def construct(keys: tuple[Any, ...], chosen: Chosen, *first: Any) -> Any:
@@ -41,8 +42,15 @@ def construct(keys: tuple[Any, ...], chosen: Chosen, *first: Any) -> Any:
             return chosen.cls(*first, **_with_tensors(chosen.cls, chosen.arguments))
     except (TypeError, ValueError, RuntimeError, OSError, ImportError) as error:
         reason = " ".join(str(error).split("\n\n")[0].split())
-        hints = _WITHOUT_NETWORK if isinstance(error, OSError) else ()
-        raise ConfigError.about(keys, f"{chosen.cls.__qualname__}: {reason}", *hints) from error
+        hints = [_WITHOUT_NETWORK, *_not_there(chosen.arguments)] if isinstance(error, OSError) else []
+        owner = getattr(chosen.cls, "__self__", None)
+        name = f"{owner.__qualname__}.{chosen.cls.__name__}" if isinstance(owner, type) else chosen.cls.__qualname__
+        raise ConfigError.about(keys, f"{name}: {reason}", *hints) from error
+
+
+def _not_there(arguments: Mapping[str, Any]) -> list[str]:
+    texts = [value for value in arguments.values() if isinstance(value, str) and not Path(value).exists()]
+    return [f"there is no file or directory {' or '.join(map(repr, texts))} in {Path.cwd()}"] if texts else []
 
 
 @contextmanager

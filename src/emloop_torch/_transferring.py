@@ -68,7 +68,8 @@ def transfer(module: nn.Module, origin: str | InitFrom) -> None:
     # Tied weights have several names, and buffers that no state has are made anew.
     filled = {id(own[name]) for name in taken}
     kept = {*dict(module.named_parameters()), *module.state_dict()} & own.keys()
-    logger.info(
+    logger.log(
+        logging.WARNING if misfits or 2 * len(taken) < len(own) else logging.INFO,
         "init_from %s: %s of %s taken; of another shape: %s; not there: %s; not used: %s",
         origin.path,
         len(taken),

@@ -13,10 +13,10 @@ ROOT = Path(__file__).parents[2]
 ROOMS = {
     "emloop": 80,  # what `load` returns
     "emloop.__main__": 10,  # nothing is imported from where one stands
-    "emloop._build": 270,  # what cannot be imported is replaced; where a capsule helps; what needs no config; workers
-    "emloop._config": 2440,  # configs of 0.2; what arguments name; where code is; what a stranger's may ask for
+    "emloop._build": 295,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
+    "emloop._config": 2440,  # stand-ins; configs of 0.2; streams that arguments name; where code is; strangers'
     "emloop._contracts": 250,  # what weighs what; predicting; gathering; what a hook watches; what a model says
-    "emloop._registry": 180,  # components; what is no dataset is not made; nothing is imported from a run
+    "emloop._registry": 180,  # what a package imports when asked; what is no dataset; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
     # what a run without a commit cannot begin anew without; links that a fork keeps; commits that are gone.
@@ -51,7 +51,7 @@ ROOMS = {
     "emloop_onnx": 230,
     "emloop_sklearn": 1145,  # what a state has; sound trees, with categories, and boosted; named columns; weights; ONNX
     "emloop_sklearn._boosting": 550,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
-    "emloop_torch": 1575,  # networks of others; whose optimizers; epochs; what may draw; cures; what falls; capsules
+    "emloop_torch": 1580,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
     "emloop_torch._running": 485,  # the roles of inputs; whether code of one's own draws; what a model takes and gives

@@ -16,6 +16,7 @@ from emloop._config.check import check_config  # noqa: E402
 from emloop._state.random import use_seed  # noqa: E402
 from emloop._state.tree import copy_tree, equal_trees  # noqa: E402
 from emloop._support.trust import untrusted  # noqa: E402
+from emloop.api import create_model  # noqa: E402
 from emloop.errors import BatchError, ConfigError, UntrustedError  # noqa: E402
 
 PLANTS = '''
@@ -52,6 +53,11 @@ class Fern(nn.Module):
 
 def grow(width: int, labels: int = 2) -> nn.Module:
     return Fern(Plan(width, labels))
+
+
+def seeded(path: str):
+    with open(path):
+        return grow(3)
 
 
 def wither(width: int):
@@ -227,6 +233,33 @@ def test_what_a_hook_freezes_again_stays_frozen(plants, supervised, batches):
     assert sooner.module.net.stem.weight.requires_grad
 
 
+@pytest.mark.parametrize("gone", ["package", "file"])
+def test_what_made_a_network_may_be_gone_when_it_is_restored(plants, batches, caplog, gone):
+    """Its program stands in for it, to evaluate and to train, and a warning says why; a fresh one is refused."""
+    (plants / "seed").touch()
+    names = {"inputs": ["points", "labels"], "outputs": ["loss", "predictions"]}
+    net = {"class": "plants.seeded", "path": "seed"}
+    config = {"model": {"class": "emloop_torch.Supervised", "net": net, "optimizer": "SGD", "device": "cpu", **names}}
+    with use_seed(3):
+        model = create_model(config, str(plants))
+    model.run(batches[0], train=True)
+    path = model.save("best")
+    sys.modules.pop("plants")
+    (plants / ("plants.py" if gone == "package" else "seed")).unlink()
+    importlib.invalidate_caches()
+    with use_seed(3):
+        restored = create_model(config, str(plants / "more"), restore_from=path)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    why = "there is no module 'plants'" if gone == "package" else "seeded: [Errno 2] No such file or directory: 'seed'"
+    assert warning.startswith("emloop_torch.Supervised is restored as emloop_torch.")
+    assert warning.endswith(why)
+    for batch in batches[1:4]:
+        assert equal_trees(model.run(batch, train=False), restored.run(batch, train=False))
+        assert equal_trees(model.run(batch, train=True), restored.run(batch, train=True))
+    with pytest.raises(ConfigError):
+        create_model(config, str(plants / "fresh"))
+
+
 BERT = {"vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,
         "max_position_embeddings": 16}  # fmt: skip
 GPT = {"vocab_size": 30, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
@@ -347,6 +380,10 @@ def test_a_name_without_a_network_is_told_at_once(create, monkeypatch):
         "class": "transformers.AutoModelForSequenceClassification.from_pretrained",
         "pretrained_model_name_or_path": "nobody/has-this",
     }
-    with pytest.raises(ConfigError, match=r"net: .*from_pretrained: .*\n  what is not on this machine needs a network"):
+    with pytest.raises(ConfigError) as error:
         create(cls=emloop_torch.Supervised, net=net, inputs=["input_ids", "labels"], outputs=["loss"])
+    place, network, folder = str(error.value).splitlines()
+    assert place.startswith("net: AutoModelForSequenceClassification.from_pretrained: We couldn't connect to ")
+    assert network.startswith("  what is not on this machine needs a network: ")
+    assert folder.startswith("  there is no file or directory 'nobody/has-this' in ")
     assert constants.HF_HUB_OFFLINE is False

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -249,7 +250,7 @@ class _Checker:
             return  # its saved program stands in for it
         found = find_source(self._library, MAIN_LOOP_CLASS if is_main_loop else entry.name, entry.kind)
         if isinstance(found, Problem):
-            if not (entry.kind is MODEL and (self._restoring or _restores(self._config))):
+            if not self._has_stand_in(entry):
                 yield entry.misnamed(self._with_hidden_file(found, entry.name))
             return
         if not isinstance(found, ClassSource):
@@ -268,7 +269,16 @@ class _Checker:
                 accepted = accepted._replace(open=True)
             if not self._is_whole:
                 accepted = accepted._replace(required=frozenset())
-            yield from argument_problems(accepted, entry.given, self._resolver, entry.keys)
+            found_in_arguments = argument_problems(accepted, entry.given, self._resolver, entry.keys)
+            yield from filter(partial(self._counts, entry), found_in_arguments)
+
+    def _counts(self, entry: Entry, problem: Problem) -> bool:
+        """Whether a problem of its arguments is one: what a model is made of may be gone, as well as its class."""
+        return problem.kind != "unknown-class" or not self._has_stand_in(entry)
+
+    def _has_stand_in(self, entry: Entry) -> bool:
+        """Whether what cannot be imported is of a model that is restored, for which a fallback may stand in."""
+        return entry.kind is MODEL and (self._restoring or _restores(self._config))
 
     def _with_hidden_file(self, problem: Problem, name: str) -> Problem:
         """The problem, and where else code is, or was: a file of the user's that is hidden, a home that has moved."""
