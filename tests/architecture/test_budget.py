@@ -14,7 +14,7 @@ ROOMS = {
     "emloop": 80,  # what `load` returns
     "emloop.__main__": 10,  # nothing is imported from where one stands
     "emloop._build": 295,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
-    "emloop._config": 2440,  # stand-ins; configs of 0.2; streams that arguments name; where code is; strangers'
+    "emloop._config": 2445,  # stand-ins; configs of 0.2; streams that arguments name; where code is; strangers'
     "emloop._contracts": 250,  # what weighs what; predicting; gathering; what a hook watches; what a model says
     "emloop._registry": 180,  # what a package imports when asked; what is no dataset; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
