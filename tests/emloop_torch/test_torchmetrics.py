@@ -110,6 +110,21 @@ def test_a_value_is_the_library_s_own(metric):
         assert flat(data["valid"]["m"]) == expected, middle
 
 
+def test_streams_share_no_part_of_a_metric():
+    """A wrapped metric is made anew for each of them, and for every epoch."""
+    inner = {"class": "torchmetrics.classification.MulticlassAccuracy", "num_classes": 3, "average": None}
+    hook = Metrics({"m": of("ClasswiseWrapper", FOUND, metric=inner)})
+    found = []
+    for _ in range(2):
+        for stream, number in (("train", 1), ("valid", 2)):
+            hook.after_batch(stream, {"labels": np.array([0, 1, 2]), "found": np.full(3, number)})
+        data = {"train": {}, "valid": {}}
+        hook.after_epoch(epoch_data=data)
+        found.append([list(of_stream["m"].values()) for of_stream in data.values()])
+
+    assert found == [[[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]] * 2
+
+
 def test_it_agrees_with_scikit_learn_over_all_examples():
     """No mean of batches."""
     f1 = of("F1Score", FOUND, **CLASSES, average="macro")

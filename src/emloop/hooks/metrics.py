@@ -9,7 +9,6 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,11 +23,11 @@ from ._statistics.confusion import asked
 from ._statistics.measures import (
     Measure,
     Notes,
+    Part,
     Updated,
     add_metric_adapter,
     arrays_in,
     as_entry,
-    built,
     measure_of,
     why_nan,
 )
@@ -94,7 +93,7 @@ class Metrics(AccumulateVariables):
     ) -> None:
         described = {name: ("metrics", name) for name in metrics}
         self._measures = {
-            name: measure_of(_made(read_component(Metric, metrics[name], keys), keys), keys)
+            name: measure_of(_described(read_component(Metric, metrics[name], keys), keys), keys)
             for name, keys in described.items()
         }
         updated = {name: measure for name, measure in self._measures.items() if not measure.is_function}
@@ -192,15 +191,14 @@ def _located(stream_name: str, name: str) -> Iterator[None]:
         raise type(error)(f"stream {stream_name!r}: {name}: {error}") from error.__cause__
 
 
-def _made(chosen: Any, keys: tuple[Any, ...]) -> Any:
-    """A component, with the objects that its arguments describe."""
-    made = {}
-    for name, value in chosen.arguments.items():
-        made[name] = value
+def _described(chosen: Any, keys: tuple[Any, ...]) -> Any:
+    """A component whose arguments may describe objects, which every object of it has for itself."""
+    arguments = dict(chosen.arguments)
+    for name, value in arguments.items():
         if isinstance(value, Mapping) and "class" in value:
-            inner = _made(read_component(_Part, value, (*keys, name)), (*keys, name))
-            made[name] = built(partial(inner.cls, **inner.arguments), inner.cls.__name__, (*keys, name))
-    return chosen._replace(arguments=made)
+            inner = _described(read_component(_Part, value, (*keys, name)), (*keys, name))
+            arguments[name] = Part(inner.cls, inner.arguments)
+    return chosen._replace(arguments=arguments)
 
 
 class _Part(Family):

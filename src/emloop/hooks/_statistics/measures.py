@@ -13,7 +13,6 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -28,7 +27,7 @@ from .._variables.batches import MOST_WAITING, fetched, lives_on_device, no_exam
 from .._variables.epochs import as_scalar
 from .weights import as_weights
 
-__all__ = ["Measure", "Updated", "add_metric_adapter", "arrays_in", "as_entry", "built", "measure_of", "why_nan"]
+__all__ = ["Measure", "Part", "Updated", "add_metric_adapter", "arrays_in", "as_entry", "measure_of", "why_nan"]
 
 Adapter: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any] | None]
 Notes: TypeAlias = dict[str, None]
@@ -53,6 +52,22 @@ def add_metric_adapter(adapter: Adapter) -> None:
         _adapters.append(adapter)
 
 
+class Part(NamedTuple):
+    """What makes an object anew whenever it is called, with new parts, so that no two of them share what they count.
+
+    Args:
+        make: A class, or a function.
+        arguments: Its arguments, some of which may be parts.
+    """
+
+    make: Callable[..., Any]
+    arguments: Mapping[str, Any]
+
+    def __call__(self, **others: Any) -> Any:
+        given = {name: value() if isinstance(value, Part) else value for name, value in self.arguments.items()}
+        return self.make(**others, **given)
+
+
 class Measure(NamedTuple):
     """A metric of a configuration.
 
@@ -66,7 +81,7 @@ class Measure(NamedTuple):
     """
 
     name: str
-    call: Callable[..., Any]
+    call: Part
     inputs: Mapping[str, str]
     is_function: bool
     takes_weight: bool
@@ -222,9 +237,13 @@ def measure_of(chosen: Chosen, keys: tuple[Any, ...]) -> Measure:
     found = next((one for one in adapted if one is not None), chosen.cls)
     inputs: Mapping[str, str] = chosen.beside["inputs"]
     name, is_function = chosen.cls.__name__, not isinstance(chosen.cls, type)
-    call, taker, bound = partial(found, **chosen.arguments), found, chosen.arguments
+    call, taker, bound = Part(found, chosen.arguments), found, chosen.arguments
     if not is_function:
-        made = built(call, name, keys)
+        try:
+            with _heard(name, {}):
+                made = call()
+        except (HookError, ImportError) as error:
+            raise ConfigError.about(keys, str(error)) from error
         missing = [method for method in _METHODS if not hasattr(made, method)]
         if missing:
             message = (
@@ -243,19 +262,6 @@ def measure_of(chosen: Chosen, keys: tuple[Any, ...]) -> Measure:
     takes_weight = _WEIGHT in signature.parameters and _WEIGHT not in {**inputs, **bound}
     takes_nan = "nan_strategy" in inspect.signature(chosen.cls).parameters
     return Measure(name, call, inputs, is_function, takes_weight, takes_nan)
-
-
-def built(call: Callable[[], Any], name: str, keys: tuple[Any, ...]) -> Any:
-    """What a class, or a function, of a configuration makes.
-
-    Raises:
-        ConfigError: If it refuses its arguments.
-    """
-    try:
-        with _heard(name, {}):
-            return call()
-    except (HookError, ImportError) as error:
-        raise ConfigError.about(keys, str(error)) from error
 
 
 def as_entry(value: Any, classes: Sequence[str]) -> Any:
