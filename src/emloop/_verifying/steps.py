@@ -22,7 +22,7 @@ from emloop._contracts import Stateful, declares_state
 from emloop._state.commit import Commit, list_commits
 from emloop._support.files import linking_copy
 from emloop.api import EmloopTraining, resume_emloop_training
-from emloop.constants import EL_CHECKPOINTS_DIR, EXIT_STOPPED
+from emloop.constants import EL_ATTEMPTS_FILE, EL_CHECKPOINTS_DIR, EXIT_STOPPED
 from emloop.errors import EmloopError
 
 from .comparing import OWN_STATE, Difference, compare_commits, place_of
@@ -144,7 +144,8 @@ class Steps:
             KeyboardInterrupt: If somebody else's signal was heard.
         """
         shutil.rmtree(self._work, ignore_errors=True)
-        without = shutil.ignore_patterns(EL_CHECKPOINTS_DIR, "discarded")
+        # Neither commits nor attempts: these tell a run whose commits are gone from one that begins.
+        without = shutil.ignore_patterns(EL_CHECKPOINTS_DIR, EL_ATTEMPTS_FILE, "discarded")
         shutil.copytree(self._run, self._work, ignore=without, copy_function=linking_copy())
         (self._work / EL_CHECKPOINTS_DIR).mkdir()
         if commit is not None:
