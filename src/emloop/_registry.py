@@ -92,8 +92,8 @@ class LiveResolver:
         try:
             found = find_class(name, kind)
             accepted = accepted_by(found)
-            # A function that is called later gets the rest then.
-            is_later = not (isinstance(found, type) or kind.base)
+            # A function gets what stands beside the arguments when it is called.
+            is_later = bool(kind.called) and not isinstance(found, type)
             return accepted._replace(required=frozenset()) if is_later else accepted
         except UnknownClassError as error:
             return error.problems[0]

@@ -38,9 +38,9 @@ class SourceResolver:
         found = find_source(self._library, name, kind)
         if isinstance(found, FunctionSource):
             known = accepted_by_function(self._library, found)
-            if known is None or kind.base:
+            if known is None or not kind.called:
                 return known
-            # One that is called later gets the rest then.
+            # It gets what stands beside the arguments when it is called.
             return known._replace(required=frozenset(), called=dict.fromkeys(kind.called, known))
         if not isinstance(found, ClassSource):
             return found

@@ -59,8 +59,16 @@ class Metrics(AccumulateVariables):
         hooks:
           - Metrics:
               metrics:
-                auc: {class: sklearn.metrics.roc_auc_score, inputs: {y_true: labels, y_score: scores}}
-                f1: {class: torchmetrics.F1Score, task: binary, inputs: {preds: scores, target: labels}}
+                top2:
+                  class: sklearn.metrics.top_k_accuracy_score
+                  k: 2
+                  labels: [0, 1, 2]
+                  inputs: {y_true: labels, y_score: probabilities}
+                f1:
+                  class: torchmetrics.F1Score
+                  task: multiclass
+                  num_classes: 3
+                  inputs: {preds: predictions, target: labels}
 
     Leaves a value under each name in ``epoch_data[stream]``. Several values (a figure for every class, a confusion
     matrix) become a mapping, by ``classes_names`` where they fit; arrays of more than 1000 numbers stay as they are,

@@ -127,3 +127,6 @@ class Whisper(EveryNEpoch):
 class Weigh(ComputeStats):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(variables=["weight"], **kwargs)
+
+
+def turned(example: dict[str, object], rng: object, degrees: float, *, mode: str = "nearest") -> dict[str, object]: ...
