@@ -9,6 +9,7 @@
 from emloop._contracts.abilities import (
     Described,
     EpochAware,
+    Explaining,
     Exportable,
     Gathering,
     Inspectable,
@@ -23,6 +24,7 @@ from emloop._contracts.abilities import (
 __all__ = [
     "Described",
     "EpochAware",
+    "Explaining",
     "Exportable",
     "Gathering",
     "Inspectable",

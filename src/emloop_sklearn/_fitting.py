@@ -21,6 +21,7 @@ __all__ = [
     "Balance",
     "FirstGuess",
     "array_of",
+    "asked",
     "fit",
     "is_fitted",
     "last_step",
@@ -169,6 +170,12 @@ def fit(
         last.partial_fit(features, **options)
 
 
+def asked(dataset: Any, name: str) -> Any:
+    """What a dataset says of itself by an attribute or a method; ``None`` if it has none of that name."""
+    found = getattr(dataset, name, None)
+    return found() if callable(found) else found
+
+
 def to_classes(classes: Any, dataset: Any) -> _Array | None:
     """All classes in order; ``None`` if neither argument names them.
 
@@ -180,8 +187,7 @@ def to_classes(classes: Any, dataset: Any) -> _Array | None:
         ConfigError: If ``classes`` is something else.
     """
     if classes is None:
-        classes = getattr(dataset, "num_classes", None)
-        classes = classes() if callable(classes) else classes
+        classes = asked(dataset, "num_classes")
     if classes is None:
         return None
     if isinstance(classes, (int, np.integer)) and not isinstance(classes, bool) and classes > 0:

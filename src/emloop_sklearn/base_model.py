@@ -46,6 +46,7 @@ from ._fitting import (
     Balance,
     FirstGuess,
     array_of,
+    asked,
     fit,
     is_fitted,
     learns_by_batches,
@@ -53,6 +54,7 @@ from ._fitting import (
     weighing_problems,
     weight_of,
 )
+from ._importances import importances, require_importances
 from ._onnx import FORMATS, export
 from ._outputs import checked_output, compute, label_free_outputs, output_problems
 from ._parameters import follow, get_variable, parameters_of, set_variable
@@ -168,7 +170,7 @@ class BaseModel(AbstractModel):
     estimator keeps its sizes and choices; rates and penalties follow the configuration if it has changed.
 
     Args:
-        dataset: May offer ``num_classes``; ``None`` for inference only.
+        dataset: May offer ``num_classes`` and ``feature_names``; ``None`` for inference only.
         log_dir: Run directory, where :meth:`save` writes; ``None`` for inference only.
         restore_from: A saved model, a run directory or a checkpoint.
         inputs: Source of the features, ``[B, …]``, which are flattened to ``[B, F]``; then, if needed, of the labels.
@@ -461,6 +463,21 @@ class BaseModel(AbstractModel):
             MissingVariableError: If there is no such variable.
         """
         set_variable(self._estimator, name, value)
+
+    def importances(self) -> dict[str, float]:
+        """Feature → importance or coefficient, as the estimator has learned them; empty before it has.
+
+        Features have the names of their columns, or the dataset's ``feature_names``, or are numbered: ``images[3]``; in
+        a pipeline, those that the steps before the last one give them.
+
+        Raises:
+            ConfigError: If the estimator has none, as soon as that can be told.
+        """
+        if self._guess is not None:
+            require_importances(self._estimator)
+            return {}
+        names = asked(self.dataset, "feature_names") if self._columns is None else self._columns.names
+        return importances(self._estimator, self._features[0] if names is None else names)
 
     def model_facts(self) -> list[str]:
         """What to show when a run begins: the estimator, and the version."""

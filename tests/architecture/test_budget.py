@@ -15,7 +15,7 @@ ROOMS = {
     "emloop.__main__": 10,  # nothing is imported from where one stands
     "emloop._build": 295,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
     "emloop._config": 2445,  # stand-ins; configs of 0.2; streams that arguments name; where code is; strangers'
-    "emloop._contracts": 250,  # what weighs what; predicting; gathering; what a hook watches; what a model says
+    "emloop._contracts": 256,  # what weighs what; predicting; importances; gathering; what is watched, and said
     "emloop._registry": 180,  # what a package imports when asked; what is no dataset; nothing is imported from a run
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
@@ -28,7 +28,7 @@ ROOMS = {
     "emloop._support": 1200,  # extras; copies that keep links; what leads out of a directory; signals; folded lines
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
-    "emloop.abilities": 26,  # the protocols' public path
+    "emloop.abilities": 28,  # the protocols' public path
     "emloop.api": 310,  # who trusts a source; when workers begin and end; a run in a notebook
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
     "emloop.cli": 4310,  # `find-lr`, `show`, `dataset show`, `ensemble`, `doctor`, `verify`, `profile`; dry runs
@@ -37,7 +37,7 @@ ROOMS = {
     "emloop.declare": 85,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
-    "emloop.hooks": 3735,  # metrics by name; evaluations inside epochs; weighted statistics; states; the best models
+    "emloop.hooks": 3796,  # metrics by name; importances; evaluations inside epochs; weighted statistics; the best models
     "emloop.interrupting": 5,
     "emloop.main_loop": 2190,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
     "emloop.models": 275,  # what weighs what; whose source may run; members that predict
@@ -49,7 +49,7 @@ ROOMS = {
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_onnx": 230,
-    "emloop_sklearn": 1145,  # what a state has; sound trees, with categories, and boosted; named columns; weights; ONNX
+    "emloop_sklearn": 1195,  # what a state has; sound trees, boosted; columns; weights; ONNX; how much features count
     "emloop_sklearn._boosting": 550,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
     "emloop_torch": 1580,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
@@ -64,7 +64,7 @@ FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
     "emloop": 16,  # public names, most of them a line or two, that have to stand at the front door
     "emloop/datasets": 15,  # one file a dataset
-    "emloop/hooks": 33,  # one file a hook
+    "emloop/hooks": 34,  # one file a hook
     "emloop/_run_dir": 15,  # one file for each of a run directory's; how runs are judged, and found by it
     "emloop/_source": 14,
     "emloop/main_loop": 15,  # epochs; what a run is told by, and how far an epoch has come, beside what the loop does

@@ -3,6 +3,7 @@
 from .abilities import (
     Described,
     EpochAware,
+    Explaining,
     Exportable,
     Gathering,
     Inspectable,
@@ -26,6 +27,7 @@ __all__ = [
     "AbstractModel",
     "Described",
     "EpochAware",
+    "Explaining",
     "Exportable",
     "Gathering",
     "Inspectable",

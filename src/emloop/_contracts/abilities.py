@@ -7,13 +7,14 @@ so a model that wraps another defines those that it passes on; one that sets ``s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from emloop.types import Batch, StateTree
 
 __all__ = [
     "EpochAware",
+    "Explaining",
     "Exportable",
     "Gathering",
     "Inspectable",
@@ -147,6 +148,18 @@ class Described(Protocol):
 
     def model_facts(self) -> Sequence[str]:
         """What to show when a run begins, such as ``torch 2.9``, ``cuda:0``, ``1,234 parameters``."""
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A model that can say how much each of its features counts."""
+
+    def importances(self) -> Mapping[str, float]:
+        """Feature → its importance or coefficient, in the order of the features; empty before anything was learned.
+
+        Raises:
+            ConfigError: If there never are any, as early as that can be told; says what there is.
+        """
 
 
 @runtime_checkable

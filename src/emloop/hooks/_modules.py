@@ -21,6 +21,7 @@ MODULES = {
     "LogitsToCsv": "logits_to_csv",
     "Metrics": "metrics",
     "OnPlateau": "on_plateau",
+    "PlotImportances": "plot_importances",
     "PlotLines": "plot_lines",
     "PredictionsToCsv": "predictions_to_csv",
     "SaveBest": "save",
