@@ -273,11 +273,15 @@ main_loop: {epochs_count: 1}
 
 @pytest.mark.slow
 def test_trainings_get_numbers_and_can_be_compared(log, tmp_path):
-    """The values stand in the configurations with their types, and the listing shows what differs."""
+    """The values stand in the configurations with their types, and the listing shows what differs.
+
+    Members run by the emloop that searches, although no ``emloop`` is on the path of executables.
+    """
     (tmp_path / "config.yaml").write_text(CONFIG)
-    script = f"{PYTHON} -m emloop train config.yaml"
-    command = [sys.executable, "-m", "emloop", "gridsearch", script, "model.rate=[0.1, 0.5]", "main_loop.seed=[1]"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    words = ["gridsearch", "config.yaml", "model.rate=[0.1, 0.5]", "main_loop.seed=[1]"]
+    environment = {**os.environ, "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-m", "emloop", *words]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
     runs = list_runs(log.root)

@@ -20,6 +20,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from argparse import ArgumentParser, Namespace
@@ -249,11 +250,13 @@ class _Search:
             return member
         command = member.command
         logger.info("%s: %s", name, shlex.join(command))
+        # This very emloop, whatever is on the path of executables.
+        start = [sys.executable, "-P", "-m", *command] if command[0] == "emloop" else command
         started = monotonic()
         with tempfile.TemporaryDirectory(prefix="emloop-") as scratch:
             told = Path(scratch, "runs")
             try:
-                self._member = subprocess.Popen(command, env={**os.environ, EL_RUNS_VARIABLE: str(told)})
+                self._member = subprocess.Popen(start, env={**os.environ, EL_RUNS_VARIABLE: str(told)})
             except OSError as error:
                 logger.error("%s cannot be started: %s", command[0], error)  # noqa: TRY400 - no traceback would help
                 result = member._replace(code=_CANNOT_START)
