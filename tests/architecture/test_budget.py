@@ -37,7 +37,7 @@ ROOMS = {
     "emloop.declare": 85,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
-    "emloop.hooks": 3796,  # metrics by name; importances; evaluations inside epochs; weighted statistics; the best models
+    "emloop.hooks": 3796,  # metrics by name; importances; evaluations inside epochs; weighted statistics; best models
     "emloop.interrupting": 5,
     "emloop.main_loop": 2190,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
     "emloop.models": 275,  # what weighs what; whose source may run; members that predict
