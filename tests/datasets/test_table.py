@@ -14,6 +14,8 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from emloop._state.commit import list_commits
+from emloop._state.tree import equal_trees
 from emloop.api import create_dataset
 from emloop.errors import ConfigError
 
@@ -372,3 +374,66 @@ def test_a_table_may_be_larger_than_the_memory(which, large, tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"{-(-rows // 1000)} (1000, 320) {rows * (rows - 1) // 2}"
+
+
+TRAINS = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_DATA, ({limit}, {limit}))
+from emloop.cli.app import main
+sys.exit(main(sys.argv[1:]))
+"""
+STOPPED = """
+import os
+import signal
+import emloop as el
+
+class Stop(el.AbstractHook):
+    stateless = True
+
+    def after_batch(self, stream_name, batch_data):
+        if os.path.exists("stop") and batch_data["n"][-1] > {middle}:
+            os.remove("stop")
+            os.kill(os.getpid(), signal.SIGINT)
+"""
+MUCH = """
+dataset: {{class: Table, path: {path}, batch_size: 1000, shuffle: false}}
+model:
+  class: emloop_sklearn.BaseModel
+  name: much
+  estimator: {{class: sklearn.linear_model.SGDRegressor, learning_rate: constant, eta0: 1.0e-9}}
+  inputs: [x, n]
+  outputs: [predictions, loss]
+hooks:
+  - ComputeStats: {{variables: [loss]}}
+  - stopping.Stop
+main_loop: {{seed: 1, epochs_count: 1, on_unused_sources: ignore, skip_zeroth_epoch: true}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS keeps no such limits")
+def test_a_run_may_train_on_more_than_its_memory(large, tmp_path):
+    """Stopped amid the epoch and resumed, with the limit set for each process, it ends as a run that was not."""
+    (path, rows), limit = large, 640 << 20
+    assert path.stat().st_size > limit
+    (tmp_path / "stopping.py").write_text(STOPPED.format(middle=rows // 2))
+    (tmp_path / "config.yaml").write_text(MUCH.format(path=path))
+    environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "EMLOOP_CACHE": str(tmp_path / "cache")}
+
+    def emloop(*words):
+        command = [sys.executable, "-c", TRAINS.format(limit=limit), *words]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, cwd=tmp_path
+        )
+        return done.returncode, done.stderr
+
+    train = ["train", "config.yaml", "-o", ".", "--output_dir"]
+    codes = [emloop(*train, "untouched")]
+    (tmp_path / "stop").touch()
+    codes += [emloop(*train, "stopped"), emloop("resume", "stopped")]
+    shutil.rmtree(tmp_path / "cache")
+
+    assert [code for code, _ in codes] == [0, 75, 0], codes
+    states = [list_commits(tmp_path / name / "checkpoints")[0].states()["model"] for name in ("untouched", "stopped")]
+    assert states[0]["examples"] == rows
+    assert equal_trees(*states)
