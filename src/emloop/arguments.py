@@ -26,6 +26,7 @@ from emloop._settings.fitting import argument_problems
 from emloop._settings.hints import ANYTHING
 from emloop._settings.kinds import MODEL
 from emloop._settings.live import accepted_by
+from emloop._settings.making import made
 from emloop._support.arguments import arguments_of, distinct_names
 from emloop.errors import ConfigError
 
@@ -33,6 +34,7 @@ __all__ = [
     "Chosen",
     "arguments_of",
     "distinct_names",
+    "made",
     "read_component",
     "take_settings",
 ]

@@ -21,7 +21,7 @@ ROOMS = {
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
     # what a run without a commit cannot begin anew without; links that a fork keeps; commits that are gone.
     "emloop._run_dir": 1885,
-    "emloop._settings": 1200,  # what classes and functions accept, read and write; fields named as words of Python
+    "emloop._settings": 1240,  # what classes and functions accept, read and write; why one of others makes nothing
     "emloop._source": 1025,  # functions; what a class takes from its **kwargs, by name or in a loop, and needs
     "emloop._state": 1100,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
     "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
@@ -33,7 +33,7 @@ ROOMS = {
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
     "emloop.cli": 4310,  # `find-lr`, `show`, `dataset show`, `ensemble`, `doctor`, `verify`, `profile`; dry runs
     "emloop.constants": 40,
-    "emloop.datasets": 1705,  # tables, arrays, images, texts, frames; dividing, drawing, transforming; bad input
+    "emloop.datasets": 1735,  # tables, arrays, images, texts, frames; dividing, drawing, transforming; tokenizers
     "emloop.declare": 85,
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
@@ -51,7 +51,7 @@ ROOMS = {
     "emloop_onnx": 230,
     "emloop_sklearn": 1195,  # what a state has; sound trees, boosted; columns; weights; ONNX; how much features count
     "emloop_sklearn._boosting": 550,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
-    "emloop_torch": 1580,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
+    "emloop_torch": 1545,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
     "emloop_torch._running": 485,  # the roles of inputs; whether code of one's own draws; what a model takes and gives

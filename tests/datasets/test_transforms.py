@@ -46,6 +46,22 @@ def typed(example, rng, strength: float, *, mode: str = "soft"):
     return {**example, "x": f"{mode} {strength}"}
 
 
+class Looked:
+    def __init__(self, up):
+        self._up = up
+
+    @classmethod
+    def read(cls, path):
+        return cls(np.loadtxt(path))
+
+    def __call__(self, x, y, *, most: float):
+        return {"found": np.minimum(np.take(self._up, x + y), most)}
+
+
+def none(up):
+    return 3
+
+
 class Scaled:
     def __init__(self, by: int = 2):
         self._by = by
@@ -115,6 +131,30 @@ def test_a_batch_is_transformed_as_a_whole_where_that_is_asked_for():
     assert [6, 6, 6, 2] == [len(batch["drawn"]) for batch in batches]
 
 
+@pytest.mark.parametrize("per", ["batch", "example"])
+def test_what_a_class_method_makes_is_called_with_columns(project, per):
+    """As a tokenizer of others is, which knows nothing of examples; what it returns is added to them."""
+    np.savetxt(project / "up.txt", [0.0, 0.5, 2.0])
+    np.savez(project / "n.npz", n=np.array([0, 1, 0]), m=np.array([0, 1, 1]))
+    looked = {"class": "own.Looked.read", "path": "up.txt", "inputs": ["n", "m"], "call": {"most": 1}, "per": per}
+
+    (batch,) = dataset(looked, shuffle=False).train_stream()
+
+    assert {name: values.tolist() for name, values in batch.items()} == {
+        "n": [0, 1, 0],
+        "m": [0, 1, 1],
+        "found": [0.0, 1.0, 0.5],
+    }
+
+
+def test_a_column_that_is_not_there_is_named():
+    """With those that are."""
+    looked = {"class": "own.Looked", "up": [], "inputs": ["n", "m"], "call": {"most": 1}}
+
+    with pytest.raises(BatchError, match=r"^transform own\.Looked: there is no 'm' among n$"):
+        dataset(looked).train_stream()[0]
+
+
 @pytest.mark.parametrize(
     ("transform", "message"),
     [
@@ -128,6 +168,26 @@ def test_a_batch_is_transformed_as_a_whole_where_that_is_asked_for():
         ({"class": "own.Scaled", "by": "x"}, "dataset.transforms.train[0].by: expected whole number, got 'x'"),
         ({"class": "own.drawm"}, "dataset.transforms.train[0]: own has no 'drawm'\n  did you mean 'drawn'?"),
         ("own.constant", "dataset.transforms.train[0]: "),
+        (
+            {"class": "own.Looked", "up": [], "inputs": ["n", "m"], "call": {"least": 1}},
+            "dataset.transforms.train[0].call: own.Looked: missing a required argument: 'most'\n  it takes: x, y, most",
+        ),
+        (
+            {"class": "own.Looked.read", "path": "gone.txt", "inputs": ["n"], "call": {"most": 1}},
+            "dataset.transforms.train[0]: Looked.read: gone.txt not found.\n",
+        ),
+        (
+            {"class": "own.none", "up": [], "inputs": ["n"]},
+            "dataset.transforms.train[0]: own.none makes what cannot be called, int",
+        ),
+        (
+            {"class": "own.Looked", "up": [], "call": {"most": 1}},
+            "dataset.transforms.train[0].call: needs `inputs`, the names of what is handed over",
+        ),
+        (
+            {"class": "own.Looked", "up": [], "inputs": "n", "call": {"most": 1}},
+            "dataset.transforms.train[0].inputs: expected a list of different names or null, got 'n'\n  write [n]",
+        ),
         ({"class": "own.drawn", "per": "epoch"}, "dataset.transforms.train[0].per: expected one of 'example', 'batch'"),
     ],
 )

@@ -86,7 +86,9 @@ class ReadyDataset(BaseDataset):
         weights: Name of what examples of the stream ``train`` are drawn by, in proportion.
         transforms: Stream → functions or classes, each by its name or as ``{class: my.augment, strength: 0.1}``. They
             are called with an example (with ``per: batch``: a batch) and a NumPy generator, which depends on the run's
-            seed, the pass and the place in it only, and return the new one.
+            seed, the pass and the place in it only, and return the new one. With ``inputs``, a list of names, ``class``
+            makes something that is called with these instead, such as a tokenizer, and with the arguments in ``call``;
+            the mapping that it returns is added.
 
     Raises:
         ConfigError: If examples cannot be divided so, or a name is not there.
@@ -169,7 +171,7 @@ class ReadyDataset(BaseDataset):
         if stream not in self._parts:
             hints = (*did_you_mean(stream, self._parts), f"its streams: {', '.join(self._parts)}")
             raise ConfigError.about(("transforms", stream), f"there is no stream {stream!r}", *hints)
-        return steps_of(described)
+        return steps_of(described, ("transforms", stream))
 
     @abstractmethod
     def _opened(self, source: str, named: Sequence[tuple[tuple[str, ...], str]]) -> Examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -12,8 +13,10 @@ import numpy.typing as npt
 from emloop._registry import find_class
 from emloop._settings.fitting import component_parts
 from emloop._settings.live import kind_of
-from emloop.declare import Family
-from emloop.errors import BatchError
+from emloop._settings.making import made
+from emloop._support.suggest import did_you_mean
+from emloop.declare import Family, Names
+from emloop.errors import BatchError, ConfigError
 from emloop.types import Batch
 
 __all__ = ["Draws", "Step", "Transform", "stacked", "steps_of", "transformed"]
@@ -27,6 +30,12 @@ class Transform(Family):
 
     per: Literal["example", "batch"] = "example"
     """Whether it is called with one example at a time, or with a batch."""
+
+    inputs: Names | None = None
+    """What the object that is made, such as a tokenizer, is called with instead, in this order; its result is added."""
+
+    call: Mapping[str, Any] | None = None
+    """Arguments of that call, by name."""
 
 
 class Step(NamedTuple):
@@ -43,16 +52,56 @@ class Step(NamedTuple):
     per_batch: bool
 
 
-def steps_of(components: Sequence[Any]) -> list[Step]:
-    """The transforms that a configuration describes, each by its name or as a mapping."""
+def steps_of(components: Sequence[Any], keys: tuple[Any, ...]) -> list[Step]:
+    """The transforms that a configuration describes, each by its name or as a mapping.
+
+    Args:
+        components: The descriptions.
+        keys: Where they stand.
+
+    Raises:
+        ConfigError: If what is to be called by names cannot be made, or called so.
+    """
     kind = kind_of(Transform)
     found = []
-    for component in components:
+    for number, component in enumerate(components):
         name, arguments, beside = component_parts(component, kind)
         cls = find_class(name, kind)
-        call = cls(**arguments) if isinstance(cls, type) else partial(cls, **arguments)
+        if beside.get("inputs") or beside.get("call"):
+            with made((*keys, number), cls, arguments):
+                called = cls(**arguments)
+            call = _by_names(name, called, beside, (*keys, number))
+        else:
+            call = cls(**arguments) if isinstance(cls, type) else partial(cls, **arguments)
         found.append(Step(name, call, beside.get("per") == "batch"))
     return found
+
+
+def _by_names(name: str, called: Any, beside: Mapping[str, Any], keys: tuple[Any, ...]) -> Callable[[Any, Any], Any]:
+    """The transform that adds what an object returns for some of the names."""
+    inputs, named = beside.get("inputs") or (), beside.get("call") or {}
+    if not inputs:
+        raise ConfigError.about((*keys, "call"), "needs `inputs`, the names of what is handed over")
+    if not callable(called):
+        raise ConfigError.about(keys, f"{name} makes what cannot be called, {type(called).__name__}")
+    try:
+        inspect.signature(called).bind(*inputs, **named)
+    except ValueError:
+        pass  # what is written in C may have no signature
+    except TypeError as error:
+        takes = f"it takes: {', '.join(inspect.signature(called).parameters)}"
+        raise ConfigError.about((*keys, "call"), f"{name}: {error}", takes) from error
+
+    def call(values: Mapping[str, Any], rng: np.random.Generator) -> Any:
+        del rng
+        for one in inputs:
+            if one not in values:
+                hints = "".join(f"; {hint}" for hint in did_you_mean(one, values))
+                raise BatchError(f"transform {name}: there is no {one!r} among {', '.join(values)}{hints}")
+        added = called(*(values[one] for one in inputs), **named)
+        return {**values, **added} if isinstance(added, Mapping) else added
+
+    return call
 
 
 class Draws:
