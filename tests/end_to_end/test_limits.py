@@ -49,7 +49,8 @@ def train(processes, path, kind="none", size=0):
     done = processes.run(
         [sys.executable, "-c", LIMITED, kind, str(size), *WORDS],
         cwd=path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # Where files may not grow, Python 3.11 leaves half a file of bytecode behind, and stumbles over it.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -138,6 +138,7 @@ def test_a_config_of_the_users_own_is_his_word(place, emloop):
 
 def test_the_strangers_classes_are_not_imported(place, emloop):
     """Refused with exit code 4, and with the words that would allow it; nothing is made."""
+    before = sorted(place.rglob("*"))
     for command in (["eval", "valid", "run"], ["resume", "run"]):
         code, said, caught = emloop(*command, "--untrusted")
 
@@ -145,7 +146,7 @@ def test_the_strangers_classes_are_not_imported(place, emloop):
         assert "config.yaml:2:10: dataset: points.Data is no class of emloop or an installed backend" in said
         assert "if it is meant: dataset.class=points.Data" in said
         assert caught == []
-    assert {path.name for path in place.iterdir() if path.is_dir()} == {"run"}
+    assert sorted(place.rglob("*")) == before
 
 
 HOSTILE = {
