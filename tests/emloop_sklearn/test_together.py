@@ -36,6 +36,7 @@ XGB = {
     "n_jobs": 1,
     "random_state": 3,
 }
+EXACT = {"updater": "coord_descent", "feature_selector": "cyclic"}
 FOREST = {"class": "sklearn.ensemble.ExtraTreesClassifier", "max_depth": 3, "random_state": 3}
 BOOSTING = {"class": "sklearn.ensemble.GradientBoostingClassifier", "subsample": 0.7, "random_state": 3}
 
@@ -54,6 +55,7 @@ ESTIMATORS = {
     "pipeline-hist-boosting": piped(HGB),
     "pipeline-lightgbm": piped(LGBM),
     "pipeline-xgboost": piped(XGB),
+    "pipeline-xgboost-linear": piped({"class": XGB["class"], "booster": "gblinear", "n_jobs": 1, **EXACT}),
     "pipeline-forest": piped(FOREST),
     "pipeline-boosting": piped(BOOSTING),
 }
@@ -303,6 +305,17 @@ def test_a_forged_booster_is_refused(boosted):
         assert before in boosted, before
         with pytest.raises(StateError, match="the booster cannot be read"):
             read(boosted.replace(before, after, 1))
+
+
+def test_a_forged_linear_booster_is_refused():
+    """It has no trees, but a weight for every feature and class."""
+    fitted = xgboost.XGBClassifier(booster="gblinear", n_estimators=2, n_jobs=1)
+    whole = written(fitted.fit(np.nan_to_num(AGE)[:, None], (BOUGHT == "yes").astype(int)))
+    assert written(read(whole)) == whole
+    size, more = (json.dumps(f'"num_feature":"{number}"')[1:-1].encode() for number in (1, 9))
+    assert size in whole
+    with pytest.raises(StateError, match="its weights of features cannot be those of a booster"):
+        read(whole.replace(size, more, 1))
 
 
 def test_only_the_libraries_own_classes_are_made(boosted):

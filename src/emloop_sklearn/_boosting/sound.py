@@ -97,7 +97,10 @@ def _check_xgboost(text: str) -> None:
     of_objective = learner["objective"].get("softmax_multiclass_param", {"num_class": classes})
     _require(int(of_objective["num_class"]) == classes, "its classes")
     boosting = learner["gradient_booster"]
-    _require(boosting["name"] in ("gbtree", "dart"), f"the kind {boosting['name']!r}")
+    _require(boosting["name"] in ("gbtree", "dart", "gblinear"), f"the kind {boosting['name']!r}")
+    if boosting["name"] == "gblinear":
+        _require(len(boosting["model"]["weights"]) == (features + 1) * groups, "its weights of features")
+        return
     if boosting["name"] == "dart":
         model = boosting["gbtree"]["model"]
         _require(len(boosting["weight_drop"]) == len(model["trees"]), "its weights of trees")
