@@ -71,7 +71,7 @@ def _names(estimator: Any, names: Sequence[str] | str, count: int) -> list[str]:
 
 
 def _told(last: Any) -> list[str]:
-    return re.findall(r"^ +(\w+[a-z]_) :", type(last).__doc__ or "", re.MULTILINE)
+    return re.findall(r"^ *(\w+[a-z]_) :", type(last).__doc__ or "", re.MULTILINE)
 
 
 def _has_none(last: Any, has: Sequence[str]) -> ConfigError:
