@@ -54,7 +54,7 @@ class Looked:
     def read(cls, path):
         return cls(np.loadtxt(path))
 
-    def __call__(self, x, y, *, most: float):
+    def __call__(self, x, y, most: float):
         return {"found": np.minimum(np.take(self._up, x + y), most)}
 
 
