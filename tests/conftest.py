@@ -41,12 +41,13 @@ def _no_caches_outside(tmp_path_factory, monkeypatch):
 @pytest.fixture(autouse=True)
 def _logging_as_before():
     """What the command line sets in a test's own process ends with that test."""
-    root = logging.getLogger()
-    level, disabled = root.level, root.manager.disable
+    root, ours = logging.getLogger(), logging.getLogger("emloop")
+    level, own_level, disabled = root.level, ours.level, root.manager.disable
     yield
     for handler in [each for each in root.handlers if type(each).__module__.startswith("emloop.")]:
         root.removeHandler(handler)
     root.setLevel(level)
+    ours.setLevel(own_level)
     logging.disable(disabled)
 
 

@@ -153,8 +153,14 @@ class _Forked(subprocess.Popen):
             raise subprocess.TimeoutExpired(self.args, timeout)
         return self.returncode
 
+    def _has_ended(self, timeout):
+        # Unlike `select`, it takes descriptors beyond 1,023.
+        waiting = select.poll()
+        waiting.register(self._ending, select.POLLIN)
+        return bool(waiting.poll(None if timeout is None else timeout * 1000))
+
     def _look(self, timeout):
-        if self.returncode is None and select.select([self._ending], [], [], timeout)[0]:
+        if self.returncode is None and self._has_ended(timeout):
             # Without a server, nobody knows.
             data = os.read(self._ending, 8)
             self.returncode = struct.unpack("q", data)[0] if data else -9
