@@ -191,8 +191,8 @@ def _of_component(value: Any, hint: Hint, resolver: Resolver | None, keys: Keys)
             for key, taker in found.called.items():
                 if isinstance(beside.get(key), Mapping):
                     hints = dict.fromkeys(taker.hints, ANYTHING)
-                    taker = taker._replace(hints=hints, required=taker.required - set(arguments))  # noqa: PLW2901
-                    yield from argument_problems(taker, beside[key], None, (*keys, key))
+                    rest = taker._replace(hints=hints, required=taker.required - set(arguments))
+                    yield from argument_problems(rest, beside[key], None, (*keys, key))
 
 
 def _of_beside(
