@@ -18,6 +18,7 @@ from .conftest import interrupt, wait_for
 MODULE = '''
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -31,8 +32,17 @@ from emloop.interrupting import interruptible
 def wait(place):
     """Tell that a place is reached, and stay there."""
     if Path("blocked").exists() and Path("blocked").read_text() == place:
+        if threading.current_thread() is not threading.main_thread():
+            wait_for_the_loop()
         Path("reached").touch()
         threading.Event().wait(60)
+
+
+def wait_for_the_loop():
+    """Return once the loop has taken what was read ahead, and waits for more."""
+    loop = threading.main_thread().ident
+    while interrupting._in_progress(sys._current_frames()[loop]) != interrupting.WAITING:
+        threading.Event().wait(0.01)
 
 
 wait("importing")
