@@ -48,9 +48,11 @@ ROOMS = {
     "emloop.testing": 810,  # every failure names the promise, what was seen, and the fix; predictions
     "emloop.types": 20,
     "emloop.utils": 200,
+    "emloop_jax": 20,
     "emloop_onnx": 230,
     "emloop_sklearn": 1195,  # what a state has; sound trees, boosted; columns; weights; ONNX; how much features count
     "emloop_sklearn._boosting": 555,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
+    "emloop_tensorflow": 20,
     "emloop_torch": 1545,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
