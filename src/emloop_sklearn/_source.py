@@ -7,18 +7,13 @@ import sysconfig
 from collections.abc import Collection
 from pathlib import Path
 
-__all__ = ["LEARNING", "overridden_methods", "what_needs_source"]
+__all__ = ["LEARNING", "METHODS", "what_needs_source"]
 
 LEARNING = "fit_batch"
 """The one method that a model which only predicts does without."""
 
-_METHODS = ("compute_outputs", "fit_batch", "load_state_dict", "run", "state_dict")
+METHODS = ("compute_outputs", "fit_batch", "load_state_dict", "run", "state_dict")
 """Methods that a saved estimator cannot carry; ``create_model`` is not among them, since it has done its work."""
-
-
-def overridden_methods(cls: type, base: type) -> list[str]:
-    """Methods that only the source of the class has."""
-    return [name for name in _METHODS if getattr(cls, name) is not getattr(base, name)]
 
 
 def what_needs_source(cls: type, overridden: Collection[str], types: Collection[str]) -> tuple[str, str | None]:

@@ -29,6 +29,7 @@ from emloop.saved_models import (
     check_state,
     describe_variables,
     find_saved,
+    overridden_methods,
     require_format,
     saved_model_path,
     write_saved_model,
@@ -58,7 +59,7 @@ from ._importances import importances, require_importances
 from ._onnx import FORMATS, export
 from ._outputs import checked_output, compute, label_free_outputs, output_problems
 from ._parameters import follow, get_variable, parameters_of, set_variable
-from ._source import LEARNING, overridden_methods, what_needs_source
+from ._source import LEARNING, METHODS, what_needs_source
 
 if TYPE_CHECKING:
     from emloop.datasets.abstract_dataset import AbstractDataset
@@ -267,7 +268,7 @@ class BaseModel(AbstractModel):
 
     def _problems(self) -> list[Problem]:
         """What the estimator cannot do of what is asked for."""
-        overridden = {*overridden_methods(type(self), BaseModel), *self._lacks}
+        overridden = {*overridden_methods(type(self), BaseModel, METHODS), *self._lacks}
         problems = []
         if LEARNING not in overridden and self._weight is not None:
             problems += weighing_problems(self._estimator, by_batches=self._together is None)
@@ -446,7 +447,7 @@ class BaseModel(AbstractModel):
         return export(self._estimator, directory, name, [array_of(one, name) for one in batches])
 
     def _overrides(self, method: str) -> bool:
-        return method in overridden_methods(type(self), BaseModel)
+        return method in overridden_methods(type(self), BaseModel, METHODS)
 
     def get_variable(self, name: str) -> float:
         """Value of ``learning_rate``; the initial one if the estimator has a schedule of its own.
@@ -528,7 +529,7 @@ class BaseModel(AbstractModel):
             raise StateError(f"{type(self._estimator).__name__} learns at the end of the epoch; it is saved after that")
         archive = dump(self._estimator)
         self._require_restorable(archive)
-        overridden = overridden_methods(type(self), BaseModel)
+        overridden = overridden_methods(type(self), BaseModel, METHODS)
         if not self._lacks:
             self._needs_source = what_needs_source(type(self), overridden, untrusted_types(archive))
         return {
@@ -574,7 +575,7 @@ class BaseModel(AbstractModel):
         require_format(state, _FORMAT)
         state = {"together": None, "columns": None, **state}  # which older ones lack
         check_state("model", state, _STATE)
-        lacks = sorted(set(state["overrides"]).difference(overridden_methods(type(self), BaseModel)))
+        lacks = sorted(set(state["overrides"]).difference(overridden_methods(type(self), BaseModel, METHODS)))
         if set(lacks) - {LEARNING}:
             raise SavedModelError(
                 f"{type(self).__name__} cannot restore it without the source: {state['needs_source']}"

@@ -17,7 +17,7 @@ from torch import nn, optim
 
 from emloop.errors import ConfigError
 from emloop.models.abstract_model import AbstractModel
-from emloop.saved_models import restores_to_evaluate, restores_to_predict
+from emloop.saved_models import overridden_methods, restores_to_evaluate, restores_to_predict
 from emloop.types import Batch, StateTree
 from emloop_torch._programs.program_module import LOSS, ProgramModule
 from emloop_torch._programs.views import PREDICT, Asking, Selective, label_free_view, loss_among, require_outputs
@@ -38,7 +38,7 @@ from emloop_torch._training.profiling import Profiling
 from emloop_torch._training.updates import Updates
 
 from ._building import build_updates
-from ._saved import METHODS, overridden_methods
+from ._saved import METHODS
 from ._settings import Compile, Settings
 from ._source_free import SourceFree
 
@@ -221,7 +221,7 @@ class BatchModel(AbstractModel):
         """Method and sources of a prediction, and what feeds them; ``None`` if it takes all of :meth:`run`."""
         settings = self._settings
         view = label_free_view(self.module, settings.inputs, settings.inference_inputs)
-        if view is None or {"run", "compute"}.intersection(overridden_methods(type(self), BatchModel)):
+        if view is None or {"run", "compute"}.intersection(overridden_methods(type(self), BatchModel, METHODS)):
             return None
         return *view, Feed(view[1], self._device, self._floating, storages(self.module))
 
@@ -322,7 +322,7 @@ class BatchModel(AbstractModel):
 
     def _watch(self, *, train: bool) -> Watched | None:
         """What to look at before each batch of a phase instead of swapping generators; ``None``: nothing will do."""
-        is_ours = not overridden_methods(type(self), BatchModel) and vars(self).keys().isdisjoint(METHODS)
+        is_ours = not overridden_methods(type(self), BatchModel, METHODS) and vars(self).keys().isdisjoint(METHODS)
         if self._call is not self.module or not is_ours:
             return None
         learners = self._updates.learners if train and self._updates is not None else []

@@ -10,7 +10,7 @@ import torch
 from torch import nn, optim
 
 from emloop.errors import ConfigError, SavedModelError, StateError
-from emloop.saved_models import Saved, shelf_life
+from emloop.saved_models import Saved, overridden_methods, require_program, shelf_life
 from emloop.types import StateTree
 from emloop_torch._programs.program import Program
 from emloop_torch._programs.program_module import ProgramModule
@@ -20,7 +20,7 @@ from emloop_torch._training.deferring import defer_compiler
 from emloop_torch._training.learners import Learner, build_learners, clipper, rebuild_learner
 from emloop_torch._training.updates import Updates, states_of
 
-from ._saved import overridden_methods
+from ._saved import METHODS
 from ._settings import Settings
 
 __all__ = ["adopt_arguments", "build_module", "build_updates", "warn_of_statistics"]
@@ -150,16 +150,11 @@ def _checked(optimizer: Any, name: str, module: nn.Module) -> optim.Optimizer:
 def _restored(model: Any, base: type[Any], saved: Saved, state: StateTree) -> ProgramModule:
     name = type(model).__name__
     unknown = sorted(set(state["overrides"]) & {"run", "compute", "state_dict", "load_state_dict"})
-    if unknown and not set(unknown) <= set(overridden_methods(type(model), base)):
+    if unknown and not set(unknown) <= set(overridden_methods(type(model), base, METHODS)):
         raise SavedModelError(
             f"{saved.path}: {name} cannot restore it without the source, which overrides {unknown[0]}"
         )
-    directory = saved.program()
-    if directory is None:
-        raise SavedModelError(
-            f"{saved.path}: the model's source is needed: its run has never saved a model, so there is no program of it"
-        )
-    program = Program.read(directory)
+    program = Program.read(require_program(saved))
     if not program.graphs:
         raise SavedModelError(f"{saved.path}: the model's source is needed: {program.reason}")
     made = program.description.get("torch")

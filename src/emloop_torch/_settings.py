@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from emloop.declare import Component, Limits, Names, Positive
+from emloop.parameters import InitFrom
 from emloop_torch._tensors.adapting import Frozen, Lora
 from emloop_torch._tensors.devices import Device, PrecisionName
 from emloop_torch._training.averages import Ema, Swa
@@ -14,8 +15,6 @@ from emloop_torch._training.learners import Clip, Limit, Several
 from emloop_torch._training.optimizers import Optimizers
 from emloop_torch._training.profiling import Profile
 from emloop_torch._training.schedules import Schedules
-
-from ._transferring import InitFrom
 
 __all__ = ["Compile", "Saving", "Settings"]
 

@@ -21,6 +21,7 @@ from emloop.saved_models import (
     check_state,
     find_saved,
     may_lend,
+    overridden_methods,
     require_format,
     restores_to_predict,
     saved_model_path,
@@ -45,7 +46,7 @@ from emloop_torch._training.steering import read_variable, write_variable
 from ._batches import BatchModel
 from ._building import adopt_arguments, build_module, warn_of_statistics
 from ._onnx import FORMATS, export
-from ._saved import BACKEND, FORMAT, overridden_methods, versions_of, why_training_needs_source
+from ._saved import BACKEND, FORMAT, METHODS, versions_of, why_training_needs_source
 from ._settings import Settings
 from ._transferring import transfer
 
@@ -278,7 +279,7 @@ class BaseModel(BatchModel):
             "batches": self._batches,
             "epochs": self._epochs,
             "arguments": self._arguments,
-            "overrides": overridden_methods(type(self), BaseModel),
+            "overrides": overridden_methods(type(self), BaseModel, METHODS),
         }
 
     def load_state_dict(self, state: StateTree) -> None:

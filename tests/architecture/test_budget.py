@@ -41,8 +41,9 @@ ROOMS = {
     "emloop.interrupting": 5,
     "emloop.main_loop": 2190,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
     "emloop.models": 275,  # what weighs what; whose source may run; members that predict
+    "emloop.parameters": 135,  # patterns, `init_from`, what a state must match: once for all backends
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
-    "emloop.saved_models": 825,  # what a run keeps once; what inputs look like; the capsule, and what of it may run
+    "emloop.saved_models": 860,  # what a run keeps once; what inputs look like; the capsule, and what of it may run
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 810,  # every failure names the promise, what was seen, and the fix; predictions
@@ -53,18 +54,18 @@ ROOMS = {
     "emloop_sklearn": 1195,  # what a state has; sound trees, boosted; columns; weights; ONNX; how much features count
     "emloop_sklearn._boosting": 555,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
     "emloop_tensorflow": 20,
-    "emloop_torch": 1545,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
+    "emloop_torch": 1450,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
     "emloop_torch._running": 485,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
-    "emloop_torch._tensors": 1045,  # metrics; frozen bases, what thaws; what an optimizer remembers; means
+    "emloop_torch._tensors": 1010,  # metrics; frozen bases, what thaws; what an optimizer remembers; means
     "emloop_torch._training": 1255,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 
 FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
-    "emloop": 16,  # public names, most of them a line or two, that have to stand at the front door
+    "emloop": 17,  # public names, most of them a line or two, that have to stand at the front door
     "emloop/datasets": 15,  # one file a dataset
     "emloop/hooks": 34,  # one file a hook
     "emloop/_run_dir": 15,  # one file for each of a run directory's; how runs are judged, and found by it

@@ -19,7 +19,7 @@ LAYERS = (
     {"datasets", "models", "hooks"},
     {"api", "predictor"},
     {"_verifying"},
-    {"cli", "utils", "testing", "abilities", "arguments", "interrupting", "seeding", "suggest"},
+    {"cli", "utils", "testing", "abilities", "arguments", "interrupting", "parameters", "seeding", "suggest"},
     {"entry_point"},
     {"__main__"},
 )

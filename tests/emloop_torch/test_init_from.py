@@ -13,8 +13,9 @@ from safetensors.torch import save_file  # noqa: E402
 from torch import nn  # noqa: E402
 
 from emloop.errors import ConfigError, UntrustedError  # noqa: E402
+from emloop.parameters import InitFrom  # noqa: E402
 from emloop_torch import _weight_files  # noqa: E402
-from emloop_torch._transferring import InitFrom, transfer  # noqa: E402
+from emloop_torch._transferring import transfer  # noqa: E402
 
 
 class Tied(nn.Module):

@@ -24,6 +24,7 @@ from .capsule import Capsule
 from .collecting import advise_capsule, capsule_for, collect_capsule, packages_of
 from .describing import Described, array_of, describe_variables, fitted
 from .finding import class_of_export, find_saved
+from .lacking import overridden_methods, require_program, versions_of, why_training_needs_source
 from .purpose import borrowing, evaluating, may_lend, predicting, restores_to_evaluate, restores_to_predict
 from .reading import Saved, require_format
 from .trust import trust_source_of
@@ -48,14 +49,18 @@ __all__ = [
     "find_saved",
     "fitted",
     "may_lend",
+    "overridden_methods",
     "packages_of",
     "predicting",
     "replace_program",
     "require_format",
+    "require_program",
     "restores_to_evaluate",
     "restores_to_predict",
     "saved_model_path",
     "shelf_life",
     "trust_source_of",
+    "versions_of",
+    "why_training_needs_source",
     "write_saved_model",
 ]

@@ -11,8 +11,7 @@ from torch import nn
 
 from emloop.declare import Limits, Names, Positive
 from emloop.errors import ConfigError
-
-from .parameters import matching
+from emloop.parameters import matching
 
 __all__ = ["Frozen", "Lora", "adapt", "thawing"]
 

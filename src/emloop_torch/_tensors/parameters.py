@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,18 +10,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from emloop.errors import ConfigError, StateError
+from emloop.errors import StateError
+from emloop.parameters import frozen_names, require_alike
 from emloop.saved_models import Lasting, may_lend
-from emloop.suggest import did_you_mean
 from emloop.types import StateTree
 
-from .arrays import dtype_name, to_plain, to_tensor
+from .arrays import to_plain, to_tensor
 
 __all__ = [
     "freeze",
     "frozen_statistics",
     "load_values",
-    "matching",
     "storages",
     "tied_names",
     "values_of",
@@ -61,18 +59,18 @@ def load_values(module: nn.Module, values: StateTree, remade: Collection[str] = 
     """
     tensors = _tensors(module)
     fitting = {kind: {name: own for name, own in tensors[kind].items() if name not in remade} for kind in tensors}
-    pairs = [
-        pair
-        for kind, own in fitting.items()
-        for pair in _paired(kind, own, {name: v for name, v in _named(kind, values).items() if name not in remade})
-    ]
+    pairs = []
+    for kind, own in fitting.items():
+        new = {name: to_tensor(value) for name, value in _named(kind, values).items() if name not in remade}
+        require_alike(kind, own, new)
+        pairs += [(own[name], new[name]) for name in own]
     device = next((own.device for own in tensors["parameters"].values()), None)
     with torch.no_grad():
-        for own, new in pairs:
-            if own.layout is torch.strided and 0 in own.stride():
-                own.data = new.to(own.device)  # expanded: several elements share memory
+        for tensor, value in pairs:
+            if tensor.layout is torch.strided and 0 in tensor.stride():
+                tensor.data = value.to(tensor.device)  # expanded: several elements share memory
             else:
-                own.copy_(new)
+                tensor.copy_(value)
     for name in remade:
         path, _, leaf = name.rpartition(".")
         found = _named("buffers", values).get(name)
@@ -109,25 +107,6 @@ def why_learning_differs(module: nn.Module) -> str | None:
     return None
 
 
-def matching(keys: str | tuple[Any, ...], pattern: str, names: Iterable[str]) -> list[str]:
-    """Names that a regular expression matches as a whole.
-
-    Raises:
-        ConfigError: If it is not a regular expression, or matches nothing.
-    """
-    known = list(names)
-    try:
-        matches: Callable[[str], Any] = re.compile(pattern).fullmatch
-    except re.error as error:
-        raise ConfigError.about(keys, f"expected a regular expression, got {pattern!r}: {error}") from error
-    found = [name for name in known if matches(name)]
-    if not found:
-        shown = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
-        hints = (*did_you_mean(pattern, known), f"parameters: {shown}")
-        raise ConfigError.about(keys, f"{pattern!r} matches the whole name of no parameter", *hints)
-    return found
-
-
 def freeze(module: nn.Module, patterns: Iterable[str]) -> list[str]:
     """Exclude the matching parameters from training, and the statistics of normalisations with no others.
 
@@ -138,12 +117,10 @@ def freeze(module: nn.Module, patterns: Iterable[str]) -> list[str]:
         ConfigError: If a pattern matches nothing, or nothing is left to train.
     """
     parameters = dict(module.named_parameters())
-    names = [name for pattern in patterns for name in matching("frozen", pattern, parameters)]
-    frozen = [name for name in dict.fromkeys(names) if parameters[name].requires_grad]
+    names = frozen_names(patterns, {name: parameter.requires_grad for name, parameter in parameters.items()})
+    frozen = [name for name in names if parameters[name].requires_grad]
     for name in frozen:
         parameters[name].requires_grad_(False)
-    if parameters and not any(parameter.requires_grad for parameter in parameters.values()):
-        raise ConfigError.about("frozen", "no parameter is left to train")
     for name, owner in frozen_statistics(module, names).items():
         part = module.get_submodule(name)
         part.register_forward_pre_hook(partial(_hold_statistics, module.get_submodule(owner)))
@@ -219,28 +196,3 @@ def _named(kind: str, values: StateTree) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise StateError(f"the state has no {kind}")
     return found
-
-
-def _paired(
-    kind: str, own: Mapping[str, torch.Tensor], found: Mapping[str, Any]
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    missing, unknown = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
-    if missing or unknown:
-        differences = [f"it lacks {_shortened(missing)}"] * bool(missing)
-        differences += [f"the model lacks {_shortened(unknown)}"] * bool(unknown)
-        raise StateError(f"the state is of another model; {kind}: {', '.join(differences)}")
-    for name, tensor in own.items():
-        new = to_tensor(found[name])
-        if new.shape != tensor.shape or new.dtype != tensor.dtype:
-            raise StateError(
-                f"the state is of another model; {name}: {_described(new)} there, {_described(tensor)} in the model"
-            )
-        yield tensor, new
-
-
-def _described(tensor: torch.Tensor) -> str:
-    return f"{dtype_name(tensor.dtype)} {list(tensor.shape)}"
-
-
-def _shortened(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -31,11 +31,11 @@ from torch.optim.optimizer import _global_optimizer_pre_hooks as _hooks_before
 from emloop.arguments import Chosen, read_component
 from emloop.declare import Count, Family, Limits, Names
 from emloop.errors import ConfigError, StateError
+from emloop.parameters import matching
 from emloop.saved_models import check_state
 from emloop.types import StateTree
 from emloop_torch._classes import construct
 from emloop_torch._tensors.arrays import to_plain, to_tensor
-from emloop_torch._tensors.parameters import matching
 from emloop_torch._tensors.remembered import require_step, require_whole
 
 __all__ = [
