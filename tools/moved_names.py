@@ -12,6 +12,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "migrate-from-0.2.md"
 TABLE = re.compile(r"(\| was \| where \| now \|\n\|.*\n)(?:\|.*\n)+")
 WHERE = {
     "class": "classes and hooks",
+    "optimizer argument": "arguments of optimizers",
     "section": "sections",
     "command": "commands",
     "model argument": "keys of `model`",

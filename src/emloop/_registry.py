@@ -33,7 +33,7 @@ from emloop._support.problems import (
 )
 from emloop._support.trust import is_untrusted, is_vouched
 from emloop.declare import Family
-from emloop.errors import ConfigError, Problem, UnknownClassError, UntrustedError
+from emloop.errors import ConfigError, Problem, UnknownClassError, UntrustedError, dotted
 
 __all__ = ["Chosen", "LiveResolver", "find_class", "full_name", "import_backends_in_use", "read_component"]
 
@@ -129,6 +129,8 @@ def read_component(family: type[Family], value: Any, keys: tuple[Any, ...]) -> C
     if found:
         raise ConfigError(found)
     name, arguments, beside = component_parts(value, kind)
+    if name != (old := value if isinstance(value, str) else value.get("class")):
+        logger.warning("%s: %s is %s now; `emloop migrate CONFIG` writes it so", dotted(keys), old, name)
     own = {kind.names.get(key, key): item for key, item in arguments.items()}
     hints = get_type_hints(family)
     beside = {key: made(item, hints.get(key)) for key, item in beside.items()}

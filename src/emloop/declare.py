@@ -129,6 +129,12 @@ class Family:
     variants: ClassVar[Mapping[str, type]] = {}
     """Keys that hold lists of mappings with arguments of the class → the data class of the keys beside these."""
 
+    old_names: ClassVar[bool] = False
+    """Whether the names that classes and arguments had for emloop 0.2 are understood, such as ``AdamOptimizer``."""
+
+    shared: ClassVar[Sequence[str] | None] = None
+    """Arguments that every class takes by its ``**kwargs``, which then hold no others; ``None``: who knows."""
+
     nested: ClassVar[bool] = False
     """Whether arguments of a class may be components of the same family."""
 

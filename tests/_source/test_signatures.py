@@ -212,6 +212,34 @@ class Mine(Base):
     assert expected == arguments(made, "one.Mine")
 
 
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        pytest.param("noted.append(cls)\n        return cls", (["x"], False), id="noted"),
+        pytest.param("return super().__call__(cls)", (["x"], False), id="by-its-base"),
+        pytest.param("return remake(cls)", None, id="remade"),
+    ],
+)
+def test_a_class_that_a_decorator_only_notes_is_as_it_is_written(library, call, expected):
+    """As the public names of a library are noted; which of two definitions counts makes no difference."""
+    one = f"""
+class noting(Base):
+    def __init__(self, path): ...
+
+    def __call__(self, cls):
+        {call}
+"""
+    more = textwrap.indent(one, "    ")
+    made = library(
+        {
+            "noting": f"if __debug__:\n{more}\nelse:\n{more}",
+            "one": "from noting import noting\n\n@noting('a')\nclass Mine:\n    def __init__(self, x): ...\n",
+        }
+    )
+
+    assert expected == arguments(made, "one.Mine")
+
+
 def test_the_next_class_in_the_order_is_not_the_first_base(library):
     """``super()`` in a diamond leads to the sibling."""
     made = library(

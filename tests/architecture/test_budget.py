@@ -14,18 +14,18 @@ ROOMS = {
     "emloop": 80,  # what `load` returns
     "emloop.__main__": 10,  # nothing is imported from where one stands
     "emloop._build": 295,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
-    "emloop._config": 2445,  # stand-ins; configs of 0.2; streams that arguments name; where code is; strangers'
+    "emloop._config": 2465,  # stand-ins; configs of 0.2, arguments of optimizers too; streams of arguments; strangers'
     "emloop._contracts": 256,  # what weighs what; predicting; importances; gathering; what is watched, and said
-    "emloop._registry": 180,  # what a package imports when asked; what is no dataset; nothing is imported from a run
+    "emloop._registry": 184,  # what a package imports when asked; what is no dataset; nothing from a run; old names
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
     # what a run without a commit cannot begin anew without; links that a fork keeps; commits that are gone.
     "emloop._run_dir": 1885,
-    "emloop._settings": 1240,  # what classes and functions accept, read and write; why one of others makes nothing
-    "emloop._source": 1025,  # functions; what a class takes from its **kwargs, by name or in a loop, and needs
+    "emloop._settings": 1255,  # what classes and functions accept, read, write; why one of others fails; old names
+    "emloop._source": 1045,  # functions; what a class takes from its **kwargs, and needs; decorators that note a class
     "emloop._state": 1100,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
     "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
-    "emloop._support": 1200,  # extras; copies that keep links; what leads out of a directory; signals; folded lines
+    "emloop._support": 1215,  # extras; links that copies keep; what leads out of a directory; signals; moved arguments
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 28,  # the protocols' public path
@@ -34,7 +34,7 @@ ROOMS = {
     "emloop.cli": 4310,  # `find-lr`, `show`, `dataset show`, `ensemble`, `doctor`, `verify`, `profile`; dry runs
     "emloop.constants": 40,
     "emloop.datasets": 1735,  # tables, arrays, images, texts, frames; dividing, drawing, transforming; tokenizers
-    "emloop.declare": 85,
+    "emloop.declare": 90,  # names of old, and what all classes take
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
     "emloop.hooks": 3796,  # metrics by name; importances; evaluations inside epochs; weighted statistics; best models
@@ -53,7 +53,7 @@ ROOMS = {
     "emloop_onnx": 230,
     "emloop_sklearn": 1195,  # what a state has; sound trees, boosted; columns; weights; ONNX; how much features count
     "emloop_sklearn._boosting": 555,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
-    "emloop_tensorflow": 20,
+    "emloop_tensorflow": 100,
     "emloop_torch": 1450,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on

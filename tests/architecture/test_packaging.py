@@ -27,7 +27,10 @@ def modules_of(requirements):
 
 
 REQUIRED = modules_of(PROJECT["dependencies"])
-EXTRAS = {name for extra in PROJECT["optional-dependencies"].values() for name in modules_of(extra)}
+EXTRAS = {
+    "keras",  # comes with TensorFlow, which needs the version that fits
+    *(name for extra in PROJECT["optional-dependencies"].values() for name in modules_of(extra)),
+}
 
 
 def test_every_package_that_is_imported_is_declared(modules):

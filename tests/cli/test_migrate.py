@@ -136,6 +136,19 @@ def test_a_config_is_rewritten_in_place(tmp_path, emloop_in):
         ),
         pytest.param("model: {class: cxflow.C, text: cxflow.C}", "model: {class: emloop.C, text: cxflow.C}", id="text"),
         pytest.param("model: {restore_fallback: cxflow.C}", "model: {restore_fallback: emloop.C}", id="fallback"),
+        pytest.param(
+            "model: {optimizer: {beta1: 0.9, class: AdamOptimizer}, o: {beta1: 1}}",
+            "model: {optimizer: {beta_1: 0.9, class: Adam}, o: {beta1: 1}}",
+            id="arguments-of-an-optimizer",
+        ),
+        pytest.param(
+            "model:\n  optimizer: {class: tf.train.MomentumOptimizer, 'use_nesterov': 1, momentum: 0.9}",
+            "model:\n  optimizer: {class: SGD, 'nesterov': 1, momentum: 0.9}",
+            id="momentum",
+        ),
+        pytest.param(
+            "model: {optimizer: {class: a.B, decay: 1}}", "model: {optimizer: {class: a.B, decay: 1}}", id="own"
+        ),
         pytest.param("hooks: [&h cxflow.hooks.A, *h]", "hooks: [&h emloop.hooks.A, *h]", id="alias"),
     ],
 )

@@ -91,6 +91,8 @@ class _Finder:
             for index, item in enumerate(node.items):
                 self.visit(item, (*path, index))
         elif isinstance(node, MappingNode):
+            if path[-1:] == ("optimizer",):
+                self._optimizer(node, path)
             for key, (key_node, value) in list(node.own.items()):
                 if key in _CLASSES and isinstance(value, ScalarNode) and isinstance(value.value, str):
                     self._rename(value)
@@ -115,14 +117,31 @@ class _Finder:
             item.own = {named.value: entry}
         return False
 
+    def _optimizer(self, node: MappingNode, path: tuple[Any, ...]) -> None:
+        """Rename the arguments of an optimizer that has its name of then."""
+        named = node.own.get("class")
+        if named is None or not isinstance(named[1], ScalarNode) or not moved.replaced("class", str(named[1].value)):
+            return
+        renamed = {}
+        for key, (key_node, value) in node.own.items():
+            new = moved.replaced("optimizer argument", str(key))
+            if new == "":
+                told = moved.hints("optimizer argument", str(key))
+                self.left.append(Problem("is no argument any more", dotted((*path, key)), key_node.place, told))
+            renamed[new or key] = key_node, value
+            if new and isinstance(key_node, ScalarNode):
+                self._replace(key_node, new)
+        node.own = renamed
+
     def _rename(self, node: ScalarNode) -> None:
-        name = str(node.value)
-        new = moved.replaced("class", name)
-        if new:
-            # An anchor or a tag stands before the name, quotes around it.
-            start = self._text.rindex(name, node.start, node.end)
-            self.edits[start] = _Edit(start, start + len(name), new)
-            node.value = new
+        if new := moved.replaced("class", str(node.value)):
+            self._replace(node, new)
+
+    def _replace(self, node: ScalarNode, new: str) -> None:
+        # An anchor or a tag stands before the name, quotes around it.
+        start = self._text.rindex(str(node.value), node.start, node.end)
+        self.edits[start] = _Edit(start, start + len(str(node.value)), new)
+        node.value = new
 
     def _argument(self, key: Any, node: Node, path: tuple[Any, ...]) -> None:
         kind = "model argument" if path[-1:] == ("model",) else "hook argument" if path[-3:-2] == ("hooks",) else ""

@@ -164,6 +164,8 @@ def _component(library: Library, family: ClassSource, depth: int) -> Hint:
         names=told("names", {}),
         refused=told("refused", {}),
         variants=_variants(library, ancestry, depth),
+        old_names=told("old_names", False),
+        shared=told("shared", None),
         nested=told("nested", False),
         fields=tuple(fields.values()),
         needs_class=told("needs_class", True),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from typing import Any, Protocol, TypeAlias
 
+from emloop._support import moved
 from emloop._support.problems import (
     missing_argument,
     missing_class,
@@ -152,13 +153,16 @@ def inner_places(key: str, hints: Mapping[str, Hint]) -> Iterator[str]:
 
 
 def component_parts(value: Any, kind: Kind) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """The class that a component names, the arguments for it, and the keys beside them."""
+    """The class that a component names, the arguments for it, and the keys beside them, as they are called today."""
     if isinstance(value, str):
-        return value, {}, {}
+        value = {"class": value}
     own = {*kind.variants, *(field.name for field in kind.beside)}
     rest = {key: item for key, item in value.items() if key != "class"}
     beside = {key: rest.pop(key) for key in list(rest) if key in own}
-    return value.get("class"), rest, beside
+    name = value.get("class")
+    if kind.old_names and isinstance(name, str) and (new := moved.replaced("class", name)):
+        return new, moved.replaced_arguments(f"{kind.word} argument", rest), beside
+    return name, rest, beside
 
 
 def _of_component(value: Any, hint: Hint, resolver: Resolver | None, keys: Keys) -> Iterator[Problem]:
@@ -231,7 +235,8 @@ def _of_class(
         for at, part in components_in(value, (*keys, name)):
             yield from _of_component(part, Hint("component", component=inner), resolver, at)
             hints = {**hints, name: ANYTHING} if name in hints else hints
-    accepted = found._replace(hints=hints, required=required)
+    hints = {**dict.fromkeys(kind.shared or (), ANYTHING), **hints}
+    accepted = found._replace(hints=hints, required=required, open=found.open and kind.shared is None)
     for key in kind.variants:
         yield from value_problems(given.pop(key, []), _VARIANTS, resolver, (*keys, key))
     for key, at, variant in variants:

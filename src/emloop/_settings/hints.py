@@ -68,6 +68,8 @@ class Kind(NamedTuple):
         names: What the configuration calls an argument → what the class calls it.
         refused: Classes and arguments that cannot be used → why.
         variants: Keys that hold lists of mappings with arguments of the class → the keys beside these.
+        old_names: Whether the names of emloop 0.2 are understood.
+        shared: Arguments that all take by ``**kwargs``; ``None`` where there may be any.
         nested: Whether arguments may be components of the same kind.
         fields: Keys beside the arguments of the class, and types of arguments that ``names`` has.
         is_ours: Whether plugins may register names.
@@ -86,6 +88,8 @@ class Kind(NamedTuple):
     names: Mapping[str, str] = {}
     refused: Mapping[str, str] = {}
     variants: Mapping[str, tuple["Field", ...]] = {}
+    old_names: bool = False
+    shared: Collection[str] | None = None
     nested: bool = False
     fields: tuple["Field", ...] = ()
     is_ours: bool = False

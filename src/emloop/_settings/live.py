@@ -141,6 +141,8 @@ def kind_of(family: type[Family]) -> Kind:
         names=family.names,
         refused=family.refused,
         variants={key: fields_of(beside) for key, beside in family.variants.items()},
+        old_names=family.old_names,
+        shared=family.shared,
         nested=family.nested,
         fields=tuple(fields),
         needs_class=family.needs_class,

@@ -95,10 +95,11 @@ def is_remade(library: Library, cls: ClassSource) -> bool:
     metaclass = summary.get("metaclass", "abc.ABCMeta")
     if not isinstance(metaclass, str) or metaclass.rpartition(".")[2] != "ABCMeta":
         return True
-    decorators = [decorator for decorator in summary.get("decorators", ()) if isinstance(decorator, str)]
-    harmless = all(library.origin(cls.module, decorator) in HARMLESS for decorator in decorators)
-    others = len(summary.get("decorators", ())) - len(decorators)
-    return not is_dataclass(library, cls) and (not harmless or others > 0)
+    return not is_dataclass(library, cls) and not all(
+        name in HARMLESS if isinstance(decorator, str) else library.gives_back(name)
+        for decorator in summary.get("decorators", ())
+        for name in [origin(library, cls.module, decorator)]
+    )
 
 
 def _field(

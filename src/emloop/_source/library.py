@@ -5,7 +5,7 @@ What cannot be told from the source alone, such as names that a module makes up 
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from .cache import FileCache
@@ -155,15 +155,25 @@ class Library:
 
     def wraps(self, decorator: FunctionSource) -> bool:
         """Whether what a decorator returns takes what it was given."""
-        key = "wraps", f"{decorator.module.name}.{decorator.name}"
+        from .modules import hands_through  # noqa: PLC0415 - as below
+
+        return self._says(hands_through, decorator.module.name, decorator.name)
+
+    def gives_back(self, decorator: str) -> bool:
+        """Whether a decorator that is a class, by its full name, leaves the classes as they are that it is given."""
+        from .modules import gives_back  # noqa: PLC0415 - as below
+
+        module, _, name = decorator.rpartition(".")
+        return self._says(gives_back, module, name)
+
+    def _says(self, read: Callable[[bytes, str], bool], module: str, name: str) -> bool:
+        key = read.__name__, f"{module}.{name}"
         if key not in self.found:
-            location = self.finder.find(decorator.module.name)
+            location = self.finder.find(module)
             self.found[key] = False
             if location is not None and location.file is not None:
-                from .modules import hands_through  # noqa: PLC0415 - as below
-
                 with open(location.file, "rb") as file:
-                    self.found[key] = hands_through(file.read(), decorator.name)
+                    self.found[key] = read(file.read(), name)
         return bool(self.found[key])
 
     def submodules(self, module: Module) -> list[str]:

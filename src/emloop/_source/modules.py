@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from typing import Any
 
 from .bindings import assigned, imported, targets
 from .classes import class_summary
@@ -11,7 +12,7 @@ from .expressions import UNKNOWN, annotation, dotted, expression
 from .functions import FunctionNode, function_summary
 from .summaries import Function, ModuleSummary
 
-__all__ = ["find_function", "hands_through", "summarise"]
+__all__ = ["find_function", "gives_back", "hands_through", "summarise"]
 
 _ADDS_NAMES = ("globals(", "vars(", "setattr(", "exec(", "eval(")
 """What a module may do to get names that cannot be seen in it."""
@@ -50,6 +51,23 @@ def hands_through(source: bytes, name: str) -> bool:
     passes = [entry for function in read for entry in function.get("passes", [])]
     is_through = all(function.get("rest") and not function["arguments"] for function in read)
     return bool(read) and is_through and all(entry[0] != "takes" for entry in passes)
+
+
+def gives_back(source: bytes, name: str) -> bool:
+    """Whether what a class makes, as a decorator, returns what it is given: it may note it, and replaces nothing."""
+    classes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef) and node.name == name]
+    calls = [[node for node in cls.body if _is_call(node)] for cls in classes]
+    return bool(calls) and all(found and _returns_its_own(found[-1]) for found in calls)
+
+
+def _is_call(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef) and node.name == "__call__" and len(node.args.args) == 2
+
+
+def _returns_its_own(function: Any) -> bool:
+    given = function.args.args[1].arg
+    returned = [ast.unparse(node.value) for node in ast.walk(function) if isinstance(node, ast.Return) and node.value]
+    return bool(returned) and {*returned} <= {given, f"super().__call__({given})"}
 
 
 def _is_wraps(decorator: ast.expr) -> bool:

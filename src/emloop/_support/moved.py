@@ -6,10 +6,12 @@ The check of a config, errors of imports, unknown commands, ``emloop migrate`` a
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Container, Iterator, Mapping
+from typing import Literal, NamedTuple, TypeVar
 
-__all__ = ["MOVED", "Moved", "explain", "hints", "replaced"]
+__all__ = ["MOVED", "Moved", "explain", "hints", "replaced", "replaced_arguments"]
+
+T = TypeVar("T")
 
 
 class Moved(NamedTuple):
@@ -23,7 +25,7 @@ class Moved(NamedTuple):
         needs: An argument that the model has to take for this to help; models of other backends have rows of their own.
     """
 
-    kind: Literal["class", "section", "command", "model argument", "hook argument", "python"]
+    kind: Literal["class", "optimizer argument", "section", "command", "model argument", "hook argument", "python"]
     old: str
     new: str | None
     advice: str
@@ -33,6 +35,7 @@ class Moved(NamedTuple):
 _RENAMED = "cxflow is called emloop since 2018"
 _FOR_ALL = "hooks for every backend are emloop's own"
 _OPTIMIZERS = "optimizers have the names that PyTorch and Keras give them"
+_ARGUMENTS = "of an optimizer named as in TensorFlow 1: arguments have the names that Keras gives them"
 
 MOVED = (
     Moved("class", r"(?:(?:cxflow|emloop)\.(?:\w+\.)*)?CatchSigint", "", "the main loop itself ends at a signal"),
@@ -44,9 +47,17 @@ MOVED = (
         r"\1",
         _FOR_ALL,
     ),
-    Moved("class", r"(?:(?:tensorflow|tf)\..*\.)?(Adam|Adagrad|Adadelta)Optimizer", r"\1", _OPTIMIZERS),
+    Moved(
+        "class", r"(?:(?:tensorflow|tf)\..*\.)?(Adam|Adagrad|Adadelta|AdamW|Nadam|Ftrl)Optimizer", r"\1", _OPTIMIZERS
+    ),
     Moved("class", r"(?:(?:tensorflow|tf)\..*\.)?RMSPropOptimizer", "RMSprop", _OPTIMIZERS),
     Moved("class", r"(?:(?:tensorflow|tf)\..*\.)?(?:GradientDescent|Momentum)Optimizer", "SGD", _OPTIMIZERS),
+    Moved("class", r"(?:(?:tensorflow|tf)\..*\.)?AdaMaxOptimizer", "Adamax", _OPTIMIZERS),
+    Moved("optimizer argument", "beta1", "beta_1", _ARGUMENTS),
+    Moved("optimizer argument", "beta2", "beta_2", _ARGUMENTS),
+    Moved("optimizer argument", "decay", "rho", _ARGUMENTS),
+    Moved("optimizer argument", "use_nesterov", "nesterov", _ARGUMENTS),
+    Moved("optimizer argument", "use_locking", "", "there are no locks to take"),
     Moved("section", "predict", "eval.predict", "an evaluation is a part of the section `eval`, whatever its name"),
     Moved("command", "split", None, "`emloop dataset split CONFIG` calls the dataset's method `split`"),
     Moved(
@@ -105,6 +116,12 @@ def replaced(kind: str, name: str) -> str | None:
         found = match.expand(row.new)
         return (replaced(kind, found) if found else None) or found
     return found
+
+
+def replaced_arguments(kind: str, arguments: Mapping[str, T]) -> dict[str, T]:
+    """Arguments by the names that they have now, without those that mean nothing any more."""
+    names = {name: replaced(kind, name) for name in arguments}
+    return {names[name] or name: value for name, value in arguments.items() if names[name] != ""}
 
 
 def hints(kind: str, name: str, accepted: Container[str] = ()) -> tuple[str, ...]:
