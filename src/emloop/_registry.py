@@ -10,6 +10,7 @@ import importlib
 import inspect
 import logging
 import sys
+from collections.abc import Iterable
 from typing import Any, NamedTuple, get_type_hints
 
 from emloop._config.home import came_with_run
@@ -22,6 +23,7 @@ from emloop._settings.plugins import distribution, offered_twice, registered
 from emloop._settings.reading import made
 from emloop._support.problems import (
     broken_module,
+    displaced,
     in_run,
     is_abstract,
     lacks_methods,
@@ -57,6 +59,7 @@ def find_class(name: str, kind: Kind) -> Any:
         raise UntrustedError(why)
     if kind.functions and not kind.base and is_untrusted() and not is_vouched(name):
         raise UntrustedError(f"{name} may be any function or class, which no {kind.word} is in an untrusted run")
+    _require_own([name])
     found = _by_path(name) if "." in name else _by_short_name(name, kind)
     if not is_vouched(name) and (why := _why_untrusted(found, name, kind)):
         raise UntrustedError(why)
@@ -64,6 +67,7 @@ def find_class(name: str, kind: Kind) -> Any:
         return found
     if not isinstance(found, type):
         raise UnknownClassError(no_class(name, type(found).__name__))
+    _require_own(base.__module__ for base in found.__mro__)
     missing = [method for method in kind.methods if not hasattr(found, method)]
     if not (missing or kind.methods or _has_ending(found, kind.ending)):
         missing = [f"<name>{kind.ending}"]
@@ -74,6 +78,13 @@ def find_class(name: str, kind: Kind) -> Any:
     if kind.base and not issubclass(found, _by_path(kind.base)):  # type: ignore[arg-type]
         raise UnknownClassError(wrong_family(name, kind.base))
     return found
+
+
+def _require_own(names: Iterable[str]) -> None:
+    """Refuse modules of ours that something else that is installed brings as well, whoever wrote last."""
+    for name in names:
+        if problem := displaced(name):
+            raise UnknownClassError(problem)
 
 
 def _why_untrusted(found: object, name: str, kind: Kind) -> str | None:

@@ -16,7 +16,7 @@ ROOMS = {
     "emloop._build": 295,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
     "emloop._config": 2465,  # stand-ins; configs of 0.2, arguments of optimizers too; streams of arguments; strangers'
     "emloop._contracts": 256,  # what weighs what; predicting; importances; gathering; what is watched, and said
-    "emloop._registry": 184,  # what a package imports when asked; what is no dataset; nothing from a run; old names
+    "emloop._registry": 192,  # what a package imports when asked; what is no dataset; nothing from a run; old names
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
     # what a run without a commit cannot begin anew without; links that a fork keeps; commits that are gone.
@@ -25,7 +25,7 @@ ROOMS = {
     "emloop._source": 1045,  # functions; what a class takes from its **kwargs, and needs; decorators that note a class
     "emloop._state": 1100,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
     "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
-    "emloop._support": 1215,  # extras; links that copies keep; what leads out of a directory; signals; moved arguments
+    "emloop._support": 1233,  # extras; links that copies keep; what leads out of a directory; signals; moved arguments
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 28,  # the protocols' public path

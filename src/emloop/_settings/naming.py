@@ -6,6 +6,7 @@ from emloop._source.ancestry import Ancestry
 from emloop._source.library import MISSING, UNKNOWN, ClassSource, FunctionSource, Library, Module, Other, Thing, Value
 from emloop._support.problems import (
     broken_module,
+    displaced,
     is_abstract,
     lacks_methods,
     no_attribute,
@@ -206,6 +207,9 @@ def _failing_import(library: Library, module: Thing) -> Problem | None:
     if module.summary is None:
         broken = library.broken.get(module.name)
         return None if broken is None else broken_module(module.name, *broken)
+    for package in (module.name, *module.summary["needs"]):
+        if problem := displaced(package):
+            return problem
     gone = next((package for package in module.summary["needs"] if library.finder.is_missing(package)), None)
     return None if gone is None else broken_module(module.name, f"No module named {gone!r}")
 

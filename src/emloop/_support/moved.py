@@ -9,7 +9,7 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from typing import Literal, NamedTuple, TypeVar
 
-__all__ = ["MOVED", "Moved", "explain", "hints", "replaced", "replaced_arguments"]
+__all__ = ["MOVED", "Moved", "explain", "hints", "old_distributions", "replaced", "replaced_arguments"]
 
 T = TypeVar("T")
 
@@ -105,6 +105,33 @@ MOVED = (
     Moved("python", "_session|_graph", None, "there are no sessions and graphs: the network is `self.module`"),
 )
 """The rows, in the order of the page; of several that fit, the first one counts."""
+
+_DISTRIBUTIONS = {
+    "emloop-tensorflow": "emloop_tensorflow",
+    "cxflow": "cxflow",
+    "cxflow-tensorflow": "cxflow_tensorflow",
+}
+"""Distributions made for emloop 0.2 and before → the module that each brings."""
+
+
+def old_distributions(module: str = "") -> Iterator[tuple[str, str]]:
+    """What is installed that was made for emloop 0.2 or before, and the way out.
+
+    Args:
+        module: Only what brings this module; by default all.
+    """
+    wanted = [name for name, brought in _DISTRIBUTIONS.items() if module in ("", brought)]
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - dear, and rarely needed
+    for name in wanted:
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            continue
+        brought = _DISTRIBUTIONS[name]
+        again = ", then install emloop again, with `--force-reinstall --no-deps`: some files belong to both"
+        advice = f"`pip uninstall {name}`" + (again if brought.startswith("emloop") else "")
+        yield f"{name} {found} is installed, made for emloop 0.2, and brings its own {brought}", advice
 
 
 def replaced(kind: str, name: str) -> str | None:

@@ -15,6 +15,7 @@ from .suggest import did_you_mean
 
 __all__ = [
     "broken_module",
+    "displaced",
     "hidden_class",
     "in_run",
     "is_abstract",
@@ -153,6 +154,12 @@ def broken_module(module: str, reason: str, where: str = "") -> Problem:
     gone = re.search(r"[Nn]o module named '([\w.]+)'", reason)
     known = moved.hints("python", gone[1]) if gone else ()
     return _class(f"importing {module} failed: {reason}", *((f"in {where}",) if where else ()), *known)
+
+
+def displaced(module: str) -> Problem | None:
+    """A module of ours that an old distribution brings as well, if one is installed."""
+    found = next(moved.old_distributions(module.partition(".")[0]), None)
+    return None if found is None else _class(*found)
 
 
 def in_run(module: str, place: str) -> Problem:

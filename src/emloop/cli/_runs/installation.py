@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from emloop import __version__
+from emloop._support.moved import old_distributions
 
 __all__ = ["described", "wrong"]
 
 _GROUPS = ("emloop.backends", "emloop.datasets", "emloop.models", "emloop.hooks")
 _REQUIREMENT = re.compile(r"""\s*([A-Za-z0-9._-]+)(\[[^]]*\])?.*?extra\s*==\s*["']([^"']+)["']""")
-_OLD = {"emloop-tensorflow": "emloop_tensorflow", "cxflow": "cxflow", "cxflow-tensorflow": "cxflow_tensorflow"}
 _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
@@ -37,18 +37,19 @@ def described() -> dict[str, Any]:
 
 def wrong() -> Iterator[tuple[str, str]]:
     """What is wrong with it, and the way out."""
-    for name, module in _OLD.items():
-        if (found := _found(name)) is not None:
-            what = f"{name} {found.version} is installed, made for emloop 0.2, and brings a {module} of its own"
-            yield what, f"pip uninstall {name}"
+    yield from old_distributions()
     ours = [dist for dist in distributions() if (dist.metadata["Name"] or "").lower() == "emloop"]
     versions = sorted({dist.version for dist in ours})
     if len(versions) > 1:
         yield f"emloop is installed twice: {', '.join(versions)}", "pip uninstall emloop, twice, and install it again"
     for group in _GROUPS:
         for point in entry_points(group=group):
-            if find_spec(point.module.partition(".")[0]) is None:
-                owner = point.dist.name if point.dist else "an unknown distribution"
+            owner = point.dist.name if point.dist else "an unknown distribution"
+            spec = find_spec(point.module.partition(".")[0])
+            if spec is not None and spec.origin is None:
+                what = f"{group}: {point.name!r} of {owner} leads to {point.module}, which has lost its __init__.py"
+                yield what, f"install {owner} again, with `--force-reinstall --no-deps`"
+            elif spec is None:
                 what = f"{group}: {point.name!r} of {owner} leads to {point.module}, which is not there"
                 yield what, f"pip uninstall {owner}"
 
