@@ -42,6 +42,7 @@ THEIRS = {
     *("joblib", "mpmath", "networkx", "numpy", "pygments", "rich", "safetensors", "scipy", "skops", "sklearn", "sympy"),
     *("threadpoolctl", "torch", "torchgen", "functorch", "yaml", "_yaml", "PIL", "cycler", "dateutil", "fontTools"),
     *("kiwisolver", "matplotlib", "packaging", "pyparsing"),
+    *("absl", "flax", "jax", "jaxlib", "keras", "ml_dtypes", "optax", "opt_einsum", "tensorflow"),
 }
 """What may be imported without a thread being started."""
 

@@ -26,7 +26,8 @@ from typing import Any
 FORKING = sys.platform == "linux"
 LOOSE = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
 """Settings of Python's that a child can follow after its start."""
-
+AT_IMPORT = ("JAX_", "KERAS_", "TF_")
+"""Beginnings of settings that frameworks read when they are imported."""
 
 EMLOOP = [sys.executable, "-P", "-m", "emloop"]
 """The console script, which does not put its working directory first on the import path."""
@@ -97,6 +98,8 @@ class Processes:
         command = [sys.executable, Path(__file__).with_name("fork_server.py"), str(other.fileno())]
         # Hashes of texts as `emloop train` has them, so that no child begins anew for their sake.
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        threads["TF_CPP_MIN_LOG_LEVEL"] = "2"
+        threads["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # of pyarrow, which Keras imports
         self._server = subprocess.Popen(
             command, pass_fds=[other.fileno()], env={**env, **threads}, stdin=subprocess.DEVNULL
         )
@@ -117,6 +120,7 @@ def _is_ordinary(env: dict[str, str]) -> bool:
         env.get("OMP_NUM_THREADS") == "1"
         and all(env.get(name) == os.environ.get(name) for name in local)
         and not {name for name in env if name.startswith("PYTHON")} - LOOSE
+        and all(env.get(name) == os.environ.get(name) for name in {*env, *os.environ} if name.startswith(AT_IMPORT))
     )
 
 

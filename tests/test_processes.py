@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -100,6 +101,35 @@ def test_no_two_processes_draw_the_same_numbers(processes, tmp_path):
     ]
 
     assert len({number for line in drawn for number in line.split()}) == 9
+
+
+FRAMEWORKS = """
+import sys
+assert not {"jax", "keras", "tensorflow"} & set(sys.modules)
+import jax, tensorflow as tf
+print(jax.jit(lambda x: x @ x)(jax.numpy.eye(8)).sum(), jax.device_count())
+layer = tf.keras.layers.Dense(1)
+print(float(tf.reduce_sum(tf.function(layer)(tf.ones([4, 8])))), float(tf.random.uniform([])))
+"""
+
+
+@pytest.mark.slow
+def test_frameworks_that_wait_compute_like_those_just_imported(processes, tmp_path):
+    """They obey the settings of the child, and nothing random is the same twice."""
+    for needed in ("jax", "tensorflow"):
+        if find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
+    drawn = set()
+    for devices in (1, 1, 2):
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "XLA_FLAGS": flags}
+        command = [sys.executable, "-c", FRAMEWORKS]
+        done = processes.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        total, found, *numbers = done.stdout.split() or [done.stderr]
+        assert ("8.0", str(devices)) == (total, found)
+        drawn.update(numbers)
+
+    assert len(drawn) == 6
 
 
 def test_a_process_that_runs_can_be_watched_and_killed(processes):

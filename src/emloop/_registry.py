@@ -35,7 +35,7 @@ from emloop._support.problems import (
 )
 from emloop._support.trust import is_untrusted, is_vouched
 from emloop.declare import Family
-from emloop.errors import ConfigError, Problem, UnknownClassError, UntrustedError, dotted
+from emloop.errors import ConfigError, MissingExtraError, Problem, UnknownClassError, UntrustedError, dotted
 
 __all__ = ["Chosen", "LiveResolver", "find_class", "full_name", "import_backends_in_use", "read_component"]
 
@@ -162,6 +162,9 @@ def import_backends_in_use() -> None:
         if point.name in sys.modules:
             try:
                 point.load()
+            except MissingExtraError as error:
+                # TensorFlow imports JAX, for one, and nobody who uses that has to have the backend's other packages.
+                logger.info("The backend %r is not in use: %s", point.name, error)
             except (ImportError, AttributeError) as error:
                 logger.warning(
                     "The backend %r of %s cannot be imported, so what %s draws at random is no part of the run: %s",

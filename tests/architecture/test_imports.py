@@ -32,7 +32,7 @@ TORCH_LAYERS = tuple(
 
 HEIGHT = {f"emloop.{room}": height for height, rooms in enumerate(LAYERS) for room in rooms}
 
-FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "flax", "onnx", "onnxruntime"}
+FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "flax", "optax", "onnx", "onnxruntime"}
 OPTIONAL = {
     "sklearn",
     "skops",

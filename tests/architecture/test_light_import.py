@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
-HEAVY = {"numpy", "safetensors", "scipy", "sklearn", "skops", "matplotlib", "rich", "torch", "tensorflow", "jax"}
+FRAMEWORKS = {"sklearn", "torch", "tensorflow", "keras", "jax", "flax"}
+HEAVY = FRAMEWORKS | {"numpy", "safetensors", "scipy", "skops", "matplotlib", "rich", "optax", "pandas"}
 DRIVER = """
 import json, sys
 from emloop.entry_point import entry_point
@@ -53,16 +55,24 @@ def test_importing_emloop_loads_only_the_standard_library(tmp_path):
     assert HEAVY & set(done.stdout.split()) == set()
 
 
-@pytest.mark.parametrize("module", ["emloop_sklearn", "emloop_torch"])
-def test_a_backend_loads_no_other_framework(module, tmp_path):
+@pytest.mark.parametrize(
+    ("module", "own"),
+    [
+        ("emloop_sklearn", {"sklearn"}),
+        ("emloop_torch", {"torch"}),
+        ("emloop_jax", {"jax", "flax"}),
+        # TensorFlow itself imports JAX, and Keras scikit-learn, where they are installed.
+        pytest.param("emloop_tensorflow", {"tensorflow", "keras", "jax", "sklearn"}, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_backend_loads_no_other_framework(module, own, tmp_path):
     """And what was kept from being loaded can still be."""
-    for needed in ("torch", "sklearn"):
-        pytest.importorskip(needed)
+    framework = module.removeprefix("emloop_")
+    for needed in ("torch", "sklearn", framework):
+        if find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
     code = f"import sys, {module}; print(*sys.modules); import sklearn.externals.array_api_compat.torch"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
 
-    assert {"emloop_sklearn": "sklearn", "emloop_torch": "torch"}[module] in done.stdout.split()
-    assert {"sklearn", "skops", "torch"} & set(done.stdout.split()) <= {
-        "emloop_sklearn": {"sklearn", "skops"},
-        "emloop_torch": {"torch"},
-    }[module]
+    assert {framework} <= FRAMEWORKS & set(done.stdout.split()) <= own

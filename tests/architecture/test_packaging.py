@@ -15,6 +15,7 @@ MODULES = {
     "pillow": "PIL",
     "nvidia-ml-py": "pynvml",
     "xgboost-cpu": "xgboost",
+    "tensorflow-cpu": "tensorflow",
 }
 """Distributions whose modules have other names."""
 

@@ -151,7 +151,8 @@ def _by_path(library: Library, name: str) -> Module | ClassSource | FunctionSour
             return _missing(library, container, name, path, part, is_last=number == len(rest))
     if isinstance(thing, Other):
         return None
-    return (_failing_import(library, thing.module) if isinstance(thing, ClassSource) else None) or thing
+    bases = Ancestry(library, thing).order if isinstance(thing, ClassSource) else ()
+    return next(filter(None, (_failing_import(library, base.module) for base in bases)), thing)
 
 
 def _member(library: Library, container: Module | ClassSource, name: str) -> Thing:

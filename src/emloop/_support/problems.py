@@ -145,7 +145,7 @@ def _extra_of(module: str) -> str | None:
             if extra := re.search(r"extra == ['\"]([\w-]+)", need):
                 brings.setdefault(extra[1], set()).update(re.findall(r"^[\w-]+", need))
     like = {module, f"{module}-cpu", re.sub("^sk", "scikit-", module)}
-    found = [extra for extra, names in brings.items() if like & names]
+    found = [extra for extra, names in brings.items() if like & names and extra != "dev"]
     return min(found, key=lambda extra: (extra != module, len(brings[extra])), default=None)
 
 
@@ -153,6 +153,8 @@ def broken_module(module: str, reason: str, where: str = "") -> Problem:
     """A module that cannot be imported, with the file and line of the mistake if known."""
     gone = re.search(r"[Nn]o module named '([\w.]+)'", reason)
     known = moved.hints("python", gone[1]) if gone else ()
+    if gone and not known and (extra := _extra_of(gone[1])):
+        return missing_package(module, gone[1], extra)
     return _class(f"importing {module} failed: {reason}", *((f"in {where}",) if where else ()), *known)
 
 
