@@ -133,7 +133,8 @@ class Family:
     """Whether the names that classes and arguments had for emloop 0.2 are understood, such as ``AdamOptimizer``."""
 
     shared: ClassVar[Sequence[str] | None] = None
-    """Arguments that every class takes by its ``**kwargs``, which then hold no others; ``None``: who knows."""
+    """Arguments that all classes of the library that ``home`` is in take by their ``**kwargs``, which hold no others;
+    ``None``: who knows."""
 
     nested: ClassVar[bool] = False
     """Whether arguments of a class may be components of the same family."""

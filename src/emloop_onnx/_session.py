@@ -10,9 +10,9 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from emloop.errors import BatchError, ConfigError, SavedModelError
+from emloop.models.exported import some_names
 from emloop.suggest import check_choice
 
-from ._names import some_names
 from ._values import read_value
 
 __all__ = ["Session"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from emloop.errors import BatchError, SavedModelError
+from emloop.errors import SavedModelError
 from emloop.saved_models import Described
 
-__all__ = ["checked_output", "read_value"]
+__all__ = ["read_value"]
 
 _DTYPES = {
     "float": "float32",
@@ -33,15 +33,3 @@ def read_value(argument: Any, file: str) -> Described:
     sizes = tuple(size if isinstance(size, int) else None for size in argument.shape)
     # A graph without a stated shape looks like one that takes a single number.
     return Described(np.dtype(dtype), sizes or None)
-
-
-def checked_output(values: Any, name: str, examples: int) -> Any:
-    """Return an output that has a value for every example.
-
-    Raises:
-        BatchError: If its first axis is not ``B``.
-    """
-    shape = np.shape(values)
-    if shape[:1] != (examples,):
-        raise BatchError(f"output {name!r}: expected {examples} values, one for every example, got shape {shape}")
-    return values

@@ -8,5 +8,7 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("emloop_tensorflow", "tensorflow") from error
 
 from .base_model import BaseModel
+from .frozen_model import FrozenModel
+from .litert_model import LiteRTModel
 
-__all__ = ["BaseModel"]
+__all__ = ["BaseModel", "FrozenModel", "LiteRTModel"]

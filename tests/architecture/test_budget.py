@@ -21,11 +21,11 @@ ROOMS = {
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
     # what a run without a commit cannot begin anew without; links that a fork keeps; commits that are gone.
     "emloop._run_dir": 1885,
-    "emloop._settings": 1255,  # what classes and functions accept, read, write; why one of others fails; old names
+    "emloop._settings": 1257,  # what classes and functions accept, read, write; why one of others fails; old names
     "emloop._source": 1045,  # functions; what a class takes from its **kwargs, and needs; decorators that note a class
     "emloop._state": 1100,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
     "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
-    "emloop._support": 1233,  # extras; links that copies keep; what leads out of a directory; signals; moved arguments
+    "emloop._support": 1266,  # extras; links that copies keep; what leads out of a directory; signals; moved arguments
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 28,  # the protocols' public path
@@ -40,7 +40,7 @@ ROOMS = {
     "emloop.hooks": 3796,  # metrics by name; importances; evaluations inside epochs; weighted statistics; best models
     "emloop.interrupting": 5,
     "emloop.main_loop": 2190,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
-    "emloop.models": 275,  # what weighs what; whose source may run; members that predict
+    "emloop.models": 410,  # what weighs what; whose source may run; members that predict; files of other runtimes
     "emloop.parameters": 135,  # patterns, `init_from`, what a state must match: once for all backends
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 860,  # what a run keeps once; what inputs look like; the capsule, and what of it may run
@@ -50,10 +50,11 @@ ROOMS = {
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_jax": 20,
-    "emloop_onnx": 230,
+    "emloop_onnx": 125,
     "emloop_sklearn": 1195,  # what a state has; sound trees, boosted; columns; weights; ONNX; how much features count
     "emloop_sklearn._boosting": 555,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
-    "emloop_tensorflow": 100,
+    "emloop_tensorflow": 400,
+    "emloop_tensorflow.hooks": 5,  # paths of 0.2
     "emloop_torch": 1450,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on

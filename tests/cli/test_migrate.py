@@ -273,7 +273,7 @@ REWRITTEN = "  `emloop migrate CONFIG` writes it so\n"
         ("hooks", "[CatchSigint]", f"leave it out: the main loop itself ends at a signal\n{REWRITTEN}"),
         (
             "hooks",
-            "[emloop_tensorflow.hooks.InitLR: {value: 1}]",
+            "[emloop_tensorflow.hooks.init_lr.InitLR: {value: 1}]",
             f"now InitLR: hooks for every backend are emloop's own\n{REWRITTEN}",
         ),
         (

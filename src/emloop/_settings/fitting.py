@@ -191,7 +191,9 @@ def _of_component(value: Any, hint: Hint, resolver: Resolver | None, keys: Keys)
         if isinstance(found, Problem):
             yield found._replace(keys=at)
         elif found is not None:
-            yield from _of_class(found, kind, arguments, resolver, keys)
+            # Others may do with theirs what they like.
+            of_home = "." not in name or name.partition(".")[0] == kind.package.partition(".")[0]
+            yield from _of_class(found, kind if of_home else kind._replace(shared=None), arguments, resolver, keys)
             for key, taker in found.called.items():
                 if isinstance(beside.get(key), Mapping):
                     hints = dict.fromkeys(taker.hints, ANYTHING)

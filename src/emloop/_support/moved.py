@@ -58,6 +58,12 @@ MOVED = (
     Moved("optimizer argument", "decay", "rho", _ARGUMENTS),
     Moved("optimizer argument", "use_nesterov", "nesterov", _ARGUMENTS),
     Moved("optimizer argument", "use_locking", "", "there are no locks to take"),
+    Moved(
+        "class",
+        r"emloop_tensorflow\.(?:\w+\.)*(?:Quantized)?TFLiteModel",
+        "emloop_tensorflow.LiteRTModel",
+        "TensorFlow Lite is called LiteRT",
+    ),
     Moved("section", "predict", "eval.predict", "an evaluation is a part of the section `eval`, whatever its name"),
     Moved("command", "split", None, "`emloop dataset split CONFIG` calls the dataset's method `split`"),
     Moved(
@@ -84,15 +90,40 @@ MOVED = (
         "model argument",
         "freeze",
         None,
-        "saved models work without the source as they are, and `emloop export RUN --to onnx` writes one for other "
-        "runtimes; `frozen: ['backbone\\..*']` is something else: parameters that are not trained",
+        "saved models work without the source as they are, and `emloop export RUN --to onnx`, for TensorFlow also "
+        "`--to saved_model`, writes one for other runtimes; `frozen: ['backbone\\..*']` is something else: parameters "
+        "that are not trained",
         "frozen",
     ),
     Moved("model argument", "freeze", "", "saved models work without the source as they are"),
+    Moved(
+        "model argument",
+        "quantize(?:_delay)?",
+        "",
+        "no training knows of rounded numbers; tools of LiteRT round what `emloop export RUN --to litert` has written",
+    ),
     Moved("hook argument", "visualize_graph", "", "there is no graph that all backends have"),
     Moved("python", r"cxflow(?:\..*)?", None, f"{_RENAMED}: `import emloop as el`"),
+    Moved("python", r"cxflow_tensorflow(?:\..*)?", None, f"{_RENAMED}: `import emloop_tensorflow as eltf`"),
     Moved(
-        "python", r"cxflow_tensorflow(?:\..*)?", None, "take a backend that is there: `emloop_torch`, `emloop_sklearn`"
+        "python",
+        r"emloop_tensorflow\.metrics(?:\..*)?",
+        None,
+        "left out: `keras.metrics`, or the hooks `ClassificationMetrics` and `Metrics`, which see whole epochs",
+    ),
+    Moved(
+        "python",
+        r"emloop_tensorflow\.ops(?:\..*)?",
+        None,
+        "left out: TensorFlow has `tf.repeat`, `tf.reshape`, `tf.sparse.from_dense`, `tf.gather` and `tf.meshgrid`, "
+        "Keras has `keras.losses.Huber`",
+    ),
+    Moved(
+        "python",
+        r"emloop_tensorflow\.models(?:\..*)?",
+        None,
+        "left out, with its networks written as text (`64c3s2-mp2-gap`): list layers of Keras, in code or as `net` of "
+        "`emloop_tensorflow.Supervised`",
     ),
     Moved("python", r"CXF_(\w+)", r"EL_\1", "constants begin with `EL_`"),
     Moved(

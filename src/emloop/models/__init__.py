@@ -12,6 +12,7 @@ __getattr__, __dir__ = lazy_names(
         "Sequence": ".sequence",
         "abstract_model": ".abstract_model",
         "ensemble": ".ensemble",
+        "exported": ".exported",
         "sequence": ".sequence",
     },
 )
