@@ -6,11 +6,9 @@ Symbols: ``B`` examples, ``C`` classes, ``F`` features, ``T`` targets.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +18,11 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 
 from emloop.arguments import take_settings
-from emloop.declare import Component, Limits, Names, Positive
-from emloop.errors import ConfigError, Problem, SavedModelError, SaveError, StateError
-from emloop.models.abstract_model import AbstractModel
+from emloop.errors import ConfigError, Problem, SavedModelError, StateError
 from emloop.saved_models import (
     advise_capsule,
     capsule_for,
     check_state,
-    describe_variables,
     find_saved,
     overridden_methods,
     require_format,
@@ -35,35 +30,28 @@ from emloop.saved_models import (
     write_saved_model,
 )
 from emloop.seeding import current_seed
-from emloop.suggest import check_choice
-from emloop.types import Batch, StateTree
+from emloop.types import StateTree
+from emloop_sklearn._archives.archive import dump, load, require_trusted, untrusted_types
 from emloop_sklearn._boosting.columns import Columns
 from emloop_sklearn._boosting.rounds import rounds_problems
 from emloop_sklearn._boosting.together import Together
 
-from ._archive import dump, load, require_trusted, untrusted_types
-from ._estimators import Estimators, build_estimator
+from ._batches import BatchModel
+from ._estimators import build_estimator
 from ._fitting import (
     Balance,
-    FirstGuess,
-    array_of,
-    asked,
-    fit,
-    is_fitted,
     learns_by_batches,
     to_classes,
     weighing_problems,
-    weight_of,
 )
-from ._importances import importances, require_importances
-from ._onnx import FORMATS, export
-from ._outputs import checked_output, compute, label_free_outputs, output_problems
-from ._parameters import follow, get_variable, parameters_of, set_variable
+from ._onnx import FORMATS
+from ._outputs import output_problems
+from ._parameters import follow, parameters_of
+from ._settings import Settings, sources_of
 from ._source import LEARNING, METHODS, what_needs_source
 
 if TYPE_CHECKING:
     from emloop.datasets.abstract_dataset import AbstractDataset
-    from emloop.datasets.stream_wrapper import StreamWrapper
 
 __all__ = ["BaseModel"]
 
@@ -73,34 +61,6 @@ _Array = npt.NDArray[Any]
 
 _BACKEND = "sklearn"
 _FORMAT = f"emloop_{_BACKEND} 1"
-
-
-@dataclass(frozen=True)
-class Saving:
-    """The key ``saved_model``.
-
-    Args:
-        capsule: Whether the texts of the project's own modules go along, for those who trust them.
-    """
-
-    capsule: Literal["on", "off", True, False] = "off"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The settings of every model of scikit-learn, as a configuration gives them."""
-
-    outputs: Names
-    inputs: Annotated[Names, Limits(unique=True, words="a list of one or two names: the features, the labels")] = ()
-    features: Names = ()
-    labels: str | None = None
-    categories: Names | None = None
-    estimator: Component[Estimators] | None = None
-    rounds_per_epoch: Positive | None = None
-    classes: Annotated[int | Sequence[Any] | None, Limits(words="their number or a list of them")] = None
-    weights: Mapping[str, str] | None = None
-    trusted_types: Names = ()
-    saved_model: Saving = Saving()
 
 
 _STATE = {
@@ -117,7 +77,7 @@ _STATE = {
 }
 
 
-class BaseModel(AbstractModel):
+class BaseModel(BatchModel):
     """Any estimator or pipeline of scikit-learn, LightGBM or XGBoost.
 
     The configuration alone is enough:
@@ -201,9 +161,6 @@ class BaseModel(AbstractModel):
     exports_to: ClassVar[tuple[str, ...]] = FORMATS
     settings_class: ClassVar[type] = Settings
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
-    _estimator: Any
-    _lacks: Sequence[str] = ()
-    _needs_source: tuple[str, str | None] = "estimator", None
 
     def __init__(
         self,
@@ -227,7 +184,7 @@ class BaseModel(AbstractModel):
         self.classes = to_classes(settings.classes, dataset)
         """All classes, ``[C]``, if known; :meth:`create_model` may set them."""
         self._log_dir = log_dir
-        self._features, self._labels = _sources(settings)
+        self._features, self._labels = sources_of(settings)
         self._inputs = (*self._features, *([self._labels] if self._labels else ()))
         self._outputs = tuple(settings.outputs)
         self._trusted = tuple(settings.trusted_types)
@@ -235,12 +192,8 @@ class BaseModel(AbstractModel):
         self.batch_weight: _Array | None = None
         """What each example of the batch that is learned from counts, ``float64 [B]``; ``None``: all alike."""
         self._arguments = sorted(arguments)
-        self._batches = 0
-        self._examples = 0
         self._variables: dict[str, Any] = {}
         self._has_said_why = self._has_been_loaded = False
-        self._guess: FirstGuess | None = None
-        self._together: Together | None = None
         configured = self._configured_estimator(settings.estimator, arguments, state)
         self._columns = self._make_columns(settings, configured)
         self._configured_type = None if configured is None else type(configured)
@@ -303,186 +256,10 @@ class BaseModel(AbstractModel):
         hint = "estimator: {class: sklearn.linear_model.SGDClassifier, loss: log_loss}, or override create_model"
         raise ConfigError(Problem("the argument 'estimator' is missing", type(self).__name__, hints=(hint,)))
 
-    def fit_batch(self, estimator: Any, features: _Array, labels: _Array | None) -> None:
-        """Let the estimator learn from one batch; may be overridden.
-
-        Args:
-            estimator: The estimator.
-            features: ``[B, F]``, or a data frame of the columns.
-            labels: ``[B]``, or ``[B, T]``; ``None`` if the model has no labels.
-        """
-        with self._balance.applied(estimator, labels):
-            fit(estimator, features, labels, self.classes, self.batch_weight)
-
-    def compute_outputs(self, estimator: Any, features: _Array, labels: _Array | None) -> Mapping[str, Any]:
-        """Compute the outputs for one batch; may be overridden, for outputs of your own.
-
-        Args:
-            estimator: The estimator or, before its first batch, a stand-in that guesses: it has ``predict``,
-                ``transform`` and, if the estimator has them, ``predict_proba`` and ``classes_``.
-            features: ``[B, F]``, or a data frame of the columns.
-            labels: ``[B]``, or ``[B, T]``; ``None`` if the model has no labels.
-
-        Returns:
-            ``B`` values for every name in ``output_names``, or more names.
-        """
-        return compute(self._outputs, estimator, features, labels)
-
-    @property
-    def input_names(self) -> list[str]:
-        """Names of the sources that a batch must hold."""
-        beside = self._weight is not None and self._weight not in self._inputs
-        return [*self._inputs, *([str(self._weight)] if beside else [])]
-
-    @property
-    def output_names(self) -> list[str]:
-        """Names of the variables that ``run`` returns."""
-        return list(self._outputs)
-
     @property
     def restore_fallback(self) -> str:
         """This class: it restores every saved model that does not say why its source is needed."""
         return "emloop_sklearn.BaseModel"
-
-    def run(self, batch: Batch, train: bool, stream: StreamWrapper | None = None) -> Batch:
-        """Compute the outputs for one batch; with ``train``, let the estimator learn from it afterwards.
-
-        Args:
-            batch: ``B`` examples for every name in ``input_names``.
-            train: Whether to learn.
-            stream: Source of the batch; may be read ahead meanwhile.
-
-        Returns:
-            An array for every name in ``output_names``, first axis ``B``.
-
-        Raises:
-            BatchError: If examples differ in shape, a label is none of the classes, an output lacks ``B`` values, or a
-                weight is no number from 0 on.
-            ConfigError: If the classes, or the labels to learn from, are not named.
-            SavedModelError: If the model is to learn, which only its source can.
-        """
-        if train and self._lacks:
-            why = self._needs_source[1]
-            raise SavedModelError(f"{type(self).__name__} cannot train it further without the source: {why}")
-        read, features = self._read(batch)
-        labels = None if self._labels is None else array_of(batch, self._labels)
-        if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        with nullcontext() if stream is None else stream.allow_buffering:
-            computed = self.compute_outputs(self._answering(), features, labels)
-            if train:
-                self.batch_weight = None if self._weight is None else weight_of(batch, self._weight, len(features))
-                if self._together is not None:
-                    self._together.add(self._estimator, read, labels, self.batch_weight)
-                # Of a batch without any weight there is nothing to learn, and some estimators would divide by its sum.
-                elif self.batch_weight is None or self.batch_weight.any():
-                    self.fit_batch(self._estimator, features, labels)
-                    self._guess = None
-                self._batches += 1
-                self._examples += len(features)
-        outputs = {name: checked_output(computed, name, len(features)) for name in self._outputs}
-        if not self._variables:
-            sources = {name: batch[name] for name in self._inputs} | (read if self._columns is not None else {})
-            self._variables = {"inputs": describe_variables(sources), "outputs": describe_variables(outputs)}
-        return outputs
-
-    def _read(self, batch: Batch) -> tuple[Any, Any]:
-        """The features of a batch as they are kept, and as an estimator takes them."""
-        if self._columns is not None:
-            columns = self._columns.read(batch)
-            return columns, self._columns.frame(columns)
-        features = array_of(batch, self._features[0])
-        features = features.reshape(len(features), -1)
-        return features, features
-
-    @property
-    def can_stop_here(self) -> bool:
-        """Whether a state has all that the training depends on: not while batches are gathered."""
-        return self._together is None or not self._together.holds
-
-    def end_epoch(self) -> None:
-        """Let an estimator that does not learn by batches learn from all batches of the epoch.
-
-        Raises:
-            BatchError: If the batches do not go together.
-        """
-        if self._together is not None and self._together.holds:
-            self._estimator = self._together.learn(self._estimator, self._columns, self._trusted)
-            self._guess = None
-
-    @property
-    def prediction_inputs(self) -> list[str]:
-        """Names of the sources that :meth:`predict` needs: the features."""
-        return self.input_names if self._overrides("run") else list(self._features)
-
-    def predict(self, batch: Batch) -> Batch:
-        """All that can be told of the features alone, such as ``predictions`` and ``probabilities``."""
-        if self._overrides("run"):
-            return self.run(batch, train=False)
-        _, features = self._read(batch)
-        if not self._overrides("compute_outputs"):
-            found: dict[str, Any] = {**compute(label_free_outputs(self._estimator), self._answering(), features, None)}
-            return found
-        try:
-            return self.compute_outputs(self._answering(), features, None)
-        except Exception as error:
-            error.add_note(f"{type(self).__name__}.compute_outputs has no labels to predict: they are None")
-            raise
-
-    def export(self, to: str, directory: str, batches: Sequence[Batch]) -> Sequence[Batch]:
-        """Write what the estimator says of the features for another runtime; ``emloop export`` calls this.
-
-        Raises:
-            SaveError: If it cannot be exported.
-        """
-        check_choice("to", to, FORMATS)
-        for method in ("run", "compute_outputs"):
-            if self._overrides(method):
-                raise SaveError(f"{type(self).__name__} overrides {method}, which only its source has")
-        if self._guess is not None:
-            raise SaveError(f"{type(self._estimator).__name__} has learned nothing yet")
-        if self._columns is not None:
-            raise SaveError(f"{type(self._estimator).__name__} takes named columns, which are not exported yet")
-        name = self._features[0]
-        return export(self._estimator, directory, name, [array_of(one, name) for one in batches])
-
-    def _overrides(self, method: str) -> bool:
-        return method in overridden_methods(type(self), BaseModel, METHODS)
-
-    def get_variable(self, name: str) -> float:
-        """Value of ``learning_rate``; the initial one if the estimator has a schedule of its own.
-
-        Raises:
-            MissingVariableError: If there is no such variable.
-        """
-        return get_variable(self._estimator, name)
-
-    def set_variable(self, name: str, value: float) -> None:
-        """Set ``learning_rate`` for all future batches.
-
-        Raises:
-            MissingVariableError: If there is no such variable.
-        """
-        set_variable(self._estimator, name, value)
-
-    def importances(self) -> dict[str, float]:
-        """Feature → importance or coefficient, as the estimator has learned them; empty before it has.
-
-        Features have the names of their columns, or the dataset's ``feature_names``, or are numbered: ``images[3]``; in
-        a pipeline, those that the steps before the last one give them.
-
-        Raises:
-            ConfigError: If the estimator has none, as soon as that can be told.
-        """
-        if self._guess is not None:
-            require_importances(self._estimator)
-            return {}
-        names = asked(self.dataset, "feature_names") if self._columns is None else self._columns.names
-        return importances(self._estimator, self._features[0] if names is None else names)
-
-    def model_facts(self) -> list[str]:
-        """What to show when a run begins: the estimator, and the version."""
-        return [type(self._estimator).__name__, f"scikit-learn {sklearn.__version__}"]
 
     def save(self, name_suffix: str) -> str:
         """Save the model durably as ``model_<name_suffix>`` in the run directory, and return its path.
@@ -607,21 +384,6 @@ class BaseModel(AbstractModel):
         self._lacks, self._needs_source = lacks, ("inference" if lacks else "estimator", state["needs_source"])
         self._adopt(restored)
 
-    def _adopt(self, estimator: Any) -> None:
-        self._estimator = estimator
-        knows = self._batches > 0 or is_fitted(estimator)
-        classes = self.classes if is_classifier(estimator) else None
-        self._guess = None if knows else FirstGuess(estimator, classes)
-
-    def _answering(self) -> Any:
-        """Whatever computes the outputs: the estimator or its stand-in."""
-        if self._guess is None:
-            return self._estimator if self._together is None else self._together.answering(self._estimator)
-        if is_classifier(self._estimator) and self.classes is None:
-            hint = "name them: classes: 10 in the model section, or num_classes of the dataset"
-            raise ConfigError(Problem("the classes are unknown", type(self).__name__, hints=(hint,)))
-        return self._guess
-
     def _configured_estimator(self, description: Any, arguments: Mapping[str, Any], state: StateTree | None) -> Any:
         """The fresh estimator described by configuration and source; ``None`` if there is only a state to go by.
 
@@ -642,24 +404,3 @@ class BaseModel(AbstractModel):
                 f"create_model of {name} must return an estimator, which has get_params, got {estimator!r}"
             )
         return estimator
-
-
-def _sources(settings: Settings) -> tuple[tuple[str, ...], str | None]:
-    """Names of the sources of features and of labels.
-
-    Raises:
-        ConfigError: If they are not named, or in both ways.
-    """
-    inputs, features = tuple(settings.inputs), tuple(settings.features)
-    if features and not inputs:
-        if settings.labels in features:
-            raise ConfigError.about("labels", f"{settings.labels!r} is among the features")
-        if odd := sorted(set(settings.categories or ()) - set(features)):
-            raise ConfigError.about("categories", f"{odd[0]!r} is none of the features {', '.join(features)}")
-        return features, settings.labels
-    if features or settings.labels is not None or settings.categories is not None:
-        raise ConfigError.about("inputs", "expected either inputs, or features and labels, got both")
-    if not 1 <= len(inputs) <= 2:
-        message = f"expected one name, of the features, or two, also of the labels, got {settings.inputs!r}"
-        raise ConfigError.about("inputs", message)
-    return inputs[:1], inputs[1] if len(inputs) == 2 else None

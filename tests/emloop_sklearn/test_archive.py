@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 
 from emloop.errors import ConfigError, StateError, UntrustedError
-from emloop_sklearn._archive import dump, load, require_trusted, untrusted_types
+from emloop_sklearn._archives.archive import dump, load, require_trusted, untrusted_types
 
 
 class Holder(BaseEstimator):

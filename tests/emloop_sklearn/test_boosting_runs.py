@@ -14,6 +14,7 @@ import textwrap
 import numpy as np
 import pytest
 import yaml
+from tests.kills import ENDING
 
 from emloop._state.commit import list_commits
 from emloop._state.tree import equal_trees
@@ -25,8 +26,6 @@ pytestmark = pytest.mark.slow
 
 DATA = '''
 import csv
-import os
-import signal
 
 import emloop as el
 from emloop.datasets import IndexStream
@@ -50,22 +49,6 @@ class People(el.BaseDataset):
 
     def valid_stream(self):
         return self.part(128, None)
-
-
-class Stop(el.AbstractHook):
-    """Ends the process in one way or another after a batch."""
-
-    stateless = True
-
-    def __init__(self, **kwargs):
-        super().__init__()
-        self.batches = 0
-
-    def after_batch(self, stream_name, batch_data):
-        self.batches += stream_name == "train"
-        number, way = os.environ.get("STOP", "0 none").split()
-        if stream_name == "train" and self.batches == int(number):
-            os.kill(os.getpid(), getattr(signal, way))
 '''
 PIPELINE = {
     "class": "sklearn.pipeline.Pipeline",
@@ -102,6 +85,7 @@ def project(tmp_path, monkeypatch):
             bought = "yes" if age + (city == "Rome") + job / 4 + rng.normal() > 1 else "no"
             table.writerow([f"{age:.3f}" if rng.random() > 0.1 else "", city, job, bought])
     (tmp_path / "people.py").write_text(DATA)
+    (tmp_path / "ending.py").write_text(ENDING)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -124,7 +108,7 @@ def configured(estimator):
             {"WriteCSV": {"variables": ["loss", "accuracy"]}},
             {"SaveBest": {"variable": "loss"}},
             {"EarlyStopping": {"variable": "loss", "patience": 3}},
-            "people.Stop",
+            "ending.Stop",
         ],
         "main_loop": {"seed": 7, "epochs_count": 4, "extra_streams": ["valid"], "commit": {"every": "1ep"}},
     }

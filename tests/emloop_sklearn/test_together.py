@@ -12,7 +12,7 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from emloop._state.tree import equal_trees
 from emloop.errors import BatchError, ConfigError, StateError
 from emloop.saved_models import Described, find_saved, fitted
-from emloop_sklearn._archive import dump, load, untrusted_types
+from emloop_sklearn._archives.archive import dump, load, untrusted_types
 from emloop_sklearn._boosting.libraries import read, written
 
 lightgbm, xgboost = pytest.importorskip("lightgbm"), pytest.importorskip("xgboost")

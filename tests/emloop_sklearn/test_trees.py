@@ -26,7 +26,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import emloop_sklearn
 from emloop.errors import StateError, UntrustedError
-from emloop_sklearn._archive import dump, load, untrusted_types
+from emloop_sklearn._archives.archive import dump, load, untrusted_types
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))

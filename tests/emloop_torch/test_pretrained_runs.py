@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.kills import ENDING
 
 from emloop import create_dataset, load
 from emloop._state.commit import list_commits
@@ -28,28 +29,6 @@ pytest.importorskip("pyarrow")
 pytestmark = pytest.mark.slow
 
 SOURCE = Path(importlib.import_module("emloop").__file__).parents[1]
-ENDING = '''
-import os
-import signal
-
-import emloop as el
-
-
-class Stop(el.AbstractHook):
-    """Ends the process in one way or another after a batch."""
-
-    stateless = True
-
-    def __init__(self, **kwargs):
-        super().__init__()
-        self.batches = 0
-
-    def after_batch(self, stream_name, batch_data):
-        self.batches += stream_name == "train"
-        number, way = os.environ.get("STOP", "0 none").split()
-        if stream_name == "train" and self.batches == int(number):
-            os.kill(os.getpid(), getattr(signal, way))
-'''
 BATCHES = 12  # of an epoch
 TEXTS = f"""
 dataset:

@@ -13,7 +13,7 @@ from sklearn.base import is_classifier, is_regressor
 from emloop.constants import EL_LOG_ONLY
 from emloop.errors import BatchError, ConfigError, Problem
 from emloop.interrupting import interruptible
-from emloop_sklearn._archive import dump, load
+from emloop_sklearn._archives.archive import dump, load
 from emloop_sklearn._fitting import last_step
 from emloop_sklearn._outputs import Answering
 

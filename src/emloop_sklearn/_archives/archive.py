@@ -6,7 +6,7 @@ bytes and a resumed run can be compared with one that was never stopped.
 
 :func:`load` only creates objects of types that cannot do harm by themselves: those that skops trusts, and classes (not
 functions, but for a few that only compute) defined by an imported scikit-learn, NumPy or SciPy; of trees, those that
-``_trees`` has looked through. Every other type must be agreed to by name.
+``trees`` has looked through. Every other type must be agreed to by name.
 
 An estimator of LightGBM or XGBoost, alone or as the last step of a pipeline, is a file of its own in the archive, in
 the library's format; an estimator that knows nothing stands in its place.
@@ -30,10 +30,10 @@ from sklearn.pipeline import Pipeline
 
 from emloop.errors import ConfigError, Problem, StateError, UntrustedError
 from emloop_sklearn._boosting import libraries
+from emloop_sklearn._fitting import last_step
 
-from ._fitting import last_step
-from ._skops import skops
-from ._trees import INDEXING, unsound_trees
+from .skops_alone import skops
+from .trees import INDEXING, unsound_trees
 
 __all__ = ["dump", "load", "require_trusted", "untrusted_types"]
 
