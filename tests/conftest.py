@@ -20,6 +20,9 @@ settings.load_profile("emloop")
 # By ``make test-fast``.
 settings.register_profile("quick", settings.get_profile("emloop"), max_examples=15)
 
+# TensorFlow chooses its threads once and for all, and with one of them sums are taken in one order.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 # Whoever runs the tests may be meant to outlive a terminal, as by nohup; what they start is to be interrupted.
 for number in (signal.SIGHUP, signal.SIGINT):
     if signal.getsignal(number) is signal.SIG_IGN:

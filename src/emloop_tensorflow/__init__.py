@@ -1,14 +1,11 @@
 """Training with TensorFlow and Keras, and restoring without the source of the model."""
 
-from emloop.errors import MissingExtraError
+from emloop_tensorflow._graphs.importing import import_tensorflow
 
-try:
-    import tensorflow as _tensorflow  # noqa: F401 - its absence shall be one clear line
-except ModuleNotFoundError as error:
-    raise MissingExtraError("emloop_tensorflow", "tensorflow") from error
+import_tensorflow()
 
-from .base_model import BaseModel
-from .frozen_model import FrozenModel
-from .litert_model import LiteRTModel
+from .base_model import BaseModel  # noqa: E402 - nothing of TensorFlow comes before what is set above
+from .frozen_model import FrozenModel  # noqa: E402
+from .litert_model import LiteRTModel  # noqa: E402
 
 __all__ = ["BaseModel", "FrozenModel", "LiteRTModel"]

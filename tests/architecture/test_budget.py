@@ -54,7 +54,9 @@ ROOMS = {
     "emloop_sklearn": 935,  # what a state has; columns; weights; ONNX; how much features count
     "emloop_sklearn._archives": 300,  # estimators as bytes, and trees that are sound
     "emloop_sklearn._boosting": 555,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
-    "emloop_tensorflow": 400,
+    "emloop_tensorflow": 1160,  # the model, its parts from source or from a program, its settings
+    "emloop_tensorflow._graphs": 770,  # what is traced, named and kept; programs as data, and what may be in them
+    "emloop_tensorflow._training": 490,  # steps in graphs: schedules, windows, means; signals, traces
     "emloop_tensorflow.hooks": 5,  # paths of 0.2
     "emloop_torch": 1450,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out

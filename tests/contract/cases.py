@@ -10,6 +10,7 @@ from emloop.testing import Case
 TEXTS = Path(__file__).parent / "texts"
 DATA = (TEXTS / "data.py").read_text(encoding="utf-8")
 TORCH = (TEXTS / "torch_models.py").read_text(encoding="utf-8")
+TENSORFLOW = (TEXTS / "tensorflow_models.py").read_text(encoding="utf-8")
 SKLEARN = (TEXTS / "sklearn_models.py").read_text(encoding="utf-8")
 
 OPTIMIZER = {"class": "AdamW", "learning_rate": 0.01}
@@ -102,3 +103,34 @@ SKLEARN_CASES = [
         own_process=False,
     ),
 ]
+
+
+def tensorflow_case(class_name: str, **options: Any) -> Case:
+    """A network of ``tensorflow_models.py``."""
+    model = {
+        "class": class_name,
+        "inputs": ["signals", "labels"],
+        "outputs": ["loss", "predictions"],
+        "optimizer": OPTIMIZER,
+        "device": "cpu",
+        **options.pop("model", {}),
+    }
+    return Case(class_name, model=model, dataset=DATA, source=TENSORFLOW, rung="exported", **options)
+
+
+TENSORFLOW_CASES = [
+    tensorflow_case("Mlp", model={"clip_gradient": {"norm": 1.0}}),
+    tensorflow_case(
+        "Plain",
+        own_process=False,
+        not_applicable={"examples_are_predicted_by_themselves": "it asks for the mean of the batch"},
+    ),
+]
+"""A network of Keras, and one without."""
+
+TENSORFLOW_ZOO = [
+    tensorflow_case("ConvNet", model={"lr_schedule": {"class": "CosineDecay", "decay_steps": 8, "interval": "batch"}}),
+    tensorflow_case("Transformer", model={"inputs": ["tokens"], "accumulate": 2}),
+    tensorflow_case("Lstm", model={"precision": "bf16"}),
+]
+"""Networks that could fail for reasons of their own; `make torture` tries them."""

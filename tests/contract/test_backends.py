@@ -49,8 +49,26 @@ class TestPyTorchZoo(BackendContract):
     cases = CASES.TORCH_ZOO
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_installed")
+class TestTensorFlow(BackendContract):
+    """A network of Keras, and one of plain variables."""
+
+    backend = "tensorflow"
+    cases = CASES.TENSORFLOW_CASES
+
+
+@pytest.mark.torture
+@pytest.mark.usefixtures("_installed")
+class TestTensorFlowZoo(BackendContract):
+    """Networks of every other kind."""
+
+    backend = "tensorflow"
+    cases = CASES.TENSORFLOW_ZOO
+
+
 def test_every_registered_backend_is_tried():
     """None is offered that this file does not know."""
-    tried = {cls.backend for cls in (TestScikitLearn, TestPyTorch)}
+    tried = {cls.backend for cls in (TestScikitLearn, TestPyTorch, TestTensorFlow)}
 
     assert set(installed_backends()) == tried

@@ -1,0 +1,1 @@
+"""Models as graphs: what is traced from source, what is kept of it, and what goes in and out."""

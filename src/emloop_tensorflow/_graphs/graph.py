@@ -1,0 +1,144 @@
+"""One graph of a model: its function, its signature, and what has to be known of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from emloop.errors import BatchError
+
+from .feeding import LazyArray, Signature
+from .operations import kinds_of, writes
+
+__all__ = ["Graph", "arrays_from"]
+
+Arrays = Sequence[np.ndarray[Any, Any]]
+
+
+class Graph:
+    """A function of TensorFlow that takes the sources of a batch one by one, and returns a list.
+
+    Args:
+        names: Names of the sources.
+        signature: What they look like.
+        trace: Makes the function for a signature, and says what the outputs are called; ``None`` where there is no
+            source to make it from.
+        function: The function, if there is one already.
+        outputs: Names of its outputs.
+        keeps: Whether variables are as they were, once it has run.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        signature: Signature,
+        trace: Callable[[Signature], tuple[Any, Sequence[str]]] | None,
+        *,
+        keeps: bool,
+        function: Any = None,
+        outputs: Sequence[str] = (),
+    ) -> None:
+        self.names = list(names)
+        self.signature = signature
+        self.function = function
+        self.outputs = list(outputs)
+        self.kinds: set[str] = set()
+        self.has_run = self.is_new = False
+        """Whether it has ever run a batch, here or where its state comes from; whether one that has, had new sizes."""
+        self._trace, self._keeps = trace, keeps
+        self._known: dict[Any, bool] = {}
+        self._written: list[tf.Variable] = []
+        self._lock = threading.Lock()
+        if function is not None:
+            self._look()
+
+    def __call__(self, arrays: Arrays) -> list[Any]:
+        """The outputs for a batch, as tensors.
+
+        Raises:
+            BatchError: If it does not fit.
+        """
+        key = tuple([(array.shape[1:], array.dtype) for array in arrays])
+        plain = self._known.get(key)
+        if plain is None:
+            plain = self._meet(arrays, key)
+        return self.compute(arrays if plain else self.signature.converted(arrays))
+
+    def compute(self, arrays: Arrays) -> list[Any]:
+        """The same for arrays of the dtypes that the function takes; nobody will know that it has run."""
+        tensors = [tf.constant(array) for array in arrays]
+        if self._written:
+            return self._undone(tensors)
+        found: list[Any] = self.function(*tensors)
+        return found
+
+    def prepare(self, arrays: Arrays | None = None) -> None:
+        """Make the function now, for what has been seen and for a batch, which is not run."""
+        if arrays is not None and (self.signature.widened(arrays) or self.function is None):
+            self.signature.converted(arrays)
+            self._make()
+        elif self.function is None and self.signature.entries is not None:
+            self._make()
+
+    def assume(self, entries: Mapping[str, Any]) -> None:
+        """Take the signature of another graph for the time until there is a batch."""
+        self.signature.take(entries)
+
+    def expect(self, entries: Mapping[str, Any]) -> None:
+        """Take the signature of another graph of the same sources; a function for another one is made anew."""
+        self.has_run = True
+        if entries != self.signature.entries and self._trace is not None:
+            self.signature.take(entries)
+            self.function = None
+            self._known.clear()
+
+    def _meet(self, arrays: Arrays, key: Any) -> bool:
+        with self._lock:
+            if self.signature.widened(arrays) or self.function is None:
+                self.signature.converted(arrays)
+                self._make()
+            converted = self.signature.converted(arrays)
+            plain = all(one is other for one, other in zip(arrays, converted, strict=True))
+            self._known[key] = plain
+            self.has_run = self.is_new = True
+            return plain
+
+    def _make(self) -> None:
+        if self._trace is not None:
+            self.function, outputs = self._trace(self.signature)
+            self.outputs = list(outputs)
+            self._look()
+
+    def _look(self) -> None:
+        self.kinds = kinds_of(self.function.graph.as_graph_def())
+        if self._keeps and writes(self.kinds):
+            self._written = list(self.function.graph.variables)
+
+    def _undone(self, tensors: Sequence[Any]) -> list[Any]:
+        with self._lock:
+            before = [variable.numpy() for variable in self._written]
+            with ExitStack() as after:
+                for variable, value in zip(self._written, before, strict=True):
+                    after.callback(variable.assign, value)
+                found: list[Any] = self.function(*tensors)
+            return found
+
+
+def arrays_from(tensors: Mapping[str, Any], names: Sequence[str], examples: int, *, lazy: bool) -> dict[str, Any]:
+    """Outputs as arrays, or on their way.
+
+    Raises:
+        BatchError: If one has not a value for every example.
+    """
+    arrays = {name: LazyArray(tensors[name]) if lazy else np.asarray(tensors[name].numpy()) for name in names}
+    for name, array in arrays.items():
+        if not array.ndim or len(array) != examples:
+            raise BatchError(
+                f"output {name!r}: expected {examples} values, one for every example, got shape {tuple(array.shape)}"
+            )
+    return arrays

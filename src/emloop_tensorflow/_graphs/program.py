@@ -1,0 +1,162 @@
+"""The program of a model: its graphs as a SavedModel without the values of variables, and a description.
+
+``program.json`` names the variables, in the order in which the SavedModel has them, and says what each graph takes and
+gives. The SavedModel holds data only: graphs whose operations compute, and know no files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from emloop.errors import SavedModelError, UntrustedError
+
+from .operations import foreign
+from .variables import plain
+
+__all__ = ["FOLDER", "Program"]
+
+FOLDER = "program"
+_FORMAT = 1
+_DESCRIPTION, _GRAPHS = "program.json", "saved_model.pb"
+_SAVER = ("__inference__traced_save", "__inference__traced_restore")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A model as data.
+
+    Args:
+        description: Content of ``program.json``.
+        graphs: Content of ``saved_model.pb``.
+    """
+
+    description: Mapping[str, Any]
+    graphs: bytes
+
+    @classmethod
+    def of(cls, functions: Mapping[str, Any], variables: Mapping[str, Any], description: Mapping[str, Any]) -> Program:
+        """A program of some functions.
+
+        Args:
+            functions: Name → concrete function.
+            variables: Name → variable, all that they use.
+            description: What else to say of it.
+        """
+        module = tf.Module()
+        module.state = [plain(variable) for variable in variables.values()]
+        for name, function in functions.items():
+            setattr(module, name, function)
+        with TemporaryDirectory() as directory, _quietly():
+            options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+            tf.saved_model.save(module, directory, signatures={}, options=options)
+            content = _without_saver(Path(directory, _GRAPHS).read_bytes())
+        described = {
+            "format": _FORMAT,
+            **description,
+            "variables": list(variables),
+            "functions": sorted(functions),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        return cls(described, content)
+
+    def write(self, directory: Path) -> None:
+        """Write the files, each atomically and the description last."""
+        directory.mkdir(parents=True, exist_ok=True)
+        described = json.dumps(self.description, indent=1).encode()
+        for name, content in ((_GRAPHS, self.graphs), (_DESCRIPTION, described)):
+            path = directory / name
+            if not path.is_file() or path.read_bytes() != content:
+                temporary = directory / f".tmp-{name}"
+                temporary.write_bytes(content)
+                temporary.replace(path)
+
+    @classmethod
+    def read(cls, directory: Path) -> Program:
+        """Read and verify the program in a directory.
+
+        Raises:
+            SavedModelError: If a file is missing, damaged or of another format; names it.
+            UntrustedError: If a graph does more than to compute.
+        """
+        path = directory / _DESCRIPTION
+        try:
+            description = json.loads(path.read_bytes())
+            found, digest = description["format"], description["sha256"]
+            content = (directory / _GRAPHS).read_bytes()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SavedModelError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+        if found != _FORMAT:
+            raise SavedModelError(f"{path}: expected a program of format {_FORMAT}, got {found}")
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise SavedModelError(f"{directory / _GRAPHS} is damaged: its content is not what {_DESCRIPTION} recorded")
+        return cls(description, content)
+
+    def load(self, name: str) -> tuple[dict[str, Any], dict[str, tf.Variable]]:
+        """The functions, and the variables, which have no values yet.
+
+        Args:
+            name: Where it comes from, for messages.
+
+        Raises:
+            SavedModelError: If it is no such program.
+            UntrustedError: If a graph does more than to compute.
+        """
+        parsed = saved_model_pb2.SavedModel()
+        try:
+            parsed.ParseFromString(self.graphs)
+        except Exception as error:  # DecodeError has no public home
+            raise SavedModelError(f"{name}: {_GRAPHS} is no SavedModel: {error}") from error
+        for graph in parsed.meta_graphs:
+            if kinds := foreign(graph.graph_def):
+                raise UntrustedError(f"{name}: its graph has the operation {kinds[0]}, which no model needs to compute")
+        with TemporaryDirectory() as directory, _quietly():
+            Path(directory, _GRAPHS).write_bytes(self.graphs)
+            options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=True)
+            try:
+                loaded: Any = tf.saved_model.load(directory, options=options)
+                functions = {each: getattr(loaded, each) for each in self.description["functions"]}
+                variables = dict(zip(self.description["variables"], loaded.state, strict=True))
+            except (AttributeError, KeyError, TypeError, ValueError, tf.errors.OpError) as error:
+                raise SavedModelError(f"{name}: the program cannot be loaded: {error}") from error
+        return functions, variables
+
+
+def _without_saver(content: bytes) -> bytes:
+    """A SavedModel without what writes and reads variables, which nobody calls, and without nodes outside functions."""
+    parsed = saved_model_pb2.SavedModel()
+    parsed.ParseFromString(content)
+    for graph in parsed.meta_graphs:
+        functions = [f for f in graph.graph_def.library.function if not f.signature.name.startswith(_SAVER)]
+        constants = {each.constant.operation for each in graph.object_graph_def.nodes if each.HasField("constant")}
+        nodes = [node for node in graph.graph_def.node if node.op == "VarHandleOp" or node.name in constants]
+        del graph.graph_def.library.function[:], graph.graph_def.node[:]
+        graph.graph_def.library.function.extend(functions)
+        graph.graph_def.node.extend(nodes)
+        for part in ("saver_def", "signature_def", "collection_def"):
+            graph.ClearField(part)
+    return bytes(parsed.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Nobody asks for gradients of what already has its own, nor for signatures."""
+    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)

@@ -1,0 +1,1 @@
+"""How a graph learns: means of losses, the optimizer's step, schedules; and what looks on."""
