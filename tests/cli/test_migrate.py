@@ -19,7 +19,7 @@ dataset:
   class: 'cxflow.datasets.Old'  # data
 model:
   class: &model cxflow_tensorflow.BaseModel   # base
-  n_gpus: 2
+  session_config: {}
   optimizer:
     class: tensorflow.python.training.adam.AdamOptimizer
     learning_rate: 0.1
@@ -54,7 +54,7 @@ dataset:
   class: 'emloop.datasets.Old'  # data
 model:
   class: &model emloop_tensorflow.BaseModel   # base
-  n_gpus: 2
+  session_config: {}
   optimizer:
     class: Adam
     learning_rate: 0.1
@@ -97,8 +97,8 @@ def test_a_config_is_rewritten_in_place(tmp_path, emloop_in):
     assert "--- config.yaml as it was\n+++ config.yaml\n" in shown
     assert "-  - CatchSigint   # gone\n" in shown
     assert (
-        "by hand: config.yaml:6:3: model.n_gpus: is no argument any more\n    6 |   n_gpus: 2\n      |   ^^^^^^\n"
-        "  `device: cuda:1` chooses a GPU; training on several is not there yet\n"
+        "by hand: config.yaml:6:3: model.session_config: is no argument any more\n"
+        "    6 |   session_config: {}\n      |   ^^^^^^^^^^^^^^\n  there are no sessions: `device` says where, "
     ) in shown
     assert "config.yaml: nothing to rewrite\n" in emloop("migrate", ".")
 

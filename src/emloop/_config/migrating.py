@@ -145,7 +145,7 @@ class _Finder:
 
     def _argument(self, key: Any, node: Node, path: tuple[Any, ...]) -> None:
         kind = "model argument" if path[-1:] == ("model",) else "hook argument" if path[-3:-2] == ("hooks",) else ""
-        if told := moved.hints(kind, str(key), ("device", "profile", "frozen")):
+        if told := moved.hints(kind, str(key), ("device", "profile", "frozen"), gone=True):
             self.left.append(Problem("is no argument any more", dotted((*path, key)), node.place, told))
 
     def _without(self, items: list[Node], index: int) -> _Edit:

@@ -23,6 +23,7 @@ class Moved(NamedTuple):
         new: What a config says instead, ``\1`` being what was in parentheses; ``""``: nothing; ``None``: that depends.
         advice: Why, or what to do.
         needs: An argument that the model has to take for this to help; models of other backends have rows of their own.
+        lives: Whether a backend has such an argument again, so that it is gone only for who knows the model.
     """
 
     kind: Literal["class", "optimizer argument", "section", "command", "model argument", "hook argument", "python"]
@@ -30,6 +31,7 @@ class Moved(NamedTuple):
     new: str | None
     advice: str
     needs: str = ""
+    lives: bool = False
 
 
 _RENAMED = "cxflow is called emloop since 2018"
@@ -70,10 +72,11 @@ MOVED = (
         "model argument",
         "n_gpus",
         None,
-        "`device: cuda:1` chooses a GPU; training on several is not there yet",
+        "`device: cuda:1` chooses a GPU; training on several is there for TensorFlow only",
         "device",
+        lives=True,
     ),
-    Moved("model argument", "n_gpus", "", "this model computes where its library does"),
+    Moved("model argument", "n_gpus", "", "this model computes where its library does", lives=True),
     Moved(
         "model argument",
         "session_config",
@@ -182,16 +185,17 @@ def replaced_arguments(kind: str, arguments: Mapping[str, T]) -> dict[str, T]:
     return {names[name] or name: value for name, value in arguments.items() if names[name] != ""}
 
 
-def hints(kind: str, name: str, accepted: Container[str] = ()) -> tuple[str, ...]:
+def hints(kind: str, name: str, accepted: Container[str] = (), *, gone: bool = False) -> tuple[str, ...]:
     """What to tell somebody who has used a name, if it has moved.
 
     Args:
         kind: What it names, as in the table.
         name: The name.
         accepted: Arguments that would have been accepted.
+        gone: Whether only names count that no backend has any more.
     """
     for row, _ in _rows(kind, name):
-        if row.needs and row.needs not in accepted:
+        if (row.needs and row.needs not in accepted) or (gone and row.lives):
             continue
         new = replaced(kind, name) if row.new else row.new
         told = row.advice if new is None else f"leave it out: {row.advice}" if not new else f"now {new}: {row.advice}"
