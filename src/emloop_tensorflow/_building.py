@@ -15,7 +15,7 @@ import tensorflow as tf
 from emloop.errors import ConfigError, SavedModelError
 from emloop.parameters import InitFrom, from_plain, what_fits
 from emloop.saved_models import Saved, find_saved, shelf_life
-from emloop_tensorflow._graphs.devices import is_host
+from emloop_tensorflow._graphs.devices import is_host, several
 from emloop_tensorflow._graphs.feeding import Signature
 from emloop_tensorflow._graphs.graph import Graph
 from emloop_tensorflow._graphs.program import Program
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 _IN_GRAPH = (
     *("optimizer", "lr_schedule", "clip_gradient", "accumulate", "frozen"),
-    *("precision", "compile", "monitor", "weights"),
+    *("precision", "compile", "monitor", "weights", "n_gpus"),
 )
 """Settings that a graph obeys as it is made."""
 _RATE = "learning_rate"
@@ -144,7 +144,7 @@ class SourceParts(Parts):
         cls = type(model)
         interface = read_interface(
             *(cls.call, cls._predict, settings.inputs, settings.inference_inputs, settings.outputs),
-            dict(cls.weights) if isinstance(cls.weights, Mapping) else {},
+            dict(model.weights) if isinstance(model.weights, Mapping) else {},
             settings.weights or {},
         )
         self.sources, self.weighing = list(interface.sources), interface.weighing
@@ -171,6 +171,7 @@ class SourceParts(Parts):
             settings.frozen,
             settings.monitor,
             compiled=settings.compile,
+            devices=several(settings.n_gpus, model._device, monitor=settings.monitor, compile=settings.compile),
         )
         self._tracing.on_built = self._begin_from
         floating = "float32"

@@ -17,8 +17,9 @@ import tensorflow as tf
 from emloop.errors import MissingExtraError, MissingVariableError, SaveError
 from emloop.saved_models import array_of, describe_variables, write_saved_model
 from emloop.types import Batch
+from emloop_tensorflow._graphs.program import quietly
 
-__all__ = ["FORMATS", "export"]
+__all__ = ["FORMATS", "export", "require_sources"]
 
 FORMATS = ("saved_model", "litert", "onnx")
 
@@ -39,7 +40,6 @@ def export(
     *,
     names: Sequence[str],
     infer: Infer,
-    floating: str,
     weights: Mapping[str, str],
 ) -> Sequence[Batch]:
     """Write a model as an exported one; see :class:`emloop.abilities.Exportable`.
@@ -50,7 +50,6 @@ def export(
         batches: Batches of several sizes. An axis whose size differs between them may have any size in the file.
         names: The sources that the model takes without labels.
         infer: Name → tensor of these sources → name → output, in evaluation.
-        floating: What 64-bit floats become.
         weights: Variable → what weighs it.
 
     Returns:
@@ -62,7 +61,7 @@ def export(
     """
     if to == "onnx" and importlib.util.find_spec("tf2onnx") is None:
         raise MissingExtraError("exporting a model of TensorFlow to ONNX", "onnx")
-    examples = [_inputs(batch, names, floating) for batch in batches]
+    examples = [_inputs(batch, names) for batch in batches]
     described: dict[str, Any] = {}
     for example in examples:
         described = describe_variables(example, described)
@@ -96,14 +95,22 @@ def export(
     return results
 
 
-def _inputs(batch: Batch, names: Sequence[str], floating: str) -> dict[str, Any]:
+def require_sources(batch: Batch, names: Sequence[str]) -> None:
+    """
+    Raises:
+        MissingVariableError: If a batch lacks one.
+    """
     missing = [name for name in names if name not in batch]
     if missing:
         raise MissingVariableError(
             f"there is no {missing[0]!r} in the batch to export with; there is {', '.join(batch)}"
         )
+
+
+def _inputs(batch: Batch, names: Sequence[str]) -> dict[str, Any]:
+    require_sources(batch, names)
     arrays = {name: array_of(batch[name], name) for name in names}
-    return {name: array.astype(floating) if array.dtype == np.float64 else array for name, array in arrays.items()}
+    return {name: array.astype(np.float32) if array.dtype == np.float64 else array for name, array in arrays.items()}
 
 
 def _traced(infer: Infer, specs: Mapping[str, tf.TensorSpec]) -> tuple[Any, list[str]]:
@@ -138,7 +145,8 @@ def _saved(function: Any) -> Iterator[str]:
     module.kept = list(function.graph.variables)
     with tempfile.TemporaryDirectory(prefix="emloop-") as place:
         try:
-            tf.saved_model.save(module, place, signatures=function)
+            with quietly():
+                tf.saved_model.save(module, place, signatures=function)
         except (AssertionError, TypeError, ValueError, tf.errors.OpError) as error:
             raise SaveError(f"TensorFlow cannot save the model: {_first_line(error)}") from error
         yield place

@@ -57,6 +57,7 @@ class Settings:
         precision: ``fp32``; ``bf16``, ``fp16``: layers of Keras compute with 16 bits, ``fp16`` with a scaled loss.
         compile: Whether XLA compiles the graphs.
         device: ``cpu``, ``gpu``, ``gpu:1``; ``auto`` takes a GPU, else the CPU.
+        n_gpus: Devices that share each batch evenly: the first so many of the kind of ``device``.
         deterministic: Only algorithms that give the same bits every time, in the whole process; others raise an error.
         init_from: A saved model, run or checkpoint that a *fresh* model takes what fits from, or ``{path: …, rename:
             {'encoder/(.*)': 'backbone/\1'}}``; the log says what was taken, what has another shape, what is not there.
@@ -79,6 +80,7 @@ class Settings:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     compile: bool = False
     device: Device = "auto"
+    n_gpus: Positive = 1
     deterministic: bool = False
     init_from: str | InitFrom | None = None
     frozen: Sequence[str] = ()

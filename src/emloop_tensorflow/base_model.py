@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -40,6 +40,7 @@ from emloop_tensorflow._training.profiling import Profiling
 from emloop_tensorflow._training.steering import read_variable, write_variable
 
 from ._building import Parts, from_program, from_source
+from ._exporting import FORMATS, export, require_sources
 from ._saved import BACKEND, FORMAT, overridden_methods, versions
 from ._settings import Settings
 from ._source_free import SourceFree
@@ -165,7 +166,7 @@ class BaseModel(AbstractModel):
         else:
             with surroundings.entered(), tf.device(self._device):
                 self.module = self.create_model(**arguments)
-            self._parts = from_source(self, BaseModel, settings, around, apart)
+            self._parts = from_source(self, BaseModel, self._settings, around, apart)
         self.__dict__["weights"] = dict(self._parts.weights)
         self._source_free = SourceFree(cls.__name__, self._parts, settings)
         self._capsule = capsule_for(settings.saved_model.capsule, {cls}, kwargs, None if has_source else saved)
@@ -285,6 +286,33 @@ class BaseModel(AbstractModel):
         found = infer(arrays)
         named = {n: t for n, t in zip(infer.outputs, found, strict=True) if t.shape[:1].as_list() == [examples]}
         return arrays_from(named, list(named), examples, lazy=self._parts.lazy)
+
+    exports_to = FORMATS
+
+    def export(self, to: str, directory: str, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """Write what the model does without labels for other programs; see :class:`emloop.abilities.Exportable`.
+
+        Raises:
+            ConfigError: If nobody knows what it does without labels.
+            SaveError: If it cannot be exported; says why.
+        """
+        infer = self._prediction
+        if infer is None:
+            hints = (
+                "define `predict(self, <sources>, training=False)`, which takes what there is in production",
+                "or say what `call` can do with: model.inference_inputs=[…]",
+            )
+            what = "what the model does without labels is not known, so it cannot be exported"
+            raise ConfigError(Problem(what, hints=hints))
+        for batch in batches:
+            require_sources(batch, infer.names)
+            infer(arrays_of(batch, infer.names))
+
+        def compute(given: Mapping[str, Any]) -> dict[str, Any]:
+            found = infer.function(*(given[name] for name in infer.names))
+            return dict(zip(infer.outputs, found, strict=True))
+
+        return export(to, directory, batches, names=infer.names, infer=compute, weights=self._parts.weights)
 
     @property
     def _prediction(self) -> Graph | None:

@@ -56,6 +56,7 @@ class FrozenModel(ExportedModel):
     backend = "saved_model"
     suffix = ".pb"
     word = "SavedModel or frozen graph"
+    only_computes = False
     _order: Sequence[str] = ()
 
     def __init__(

@@ -275,6 +275,9 @@ def test_the_next_class_in_the_order_is_not_the_first_base(library):
         pytest.param("class Thing: pass\nfrom there import Thing", "there.Thing", id="rebound"),
         pytest.param("try:\n    from there import Thing\nexcept ImportError:\n    Thing = None", None, id="tried"),
         pytest.param("def __getattr__(name): ...", None, id="made-up"),
+        pytest.param(
+            "if TYPE_CHECKING:\n    from there import Thing\ndef __getattr__(name): ...", "there.Thing", id="lazy"
+        ),
         pytest.param("globals().update(x)", None, id="globals"),
         pytest.param("from gone import Thing", None, id="from-a-module-that-is-not-there"),
         pytest.param("from there import *\nfrom nowhere import *", None, id="star-from-a-module-that-is-not-there"),

@@ -40,7 +40,7 @@ ROOMS = {
     "emloop.hooks": 3796,  # metrics by name; importances; evaluations inside epochs; weighted statistics; best models
     "emloop.interrupting": 5,
     "emloop.main_loop": 2190,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
-    "emloop.models": 410,  # what weighs what; whose source may run; members that predict; files of other runtimes
+    "emloop.models": 420,  # what weighs what; whose source may run; members that predict; files of other runtimes
     "emloop.parameters": 135,  # patterns, `init_from`, what a state must match: once for all backends
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.saved_models": 860,  # what a run keeps once; what inputs look like; the capsule, and what of it may run
@@ -54,9 +54,9 @@ ROOMS = {
     "emloop_sklearn": 935,  # what a state has; columns; weights; ONNX; how much features count
     "emloop_sklearn._archives": 300,  # estimators as bytes, and trees that are sound
     "emloop_sklearn._boosting": 555,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
-    "emloop_tensorflow": 1160,  # the model, its parts from source or from a program, its settings
+    "emloop_tensorflow": 1400,  # the model, its parts from source or a program, settings; networks of configs; files
     "emloop_tensorflow._graphs": 770,  # what is traced, named and kept; programs as data, and what may be in them
-    "emloop_tensorflow._training": 490,  # steps in graphs: schedules, windows, means; signals, traces
+    "emloop_tensorflow._training": 565,  # steps in graphs: schedules, windows, means; signals, traces; several devices
     "emloop_tensorflow.hooks": 5,  # paths of 0.2
     "emloop_torch": 1450,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out

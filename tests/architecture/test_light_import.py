@@ -72,7 +72,8 @@ def test_a_backend_loads_no_other_framework(module, own, tmp_path):
     for needed in ("torch", "sklearn", framework):
         if find_spec(needed) is None:
             pytest.skip(f"{needed} is not installed")
-    code = f"import sys, {module}; print(*sys.modules); import sklearn.externals.array_api_compat.torch"
+    shown = f"import sys, {module} as own; own.BaseModel; print(*sys.modules)"
+    code = f"{shown}; import sklearn.externals.array_api_compat.torch"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
 
     assert {framework} <= FRAMEWORKS & set(done.stdout.split()) <= own

@@ -11,8 +11,18 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 import keras  # noqa: E402
 
+import emloop  # noqa: E402
+import emloop_tensorflow  # noqa: E402
 from emloop.api import create_model  # noqa: E402
-from emloop.errors import BatchError, ConfigError, SavedModelError, SaveError, UsageError  # noqa: E402
+from emloop.errors import (  # noqa: E402
+    BatchError,
+    ConfigError,
+    MissingVariableError,
+    SavedModelError,
+    SaveError,
+    UntrustedError,
+    UsageError,
+)
 from emloop.saved_models import class_of_export, find_saved  # noqa: E402
 from emloop_tensorflow._exporting import FORMATS, export  # noqa: E402
 from emloop_tensorflow.frozen_model import FrozenModel  # noqa: E402
@@ -50,7 +60,7 @@ def infer(net):
 
 
 def exported(to, directory, infer, weights=None):
-    return export(to, str(directory), BATCHES, names=["images"], infer=infer, floating="float32", weights=weights or {})
+    return export(to, str(directory), BATCHES, names=["images"], infer=infer, weights=weights or {})
 
 
 @pytest.mark.parametrize("to", FORMATS)
@@ -164,6 +174,14 @@ def test_a_graph_that_was_frozen_by_emloop_0_2_is_run_in_evaluation(tmp_path):
     assert model.run({"images": rows})["moved"].tolist() == [[2, 3], [4, 5]]
 
 
+def test_a_strangers_graph_is_not_opened(tmp_path):
+    """It may hold operations that read and write files; those of LiteRT have none."""
+    frozen_graph(tmp_path / "model.pb")
+
+    with emloop.untrusted(), pytest.raises(UntrustedError, match="may read and write files"):
+        FrozenModel(restore_from=str(tmp_path / "model.pb"))
+
+
 def test_what_is_no_graph_or_more_than_one_is_refused_by_name(tmp_path):
     """With what was found."""
     for name in ("a.pb", "b.pb"):
@@ -199,3 +217,48 @@ def test_a_file_of_litert_from_elsewhere_needs_no_signature(net, tmp_path):
     (tmp_path / "cut.tflite").write_bytes(b"no flatbuffer")
     with pytest.raises(SavedModelError, match=r"cut\.tflite cannot be run by LiteRT"):
         LiteRTModel(restore_from=str(tmp_path / "cut.tflite"))
+
+
+class Regression(emloop_tensorflow.BaseModel):
+    """A line, which nobody can be told without the truth."""
+
+    def create_model(self):
+        self.layer = keras.layers.Dense(1)
+
+    def call(self, x, y, training):
+        guess = self.layer(x)[:, 0]
+        return {"guess": guess, "loss": (guess - y) ** 2}
+
+
+ROWS = {"x": np.ones((4, 3), np.float32), "y": np.arange(4.0)}
+
+
+@pytest.mark.parametrize("to", ["saved_model", "litert"])
+def test_a_model_is_exported_with_or_without_its_source(to, tmp_path):
+    """What it tells without labels, as ``emloop predict`` gives it, for batches of sizes that it has not seen."""
+    section = {"net": [{"class": "Dense", "units": 2}], "inputs": ["x", "y"], "outputs": ["predictions", "loss"]}
+    model = emloop_tensorflow.Supervised(None, str(tmp_path), loss="MeanSquaredError", **section)
+    model.run({"x": ROWS["x"], "y": np.zeros((4, 2))}, train=True)
+    restored = emloop_tensorflow.BaseModel(None, None, model.save("best"), inputs=["x", "y"], outputs=["loss"])
+
+    assert to in model.exports_to
+    for number, exporting in enumerate((model, restored)):
+        place = str(tmp_path / f"exported{number}")
+        exporting.export(to, place, [ROWS, {"x": ROWS["x"][:1]}])
+        found = create_model({"model": {"class": class_of_export(place)}}, None, None, restore_from=place).predict(ROWS)
+        expected = model.predict(ROWS)
+        assert set(found) == set(expected) == {"scores", "predictions"}
+        np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-6)
+
+
+def test_a_model_that_needs_labels_says_how_to_do_without(tmp_path):
+    """Before anything is written."""
+    model = Regression(None, None, inputs=["x", "y"], outputs=["loss"])
+
+    with pytest.raises(ConfigError, match=r"not known, so it cannot be exported\n  define `predict\("):
+        model.export("litert", str(tmp_path / "there"), [ROWS])
+    with pytest.raises(MissingVariableError, match="there is no 'x' in the batch to export with"):
+        Regression(None, None, inputs=["x", "y"], outputs=["loss"], inference_inputs=["x", "y"]).export(
+            "litert", str(tmp_path / "there"), [{"y": ROWS["y"]}]
+        )
+    assert not (tmp_path / "there").exists()

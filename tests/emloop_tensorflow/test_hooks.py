@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from emloop import hooks
 from emloop._config.check import check_config
 from emloop._config.migrating import migrate
 
@@ -53,8 +55,12 @@ def test_a_config_with_the_old_paths_passes_the_check(text, tmp_path, monkeypatc
     assert ("emloop_tensorflow.hooks" in text) == (text == CONFIG)
 
 
-def test_the_old_paths_are_the_hooks_of_today():
-    """One class with two paths."""
-    old = pytest.importorskip("emloop_tensorflow.hooks")
-
-    assert all(getattr(old, name) is getattr(hooks, name) for name in old.__all__)
+def test_the_old_paths_are_the_hooks_of_today_and_need_no_tensorflow():
+    """One class with several paths, for models of any backend."""
+    code = (
+        "import sys, emloop.hooks, emloop_tensorflow.hooks as old\n"
+        "for name in old.__all__:\n"
+        "    assert getattr(old, name) is getattr(emloop_tensorflow, name) is getattr(emloop.hooks, name)\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", f"import emloop_tensorflow\n{code}"], check=True)

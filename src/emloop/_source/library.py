@@ -236,6 +236,9 @@ class Library:
         found = MISSING if summary is None else self._defined(module, summary, name, depth)
         if found is not MISSING:
             return found
+        if summary is not None and "__getattr__" in summary["functions"] and name in summary["typing"]:
+            # What a package gives when it is asked for it, it tells type checkers.
+            return self._imported(module, summary["typing"][name], depth)
         inner = self.module(f"{module.name}.{name}") if module.is_package else None
         if inner is not None:
             return inner

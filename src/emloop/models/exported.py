@@ -19,7 +19,16 @@ from emloop._contracts import AbstractModel
 from emloop._streams import StreamWrapper
 from emloop._support.arguments import distinct_names
 from emloop._support.suggest import did_you_mean
-from emloop.errors import BatchError, ConfigError, MissingVariableError, Problem, SavedModelError, UsageError
+from emloop._support.trust import is_untrusted, is_vouched
+from emloop.errors import (
+    BatchError,
+    ConfigError,
+    MissingVariableError,
+    Problem,
+    SavedModelError,
+    UntrustedError,
+    UsageError,
+)
 from emloop.saved_models import Described, Saved, find_saved, fitted
 from emloop.types import Batch
 
@@ -68,6 +77,9 @@ class ExportedModel(AbstractModel):
     word: ClassVar[str]
     """What to call such a file."""
 
+    only_computes: ClassVar[bool] = True
+    """Whether no such file can do more than to compute, so that a stranger's may be opened."""
+
     weights: Mapping[str, str] = {}
 
     def __init__(
@@ -103,6 +115,7 @@ class ExportedModel(AbstractModel):
         Raises:
             ConfigError: If there is neither.
             SavedModelError: If there is no such file, or it is damaged.
+            UntrustedError: If a stranger's may do harm.
         """
         if path is not None and restore_from is not None:
             logger.info("The file is %s, as configured; %s is left aside", path, restore_from)
@@ -110,6 +123,8 @@ class ExportedModel(AbstractModel):
         if chosen is None:
             hint = "or restore the model from what `emloop export` has made"
             raise ConfigError.about("path", f"name {_one(self.word)}, {hint}")
+        if not self.only_computes and is_untrusted() and not is_vouched(chosen):
+            raise UntrustedError(f"{chosen}: {_one(self.word)} may read and write files, so a stranger's is not opened")
         if path is not None or self.reads(Path(chosen)):
             if not Path(chosen).exists():
                 raise SavedModelError(f"there is no file {chosen}")

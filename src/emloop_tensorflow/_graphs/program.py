@@ -24,7 +24,7 @@ from emloop.errors import SavedModelError, UntrustedError
 from .operations import foreign
 from .variables import plain
 
-__all__ = ["FOLDER", "Program"]
+__all__ = ["FOLDER", "Program", "quietly"]
 
 FOLDER = "program"
 _FORMAT = 1
@@ -57,7 +57,7 @@ class Program:
         module.state = [plain(variable) for variable in variables.values()]
         for name, function in functions.items():
             setattr(module, name, function)
-        with TemporaryDirectory() as directory, _quietly():
+        with TemporaryDirectory() as directory, quietly():
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
             tf.saved_model.save(module, directory, signatures={}, options=options)
             content = _without_saver(Path(directory, _GRAPHS).read_bytes())
@@ -120,7 +120,7 @@ class Program:
         for graph in parsed.meta_graphs:
             if kinds := foreign(graph.graph_def):
                 raise UntrustedError(f"{name}: its graph has the operation {kinds[0]}, which no model needs to compute")
-        with TemporaryDirectory() as directory, _quietly():
+        with TemporaryDirectory() as directory, quietly():
             Path(directory, _GRAPHS).write_bytes(self.graphs)
             options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=True)
             try:
@@ -149,7 +149,7 @@ def _without_saver(content: bytes) -> bytes:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Nobody asks for gradients of what already has its own, nor for signatures."""
     loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
     levels = [each.level for each in loggers]

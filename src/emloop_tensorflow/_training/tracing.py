@@ -21,6 +21,7 @@ from emloop_tensorflow._graphs.views import LOSS, Interface, View, outputs_of, r
 from .learner import Learner
 from .means import check_loss, total_weight, weighted_mean
 from .monitor import signals
+from .splitting import Share, gradients_of, joined, spread
 
 __all__ = ["Tracing"]
 
@@ -38,6 +39,7 @@ class Tracing:
         frozen: Regular expressions of names that are not trained.
         monitor: The key of that name.
         compiled: Whether XLA compiles the graphs.
+        devices: Those that share each batch, if there are several.
     """
 
     def __init__(
@@ -52,10 +54,11 @@ class Tracing:
         monitor: str | None,
         *,
         compiled: bool,
+        devices: Sequence[str] = (),
     ) -> None:
         self._model, self._apart, self._interface, self._around = model, apart, interface, around
         self._learner, self._optimize, self._frozen, self._monitor = learner, optimize, frozen, monitor
-        self._compiled = compiled
+        self._compiled, self._devices = compiled, devices
         self._hidden: dict[str, Any] = {}
         self.on_built: Callable[[], None] = lambda: None
         """Called once all variables are there."""
@@ -100,6 +103,8 @@ class Tracing:
             given, examples = self._named(self._interface.sources, tensors)
             trained = learner.trained
             learner.begin()
+            if self._devices:
+                return self._learned_on_several(given, examples, names)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(trained)
                 outputs, mean, total = self._computed(given, examples, training=True)
@@ -119,7 +124,12 @@ class Tracing:
         names = self._names(monitored=True)
 
         def evaluated(*tensors: Any) -> list[Any]:
-            outputs, mean, _ = self._computed(*self._named(self._interface.sources, tensors), training=False)
+            given, examples = self._named(self._interface.sources, tensors)
+            if self._devices:
+                compute = lambda given, examples: Share(*self._computed(given, examples, training=False))  # noqa: E731
+                found = spread(given, examples, self._devices, compute, lambda shares: joined(shares, names))
+                return found[: len(names) + 1]
+            outputs, mean, _ = self._computed(given, examples, training=False)
             return [*(require(outputs, name) for name in names), *([] if mean is None else [mean])]
 
         return self._traced(signature, evaluated), names
@@ -178,6 +188,31 @@ class Tracing:
             if name in outputs and not outputs[name].shape.rank and outputs[name].shape.rank is not None:
                 raise BatchError(f"output {name!r}: expected a value for every example, got a single one")
         return {name: _readable(each) for name, each in outputs.items()}, mean, total
+
+    def _learned_on_several(self, given: Mapping[str, Any], examples: Any, names: Sequence[str]) -> list[Any]:
+        """Take a step on what several devices have computed of a batch."""
+        learner, layers = self._learner, layers_of(self._model, self._apart)
+        trained, reached = learner.trained, list[bool]()
+
+        def compute(given: Mapping[str, Any], examples: Any) -> Share:
+            forget_losses(layers)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(trained)
+                share = Share(*self._computed(given, examples, training=True))
+                return share._replace(added=added_losses(layers), tape=tape)
+
+        def join(shares: Sequence[Share]) -> list[Any]:
+            gradients = gradients_of(shares, trained, learner.objective(tf.constant(1.0)))
+            reached[:] = [gradient is not None for gradient in gradients]
+            return [*joined(shares, names), *(gradient for gradient in gradients if gradient is not None)]
+
+        found = spread(given, examples, self._devices, compute, join)
+        if not any(reached):
+            raise ConfigError(f"the loss of {type(self._model).__name__} depends on no variable that is trained")
+        *outputs, mean, total = found[: len(names) + 2]
+        gradients = iter(found[len(names) + 2 :])
+        learner.learn([next(gradients) if has_one else None for has_one in reached], total)
+        return [*outputs, mean]
 
     def _only_computed(self, *tensors: Any) -> list[Any]:
         training = self._interface.trains
