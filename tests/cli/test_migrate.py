@@ -334,6 +334,14 @@ def test_constants_and_modules_of_old_code_are_told():
     for error, note in (
         (ImportError("cannot import name 'CXF_LOG_FILE' from 'emloop.constants'"), "CXF_LOG_FILE: now EL_LOG_FILE: "),
         (ModuleNotFoundError("No module named 'cxflow.hooks'"), "cxflow.hooks: cxflow is called emloop since 2018"),
+        (
+            ModuleNotFoundError("No module named 'emloop_tensorflow.metrics'"),
+            "emloop_tensorflow.metrics: left out: `keras.metrics`, or the hooks `ClassificationMetrics` and",
+        ),
+        (
+            ModuleNotFoundError("No module named 'emloop_tensorflow.models'"),
+            "emloop_tensorflow.models: left out, with its networks written as text",
+        ),
     ):
         explain(error)
         explain(error)
@@ -360,7 +368,7 @@ def test_a_method_that_is_called_no_more_is_found(check, tmp_path):
     said = check(model="{class: nets.Net, inputs: [x], outputs: [loss], hidden: 3}")
 
     assert "model: Net._create_model is never called\n" in said
-    assert "  now create_model: it returns the module or the estimator; its arguments are keys of `model`\n" in said
+    assert "  now create_model: it returns the module or the estimator, or makes layers of Keras; its arguments are keys of `model`\n" in said
 
 
 @pytest.mark.parametrize("row", MOVED, ids=lambda row: row.old)

@@ -133,7 +133,7 @@ MOVED = (
         "python",
         "_create_model",
         "create_model",
-        "it returns the module or the estimator; its arguments are keys of `model`",
+        "it returns the module or the estimator, or makes layers of Keras; its arguments are keys of `model`",
     ),
     Moved("python", "_dataset", "dataset", "`self.dataset` is the dataset"),
     Moved("python", "_session|_graph", None, "there are no sessions and graphs: the network is `self.module`"),
