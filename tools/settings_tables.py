@@ -33,6 +33,11 @@ def pytorch() -> str:
     return page("pytorch.md", "emloop_torch._settings", "Settings")
 
 
+def jax() -> str:
+    """The reference of JAX."""
+    return page("jax.md", "emloop_jax._settings", "Settings")
+
+
 def page(name: str, module: str, cls: str) -> str:
     """A whole page, with the table of the settings that a class declares."""
     library = new_library()
