@@ -32,12 +32,15 @@ def input_of(values: Any, name: str) -> Any:
     Raises:
         BatchError: If its examples differ in shape, are no numbers, or whole numbers that 32 bits cannot hold.
     """
-    # What most batches hold.
+    # What most batches hold. A copy, since JAX shares the memory of an array, and computes when the stream may already
+    # write to it again.
     if type(values) is np.ndarray and values.dtype in _AS_THEY_ARE:
-        return values
+        return values.copy()
     if isinstance(values, jax.Array):
         return values
     array = array_of(values, name)
+    if array is values:
+        array = array.copy()
     narrow = None if jax.config.read("jax_enable_x64") else _NARROW.get(array.dtype.name)
     if narrow is not None:
         wide, array = array, array.astype(narrow)

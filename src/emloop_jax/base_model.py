@@ -278,11 +278,10 @@ class BaseModel(AbstractModel):
         if self._device.platform == "cpu":
             return None
         try:
-            # What JAX is given is copied later, when the stream may write to it already.
-            copies = {name: np.array(input_of(batch[name], name)) for name in self._sources}
+            inputs = {name: input_of(batch[name], name) for name in self._sources}
         except (BatchError, KeyError, TypeError):
             return None  # reported when the batch is run, if it ever is
-        return batch, {name: jax.device_put(copy, self._device) for name, copy in copies.items()}
+        return batch, {name: jax.device_put(values, self._device) for name, values in inputs.items()}
 
     def _inputs(self, batch: Batch, stream: StreamWrapper | None) -> dict[str, Any]:
         for name in self._weighing:
