@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -394,5 +395,7 @@ def _without_rate(value: Any) -> Any:
 
 
 def _rate(described: Any) -> float | None:
-    rate = rate_of(as_optimizer(described, []))
+    # One that a class has made is not to be built for nothing.
+    is_made = isinstance(described, keras.optimizers.Optimizer)
+    rate = rate_of(described if is_made else as_optimizer(described, []))
     return None if rate is None else float(str(plain(rate).numpy()))

@@ -9,6 +9,7 @@ The names and arguments that optimizers had in TensorFlow 1, such as ``AdamOptim
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -69,6 +70,11 @@ def build_optimizer(
     keys = tuple(keys)
     chosen = read_component(Optimizers, description or "AdamW", keys)
     arguments = {key: value for key, value in chosen.arguments.items() if (key, value) != ("learning_rate", None)}
+    defaults = {name: each.default for name, each in inspect.signature(chosen.cls).parameters.items()}
+    for name, value in arguments.items():
+        # Keras itself would take it, and fail in the middle of the first step.
+        if isinstance(value, str) and name != "name" and not isinstance(defaults.get(name, ""), str):
+            raise ConfigError.about((*keys, name), f"expected a number or a truth value, got {value!r}")
     with made(keys, chosen.cls, arguments):
         optimizer: keras.optimizers.Optimizer = chosen.cls(**arguments)
     variables = list(variables)

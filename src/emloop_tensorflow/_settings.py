@@ -67,6 +67,10 @@ class Settings:
         profile: ``{keep: 5, every: 100}``: traces of single training batches in ``profile/``, the newest ones.
         saved_model: ``{source_free: auto}``; ``require``: a saved model that needs its source is an error; ``off``: no
             program is made. ``capsule: on``: the source of the project's own modules goes along.
+        optimizers: Not for TensorFlow: several optimizers.
+        ema: Not for TensorFlow: an average of the model.
+        swa: Not for TensorFlow: an average of the model.
+        lora: Not for TensorFlow: adapters.
     """
 
     inputs: Names
@@ -86,4 +90,10 @@ class Settings:
     frozen: Sequence[str] = ()
     monitor: str | None = None
     profile: bool | Profile | None = None
-    saved_model: Saving = Saving()
+    saved_model: Saving | None = None
+    optimizers: Annotated[
+        None, Limits(words="nothing: here one optimizer trains a model; `optimizer` describes it, `frozen` leaves out")
+    ] = None
+    ema: Annotated[None, Limits(words="nothing: no average is kept here; emloop_torch has one")] = None
+    swa: Annotated[None, Limits(words="nothing: no average is kept here; emloop_torch has one")] = None
+    lora: Annotated[None, Limits(words="nothing: adapters of peft are for PyTorch; make layers of your own")] = None

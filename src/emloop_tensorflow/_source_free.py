@@ -24,7 +24,7 @@ from emloop_tensorflow._graphs.variables import assign, to_plain
 
 from ._building import Parts, ProgramParts, SourceParts
 from ._saved import overridden_methods, versions
-from ._settings import Settings
+from ._settings import Saving, Settings
 
 __all__ = ["SourceFree"]
 
@@ -43,7 +43,7 @@ class SourceFree:
     """
 
     def __init__(self, name: str, parts: Parts, settings: Settings) -> None:
-        self._name, self._parts, self._settings = name, parts, settings
+        self._name, self._parts, self._saving = name, parts, settings.saved_model or Saving()
         self._made: tuple[Any, str, str | None] | None = None
         self._said: Any = None
         self._example: list[np.ndarray[Any, Any]] | None = None
@@ -76,7 +76,7 @@ class SourceFree:
         return rung, reason
 
     def _found(self, parts: Any, log_dir: Path, cls: type, base: type) -> tuple[str, str | None]:
-        if self._settings.saved_model.source_free in ("off", False):
+        if self._saving.source_free in ("off", False):
             return WEIGHTS, "saved_model.source_free is off"
         if overridden := overridden_methods(cls, base):
             return WEIGHTS, f"{cls.__module__}.{cls.__qualname__} overrides {', '.join(overridden)}"
@@ -122,7 +122,10 @@ class SourceFree:
             self._verify(program, graphs["eval"], variables)
         except Exception as error:  # whatever TensorFlow cannot write, or read again, needs the source
             logger.debug("No program can be made of %s", self._name, exc_info=True)
-            return WEIGHTS, f"TensorFlow cannot save its graphs: {str(error).strip().splitlines()[0]}"
+            words = str(error).strip().splitlines()[0]
+            if "not reachable from root" in words:
+                words = "they use what is no variable, such as a table of tf.lookup, for which tf.gather can do"
+            return WEIGHTS, f"TensorFlow cannot save its graphs: {words}"
         program.write(log_dir / FOLDER)
         return rung, reason
 
@@ -188,11 +191,11 @@ class SourceFree:
         if rung == EXPORTED or (rung, reason) == self._said:
             return
         self._said = rung, reason
-        if self._settings.saved_model.source_free == "require":
+        if self._saving.source_free == "require":
             raise SavedModelError(
                 f"saved_model.source_free is 'require', but {self._name} cannot do without its source "
                 f"(it is '{rung}'): {reason}"
             )
         undone = "trained further" if rung == INFERENCE else "restored"
-        advice = advise_capsule(self._settings.saved_model.capsule)
+        advice = advise_capsule(self._saving.capsule)
         logger.warning("Saved models of %s cannot be %s without its source: %s%s", self._name, undone, reason, advice)

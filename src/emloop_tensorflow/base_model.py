@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,7 +44,7 @@ from emloop_tensorflow._training.steering import read_variable, write_variable
 from ._building import Parts, from_program, from_source
 from ._exporting import FORMATS, export, require_sources
 from ._saved import BACKEND, FORMAT, overridden_methods, versions
-from ._settings import Settings
+from ._settings import Saving, Settings
 from ._source_free import SourceFree
 
 if TYPE_CHECKING:
@@ -155,26 +157,40 @@ class BaseModel(AbstractModel):
         self._profiling = Profiling.asked_for(settings.profile, log_dir)
         self.module: Any = None
         """What :meth:`create_model` has returned, if anything."""
-        surroundings = Surroundings(self.seed, settings.precision)
-        around = [surroundings.entered, lambda: tf.device(self._device)]
         self._parts: Parts
         self._source_free: SourceFree
         self._capsule: Any = None
-        apart = {*vars(self), "_parts", "_source_free", "weights"} - {"module"}
+        self._begin = partial(self._begin_from_source, arguments, random.SystemRandom().getrandbits(32))
+        self._apart = {*vars(self), "_apart", "_parts", "_source_free", "weights"} - {"module"}
         if saved is not None and state is not None and not has_source:
-            self._parts = from_program(self, saved, settings, state, BaseModel)
+            self._adopt(from_program(self, saved, settings, state, BaseModel))
         else:
-            with surroundings.entered(), tf.device(self._device):
-                self.module = self.create_model(**arguments)
-            self._parts = from_source(self, BaseModel, self._settings, around, apart)
-        self.__dict__["weights"] = dict(self._parts.weights)
-        self._source_free = SourceFree(cls.__name__, self._parts, settings)
-        self._capsule = capsule_for(settings.saved_model.capsule, {cls}, kwargs, None if has_source else saved)
+            self._begin()
+        self._capsule = capsule_for(
+            (settings.saved_model or Saving()).capsule, {cls}, kwargs, None if has_source else saved
+        )
         if state is not None:
             try:
                 self._take(state)
             except StateError as error:
                 raise SavedModelError(f"{restore_from}: {error}") from error
+
+    def _begin_from_source(self, arguments: Mapping[str, Any], drawn: int) -> None:
+        """Make a fresh model, the same one each time; outside of a run, ``drawn`` is its seed."""
+        seed = drawn if self.seed is None else self.seed
+        surroundings = Surroundings(seed, self._settings.precision)
+        self.__dict__.pop("weights", None)
+        with surroundings.entered(), tf.device(self._device):
+            returned = self.create_model(**arguments)
+        self.module = self.module if returned is None else returned
+        self._require_model()
+        around = [surroundings.entered, lambda: tf.device(self._device)]
+        self._adopt(from_source(self, BaseModel, self._settings, around, self._apart))
+
+    def _adopt(self, parts: Parts) -> None:
+        self._parts = parts
+        self.__dict__["weights"] = dict(parts.weights)
+        self._source_free = SourceFree(type(self).__name__, parts, self._settings)
 
     def create_model(self, *_args: Any, **_kwargs: Any) -> Any:
         """Make layers and variables as attributes, or return a model of Keras; to be overridden.
@@ -184,6 +200,16 @@ class BaseModel(AbstractModel):
         hints = moved_hints("python", "_create_model") if hasattr(self, "_create_model") else ()
         message = "override create_model, or describe the network by emloop_tensorflow.Supervised"
         raise ConfigError(Problem(message, type(self).__name__, hints=hints))
+
+    def _require_model(self) -> None:
+        """Refuse a class that lacks what is needed, or has taken a name that means something else."""
+        name = type(self).__name__
+        if "weights" in vars(self):
+            message = "create_model sets self.weights, which says what weighs which output; call it otherwise"
+            raise ConfigError(Problem(message, name))
+        if type(self).call is BaseModel.call and not isinstance(self.module, keras.Model):
+            hint = "def call(self, images, labels, training): … return {'loss': …}"
+            raise ConfigError(Problem("there is no method 'call' that says what to learn from", name, hints=(hint,)))
 
     def call(self, training: bool, **sources: Any) -> Mapping[str, Any]:
         """Compute the outputs of a batch, as part of a graph; to be overridden, with the sources as arguments.
@@ -195,12 +221,9 @@ class BaseModel(AbstractModel):
         Returns:
             Outputs, each with first axis ``B``, among them ``loss``: a value for every example, or their mean.
         """
-        module: Any = self.module
-        if not isinstance(module, keras.Model):
-            raise ConfigError(f"{type(self).__name__} must define call(self, <sources>, training), which gives a loss")
         first, *others = sources
-        found = module(sources[first], **{name: sources[name] for name in others}, training=training)
-        return dict(found) if isinstance(found, Mapping) else {"output": found}
+        found: Any = self.module(sources[first], **{name: sources[name] for name in others}, training=training)
+        return found if isinstance(found, Mapping) else {"output": found}
 
     def create_optimizer(self) -> Any:
         """The optimizer: one of Keras, or its description as in a configuration; may be overridden."""
@@ -246,9 +269,11 @@ class BaseModel(AbstractModel):
             self._batches += 1
             if self._pending:
                 self._settle(arrays)
+        # Nobody reads ahead while a graph is made, since that takes turns with others at Python's generator.
+        fitted = graph.fitted(arrays)
         profiled = _NOTHING if self._profiling is None or not train else self._profiling.of(self._batches)
         with _NOTHING if stream is None else stream.allow_buffering, profiled:
-            found = graph(arrays)
+            found = graph.compute(fitted)
             named = dict(zip(graph.outputs, found, strict=False))
             outputs = arrays_from(named, parts.outputs, len(arrays[0]), lazy=parts.lazy)
         if len(found) > len(graph.outputs):
@@ -399,7 +424,11 @@ class BaseModel(AbstractModel):
             "variables": {name: to_plain(name, each) for name, each in parts.variables.items()},
             "optimizer": pending.get("optimizer", optimizer),
             "learner": {**learner, **pending.get("learner", {})},
-            "signatures": {name: graph.signature.entries for name, graph in parts.graphs.items() if graph.has_run},
+            "signatures": {
+                name: graph.signature.entries
+                for name, graph in parts.graphs.items()
+                if graph.has_run and name != "infer"  # predictions leave nothing behind
+            },
             "initial_rate": parts.initial_rate,
             "configured": dict(parts.configured),
             "batches": self._batches,
@@ -422,6 +451,9 @@ class BaseModel(AbstractModel):
     def _take(self, state: Any) -> None:
         require_format(state, FORMAT)
         check_state("model", state, _STATE)
+        if not state["signatures"] and any(graph.has_run for graph in self._parts.graphs.values()):
+            # It is from before the first batch, when layers had no variables yet.
+            self._begin()
         parts = self._parts
         for name, entries in state["signatures"].items():
             if name in parts.graphs:

@@ -63,14 +63,22 @@ class Graph:
         Raises:
             BatchError: If it does not fit.
         """
+        return self.compute(self.fitted(arrays))
+
+    def fitted(self, arrays: Arrays) -> Arrays:
+        """A batch with the dtypes that the function takes, which is made anew where it has to be.
+
+        Raises:
+            BatchError: If it does not fit.
+        """
         key = tuple([(array.shape[1:], array.dtype) for array in arrays])
         plain = self._known.get(key)
         if plain is None:
             plain = self._meet(arrays, key)
-        return self.compute(arrays if plain else self.signature.converted(arrays))
+        return arrays if plain else self.signature.converted(arrays)
 
     def compute(self, arrays: Arrays) -> list[Any]:
-        """The same for arrays of the dtypes that the function takes; nobody will know that it has run."""
+        """The outputs for a batch that has been fitted, as tensors."""
         tensors = [tf.constant(array) for array in arrays]
         if self._written:
             return self._undone(tensors)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from emloop.errors import ConfigError, MissingExtraError
+from emloop.errors import MissingExtraError
 
 __all__ = ["import_tensorflow"]
 
@@ -27,12 +27,12 @@ def import_tensorflow() -> None:
 
     Raises:
         MissingExtraError: If one of them is not installed.
-        ConfigError: If Keras computes with another framework.
+        ImportError: If Keras computes with another framework.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     chosen = sys.modules["keras"].config.backend() if "keras" in sys.modules else os.environ["KERAS_BACKEND"]
     if chosen != "tensorflow":
-        raise ConfigError(
+        raise ImportError(
             f"Keras computes with {chosen!r} in this process, and emloop_tensorflow needs it with 'tensorflow': "
             "unset KERAS_BACKEND, or set KERAS_BACKEND=tensorflow"
         )

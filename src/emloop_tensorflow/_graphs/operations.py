@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -9,29 +10,9 @@ from tensorflow.python.framework import op_def_registry
 
 __all__ = ["drawing", "foreign", "kinds_of", "leaving", "writes"]
 
-_DRAWING = frozenset(
-    {
-        "RandomUniform",
-        "RandomUniformInt",
-        "RandomStandardNormal",
-        "TruncatedNormal",
-        "ParameterizedTruncatedNormal",
-        "RandomShuffle",
-        "RandomGamma",
-        "RandomPoisson",
-        "RandomPoissonV2",
-        "Multinomial",
-        "RandomCrop",
-        "SampleDistortedBoundingBox",
-        "SampleDistortedBoundingBoxV2",
-        "RandomGammaGrad",
-        "FractionalMaxPool",
-        "FractionalAvgPool",
-    }
-)
-"""They count what they have drawn in the kernel itself, where nobody reads it."""
 _LEAVING = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
-_WRITING = ("Assign", "ResourceApply", "ResourceSparseApply", "ResourceScatter", "RngReadAndSkip", "RngSkip")
+_WRITING = ("Assign", "Resource", "RngReadAndSkip", "RngSkip", "Stateful")
+_READING = ("ResourceGather", "StatefulPartitionedCall")
 
 _STATEFUL = frozenset(
     {
@@ -40,6 +21,8 @@ _STATEFUL = frozenset(
         *("PartitionedCall", "StatefulPartitionedCall", "If", "StatelessIf", "While", "StatelessWhile", "Case", "For"),
         *(
             "Assert",
+            "CheckNumerics",
+            "CheckNumericsV2",
             "HashTableV2",
             "MutableHashTableV2",
             "LookupTableFindV2",
@@ -48,11 +31,13 @@ _STATEFUL = frozenset(
         ),
         *("CudnnRNN", "CudnnRNNV2", "CudnnRNNV3", "CudnnRNNBackprop", "CudnnRNNBackpropV2", "CudnnRNNBackpropV3"),
         *("XlaLaunch", "StackV2", "TensorArrayV3", "CollectiveReduceV2", "NcclAllReduce", "SymbolicGradient"),
-        *("StochasticCastToInt", "NonMaxSuppressionV5", "PlaceholderWithDefault"),
-        *_DRAWING,
+        *("StochasticCastToInt", "NonMaxSuppressionV5", "PlaceholderWithDefault", "PrintV2"),
     }
 )
-_FILES = frozenset({"ReadFile", "WriteFile", "MatchingFiles", "ImmutableConst", "DecodeProtoV2", "EncodeProto"})
+_FOREIGN = re.compile(
+    "File|Dataset|Vocab|Checkpoint|Snapshot|Debug|^Copy|PyFunc|Proto|Mlir|CustomCall|HostConst|ImmutableConst|^_"
+)
+"""Parts of names of what reads or writes files, runs other code, or has no place in a graph of a model."""
 
 
 def kinds_of(graph_def: Any) -> set[str]:
@@ -61,8 +46,8 @@ def kinds_of(graph_def: Any) -> set[str]:
 
 
 def drawing(kinds: Iterable[str]) -> list[str]:
-    """The kinds that draw from what no state has."""
-    return sorted(_DRAWING.intersection(kinds))
+    """The kinds that draw from what no state has: they count what they have drawn in the kernel itself."""
+    return sorted(kind for kind in kinds if _draws(kind))
 
 
 def leaving(kinds: Iterable[str]) -> list[str]:
@@ -72,21 +57,28 @@ def leaving(kinds: Iterable[str]) -> list[str]:
 
 def writes(kinds: Iterable[str]) -> bool:
     """Whether a variable is written."""
-    return any(kind.startswith(_WRITING) for kind in kinds)
+    return any(kind.startswith(_WRITING) and not kind.startswith(_READING) for kind in kinds)
 
 
 def foreign(graph_def: Any) -> list[str]:
     """The kinds that no program of ours has any use for: what reads or writes files, talks to others, or is unknown."""
     own = {function.signature.name for function in graph_def.library.function}
     found = kinds_of(graph_def) - own
-    return sorted(kind for kind in found if not _is_harmless(kind))
+    # What is printed may go to a file, too.
+    printing = {n.op for n in _nodes(graph_def) if n.op == "PrintV2" and n.attr["output_stream"].s.startswith(b"file")}
+    return sorted(printing | {kind for kind in found if not _is_harmless(kind)})
 
 
 def _is_harmless(kind: str) -> bool:
     known = op_def_registry.get(kind)
-    if known is None or kind in _FILES:
+    if known is None or _FOREIGN.search(kind):
         return False
-    return not known.is_stateful or kind in _STATEFUL or kind.startswith(_WRITING)
+    return not known.is_stateful or kind in _STATEFUL or kind.startswith(_WRITING) or _draws(kind)
+
+
+def _draws(kind: str) -> bool:
+    known = op_def_registry.get(kind)
+    return kind == "NonDeterministicInts" or (known is not None and any(each.name == "seed2" for each in known.attr))
 
 
 def _nodes(graph_def: Any) -> Iterator[Any]:

@@ -30,6 +30,9 @@ FOLDER = "program"
 _FORMAT = 1
 _DESCRIPTION, _GRAPHS = "program.json", "saved_model.pb"
 _SAVER = ("__inference__traced_save", "__inference__traced_restore")
+_KINDS = {"user_object", "variable", "bare_concrete_function", "constant"}
+_REGISTERED = {"", "tf.TrackableConstant"}
+_OBJECTS = {"_generic_user_object", "trackable_list_wrapper", "signature_map"}
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,8 @@ class Program:
         except Exception as error:  # DecodeError has no public home
             raise SavedModelError(f"{name}: {_GRAPHS} is no SavedModel: {error}") from error
         for graph in parsed.meta_graphs:
-            if kinds := foreign(graph.graph_def):
-                raise UntrustedError(f"{name}: its graph has the operation {kinds[0]}, which no model needs to compute")
+            if (found := _more_than_data(graph)) is not None:
+                raise UntrustedError(f"{name}: its program has {found}, which no model needs to compute")
         with TemporaryDirectory() as directory, quietly():
             Path(directory, _GRAPHS).write_bytes(self.graphs)
             options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=True)
@@ -130,6 +133,23 @@ class Program:
             except (AttributeError, KeyError, TypeError, ValueError, tf.errors.OpError) as error:
                 raise SavedModelError(f"{name}: the program cannot be loaded: {error}") from error
         return functions, variables
+
+
+def _more_than_data(graph: Any) -> str | None:
+    """What a graph has that our own programs never have, and that may do something as soon as it is loaded."""
+    if kinds := foreign(graph.graph_def):
+        return f"the operation {kinds[0]}"
+    if graph.asset_file_def or graph.collection_def or graph.HasField("saver_def"):
+        return "files or functions that run when it is loaded"
+    for node in graph.object_graph_def.nodes:
+        kind = node.WhichOneof("kind")
+        if (
+            kind not in _KINDS
+            or node.registered_name not in _REGISTERED
+            or (kind == "user_object" and node.user_object.identifier not in _OBJECTS)
+        ):
+            return f"an object of the kind {node.registered_name or kind}"
+    return None
 
 
 def _without_saver(content: bytes) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras.src.backend.common import global_state
+from tensorflow.python.eager import context
 
 __all__ = ["Surroundings"]
 
@@ -25,11 +26,11 @@ class Surroundings:
     """The global state of Keras for one model.
 
     Args:
-        seed: The run's seed; ``None`` outside of a run.
+        seed: The run's seed.
         precision: The key ``precision``.
     """
 
-    def __init__(self, seed: int | None, precision: str) -> None:
+    def __init__(self, seed: int, precision: str) -> None:
         self._seed = seed
         self._drawn = random.Random(seed).getstate()
         self._own: dict[str, Any] = {
@@ -44,7 +45,8 @@ class Surroundings:
         outside, drawn = self._own, random.getstate()
         before = {name: global_state.get_global_attribute(name) for name in outside}
         random.setstate(self._drawn)
-        if self._seed is not None:
+        if context.global_seed() != self._seed:
+            # Not otherwise, since it makes kernels begin anew that count what they have drawn.
             tf.random.set_seed(self._seed)
         for name, value in self._own.items():
             global_state.set_global_attribute(name, value)

@@ -82,6 +82,9 @@ def read_interface(
     Raises:
         ConfigError: If no method takes the inputs.
     """
+    if _TRAINING not in _parameters(call) and not _takes_any(call):
+        hint = "def call(self, images, labels, training): …"
+        raise ConfigError(Problem("call does not take 'training', without which layers do not learn", hints=(hint,)))
     weights = {**own, **configured}
     given = {weight for name, weight in weights.items() if name not in configured} - set(inputs)
     outputs = list(dict.fromkeys([*outputs, *(weights[n] for n in outputs if weights.get(n) in given)]))

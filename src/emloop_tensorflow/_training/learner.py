@@ -49,6 +49,8 @@ class Learner:
     ) -> None:
         self._schedule, self._accumulate, self._scales = schedule, accumulate, scales
         self._clip = clip if isinstance(clip, Clip) or clip is None else Clip(value=clip)
+        if self._clip is not None and (self._clip.value is None) is (self._clip.norm is None):
+            raise ConfigError.about("clip_gradient", "expected either a value or a norm", "e.g. {norm: 1.0}, or 0.5")
         self._optimizer: Any = None
         self._trained: dict[str, Any] = {}
         self._accumulated: dict[str, tf.Variable] = {}

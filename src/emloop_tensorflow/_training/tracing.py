@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -21,7 +20,7 @@ from emloop_tensorflow._graphs.views import LOSS, Interface, View, outputs_of, r
 
 from .learner import Learner
 from .means import check_loss, total_weight, weighted_mean
-from .monitor import signals
+from .monitor import listening, signals
 from .splitting import Share, gradients_of, joined, spread
 
 __all__ = ["Tracing"]
@@ -61,7 +60,6 @@ class Tracing:
         self._learner, self._optimize, self._frozen, self._monitor = learner, optimize, frozen, monitor
         self._compiled, self._devices = compiled, devices
         self._hidden: dict[str, Any] = {}
-        self._tells_mean = False
         self.on_built: Callable[[], None] = lambda: None
         """Called once all variables are there."""
         self.is_built = False
@@ -128,7 +126,7 @@ class Tracing:
         def evaluated(*tensors: Any) -> list[Any]:
             given, examples = self._named(self._interface.sources, tensors)
             if self._devices:
-                compute = partial(self._share, training=False)
+                compute = lambda given, examples: Share(*self._computed(given, examples, training=False))  # noqa: E731
                 found = spread(given, examples, self._devices, compute, lambda shares: joined(shares, names))
                 return found[: len(names) + 1]
             outputs, mean, _ = self._computed(given, examples, training=False)
@@ -173,7 +171,9 @@ class Tracing:
     def _computed(self, given: Mapping[str, Any], examples: Any, *, training: bool) -> tuple[dict[str, Any], Any, Any]:
         """Outputs, the mean loss, and how much the batch counts among others."""
         view, weights = self._interface.view, self._interface.weights
-        outputs = outputs_of(view.name, view(self._model, given, training=training))
+        layers = layers_of(self._model, self._apart)
+        with listening(self._monitor, layers) as heard:
+            outputs = outputs_of(view.name, view(self._model, given, training=training))
         mean = total = None
         if LOSS in outputs or training:
             loss = require(outputs, LOSS, f"{view.name} gives no {{!r}} to learn from")
@@ -181,21 +181,15 @@ class Tracing:
             weight = None if called is None else require({**given, **outputs}, called)
             check_loss(loss, weight, called)
             mean, total = weighted_mean(loss, weight), total_weight(loss, weight, examples)
-            self._tells_mean = not loss.shape.rank
-            if self._tells_mean:
+            if not loss.shape.rank:
                 outputs[LOSS] = tf.fill([examples], loss)
         if self._monitor is not None:
-            outputs |= signals(self._monitor, tf.compat.v1.get_default_graph(), examples)
+            outputs |= signals(self._monitor, heard, layers, tf.compat.v1.get_default_graph(), examples)
         wanted = self._names(monitored=True)
         for name in wanted:
             if name in outputs and not outputs[name].shape.rank and outputs[name].shape.rank is not None:
                 raise BatchError(f"output {name!r}: expected a value for every example, got a single one")
         return {name: _readable(each) for name, each in outputs.items()}, mean, total
-
-    def _share(self, given: Mapping[str, Any], examples: Any, *, training: bool) -> Share:
-        """What one of several devices computes."""
-        outputs, mean, total = self._computed(given, examples, training=training)
-        return Share(outputs, mean, total, LOSS if self._tells_mean else None)
 
     def _learned_on_several(self, given: Mapping[str, Any], examples: Any, names: Sequence[str]) -> list[Any]:
         """Take a step on what several devices have computed of a batch."""
@@ -206,7 +200,7 @@ class Tracing:
             forget_losses(layers)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(trained)
-                share = self._share(given, examples, training=True)
+                share = Share(*self._computed(given, examples, training=True))
                 return share._replace(added=added_losses(layers), tape=tape)
 
         def join(shares: Sequence[Share]) -> list[Any]:
