@@ -21,7 +21,7 @@ from statistics import quantiles
 from time import process_time
 from typing import Any
 
-PACKAGES = ("emloop", "numpy", "torch", "scikit-learn", "onnxruntime")
+PACKAGES = ("emloop", "numpy", "torch", "scikit-learn", "onnxruntime", "tensorflow-cpu", "keras")
 UNITS = {"s": 1.0, "ms": 1e3, "µs": 1e6}
 
 Measure = Callable[[int], float]
