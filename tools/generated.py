@@ -19,6 +19,7 @@ GENERATED = {
     "docs/reference/command-line.md": "command_line",
     "docs/reference/main-loop.md": "settings_tables.main_loop",
     "docs/reference/pytorch.md": "settings_tables.pytorch",
+    "docs/reference/jax.md": "settings_tables.jax",
     "docs/reference/tensorflow.md": "settings_tables.tensorflow",
     "docs/how-to/migrate-from-0.2.md": "moved_names",
     "docs/explanation/ten-mistakes.md": "ten_mistakes",

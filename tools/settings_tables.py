@@ -33,6 +33,11 @@ def pytorch() -> str:
     return page("pytorch.md", "emloop_torch._settings", "Settings")
 
 
+def jax() -> str:
+    """The reference of JAX."""
+    return page("jax.md", "emloop_jax._settings", "Settings")
+
+
 def tensorflow() -> str:
     """The reference of TensorFlow."""
     return page("tensorflow.md", "emloop_tensorflow._settings", "Settings")

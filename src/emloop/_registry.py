@@ -231,6 +231,10 @@ def _by_short_name(name: str, kind: Kind) -> object:
         base = _by_path(kind.base) if kind.base else object
         classes = {key: cls for key, cls in vars(room).items() if isinstance(cls, type) and cls is not base}
         known = {key for key, cls in classes.items() if issubclass(cls, base) and not key.startswith("_")}  # type: ignore[arg-type]
+        if kind.functions and kind.injected:
+            classes |= {key: made for key, made in vars(room).items() if _is_maker(made, kind)}
+            known = {key for key, made in classes.items() if key in known or not isinstance(made, type)}
+            name = name if name in known else name.lower()
         if name not in known:
             raise UnknownClassError(no_short_name(name, kind.word, known, kind.package))
         return classes[name]
@@ -251,6 +255,11 @@ def _by_short_name(name: str, kind: Kind) -> object:
             raise UnknownClassError(Problem(message, kind="unknown-class")) from error
     known = {name for name in room.__all__ if _is_meant(getattr(room, name), kind)} | {point.name for point in points}
     raise UnknownClassError(no_short_name(name, kind.word, known))
+
+
+def _is_maker(found: object, kind: Kind) -> bool:
+    """Whether something is a function that makes what the kind is: one of those that are given what it is given."""
+    return inspect.isfunction(found) and any(name in inspect.signature(found).parameters for name in kind.injected)
 
 
 def _is_meant(found: object, kind: Kind) -> bool:

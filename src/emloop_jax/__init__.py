@@ -7,6 +7,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("emloop_jax", "jax") from error
 
+from emloop_jax._steps.networks import Functions
+
 from .base_model import BaseModel
 
-__all__ = ["BaseModel"]
+__all__ = ["BaseModel", "Functions"]

@@ -16,12 +16,12 @@ ROOMS = {
     "emloop._build": 295,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
     "emloop._config": 2465,  # stand-ins; configs of 0.2, arguments of optimizers too; streams of arguments; strangers'
     "emloop._contracts": 256,  # what weighs what; predicting; importances; gathering; what is watched, and said
-    "emloop._registry": 192,  # what a package imports when asked; what is no dataset; nothing from a run; old names
+    "emloop._registry": 200,  # what packages import; what is no dataset; nothing from a run; old names; makers
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
     # what a run without a commit cannot begin anew without; links that a fork keeps; commits that are gone.
     "emloop._run_dir": 1885,
-    "emloop._settings": 1257,  # what classes and functions accept, read, write; why one of others fails; old names
+    "emloop._settings": 1265,  # what classes and functions accept, read, write; why others' fail; old names; makers
     "emloop._source": 1045,  # functions; what a class takes from its **kwargs, and needs; decorators that note a class
     "emloop._state": 1100,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
     "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
@@ -43,13 +43,14 @@ ROOMS = {
     "emloop.models": 420,  # what weighs what; whose source may run; members that predict; files of other runtimes
     "emloop.parameters": 135,  # patterns, `init_from`, what a state must match: once for all backends
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
-    "emloop.saved_models": 860,  # what a run keeps once; what inputs look like; the capsule, and what of it may run
+    "emloop.saved_models": 870,  # what a run keeps once; what inputs look like; the capsule, what of it may run; days
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 810,  # every failure names the promise, what was seen, and the fix; predictions
     "emloop.types": 20,
     "emloop.utils": 200,
-    "emloop_jax": 20,
+    "emloop_jax": 1170,  # exported steps of three kinds of networks, batches of any size, programs, the whole model
+    "emloop_jax._steps": 560,  # networks of Flax and of functions; one step with all it can do; names of arrays
     "emloop_onnx": 125,
     "emloop_sklearn": 935,  # what a state has; columns; weights; ONNX; how much features count
     "emloop_sklearn._archives": 300,  # estimators as bytes, and trees that are sound

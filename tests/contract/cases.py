@@ -11,6 +11,7 @@ TEXTS = Path(__file__).parent / "texts"
 DATA = (TEXTS / "data.py").read_text(encoding="utf-8")
 TORCH = (TEXTS / "torch_models.py").read_text(encoding="utf-8")
 TENSORFLOW = (TEXTS / "tensorflow_models.py").read_text(encoding="utf-8")
+JAX = (TEXTS / "jax_models.py").read_text(encoding="utf-8")
 SKLEARN = (TEXTS / "sklearn_models.py").read_text(encoding="utf-8")
 
 OPTIMIZER = {"class": "AdamW", "learning_rate": 0.01}
@@ -134,3 +135,30 @@ TENSORFLOW_ZOO = [
     tensorflow_case("Lstm", model={"precision": "bf16"}),
 ]
 """Networks that could fail for reasons of their own; `make torture` tries them."""
+
+
+def jax_case(class_name: str, rung: str = "exported", **options: Any) -> Case:
+    """A network of ``jax_models.py``."""
+    model = {
+        "class": class_name,
+        "inputs": ["signals", "labels"],
+        "outputs": ["loss", "predictions", "accuracy"],
+        "optimizer": {"class": "adamw", "learning_rate": 0.01},
+        "device": "cpu",
+        **options.pop("model", {}),
+    }
+    return Case(class_name, model=model, dataset=DATA, source=JAX, rung=rung, **options)
+
+
+JAX_CASES = [
+    jax_case("Mlp", model={"clip_gradient": {"norm": 1.0}}),
+]
+"""Quick enough for every day; what cannot be exported is tried beside the others, and by tests/emloop_jax."""
+
+JAX_ZOO = [
+    jax_case("ConvNet", model={"lr_schedule": {"class": "cosine_decay_schedule", "decay_steps": 40}}),
+    jax_case("Transformer", model={"inputs": ["tokens"], "outputs": ["predictions", "loss"], "accumulate": 2}),
+    jax_case("Lstm"),
+    jax_case("ControlFlow", "weights", trains_without_source=False, runs_without_source=False, own_process=False),
+]
+"""Networks of Linen, of NNX and of no library, which take their time to compile; `make torture` tries them."""

@@ -58,6 +58,15 @@ class TestTensorFlow(BackendContract):
     cases = CASES.TENSORFLOW_CASES
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_installed")
+class TestJax(BackendContract):
+    """Networks that are trained by the very program that is saved."""
+
+    backend = "jax"
+    cases = CASES.JAX_CASES
+
+
 @pytest.mark.torture
 @pytest.mark.usefixtures("_installed")
 class TestTensorFlowZoo(BackendContract):
@@ -67,8 +76,17 @@ class TestTensorFlowZoo(BackendContract):
     cases = CASES.TENSORFLOW_ZOO
 
 
+@pytest.mark.torture
+@pytest.mark.usefixtures("_installed")
+class TestJaxZoo(BackendContract):
+    """Networks of every other kind."""
+
+    backend = "jax"
+    cases = CASES.JAX_ZOO
+
+
 def test_every_registered_backend_is_tried():
     """None is offered that this file does not know."""
-    tried = {cls.backend for cls in (TestScikitLearn, TestPyTorch, TestTensorFlow)}
+    tried = {cls.backend for cls in (TestScikitLearn, TestPyTorch, TestTensorFlow, TestJax)}
 
     assert set(installed_backends()) == tried

@@ -42,7 +42,8 @@ KEYS = {
 
 
 class Net(emloop_tensorflow.BaseModel):
-    def create_model(self):
+    def create_model(self, tells_mean=False):
+        self.tells_mean = tells_mean
         dense = keras.layers.Dense(8, "relu", kernel_regularizer="l2", activity_regularizer="l2")
         self.net = keras.Sequential([dense, keras.layers.Dense(3)])
 
@@ -52,7 +53,7 @@ class Net(emloop_tensorflow.BaseModel):
     def call(self, points, labels, training):
         scores = self.net(points, training=training)
         loss = keras.losses.sparse_categorical_crossentropy(labels, scores, from_logits=True)
-        return {"scores": scores, "loss": loss}
+        return {"scores": scores, "loss": keras.ops.mean(loss) if self.tells_mean else loss}
 
 
 def train(model):
@@ -78,6 +79,8 @@ np.savez("two.npz", **train(model))
 nodes = [n for f in model._parts.graphs["train"].function.graph.as_graph_def().library.function for n in f.node_def]
 assert {"/device:CPU:0", "/device:CPU:1"} <= {node.device for node in nodes if node.op == "MatMul"}
 model.save("best")
+keys = {**KEYS, "weights": None, "tells_mean": True}
+np.savez("means.npz", **train(Net(None, None, "one/model_best", **keys, n_gpus=2)))
 """
 
 
@@ -98,12 +101,16 @@ def test_two_devices_learn_what_one_learns_and_restore_each_others_models(projec
         one = project.Net(None, "one", **project.KEYS)
     project.train(one)
     one.save("best")
+    means = project.Net(None, None, "one/model_best", **project.KEYS | {"weights": None, "tells_mean": True})
     done = subprocess.run([sys.executable, "-c", ON_TWO], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     expected, found = project.train(one), np.load("two.npz")
 
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, atol=2e-5, err_msg=name)
+    found = np.load("means.npz")
+    for name, values in project.train(means).items():
+        np.testing.assert_allclose(found[name], values, atol=2e-5, err_msg=f"{name}, of a loss that is a mean")
 
     further = project.train(one)
     for again in (

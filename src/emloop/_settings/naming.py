@@ -99,12 +99,20 @@ def known_names(library: Library, kind: Kind) -> list[str]:
 def _is_of(library: Library, room: Module, name: str, kind: Kind) -> bool:
     found = library.lookup(room, name)
     if not isinstance(found, ClassSource):
-        return False
+        return _is_maker(library, found, kind)
     ancestry = Ancestry(library, found)
     base = _by_path(library, kind.base) if kind.base else None
     is_base = name.startswith("Abstract") or (isinstance(base, ClassSource) and base.full_name == found.full_name)
     is_whole = all(map(ancestry.has, kind.methods)) and any(one.endswith(kind.ending) for one in ancestry.names())
     return is_whole and not is_base and not _abstract_methods(ancestry) and _extends(library, ancestry, kind.base)
+
+
+def _is_maker(library: Library, found: object, kind: Kind) -> bool:
+    """Whether something is a function that makes what the kind is: one of those that are given what it is given."""
+    if not (kind.functions and isinstance(found, FunctionSource)):
+        return False
+    known = accepted_by_function(library, found)
+    return known is not None and any(name in known.hints for name in kind.injected)
 
 
 def _has_ending(ancestry: Ancestry, ending: str) -> bool:
@@ -178,11 +186,13 @@ def _missing(
     return no_attribute(path, part, sorted(names), classes)
 
 
-def _by_short_name(library: Library, name: str, kind: Kind) -> ClassSource | Problem | None:
+def _by_short_name(library: Library, name: str, kind: Kind) -> ClassSource | FunctionSource | Problem | None:
     room = library.module(kind.package) if kind.package else None
     found = library.lookup(room, name) if room is not None else MISSING
-    if isinstance(found, ClassSource):
-        return found
+    if found is MISSING and room is not None and kind.functions:
+        found = library.lookup(room, name.lower())
+    if isinstance(found, ClassSource) or _is_maker(library, found, kind):
+        return found  # type: ignore[return-value]
     if not kind.is_ours:
         unclear = kind.package and (
             room is None or (found is not MISSING and not isinstance(found, Other | FunctionSource))

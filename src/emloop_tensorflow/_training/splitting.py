@@ -23,6 +23,7 @@ class Share(NamedTuple):
         outputs: Name → output.
         mean: The mean loss; ``None`` if there is no loss.
         total: How much they count among others.
+        tells_mean: The output that is this mean for every example, if there is one.
         added: What layers have added to the loss; ``None`` if nothing.
         tape: What has watched, where something is learned.
         device: Where it was computed.
@@ -32,6 +33,7 @@ class Share(NamedTuple):
     outputs: Mapping[str, Any]
     mean: Any
     total: Any
+    tells_mean: str | None = None
     added: Any = None
     tape: Any = None
     device: str | None = None
@@ -72,11 +74,15 @@ def spread(
 
 def joined(shares: Sequence[Share], names: Sequence[str]) -> list[Any]:
     """Outputs of all examples in their order, then the mean loss, if there is one, and how much the batch counts."""
-    outputs = [tf.concat([share.outputs[name] for share in shares], 0) for name in names]
+    outputs = {name: tf.concat([share.outputs[name] for share in shares], 0) for name in names}
     if shares[0].mean is None:
-        return outputs
+        return list(outputs.values())
     total = tf.add_n([share.total for share in shares])
-    return [*outputs, tf.add_n([share.mean * _counting(share, total) for share in shares]), total]
+    mean = tf.add_n([share.mean * _counting(share, total) for share in shares])
+    if shares[0].tells_mean in outputs:
+        values = outputs[shares[0].tells_mean]
+        outputs[shares[0].tells_mean] = tf.fill(tf.shape(values), tf.cast(mean, values.dtype))
+    return [*outputs.values(), mean, total]
 
 
 def gradients_of(shares: Sequence[Share], trained: Sequence[Any], scale: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -60,6 +61,7 @@ class Tracing:
         self._learner, self._optimize, self._frozen, self._monitor = learner, optimize, frozen, monitor
         self._compiled, self._devices = compiled, devices
         self._hidden: dict[str, Any] = {}
+        self._tells_mean = False
         self.on_built: Callable[[], None] = lambda: None
         """Called once all variables are there."""
         self.is_built = False
@@ -126,7 +128,7 @@ class Tracing:
         def evaluated(*tensors: Any) -> list[Any]:
             given, examples = self._named(self._interface.sources, tensors)
             if self._devices:
-                compute = lambda given, examples: Share(*self._computed(given, examples, training=False))  # noqa: E731
+                compute = partial(self._share, training=False)
                 found = spread(given, examples, self._devices, compute, lambda shares: joined(shares, names))
                 return found[: len(names) + 1]
             outputs, mean, _ = self._computed(given, examples, training=False)
@@ -181,7 +183,8 @@ class Tracing:
             weight = None if called is None else require({**given, **outputs}, called)
             check_loss(loss, weight, called)
             mean, total = weighted_mean(loss, weight), total_weight(loss, weight, examples)
-            if not loss.shape.rank:
+            self._tells_mean = not loss.shape.rank
+            if self._tells_mean:
                 outputs[LOSS] = tf.fill([examples], loss)
         if self._monitor is not None:
             outputs |= signals(self._monitor, heard, layers, tf.compat.v1.get_default_graph(), examples)
@@ -190,6 +193,11 @@ class Tracing:
             if name in outputs and not outputs[name].shape.rank and outputs[name].shape.rank is not None:
                 raise BatchError(f"output {name!r}: expected a value for every example, got a single one")
         return {name: _readable(each) for name, each in outputs.items()}, mean, total
+
+    def _share(self, given: Mapping[str, Any], examples: Any, *, training: bool) -> Share:
+        """What one of several devices computes."""
+        outputs, mean, total = self._computed(given, examples, training=training)
+        return Share(outputs, mean, total, LOSS if self._tells_mean else None)
 
     def _learned_on_several(self, given: Mapping[str, Any], examples: Any, names: Sequence[str]) -> list[Any]:
         """Take a step on what several devices have computed of a batch."""
@@ -200,7 +208,7 @@ class Tracing:
             forget_losses(layers)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(trained)
-                share = Share(*self._computed(given, examples, training=True))
+                share = self._share(given, examples, training=True)
                 return share._replace(added=added_losses(layers), tape=tape)
 
         def join(shares: Sequence[Share]) -> list[Any]:

@@ -142,6 +142,7 @@ def _saved_models(run: Path) -> Iterator[Finding]:
         except (SavedModelError, OSError) as error:
             yield Finding("tampered", str(error), f"a resume saves it anew: emloop resume {run}")
             continue
-        why = shelf_life(saved.manifest["extra"].get("versions", {})) if has_program else None
+        extra = saved.manifest["extra"]
+        why = shelf_life(extra.get("versions", {}), extra.get("until")) if has_program else None
         if why is not None:
             yield Finding("old", f"the program of {folder.name}: {why}", f"make it anew: emloop upgrade {run}")
