@@ -95,6 +95,7 @@ def project(tmp_path, monkeypatch):
     return several_project
 
 
+@pytest.mark.slow
 def test_two_devices_learn_what_one_learns_and_restore_each_others_models(project, tmp_path):
     """From the same state, over batches of any size, to rounding; with weights, several batches a step and clipping."""
     with use_seed(3):
