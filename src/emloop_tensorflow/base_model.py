@@ -204,7 +204,7 @@ class BaseModel(AbstractModel):
     def _require_model(self) -> None:
         """Refuse a class that lacks what is needed, or has taken a name that means something else."""
         name = type(self).__name__
-        if "weights" in vars(self):
+        if not isinstance(vars(self).get("weights", {}), Mapping):
             message = "create_model sets self.weights, which says what weighs which output; call it otherwise"
             raise ConfigError(Problem(message, name))
         if type(self).call is BaseModel.call and not isinstance(self.module, keras.Model):
