@@ -115,7 +115,7 @@ def test_a_second_demo_is_added_to_the_first(make_environment, installed):
     assert said[2:] == ["", ""]
 
 
-@pytest.mark.parametrize("extra", ["demo", "torch-demo"])
+@pytest.mark.parametrize("extra", ["demo", "torch-demo", "tensorflow-demo", "jax-demo"])
 def test_who_can_run_the_tests_can_run_the_demos(make_environment, installed, extra):
     """``dev`` holds what they need."""
     make_environment(INSTALLING, "dev")

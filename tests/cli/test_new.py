@@ -16,7 +16,7 @@ from emloop._yaml import documents as yaml
 from emloop.cli._configs.new import new
 from emloop.errors import ConfigError, RunDirError, UsageError
 
-BACKENDS = {"sklearn": 0.8, "torch": 0.35}
+BACKENDS = {"sklearn": 0.8, "tensorflow": 0.35, "torch": 0.35}
 """Backend → accuracy on unseen data that four epochs reach; guessing gives 0.5, or 0.2."""
 
 
@@ -176,7 +176,7 @@ def test_an_unknown_backend_is_refused_with_those_there_are(tmp_path):
 
 def test_one_of_several_backends_must_be_named(tmp_path):
     """Whoever has not chosen is told the choice; nothing is written."""
-    with pytest.raises(UsageError, match=r"name a backend: --backend (.* \| )?sklearn \| torch"):
+    with pytest.raises(UsageError, match=r"name a backend: --backend (.* \| )?sklearn \| tensorflow \| torch"):
         new("mine", None)
 
     assert list(tmp_path.iterdir()) == []

@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import emloop
 
-FRAMEWORKS = ("torch",)
-NEEDED = ("emloop-*.dist-info", "*yaml*", "numpy*", "rich", "safetensors", "pygments", "markdown_it", "mdurl")
-"""All that emloop needs, and its own description."""
+ROOT = Path(__file__).parents[2]
+FRAMEWORKS = ("torch", "tensorflow", "jax")
+NEEDED = ("*yaml*", "numpy*", "rich", "safetensors", "pygments", "markdown_it", "mdurl")
+"""All that emloop needs."""
 
 DATASET = """
 import emloop as el
@@ -40,6 +42,12 @@ def bare(tmp_path_factory):
     for pattern in NEEDED:
         for path in Path(sysconfig.get_path("purelib")).glob(pattern):
             (packages / path.name).symlink_to(path)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needs = [f"Requires-Dist: {need}; extra == '{name}'" for name in extras for need in extras[name] if ";" not in need]
+    description = packages / "emloop-1.dist-info" / "METADATA"
+    description.parent.mkdir()
+    description.write_text("\n".join(["Metadata-Version: 2.1", "Name: emloop", "Version: 1", *needs, ""]))
     home = tmp_path_factory.mktemp("home")
     (home / "rows.py").write_text(DATASET)
     for framework in FRAMEWORKS:
