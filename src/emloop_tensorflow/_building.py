@@ -232,7 +232,8 @@ class SourceParts(Parts):
     def forget_optimizer(self) -> None:
         if self._learner.is_built:
             self._learner.forget()
-            self.graphs["train"].function = self._end = None
+            self.graphs["train"].forget()
+            self._end = None
 
     def _begin_from(self) -> None:
         there, self._there = self._there, None
@@ -308,7 +309,9 @@ class ProgramParts(Parts):
 
     def adjust_rate(self, initial: float | None, configured_then: Mapping[str, Any]) -> None:
         now = configured(self._settings)
-        other = [name for name in _IN_GRAPH if _without_rate(now[name]) != _without_rate(configured_then[name])]
+        # What a state from before does not know yet, it has not been made with.
+        known = [name for name in _IN_GRAPH if name in configured_then]
+        other = [name for name in known if _without_rate(now[name]) != _without_rate(configured_then[name])]
         if other:
             logger.warning(
                 "%s: without its source the model goes on as it was made; what the configuration says has no effect",

@@ -19,7 +19,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from emloop.errors import SavedModelError, UntrustedError
+from emloop.errors import SavedModelError, StateError, UntrustedError
+from emloop.saved_models import check_state
 
 from .operations import foreign
 from .variables import plain
@@ -29,6 +30,19 @@ __all__ = ["FOLDER", "Program", "quietly"]
 FOLDER = "program"
 _FORMAT = 1
 _DESCRIPTION, _GRAPHS = "program.json", "saved_model.pb"
+_DESCRIBED = {
+    "format": int,
+    **dict.fromkeys(("sha256", "rung"), str),
+    **{key: [str, ...] for key in ("weighing", "sources", "unsaved", "variables", "functions")},
+    "reason": (str, None),
+    "versions": {str: str},
+    "initial_rate": (float, None),
+    "configured": {str: object},
+    "weights": {str: str},
+    "graphs": {str: {"sources": [str, ...], "outputs": [str, ...], "signature": {str: object}}},
+}
+_GROUPS = ("variables:", "optimizer:", "learner:", "own:")
+_FUNCTIONS = frozenset({"train", "eval", "infer", "end_epoch"})
 _SAVER = ("__inference__traced_save", "__inference__traced_restore")
 _KINDS = {"user_object", "variable", "bare_concrete_function", "constant"}
 _REGISTERED = {"", "tf.TrackableConstant"}
@@ -101,6 +115,11 @@ class Program:
             raise SavedModelError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
         if found != _FORMAT:
             raise SavedModelError(f"{path}: expected a program of format {_FORMAT}, got {found}")
+        try:
+            check_state(str(path), description, _DESCRIBED)
+            _check_parts(description)
+        except StateError as error:
+            raise SavedModelError(str(error)) from error
         if hashlib.sha256(content).hexdigest() != digest:
             raise SavedModelError(f"{directory / _GRAPHS} is damaged: its content is not what {_DESCRIPTION} recorded")
         return cls(description, content)
@@ -130,9 +149,42 @@ class Program:
                 loaded: Any = tf.saved_model.load(directory, options=options)
                 functions = {each: getattr(loaded, each) for each in self.description["functions"]}
                 variables = dict(zip(self.description["variables"], loaded.state, strict=True))
+                for each, graph in self.description["graphs"].items():
+                    _check_function(each, functions[each], graph)
             except (AttributeError, KeyError, TypeError, ValueError, tf.errors.OpError) as error:
                 raise SavedModelError(f"{name}: the program cannot be loaded: {error}") from error
         return functions, variables
+
+
+def _check_parts(description: Mapping[str, Any]) -> None:
+    """Refuse a description whose parts do not fit together, which no program of ours has.
+
+    Raises:
+        StateError: If it is one; says what.
+    """
+    graphs, sources = description["graphs"], description["sources"]
+    names = {*description["functions"], *graphs}
+    problems = {
+        "graphs lacks 'eval'": "eval" not in graphs,
+        f"functions: expected some of {', '.join(sorted(_FUNCTIONS))}": not names <= _FUNCTIONS,
+        "graphs has one that is no function": not graphs.keys() <= set(description["functions"]),
+        "graphs: 'train' or 'eval' takes others than sources": any(
+            graphs[name]["sources"] != sources for name in ("train", "eval") if name in graphs
+        ),
+        "weighing has what is no source": not set(description["weighing"]) <= set(sources),
+        "variables has one of no group": not all(name.startswith(_GROUPS) for name in description["variables"]),
+        "variables lacks the counters of the learner": not {"learner:factor", "learner:epochs"}
+        <= set(description["variables"]),
+    }
+    if found := [words for words, holds in problems.items() if holds]:
+        raise StateError(f"{_DESCRIPTION} does not fit together: {found[0]}")
+
+
+def _check_function(name: str, function: Any, graph: Mapping[str, Any]) -> None:
+    taken, given = len(function.structured_input_signature[0]), len(function.outputs)
+    # Behind the outputs of those that have a loss comes its mean.
+    if taken != len(graph["sources"]) or given not in (len(graph["outputs"]), len(graph["outputs"]) + 1):
+        raise ValueError(f"{name!r} takes {taken} sources and gives {given} outputs, unlike what {_DESCRIPTION} says")
 
 
 def _more_than_data(graph: Any) -> str | None:
