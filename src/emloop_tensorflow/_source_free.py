@@ -18,7 +18,7 @@ from emloop.saved_models import advise_capsule, describe_variables
 from emloop.types import Batch
 from emloop_tensorflow._graphs.feeding import arrays_of
 from emloop_tensorflow._graphs.graph import Graph
-from emloop_tensorflow._graphs.operations import drawing, foreign, leaving
+from emloop_tensorflow._graphs.operations import drawing, foreign, keeping, leaving
 from emloop_tensorflow._graphs.program import FOLDER, Program
 from emloop_tensorflow._graphs.variables import assign, to_plain
 
@@ -168,16 +168,21 @@ class SourceFree:
                 raise SavedModelError(f"what was written computes another {name!r}")
 
     def unsaved(self, kinds: Sequence[str]) -> str:
-        """What to say of a training that draws from what no state has."""
+        """What to say of a training that draws from, or keeps something in, what no state has."""
+        if kept := keeping(kinds):
+            return (
+                f"{self._name} keeps something by {', '.join(kept)}, outside of variables, where no state has it; a "
+                "training that goes on begins without it, and evaluations change it. Keep it in a tf.Variable"
+            )
         return (
             f"{self._name} draws random numbers by {', '.join(kinds)}, which count in TensorFlow itself, where nobody "
             "can read how far they are; a training that goes on draws others. Draw by keras.random, with a "
             "keras.random.SeedGenerator, or by a tf.random.Generator of the model's own"
         )
 
-    def warn_of_drawing(self, graph: Graph) -> list[str]:
-        """Say once that the training draws from what no state has; returns by which operations."""
-        kinds = drawing(graph.kinds)
+    def warn_of_unsaved(self, graph: Graph) -> list[str]:
+        """Say once that the training depends on what no state has; returns by which operations."""
+        kinds = [*keeping(graph.kinds), *drawing(graph.kinds)]
         if kinds:
             logger.warning("%s", self.unsaved(kinds))
         return kinds

@@ -286,7 +286,7 @@ class BaseModel(AbstractModel):
         graph.is_new = False
         self._source_free.remember(batch, outputs)
         if train and not self._parts.unsaved:
-            self._parts.unsaved = self._source_free.warn_of_drawing(graph)
+            self._parts.unsaved = self._source_free.warn_of_unsaved(graph)
 
     @property
     def prediction_inputs(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tensorflow.python.framework import op_def_registry
 
-__all__ = ["drawing", "foreign", "kinds_of", "leaving", "writes"]
+__all__ = ["drawing", "foreign", "keeping", "kinds_of", "leaving", "writes"]
 
 _LEAVING = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 _WRITING = ("Assign", "Resource", "RngReadAndSkip", "RngSkip", "Stateful")
@@ -39,6 +39,9 @@ _FOREIGN = re.compile(
 )
 """Parts of names of what reads or writes files, runs other code, or has no place in a graph of a model."""
 
+_KEEPING = re.compile("Insert|Remove|Enqueue|Dequeue|GetNext|^Stage$|^Unstage$")
+"""Parts of names of what changes a table, a queue or an iterator, which are no variables."""
+
 
 def kinds_of(graph_def: Any) -> set[str]:
     """The kinds of all operations of a graph, those of its functions included."""
@@ -48,6 +51,12 @@ def kinds_of(graph_def: Any) -> set[str]:
 def drawing(kinds: Iterable[str]) -> list[str]:
     """The kinds that draw from what no state has: they count what they have drawn in the kernel itself."""
     return sorted(kind for kind in kinds if _draws(kind))
+
+
+def keeping(kinds: Iterable[str]) -> list[str]:
+    """The kinds that change what is no variable, and which therefore no state has."""
+    known = {kind: op_def_registry.get(kind) for kind in kinds if _KEEPING.search(kind)}
+    return sorted(kind for kind, each in known.items() if each is not None and each.is_stateful)
 
 
 def leaving(kinds: Iterable[str]) -> list[str]:
