@@ -19,6 +19,9 @@ __all__ = ["Graph", "arrays_from"]
 
 Arrays = Sequence[np.ndarray[Any, Any]]
 
+_ALONE = threading.RLock()
+"""Held while a graph is made, since layers, seeds and names are shared, or while one runs that must leave no traces."""
+
 
 class Graph:
     """A function of TensorFlow that takes the sources of a batch one by one, and returns a list.
@@ -53,7 +56,6 @@ class Graph:
         self._trace, self._keeps = trace, keeps
         self._known: dict[Any, bool] = {}
         self._written: list[tf.Variable] = []
-        self._lock = threading.Lock()
         if function is not None:
             self._look()
 
@@ -87,11 +89,17 @@ class Graph:
 
     def prepare(self, arrays: Arrays | None = None) -> None:
         """Make the function now, for what has been seen and for a batch, which is not run."""
-        if arrays is not None and (self.signature.widened(arrays) or self.function is None):
-            self.signature.converted(arrays)
-            self._make()
-        elif self.function is None and self.signature.entries is not None:
-            self._make()
+        with _ALONE:
+            if arrays is not None and (self.signature.widened(arrays) or self.function is None):
+                self.signature.converted(arrays)
+                self._make()
+            elif self.function is None and self.signature.entries is not None:
+                self._make()
+
+    def forget(self) -> None:
+        """Make the function anew when it is needed again; what it looks like is kept."""
+        self.function = None
+        self._known.clear()
 
     def assume(self, entries: Mapping[str, Any]) -> None:
         """Take the signature of another graph for the time until there is a batch."""
@@ -102,11 +110,10 @@ class Graph:
         self.has_run = True
         if entries != self.signature.entries and self._trace is not None:
             self.signature.take(entries)
-            self.function = None
-            self._known.clear()
+            self.forget()
 
     def _meet(self, arrays: Arrays, key: Any) -> bool:
-        with self._lock:
+        with _ALONE:
             if self.signature.widened(arrays) or self.function is None:
                 self.signature.converted(arrays)
                 self._make()
@@ -128,7 +135,7 @@ class Graph:
             self._written = list(self.function.graph.variables)
 
     def _undone(self, tensors: Sequence[Any]) -> list[Any]:
-        with self._lock:
+        with _ALONE:
             before = [variable.numpy() for variable in self._written]
             with ExitStack() as after:
                 for variable, value in zip(self._written, before, strict=True):
