@@ -189,3 +189,42 @@ class Looked(Classifier):
 
     def score(self, points, training):
         return self.body(points)
+
+
+class Drawn(Classifier):
+    """Begins with what it draws by functions of ``tf.random``."""
+
+    def create_model(self):
+        self.weight = tf.Variable(tf.random.normal((3, 2)))
+
+    def score(self, points, training):
+        return points @ self.weight
+
+
+class Filling(Classifier):
+    """Counts labels in a table."""
+
+    def create_model(self):
+        self.out = layers.Dense(2)
+        self.table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.float32, 0.0)
+
+    def call(self, points, labels, training):
+        if training:
+            self.table.insert(labels, tf.ones_like(labels, tf.float32))
+        return super().call(points, labels, training)
+
+
+class Averaged(Classifier):
+    """Evaluates with an average of its weights, which TensorFlow 1 has kept in this way."""
+
+    def create_model(self):
+        self.out = layers.Dense(2)
+        self.out.build((None, 3))
+        self.average = tf.train.ExponentialMovingAverage(0.5)
+        self.average.apply([self.out.kernel.value])
+
+    def score(self, points, training):
+        if training:
+            self.average.apply([self.out.kernel.value])
+            return self.out(points)
+        return points @ self.average.average(self.out.kernel.value)
