@@ -79,15 +79,19 @@ class Shapes:
         self.entries = {name: dict(entry) for name, entry in entries.items()}
 
     @classmethod
-    def of(cls, inputs: Mapping[str, Any]) -> Shapes:
-        """Those of a first batch."""
+    def of(cls, inputs: Mapping[str, Any], like: Shapes | None = None) -> Shapes:
+        """Those of a first batch; what varies in another phase will vary here as well."""
         found = {}
         for name, values in inputs.items():
             sizes = list(map(int, values.shape))
             if not sizes:
                 raise BatchError(f"{name}: expected a value for every example, got a single number")
             found[name] = {"dtype": str(values.dtype), "sizes": sizes, "symbols": [BATCH, *[""] * (len(sizes) - 1)]}
-        return cls(found)
+            there = None if like is None else like.entries.get(name)
+            if there is not None and len(there["symbols"]) == len(sizes):
+                found[name]["symbols"] = list(there["symbols"])
+        # Axes that are equal there need not be equal here.
+        return cls(found).merged(inputs)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Shapes) and self.entries == other.entries
@@ -102,8 +106,8 @@ class Shapes:
         """
         places, keys = [], []
         size = next(iter(inputs.values())).shape[0]
-        for name, entry in self.entries.items():
-            values = inputs[name]
+        for name, values in inputs.items():
+            entry = self.entries[name]
             if len(values.shape) != len(entry["sizes"]) or str(values.dtype) != entry["dtype"]:
                 found = f"{values.dtype} {list(values.shape)}"
                 expected = f"{entry['dtype']} {self.described(name)['shape']}"
@@ -114,16 +118,13 @@ class Shapes:
                 places.append((name, axis))
                 is_fixed = not symbol and before == now
                 keys.append("" if is_fixed else (symbol, before if not symbol else None, now))
+        _require_one_size(inputs)
         first = next(iter(self.entries.values()))["sizes"][0]
         symbols: dict[Any, str] = {"": "", (BATCH, None, size): BATCH}
         if first != size:
             symbols["", first, size] = BATCH
         new = {name: dict(entry, symbols=list(entry["symbols"])) for name, entry in self.entries.items()}
         for (name, axis), key in zip(places, keys, strict=True):
-            if axis == 0 and values_differ(inputs[name].shape[0], size):
-                raise BatchError(
-                    f"{name}: expected {size} examples as in the other sources, got {inputs[name].shape[0]}"
-                )
             if key not in symbols:
                 symbols[key] = f"t{len({*symbols.values()} - {'', BATCH})}"
             new[name]["symbols"][axis] = symbols[key]
@@ -131,8 +132,7 @@ class Shapes:
 
     def misfit(self, shapes: Mapping[str, Any]) -> str | None:
         """What of a batch does not go with these; ``None`` if all does."""
-        for name in self.entries:
-            values = shapes[name]
+        for name, values in shapes.items():
             told = self.described(name)
             sizes = zip(told["shape"], values.shape, strict=False)
             is_other = str(values.dtype) != told["dtype"] or len(told["shape"]) != len(values.shape)
@@ -181,6 +181,14 @@ class Shapes:
         return specs
 
 
-def values_differ(one: int, other: int) -> bool:
-    """Whether two sources have another number of examples."""
-    return one != other
+def _require_one_size(inputs: Mapping[str, Any]) -> None:
+    """Refuse sources of different numbers of examples.
+
+    Raises:
+        BatchError: If there are some.
+    """
+    sizes = {name: values.shape[0] for name, values in inputs.items()}
+    first, size = next(iter(sizes.items()))
+    for name, own in sizes.items():
+        if own != size:
+            raise BatchError(f"{name}: expected {size} examples as in {first!r}, got {own}")

@@ -133,8 +133,9 @@ class Builder:
             training["epoch"] = zero
         if self._settings.accumulate > 1:
             training["updates"] = zero
-            gathered = {"gradients": jax.tree.map(jnp.zeros_like, params), "total": jnp.zeros(()), "batches": zero}
-            training["gathered"] = gathered
+            none = jnp.zeros(())
+            gradients = jax.tree.map(jnp.zeros_like, params)
+            training["gathered"] = {"gradients": gradients, "loss": none, "total": none, "batches": zero}
         return training
 
 

@@ -33,7 +33,7 @@ __all__ = ["EVAL", "FLUSH", "INFER", "TRAIN", "Engine", "ProgramSource", "StepSo
 Arrays = Mapping[str, Any]
 
 TRAIN, EVAL, INFER, FLUSH = "train", "eval", "infer", "flush"
-_CURE = "what Python code decides by the size of a batch (`if x.shape[0] > 8`, a loop over it) is what cannot be kept"
+_CURE = "what Python code decides by the size of a batch (`if x.shape[0] == 8`, a loop over it) is what cannot be kept"
 
 
 _COMPILED: dict[Hashable, Callable[..., Any]] = {}
@@ -62,9 +62,10 @@ class StepSource:
         self._made: dict[str, tuple[Shapes, export.Exported | None]] = {}
         self._found: tuple[list[str], list[str]] | None = None
 
-    def shapes(self, _view: str, inputs: Arrays, before: Shapes | None) -> Shapes:
-        """What the batches of a step look like, now that this one has been seen."""
-        return Shapes.of(inputs) if before is None else before.merged(inputs)
+    def shapes(self, _view: str, inputs: Arrays, before: Shapes | None, like: Shapes | None = None) -> Shapes:
+        """What the batches of a step look like, now that this one has been seen, and those of the training."""
+        is_open = TRAIN not in self.reasons
+        return Shapes.of(inputs, like if is_open else None) if before is None else before.merged(inputs)
 
     def step(self, view: str, shapes: Shapes) -> tuple[Callable[..., Any], Hashable]:
         """A step for such batches: the exported one, if it can be."""
@@ -147,13 +148,16 @@ class ProgramSource:
         self._shapes = {view: Shapes(entries) for view, entries in program.description["inputs"].items()}
         self._hint = hint
 
-    def shapes(self, view: str, inputs: Arrays, before: Shapes | None) -> Shapes:
+    def shapes(self, view: str, inputs: Arrays, before: Shapes | None, _like: Shapes | None = None) -> Shapes:
         """What the batches of a step look like.
 
         Raises:
             BatchError: If this one does not.
         """
         known = before or self._shapes.get(view) or next(iter(self._shapes.values()))
+        if view != INFER and (other := inputs.keys() ^ known.entries.keys()):
+            told = f"{min(other)!r} is {'none' if min(other) in inputs else 'one'} of them"
+            raise BatchError(f"the model goes on without its source, with the inputs {list(known.entries)}; {told}")
         if (misfit := known.misfit(inputs)) is not None:
             raise BatchError(f"{misfit}; the model goes on without its source, which has seen no others")
         return known
@@ -235,8 +239,10 @@ class Engine:
 
     def infer(self, inputs: Arrays) -> dict[str, Any]:
         """What can be told without labels."""
-        if INFER not in self._ready:
-            self._ready[INFER] = self._compiled(INFER, self._any_shapes())
+        before = self.shapes.get(INFER)
+        shapes = self.source.shapes(INFER, inputs, before or self._any_shapes())
+        if shapes != before:
+            self.shapes[INFER], self._ready[INFER] = shapes, self._compiled(INFER, shapes)
         return self._ready[INFER](self.model, inputs)[-1]
 
     def predictions(self) -> tuple[list[str], list[str]]:
@@ -294,7 +300,7 @@ class Engine:
     def _prepared(self, view: str, inputs: Arrays) -> Callable[..., Any]:
         """The compiled step for batches that look like one; of others as well, where it fits them already."""
         before = self.shapes.get(view)
-        shapes = self.source.shapes(view, inputs, before)
+        shapes = self.source.shapes(view, inputs, before, self.shapes.get(TRAIN))
         if view in self._ready and shapes == before:
             return self._ready[view]
         ready = self._compiled(view, shapes, self._names, donated=(0, 1) if view == TRAIN else ())

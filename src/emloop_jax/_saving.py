@@ -136,7 +136,7 @@ def restored_program(name: str, saved: Saved, overrides: Sequence[str], settings
             saved.path,
         )
     made, now = program.description["settings"], _settings_in_program(settings)
-    if trains and (other := [key for key in _IN_PROGRAM if now[key] is not None and now[key] != made[key]]):
+    if trains and (other := [key for key in _IN_PROGRAM if now[key] is not None and now[key] != made.get(key)]):
         logger.warning(
             "The model goes on without its source, by its program, in which %s stay as they were when it was made; "
             "other values need the source",

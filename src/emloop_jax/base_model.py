@@ -464,8 +464,13 @@ class BaseModel(AbstractModel):
         if not restores_to_predict():
             training = from_host("what trains it", source.training, state["training"], self._device)
         engine = self._engine = Engine(source, self._settings.outputs, model, training, self._options)
-        engine.shapes[TRAIN if self._batches else EVAL] = shapes
-        for name in (_RATE, _SCALE):
+        view = TRAIN if self._batches else EVAL
+        # A program may be older than a checkpoint, which has seen other sizes since.
+        engine.shapes[view] = shapes if self._program is None else Shapes(self._program.description["inputs"][view])
+        if _RATE in engine.places and not rate["configured"] and engine.number(_RATE) == 0:
+            engine.put(_RATE, self._rate)
+        # With its source, a schedule has been made for the new rate already.
+        for name in (_RATE, _SCALE) if self._program is not None else (_RATE,):
             if factor != 1.0 and name in engine.places:
                 engine.put(name, engine.number(name) * factor)
 
@@ -512,7 +517,10 @@ class BaseModel(AbstractModel):
         model, training = self._builder.fresh(source.steps, shapes, self._key, self._pending)
         if self._settings.init_from is not None:
             model = _transferred(self._settings.init_from, source.model, model)
-        model, training = ([jax.device_put(each, self._device) for each in values] for values in (model, training))
+        # Copies, since a step gives the memory of its arrays away, and these may be the user's own.
+        model, training = (
+            [jax.device_put(each, self._device, may_alias=False) for each in values] for values in (model, training)
+        )
         self._engine = Engine(source, self._settings.outputs, model, training, self._options)
         return self._engine
 

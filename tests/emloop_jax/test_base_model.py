@@ -160,7 +160,8 @@ def test_a_program_that_calls_what_does_not_compute_is_refused(tmp_path):
     exported = jax.export.export(
         jax.jit(called), disabled_checks=[jax.export.DisabledSafetyCheck.custom_call("run_anything")]
     )(jax.ShapeDtypeStruct((), np.float32))
-    Program.made({"eval": exported}, {"model": [], "training": []}).write(tmp_path / "program")
+    none = {"model": [], "training": [], "inputs": {"train": {}, "eval": {}}, "predictions": [[], []], "settings": {}}
+    Program.made({"eval": exported}, {"rung": "inference", "reason": None, **none}).write(tmp_path / "program")
 
     with pytest.raises(UntrustedError, match="eval calls 'run_anything'"):
         Program.read(tmp_path / "program")

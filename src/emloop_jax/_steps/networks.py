@@ -81,11 +81,11 @@ def network_of(made: Any, inputs: Sequence[str], name: str) -> Network:
 class _Call:
     """How a module is called: which sources it takes by name, or the first one in its place, and what else."""
 
-    def __init__(self, module: Any, inputs: Sequence[str]) -> None:
+    def __init__(self, module: Any, inputs: Sequence[str], flags: Sequence[str] = _FLAGS) -> None:
         parameters = inspect.signature(module.__call__).parameters.values()
         own = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         self.sources: list[str] = [p.name for p in own if p.name in inputs]
-        self._flags = [p.name for p in own if p.name in _FLAGS and p.name not in inputs]
+        self._flags = [p.name for p in own if p.name in flags and p.name not in inputs]
         left = [p.name for p in own if p.default is p.empty and p.name not in (*self.sources, *self._flags)]
         self._unnamed = ""
         if not self.sources and len(left) == 1:
@@ -109,7 +109,8 @@ def _rngs(key: jax.Array) -> Any:
 class _Linen(Network):
     def __init__(self, module: Any, inputs: Sequence[str]) -> None:
         self._module = module
-        self._call = _Call(module, inputs)
+        # Generators are what Linen itself has: self.make_rng("dropout").
+        self._call = _Call(module, inputs, [flag for flag in _FLAGS if flag != "rngs"])
         self.sources = self._call.sources
 
     def init(self, key: jax.Array, inputs: Mapping[str, Any]) -> Any:

@@ -95,14 +95,8 @@ class Steps(NamedTuple):
         """Learn from what is left of the batches that would have made one step."""
         state, training_state = self.model.unpack(model), self.training.unpack(training)
         gathered = training_state["gathered"]
-        params, training_state = jax.lax.cond(
-            gathered["batches"] > 0,
-            self._stepped,
-            lambda params, left, _: (params, left),
-            state[PARAMS],
-            training_state,
-            jnp.zeros((), jnp.float32),
-        )
+        is_left = gathered["batches"] > 0
+        params, training_state = jax.lax.cond(is_left, self._stepped, lambda *left: left, state[PARAMS], training_state)
         return self.model.pack({**state, PARAMS: params}), self.training.pack(training_state), {}
 
     def evaluate(self, model: Values, watch: Any, inputs: Arrays) -> tuple[Any, Arrays]:
@@ -155,9 +149,11 @@ class Steps(NamedTuple):
                 raise MissingVariableError(f"neither model nor batch has {self.weight!r}, which weighs the loss")
             weight = jax.lax.stop_gradient(weight)
         _check_loss(loss, weight, self.weight)
-        if not loss.ndim or weight is None:
+        if weight is None:
             size = loss.size if loss.ndim else next(iter(inputs.values())).shape[0]
             return loss.mean(), jnp.asarray(size).astype(jnp.float32)
+        if not loss.ndim:
+            return loss, weight.astype(jnp.float32).sum()
         weight = weight.astype(loss.dtype).reshape(*loss.shape, -1).sum(-1)
         share = weight / jnp.maximum(weight.sum(), jnp.finfo(loss.dtype).tiny)
         # What has no weight counts nothing, not even where it is NaN.
@@ -169,19 +165,20 @@ class Steps(NamedTuple):
         before = training["gathered"]
         gathered = {
             "gradients": jax.tree.map(lambda sum_, new: sum_ + total * new, before["gradients"], gradients),
+            "loss": before["loss"] + total * mean,
             "total": before["total"] + total,
             "batches": before["batches"] + 1,
         }
         training = {**training, "gathered": gathered}
         is_full = gathered["batches"] >= self.accumulate
-        return jax.lax.cond(is_full, self._stepped, lambda params, left, _: (params, left), params, training, mean)
+        return jax.lax.cond(is_full, self._stepped, lambda *left: left, params, training)
 
-    def _stepped(self, params: Any, training: Any, mean: Any) -> tuple[Any, Any]:
+    def _stepped(self, params: Any, training: Any) -> tuple[Any, Any]:
         """A step from the gradients that have been gathered."""
         gathered = training["gathered"]
         total = jnp.where(gathered["total"] > 0, gathered["total"], 1.0)
         gradients = jax.tree.map(lambda each: (each / total).astype(each.dtype), gathered["gradients"])
-        params, training = self._applied(params, training, gradients, mean)
+        params, training = self._applied(params, training, gradients, gathered["loss"] / total)
         return params, {**training, "gathered": jax.tree.map(jnp.zeros_like, gathered)}
 
     def _applied(self, params: Any, training: Any, gradients: Any, mean: Any) -> tuple[Any, Any]:

@@ -65,7 +65,7 @@ class Nesting:
 
         def flat(*given: Any) -> list[Any]:
             leaves, self._tree = jax.tree_util.tree_flatten_with_path(make(*given))
-            self._names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+            self._names = [_name(path) for path, _ in leaves]
             impls[:] = [str(jax.random.key_impl(leaf)) if is_key(leaf) else None for _, leaf in leaves]
             return [_plain(leaf) for _, leaf in leaves]
 
@@ -91,7 +91,12 @@ class Nesting:
         """
         leaves, tree = jax.tree_util.tree_flatten(nested)
         if tree != self._tree:
-            raise ConfigError(f"the model's values have changed from {self._tree} to {tree}")
+            now = [_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(nested)[0]]
+            other = sorted({*now} ^ {*self._names}) or ["its nesting"]
+            raise ConfigError(
+                f"training changes which arrays the model has ({other[0]}); they must stay the same, so give sow "
+                "of Linen a reduce_fn and an init_fn, and make all variables where the model is made"
+            )
         return [_plain(value).astype(leaf.dtype) for value, leaf in zip(leaves, self.leaves, strict=True)]
 
     def unpack(self, values: Sequence[Any]) -> Any:
@@ -103,6 +108,10 @@ class Nesting:
                 for value, leaf in zip(values, self.leaves, strict=True)
             ],
         )
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _plain(leaf: Any) -> Any:
