@@ -54,14 +54,16 @@ class ConvNet(emloop_jax.BaseModel):
         return emloop_jax.Functions(init, apply)
 
     def outputs(self, logits: jax.Array, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """What the model says of images and, where there are labels, what that is worth.
+        """What the model says of images, and what that is worth.
 
         Args:
             logits: ``float32 [B, 10]``.
-            batch: ``images: float32 [B, 8, 8]`` from 0 to 1, and ``labels: int64 [B]``, if any.
+            batch: ``images: float32 [B, 8, 8]`` from 0 to 1, and ``labels: int64 [B]``.
         """
-        found = {"probabilities": jax.nn.softmax(logits), "predictions": logits.argmax(1)}
-        if "labels" not in batch:
-            return found
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"])
-        return {**found, "loss": loss, "accuracy": (found["predictions"] == batch["labels"]).astype(jnp.float32)}
+        predictions, labels = logits.argmax(1), batch["labels"]
+        return {
+            "probabilities": jax.nn.softmax(logits),
+            "predictions": predictions,
+            "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels),
+            "accuracy": (predictions == labels).astype(jnp.float32),
+        }

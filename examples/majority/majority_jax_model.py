@@ -35,9 +35,10 @@ class MajorityNet(emloop_jax.BaseModel):
         return Net(hidden)
 
     def outputs(self, logits: jax.Array, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """What the model says of vectors and, where there are labels, what that is worth."""
-        found = {"predictions": logits.argmax(1)}
-        if "y" not in batch:
-            return found
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"])
-        return {**found, "loss": loss, "accuracy": (found["predictions"] == batch["y"]).astype(jnp.float32)}
+        """What the model says of vectors, and what that is worth."""
+        predictions, labels = logits.argmax(1), batch["y"]
+        return {
+            "predictions": predictions,
+            "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels),
+            "accuracy": (predictions == labels).astype(jnp.float32),
+        }

@@ -164,6 +164,7 @@ class BaseModel(AbstractModel):
         self._batches = self._epochs = 0
         self._pending: float | None = None
         self._engine: Engine | None = None
+        self._lacks = False  # whether a state has seen sources that the configuration does not name
         self._network: Network | None = None
         self._program: Program | None = None
         self._offer = ""
@@ -260,6 +261,8 @@ class BaseModel(AbstractModel):
             MissingVariableError: If the model gives no such output.
             SavedModelError: If only the model's source can train it.
         """
+        if self._lacks and (told := self._told(batch, train=train)) is not None:
+            return told
         inputs = self._inputs(batch, stream)
         engine = self._engine or self._built(inputs)
         with _NOTHING if stream is None else stream.allow_buffering:
@@ -305,6 +308,19 @@ class BaseModel(AbstractModel):
             return self.run(batch, train=False)
         with self._predicting:
             return self._engine.infer({name: input_of(batch[name], name) for name in sources})
+
+    def _told(self, batch: Batch, *, train: bool) -> Batch | None:
+        """What can be told of a batch that lacks sources of the training; ``None`` where nothing can."""
+        sources = self._prediction_sources()
+        if sources is None or not {*sources} <= {*self._sources}:
+            return None
+        if train:
+            raise ConfigError.about("inputs", f"{self._sources} are enough to predict, not to train; add the labels")
+        found = self.predict(batch)
+        if odd := [name for name in self.output_names if name not in found]:
+            hint = f"without the other inputs it gives: {', '.join(found)}"
+            raise MissingVariableError(f"the model gives no output {odd[0]!r}; {hint}")
+        return {name: found[name] for name in self.output_names}
 
     def _prediction_sources(self) -> list[str] | None:
         """Sources that are enough to predict; ``None`` if that takes all of ``run``."""
@@ -458,6 +474,7 @@ class BaseModel(AbstractModel):
         if state["shapes"] is None:
             return
         shapes = Shapes(state["shapes"])
+        self._lacks = {*self._sources} < {*shapes.entries}
         source = self._source(shapes)
         model = from_host("arrays", source.model, state["model"], self._device)
         training = None

@@ -260,7 +260,13 @@ class ProgramParts(Parts):
         self.weights, self.weighing = described["weights"], described["weighing"]
         self.sources, self.lazy = described["sources"], not is_host(model._device)
         self.lacking = {"train": f"{saved.path}: training needs the model's source: {described['reason']}"}
-        known = described["graphs"]["eval"]["outputs"]
+        graphs = dict(described["graphs"])
+        infer = graphs.get("infer")
+        if infer is not None and set(infer["sources"]) <= set(settings.inputs) < set(self.sources):
+            self.sources, self.weighing = infer["sources"], []
+            told = f"{self.sources} are enough to predict, not to train; add the labels"
+            graphs, self.lacking = {"eval": infer, "infer": infer}, {"train": f"inputs: {told}"}
+        known = graphs["eval"]["outputs"]
         if odd := [name for name in settings.outputs if name not in known]:
             hint = f"it gives: {', '.join(known)}"
             raise ConfigError.about("outputs", f"the program of {saved.path} gives no {odd[0]!r}", hint)
@@ -276,10 +282,10 @@ class ProgramParts(Parts):
                 Signature(each["sources"], "float32", each["signature"], fixed=True),
                 None,
                 keeps=name != "train",
-                function=functions[name],
+                function=functions["infer" if each is infer else name],
                 outputs=each["outputs"],
             )
-            for name, each in described["graphs"].items()
+            for name, each in graphs.items()
         }
         self._end = functions.get("end_epoch")
         self._settings, self.unsaved = settings, list(described["unsaved"])
@@ -302,7 +308,7 @@ class ProgramParts(Parts):
 
     @property
     def is_trained(self) -> bool:
-        return bool(self._optimizer)
+        return bool(self._optimizer) and "train" in self.graphs
 
     def build(self) -> None:
         pass

@@ -63,9 +63,9 @@ def test_the_network_learns_and_everything_works_from_the_run_alone(emloop, tmp_
     """At least 0.97 on the test digits, also without the source."""
     length = ("main_loop.epochs_count=12", f"{LENGTH[framework]}=12")
     emloop("train", CONFIG.format(framework), "--output_dir", "digits", *length)
-    emloop("eval", "predict", "@", "--output_dir", "predicted")
     without_source(tmp_path, framework)
     said = emloop("eval", "test", "@", "--output_dir", "tested")
+    emloop("eval", "predict", "digits", "--output_dir", "predicted")
 
     assert f"ConvNet is restored as emloop_{framework}.BaseModel" in said
     accuracy = metrics(tmp_path / "log" / "tested")[-1]["test"]["accuracy"]["mean"]
