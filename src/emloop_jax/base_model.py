@@ -165,6 +165,7 @@ class BaseModel(AbstractModel):
         self._pending: float | None = None
         self._engine: Engine | None = None
         self._lacks = False  # whether a state has seen sources that the configuration does not name
+        self._made: tuple[Shapes, StepSource] | None = None
         self._network: Network | None = None
         self._program: Program | None = None
         self._offer = ""
@@ -512,14 +513,19 @@ class BaseModel(AbstractModel):
         """Where the steps come from."""
         if self._program is not None:
             return ProgramSource(self._program, self._offer)
+        if self._made is not None and self._made[0] == shapes:
+            return self._made[1]
         settings = self._settings
         saving = settings.saved_model or Saving()
-        return StepSource(
+        source = StepSource(
             self._builder.steps(shapes, self._key),
             self._device,
             exports=saving.source_free not in ("off", False),
             predicted=settings.inference_inputs or (),
         )
+        # A state that is loaded again and again, as to look for a rate, needs no other steps.
+        self._made = shapes, source
+        return source
 
     def _built(self, inputs: Mapping[str, Any]) -> Engine:
         """The arrays of a fresh model, for a first batch.

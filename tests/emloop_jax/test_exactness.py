@@ -190,8 +190,8 @@ def test_inputs_that_a_program_does_not_know_are_named(saved):
         Sum(None, None, **NAMES).run({**batch(), "y": np.ones(1, np.float32)}, train=True)
 
 
-def test_what_linen_does_otherwise_is_said():
-    """A collection that grows in every step, and an argument that Linen takes for itself."""
+def test_what_a_step_cannot_keep_is_refused():
+    """A collection that grows in every step, an attribute that counts, and an argument that Linen takes for itself."""
 
     class Sowing(nn.Module):
         @nn.compact
@@ -204,11 +204,21 @@ def test_what_linen_does_otherwise_is_said():
         def __call__(self, x, rngs):
             return nn.Dense(1)(x)[:, 0]
 
+    class Counting(nnx.Module):
+        def __init__(self):
+            self.calls = 0
+
+        def __call__(self, x):
+            self.calls += 1
+            return x.sum(1) * self.calls
+
     def model_of(module):
         return type("Of", (Sum,), {"create_model": lambda self: module})(None, None, **NAMES)
 
     with pytest.raises(ConfigError, match=r"which arrays the model has \(losses/mean/1\)"):
         model_of(Sowing()).run(batch(), train=True)
+    with pytest.raises(ConfigError, match="Counting changes its attributes"):
+        model_of(Counting()).run(batch(), train=True)
     with pytest.raises(ConfigError, match="'rngs', which is none of the inputs"):
         model_of(Asking())
 

@@ -67,6 +67,8 @@ def network_of(made: Any, inputs: Sequence[str], name: str) -> Network:
     Raises:
         ConfigError: If it is something else, or takes what no source gives.
     """
+    if not inputs:
+        raise ConfigError.about("inputs", "expected the names of one source or more, got none")
     linen, nnx = (sys.modules.get(f"flax.{part}") for part in ("linen", "nnx"))
     if linen is not None and isinstance(made, linen.Module):
         return _Linen(made, inputs)
@@ -149,7 +151,13 @@ class _Nnx(Network):
         module = self._nnx.merge(self._views[train], jax.tree_util.tree_unflatten(self._tree, leaves))
         results = module(**self._call.arguments(inputs, train, key))
         # What the module keeps only for a look, such as intermediates, is none of its variables.
-        moved = dict(self._nnx.to_flat_state(self._nnx.state(module)))
+        known = set(self._paths)
+        self._nnx.pop(module, lambda path, _: tuple(path) not in known)
+        view, state = self._nnx.split(module)
+        if view != self._views[train]:
+            message = f"{type(module).__name__} changes its attributes when it is called, which is traced only once"
+            raise ConfigError(f"{message}; keep what changes in a flax.nnx.Variable")
+        moved = dict(self._nnx.to_flat_state(state))
         new = self._nested([jax.tree_util.tree_leaves(moved[path])[0] for path in self._paths])
         return results, {name: values for name, values in new.items() if name != PARAMS}
 
