@@ -47,7 +47,7 @@ from emloop.seeding import current_seed
 from emloop.suggest import did_you_mean, moved_hints
 from emloop.types import Batch, StateTree
 from emloop_jax._steps.networks import PARAMS, Network, network_of
-from emloop_jax._steps.optimizing import optimizer_of, rate_of
+from emloop_jax._steps.optimizing import optimizer_of, rate_of, try_out
 from emloop_jax._steps.steps import LOSS, RNG
 from emloop_jax._steps.trees import Leaf, from_host, to_host
 
@@ -506,7 +506,7 @@ class BaseModel(AbstractModel):
         if type(self).create_optimizer is not BaseModel.create_optimizer:
             return _USUAL_RATE if named is None else float(named)
         rate = rate_of(described)
-        optimizer_of(described, rate)  # what is wrong with it is said now
+        try_out(described, rate)  # what is wrong with it is said now
         return rate
 
     def _source(self, shapes: Shapes) -> StepSource | ProgramSource:

@@ -376,6 +376,7 @@ def test_a_program_near_its_last_day_says_so(tmp_path, caplog):
         ({"optimizer": {"class": "adamw", "lerning_rate": 1}}, "did you mean 'learning_rate'"),
         ({"optimizer": "lbfgs"}, "evaluates the model several times"),
         ({"lr_schedule": {"class": "warmup_cosine_decay_schedule", "decay_steps": 3}}, "cosine_decay_schedule with"),
+        ({"optimizer": {"class": "sgd", "momentum": "high"}}, "sgd cannot compute with momentum: high"),
         ({"ema": 0.9}, "optax.ema"),
         ({"compile": True}, "every step is compiled"),
         ({"device": "cuda:3"}, "JAX has no cuda here"),

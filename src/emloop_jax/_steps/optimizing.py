@@ -25,7 +25,7 @@ from emloop.arguments import Chosen, read_component
 from emloop.declare import Count, Family, Limits
 from emloop.errors import ConfigError, MissingExtraError
 
-__all__ = ["Clip", "Limit", "Optimizers", "Rates", "Schedules", "clipped", "optimizer_of", "rate_of"]
+__all__ = ["Clip", "Limit", "Optimizers", "Rates", "Schedules", "clipped", "optimizer_of", "rate_of", "try_out"]
 
 Limit: TypeAlias = Annotated[float, Limits(above=0)]
 
@@ -164,6 +164,24 @@ def optimizer_of(description: Any, rate: Any) -> Any:
     if not (hasattr(made, "init") and hasattr(made, "update")):
         raise ConfigError.about("optimizer", f"expected an optimizer of optax, got {made!r}")
     return made
+
+
+def try_out(description: Any, rate: Any) -> None:
+    """Make an optimizer, and let one whose arguments hold text move something, since optax looks at them only then.
+
+    Raises:
+        ConfigError: If the description is wrong.
+    """
+    made, chosen = optimizer_of(description, rate), _chosen(description)
+    texts = [f"{name}: {value}" for name, value in chosen.arguments.items() if isinstance(value, str)]
+    if not texts:
+        return
+    something = {"": jnp.zeros((2, 2))}
+    try:
+        jax.eval_shape(lambda each: made.update(each, made.init(each), each), something)
+    except (TypeError, ValueError) as error:
+        message = f"{chosen.cls.__name__} cannot compute with {', '.join(texts)}"
+        raise ConfigError.about("optimizer", message, "numbers are written without quotes: 0.1") from error
 
 
 def _chosen(description: Any) -> Chosen:
