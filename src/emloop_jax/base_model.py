@@ -124,6 +124,7 @@ class BaseModel(AbstractModel):
         SavedModelError: If there is nothing to restore from, or the source is needed for it.
     """
 
+    _made: tuple[Shapes, StepSource] | None = None
     settings_class: ClassVar[type[Settings]] = Settings
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
     only_when_fresh: ClassVar[tuple[str, ...]] = ("init_from",)
@@ -165,7 +166,6 @@ class BaseModel(AbstractModel):
         self._pending: float | None = None
         self._engine: Engine | None = None
         self._lacks = False  # whether a state has seen sources that the configuration does not name
-        self._made: tuple[Shapes, StepSource] | None = None
         self._network: Network | None = None
         self._program: Program | None = None
         self._offer = ""

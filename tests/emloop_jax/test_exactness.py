@@ -181,11 +181,11 @@ def program(saved, tmp_path):
 
 
 def test_inputs_that_a_program_does_not_know_are_named(saved):
-    """One that is lacking, and sources of different sizes."""
-    one = emloop_jax.BaseModel(None, None, saved, inputs=["x"], outputs=["guess"])
+    """One of another name, and sources of different sizes."""
+    one = emloop_jax.BaseModel(None, None, saved, inputs=["z", "y"], outputs=["guess"])
 
-    with pytest.raises(BatchError, match="'y' is one of them"):
-        one.run({"x": batch()["x"]}, train=False)
+    with pytest.raises(BatchError, match="'x' is one of them"):
+        one.run({"z": batch()["x"], "y": batch()["y"]}, train=False)
     with pytest.raises(BatchError, match="y: expected 4 examples as in 'x', got 1"):
         Sum(None, None, **NAMES).run({**batch(), "y": np.ones(1, np.float32)}, train=True)
 
