@@ -370,7 +370,13 @@ def from_program(model: Any, saved: Saved, settings: Settings, state: Any, base:
             "emloop upgrade %s",
             *(saved.path, why, saved.path),
         )
-    return ProgramParts(model, saved, settings, program)
+    try:
+        return ProgramParts(model, saved, settings, program)
+    except ConfigError:
+        raise
+    except (KeyError, ValueError) as error:  # no program of ours, whose description is as it should be
+        words = str(error).strip().splitlines()[0]
+        raise SavedModelError(f"{saved.path}: its program does not fit together: {words}") from error
 
 
 def variables_of(origin: str | InitFrom) -> dict[str, Any]:

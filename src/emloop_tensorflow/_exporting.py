@@ -171,20 +171,30 @@ def _refused_by_litert(error: Exception) -> str:
     lacking = re.search(r"^(?:TF Select|Custom) ops: (.*)", str(error), re.MULTILINE)
     if lacking is None:
         return f"the converter of LiteRT refuses the model: {_first_line(error)}"
-    hint = "; keras.ops.argmax and argmin need it, tf.argmax and tf.argmin do not" if "BitwiseAnd" in lacking[1] else ""
-    return f"LiteRT has no operation for {lacking[1]}{hint}"
+    return _lacking("LiteRT", lacking[1])
+
+
+def _lacking(format_name: str, kinds: str) -> str:
+    hint = "; keras.ops.argmax and argmin need it, tf.argmax and tf.argmin do not" if "Bit" in kinds else ""
+    return f"{format_name} has no operation for {kinds}{hint}"
 
 
 def _as_onnx(function: Any) -> dict[str, bytes]:
-    import tf2onnx  # noqa: PLC0415 - only for who exports
+    import onnx  # noqa: PLC0415 - only for who exports
+    import tf2onnx  # noqa: PLC0415
 
     # It would trace a function for positional arguments, but a dictionary is what gives the inputs their names.
     traced = SimpleNamespace(get_concrete_function=lambda *_: function)
     specs = list(function.structured_input_signature[1].values())
     try:
-        model, _ = tf2onnx.convert.from_function(traced, specs, opset=_OPSET)
+        with quietly():
+            model, _ = tf2onnx.convert.from_function(traced, specs, opset=_OPSET)
     except Exception as error:
         raise SaveError(f"tf2onnx cannot convert the model: {_first_line(error)}") from error
+    # What it cannot convert, it leaves as it is, with a line in the log.
+    left = {node.op_type for node in model.graph.node if not node.domain and not onnx.defs.has(node.op_type)}
+    if left:
+        raise SaveError(_lacking("ONNX", ", ".join(sorted(left))))
     return {"model.onnx": model.SerializeToString()}
 
 

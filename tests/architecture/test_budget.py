@@ -55,7 +55,7 @@ ROOMS = {
     "emloop_sklearn": 935,  # what a state has; columns; weights; ONNX; how much features count
     "emloop_sklearn._archives": 300,  # estimators as bytes, and trees that are sound
     "emloop_sklearn._boosting": 555,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
-    "emloop_tensorflow": 1455,  # the model, its parts from source or a program, settings; networks of configs; files
+    "emloop_tensorflow": 1465,  # the model, its parts from source or a program, settings; networks of configs; files
     "emloop_tensorflow._graphs": 870,  # what is traced, named, kept; generators; programs as data, and what is in them
     "emloop_tensorflow._training": 595,  # steps in graphs: schedules, windows, means; signals, traces; several devices
     "emloop_tensorflow.hooks": 5,  # paths of 0.2

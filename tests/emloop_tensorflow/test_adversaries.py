@@ -173,6 +173,21 @@ def test_graphs_that_are_none_are_one_line(damage, program, tmp_path):
         Program.read(tmp_path).load("the program")
 
 
+def test_variables_of_other_shapes_are_one_line(tmp_path):
+    """A stranger may name them in any order."""
+    model = create(nets.Subclassed, tmp_path)
+    model.run(BATCH, train=True)
+    model.save("first")
+    file = tmp_path / "program" / "program.json"
+    description = json.loads(file.read_text())
+    file.write_text(json.dumps(description | {"variables": description["variables"][::-1]}))
+    path = model.save("second")
+
+    with pytest.raises(SavedModelError, match="its program does not fit together") as caught:
+        create(emloop_tensorflow.BaseModel, restore_from=path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_program_from_before_a_setting_was_there_trains_on(tmp_path):
     """What a newer version can set besides, an older saved model has not been made with."""
     model = create(nets.Subclassed, tmp_path)

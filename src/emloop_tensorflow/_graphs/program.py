@@ -222,11 +222,11 @@ def _without_saver(content: bytes) -> bytes:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Nobody asks for gradients of what already has its own, nor for signatures."""
-    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
+    """Nobody asks for gradients of what already has its own, nor for signatures; what fails, is raised."""
+    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow", "tf2onnx")]
     levels = [each.level for each in loggers]
     for each in loggers:
-        each.setLevel(logging.ERROR)
+        each.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
