@@ -228,3 +228,14 @@ class Averaged(Classifier):
             self.average.apply([self.out.kernel.value])
             return self.out(points)
         return points @ self.average.average(self.out.kernel.value)
+
+
+class Chancy(Classifier):
+    """Draws by an operation that writes the state of a generator, and does not read it first."""
+
+    def create_model(self):
+        self.out = layers.Dense(2)
+        self.generator = tf.random.Generator.from_seed(3)
+
+    def score(self, points, training):
+        return self.out(points * self.generator.binomial([1], 3.0, 0.5, dtype=tf.float32))

@@ -104,7 +104,7 @@ def test_a_training_goes_on_to_the_bit(cls, create):
             assert equal_trees(model.state_dict()[key], other.state_dict()[key]), f"{how}: {key}"
 
 
-@pytest.mark.parametrize("cls", [nets.Modules, nets.Always], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [nets.Modules, nets.Always, nets.Chancy], ids=lambda cls: cls.__name__)
 def test_an_evaluation_leaves_what_its_graph_writes(cls, create):
     """Counters and generators that an evaluation moves are afterwards where they were."""
     model = create(cls)

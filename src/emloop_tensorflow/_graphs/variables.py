@@ -15,7 +15,16 @@ import tensorflow as tf
 
 from emloop.errors import StateError
 
-__all__ = ["assign", "hidden_variables", "is_trainable", "named_variables", "plain", "to_plain", "unused"]
+__all__ = [
+    "assign",
+    "hidden_variables",
+    "is_trainable",
+    "named_variables",
+    "note_variables",
+    "plain",
+    "to_plain",
+    "unused",
+]
 
 _BITS = {1: np.uint8, 2: np.uint16}
 
@@ -46,6 +55,14 @@ def hidden_variables(graph: Any, known: Mapping[str, Any]) -> dict[str, Any]:
         if variable is not None and id(handle) not in handles:
             found[unused(variable.name.partition(":")[0], {**known, **found})] = variable
     return found
+
+
+def note_variables(graph: Any, known: Mapping[str, Any]) -> None:
+    """Let a graph know all variables that it uses; of what an operation writes unread, TensorFlow takes no note."""
+    noted = {id(variable.handle) for variable in graph.variables}
+    captured = {id(handle) for handle, _ in graph.captures} - noted
+    further = {id(plain(variable).handle): plain(variable) for variable in known.values()}
+    graph.variables = [*graph.variables, *(variable for key, variable in further.items() if key in captured)]
 
 
 def plain(variable: Any) -> tf.Variable:

@@ -16,7 +16,7 @@ from emloop.errors import BatchError, ConfigError
 from emloop.parameters import frozen_names
 from emloop_tensorflow._graphs.feeding import Signature
 from emloop_tensorflow._graphs.layers import added_losses, forget_losses, layers_of
-from emloop_tensorflow._graphs.variables import hidden_variables, is_trainable, named_variables
+from emloop_tensorflow._graphs.variables import hidden_variables, is_trainable, named_variables, note_variables
 from emloop_tensorflow._graphs.views import LOSS, Interface, View, outputs_of, require
 
 from .learner import Learner
@@ -244,6 +244,7 @@ class Tracing:
         known = {**self.variables, **learner.optimizer_variables, **learner.variables}
         if learner.is_built and not learner.computes_rate:
             known[" rate"] = learner.own_rate
+        note_variables(concrete.graph, known)
         self._hidden |= hidden_variables(concrete.graph, known)
         return concrete
 
