@@ -262,7 +262,9 @@ class ProgramParts(Parts):
         self.lacking = {"train": f"{saved.path}: training needs the model's source: {described['reason']}"}
         graphs = dict(described["graphs"])
         infer = graphs.get("infer")
-        if infer is not None and set(infer["sources"]) <= set(settings.inputs) < set(self.sources):
+        # What weighs comes with the batch, listed or not.
+        labels = set(self.sources) - set(self.weighing) - set(settings.inputs)
+        if infer is not None and labels and set(infer["sources"]) <= set(settings.inputs) <= set(self.sources):
             self.sources, self.weighing = infer["sources"], []
             told = f"{self.sources} are enough to predict, not to train; add the labels"
             graphs, self.lacking = {"eval": infer, "infer": infer}, {"train": f"inputs: {told}"}

@@ -199,3 +199,16 @@ def test_a_program_from_before_a_setting_was_there_trains_on(tmp_path):
     restored.run(BATCH, train=True)
 
     assert Path(tmp_path, "model_best").is_dir()
+
+
+def test_what_weighs_need_not_be_an_input_without_the_source(tmp_path):
+    """It comes with the batch: the program trains on, and does not take its lack for one of labels."""
+    weights = {"loss": "mask"}
+    batch = BATCH | {"mask": np.array([1, 0, 2, 1, 0, 1, 1, 3], np.float32)}
+    model = create(nets.Predicting, tmp_path, weights=weights)
+    model.run(batch, train=True)
+    restored = create(emloop_tensorflow.BaseModel, restore_from=model.save("best"), weights=weights)
+    for each in (model, restored):
+        each.run(batch, train=True)
+
+    assert equal_trees(model.state_dict()["variables"], restored.state_dict()["variables"])
