@@ -9,8 +9,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any, NamedTuple, get_type_hints
 
 from emloop._config.home import came_with_run
@@ -175,11 +178,28 @@ def import_backends_in_use() -> None:
                 )
 
 
+def _import_backends_of(module_name: str) -> None:
+    """Import the backends that a module imports, before it imports a framework: some settings count only from then on.
+
+    What is wrong with either, importing the module itself will say.
+    """
+    if module_name in sys.modules:
+        return
+    with suppress(ImportError, AttributeError, ValueError, OSError, SyntaxError):
+        loader: Any = getattr(find_spec(module_name), "loader", None)
+        source = loader.get_source(module_name) or ""
+        for point in registered(_BACKENDS):
+            package = re.escape(point.module.partition(".")[0])
+            if re.search(rf"^[ \t]*(?:from|import)\b.*\b{package}\b", source, re.MULTILINE):
+                point.load()
+
+
 def _by_path(name: str) -> object:
     module_name, _, attributes = name.rpartition(".")
     trail = [attributes]
     if module_name not in sys.modules and (place := came_with_run(module_name)):
         raise UnknownClassError(in_run(module_name, place))
+    _import_backends_of(module_name)
     while True:
         try:
             found: object = importlib.import_module(module_name)

@@ -16,7 +16,7 @@ ROOMS = {
     "emloop._build": 295,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
     "emloop._config": 2465,  # stand-ins; configs of 0.2, arguments of optimizers too; streams of arguments; strangers'
     "emloop._contracts": 256,  # what weighs what; predicting; importances; gathering; what is watched, and said
-    "emloop._registry": 200,  # what packages import; what is no dataset; nothing from a run; old names; makers
+    "emloop._registry": 212,  # backends come first; what packages import; nothing from a run; old names; makers
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
     # what a run without a commit cannot begin anew without; links that a fork keeps; commits that are gone.

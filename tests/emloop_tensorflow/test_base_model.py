@@ -554,14 +554,23 @@ def test_keras_with_another_framework_is_refused_in_one_line():
 
 
 @pytest.mark.slow
-def test_importing_says_nothing_and_obeys_the_limit_of_threads():
-    """What libraries tell of the machine is for those who ask."""
-    program = "from emloop_tensorflow import BaseModel\nfrom tensorflow.config import threading\n"
-    program += "print(threading.get_intra_op_parallelism_threads())"
+def test_importing_says_nothing_and_obeys_the_limit_of_threads(tmp_path):
+    """What libraries tell of the machine is for those who ask, whatever a model's own module imports first."""
+    (tmp_path / "own.py").write_text(
+        "import keras\nimport tensorflow as tf\nimport emloop_tensorflow\n"
+        "class Model(emloop_tensorflow.BaseModel):\n"
+        "    def create_model(self):\n"
+        "        print(tf.config.threading.get_intra_op_parallelism_threads())\n"
+        "    def call(self, x, training):\n"
+        "        return {'loss': x}\n"
+    )
+    program = "import emloop\nmodel = {'class': 'own.Model', 'inputs': ['x'], 'outputs': ['loss']}\n"
+    program += "emloop.create_model({'model': model}, None, None, None)"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**environment, "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
