@@ -85,8 +85,11 @@ WITHIN = ("batch 2 of stream 'train' in epoch 2", "batch 2 of stream 'valid' in 
 ACCUMULATING = ("batch 3 of stream 'train' in epoch 2",)
 """One within a window of accumulated gradients."""
 
+UNUSED = (("random", "torch"), ("random", "tensorflow"))
+"""What a process has that has imported these frameworks."""
+
 ELSEWHERE = {
-    ("random", "torch"): "a generator that nothing here draws from; that it begins anew is said",
+    **dict.fromkeys(UNUSED, "a generator that nothing here draws from; that it begins anew is said"),
     ("hooks/ShowProgress", "totals"): "what a person sees of the batches that an epoch will have",
     ("model", "parameters"): "compared with the configuration's, which are the same here",
     ("model", "training", "configured", 0): "compared with the configuration's, which are the same here",
@@ -104,7 +107,7 @@ def superfluous(ablation: Ablation, places, components, depth) -> dict[str, str]
         assert ablation.resumed(commit, "loop", ("stage",), lambda *_: None) == "same"
         for component, keys in ablation.keys(commit):
             whole = (component, *keys)
-            is_known = whole == ("random", "torch") or any(whole[: len(key)] == key != whole for key in ELSEWHERE)
+            is_known = whole in UNUSED or any(whole[: len(key)] == key != whole for key in ELSEWHERE)
             is_meant = component.startswith(components) and len(keys) <= depth and not is_known
             if is_meant and outcomes.get(whole, "same") == "same":
                 outcomes[whole] = ablation.resumed(commit, component, keys, drop)

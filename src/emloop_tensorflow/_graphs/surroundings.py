@@ -19,11 +19,14 @@ from keras.src.backend.common import global_state
 from tensorflow.python.eager import context
 from tensorflow.python.ops import variable_scope
 
+from emloop.errors import StateError
+from emloop.saved_models import check_state
 from emloop.types import StateTree
 
 __all__ = ["GlobalGenerators", "Surroundings"]
 
 _OF_KERAS = "global_seed_generator"
+_STATE = {"seed": (int, None), "words": (np.dtype("uint32"), None), "keras": (np.dtype("int64"), None)}
 _POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 
@@ -94,16 +97,25 @@ class GlobalGenerators:
         }
 
     def load_state_dict(self, state: StateTree) -> None:
-        """Go on from what :meth:`state_dict` returned."""
+        """Go on from what :meth:`state_dict` returned.
+
+        Raises:
+            StateError: If it is anything else.
+        """
+        check_state("the generators of TensorFlow", state, _STATE)
         if all(np.array_equal(value, state[name]) for name, value in self.state_dict().items()):
             return  # whoever has drawn nothing, pays for nothing
         seed, words, keras_state = state["seed"], state["words"], state["keras"]
-        if seed is not None:
-            # Kernels count what they have drawn by a seed, and begin anew with this.
-            tf.random.set_seed(seed)
-            context.context()._rng.setstate((3, tuple(map(int, words)), None))
-        of_keras = None
-        if keras_state is not None:
-            of_keras = keras.random.SeedGenerator(0, name=_OF_KERAS)
-            of_keras.state.assign(keras_state)
+        of_keras, drawing = None, random.Random()
+        try:
+            if seed is not None:
+                drawing.setstate((3, tuple(map(int, words)), None))
+                # Kernels count what they have drawn by a seed, and begin anew with this.
+                tf.random.set_seed(seed)
+                context.context()._rng.setstate(drawing.getstate())
+            if keras_state is not None:
+                of_keras = keras.random.SeedGenerator(0, name=_OF_KERAS)
+                of_keras.state.assign(keras_state)
+        except (TypeError, ValueError, OverflowError, tf.errors.OpError) as error:
+            raise StateError(f"the generators of TensorFlow: the state is none: {error}") from error
         global_state.set_global_attribute(_OF_KERAS, of_keras)
