@@ -42,7 +42,7 @@ THEIRS = {
     *("joblib", "mpmath", "networkx", "numpy", "pygments", "rich", "safetensors", "scipy", "skops", "sklearn", "sympy"),
     *("threadpoolctl", "torch", "torchgen", "functorch", "yaml", "_yaml", "PIL", "cycler", "dateutil", "fontTools"),
     *("kiwisolver", "matplotlib", "packaging", "pyparsing"),
-    *("absl", "flax", "jax", "jaxlib", "keras", "ml_dtypes", "optax", "opt_einsum", "tensorflow"),
+    *("absl", "flax", "jax", "jaxlib", "keras", "ml_dtypes", "optax", "opt_einsum", "tensorflow", "triton"),
 }
 """What may be imported without a thread being started."""
 
@@ -170,7 +170,8 @@ class Server:
         for modules in self._libraries.values():
             sys.modules.update(modules)
         sys.path[:] = [str(SOURCE), *self._path]
-        for name in names:
+        # Behind TensorFlow it would end the process, see emloop_tensorflow.
+        for name in (*["triton"] * ("tensorflow" in names), *names):
             # What only half works in isolation is imported by each child.
             with contextlib.suppress(Exception):
                 __import__(name)
