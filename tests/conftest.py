@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -22,6 +23,10 @@ settings.register_profile("quick", settings.get_profile("emloop"), max_examples=
 
 # TensorFlow chooses its threads once and for all, and with one of them sums are taken in one order.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
+# Behind TensorFlow, which many modules of tests import, it would end the process.
+with contextlib.suppress(ImportError):
+    importlib.import_module("triton")
 
 # Whoever runs the tests may be meant to outlive a terminal, as by nohup; what they start is to be interrupted.
 for number in (signal.SIGHUP, signal.SIGINT):

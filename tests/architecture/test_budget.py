@@ -56,7 +56,7 @@ ROOMS = {
     "emloop_sklearn._archives": 300,  # estimators as bytes, and trees that are sound
     "emloop_sklearn._boosting": 555,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
     "emloop_tensorflow": 1465,  # the model, its parts from source or a program, settings; networks of configs; files
-    "emloop_tensorflow._graphs": 890,  # what is traced, named, kept, undone; generators; programs as checked data
+    "emloop_tensorflow._graphs": 892,  # what is traced, named, kept, undone; generators; programs as checked data
     "emloop_tensorflow._training": 595,  # steps in graphs: schedules, windows, means; signals, traces; several devices
     "emloop_tensorflow.hooks": 5,  # paths of 0.2
     "emloop_torch": 1450,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls

@@ -39,9 +39,10 @@ def import_tensorflow() -> None:
         )
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    with suppress(ImportError):
-        # PyTorch for CUDA imports it some time; after TensorFlow, which has an LLVM of its own, that ends the process.
-        importlib.import_module("triton")
+    if "tensorflow" not in sys.modules:
+        with suppress(ImportError):
+            # PyTorch for CUDA imports it some time; after TensorFlow, with an LLVM of its own, that ends the process.
+            importlib.import_module("triton")
     try:
         with _without_greeting():
             import keras  # noqa: F401, PLC0415 - which TensorFlow would import later
