@@ -23,6 +23,7 @@ and ``except EmloopError`` both work::
     ├── SavedModelError                ValueError           a saved model that is damaged or not there
     ├── DownloadError                  OSError              a file that could not be downloaded, or is another
     ├── ArchiveError                   ValueError           an archive that is damaged, or that no one should unpack
+    ├── RankError                      ConnectionError      another process of the training failed, or is gone
     ├── UntrustedError                 PermissionError      exit code 4: data that would run foreign code
     └── MissingExtraError              ImportError          an optional dependency that is not installed
 
@@ -49,6 +50,7 @@ __all__ = [
     "Place",
     "Problem",
     "ProducerError",
+    "RankError",
     "RunDirError",
     "RunLockedError",
     "SaveError",
@@ -253,6 +255,10 @@ class DownloadError(EmloopError, OSError):
 
 class ArchiveError(EmloopError, ValueError):
     """An archive that is damaged, or that holds what must not be unpacked."""
+
+
+class RankError(EmloopError, ConnectionError):
+    """Another process that trains the same model has failed, is gone, or does not answer."""
 
 
 class UntrustedError(EmloopError, PermissionError):
