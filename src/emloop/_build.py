@@ -19,6 +19,7 @@ from emloop._config.entries import Entry, dataset_entry, hook_entries, main_loop
 from emloop._config.home import use_home
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
 from emloop._contracts import Restorable as RestorableModel
+from emloop._contracts.ranks import current_ranks
 from emloop._registry import LiveResolver, find_class, full_name, import_backends_in_use
 from emloop._run_dir.finding import Restorable, find_restorable
 from emloop._settings.fitting import argument_problems
@@ -103,7 +104,9 @@ def start_workers(number: int, config: Mapping[str, Any], output_dir: str | None
     from emloop._streams.workers import Workers  # noqa: PLC0415 - it starts processes, and few runs want any
 
     text = yaml.dump({"dataset": config["dataset"], "main_loop": {"on_incorrect_config": policy(config)}})
-    return Workers(number, _WORKER, {"config": text, "output_dir": output_dir, "seed": seed})
+    ranks = current_ranks()
+    share = None if ranks is None else [ranks.rank, ranks.size]
+    return Workers(number, _WORKER, {"config": text, "output_dir": output_dir, "seed": seed, "share": share})
 
 
 def build_in_worker(setup: Mapping[str, Any]) -> AbstractDataset:

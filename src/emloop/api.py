@@ -17,14 +17,18 @@ import shutil
 import sys
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
-from emloop import _build
+from emloop import __version__, _build
 from emloop._config import written
 from emloop._config.entries import hook_entries
 from emloop._config.home import home_of, shadows, use_home
-from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel
+from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel, Prefetching
+from emloop._contracts.ranks import Ranks, current_ranks
+from emloop._ranks import Channel, follow, lead
+from emloop._ranks.agreement import description, require_agreement
 from emloop._registry import find_class
 from emloop._reporter.choosing import reporter_of_run
 from emloop._reporter.page import run_html
@@ -41,6 +45,7 @@ from emloop._state.random import seed_everything, use_seed
 from emloop._state.retention import clean_leftovers
 from emloop._support.files import atomic_write
 from emloop._support.interrupting import interruptible
+from emloop._yaml import documents as yaml
 from emloop.constants import (
     EL_CHECKPOINTS_DIR,
     EL_CONFIG_FILE,
@@ -53,6 +58,7 @@ from emloop.errors import CannotResumeError, MissingStreamError
 from emloop.main_loop import MainLoop, RunRecord, log_failure, outcome
 from emloop.main_loop.fingerprint import Fingerprint
 from emloop.main_loop.model_files import restoring_from, saved_files, saved_path
+from emloop.main_loop.streams import Buffer, Streams
 from emloop.models import members
 from emloop.saved_models import evaluating
 
@@ -65,6 +71,7 @@ __all__ = [
     "create_model",
     "create_output_dir",
     "delete_output_dir",
+    "follow_emloop_training",
     "fork_emloop_training",
     "resume_emloop_training",
 ]
@@ -377,28 +384,35 @@ def _assemble(
     """Build all objects; a failure ends the attempt."""
     output_dir, seed = str(run.directory), run.info.seed
     with ExitStack() as started, _failing(run), interruptible("importing and building"), use_seed(seed):
-        arguments = {**(config.get("main_loop") or {}), "seed": seed}
-        workers = _build.start_workers(arguments.get("workers", 0), config, output_dir, seed)
-        if workers is not None:
-            started.callback(workers.close)
-        seed_everything(seed)
-        dataset = _build.build_dataset(config, output_dir)
         own = state_from = None
         if commit is not None:
             # What a model saved by itself is named in a state without arrays; others need not be read twice.
             has_arrays = commit.files.get("model", (None, None))[1] is not None
             own = None if has_arrays else saved_path(commit.load("model"), run.directory)
             restore_from, state_from = (str(own), None) if own is not None else (None, str(commit.path))
-        with restoring_from(own), evaluating(run.info.kind == "evaluation"), members.trusting_members(trust_source):
-            model = _build.build_model(config, output_dir, dataset, restore_from, state_from)
+        evaluates = run.info.kind == "evaluation"
+        plan = _Plan(config, output_dir, seed, restore_from, state_from, own, evaluates, trust_source)
+        ranks = current_ranks()
+        if ranks is not None:
+            Channel(ranks).tell("build", plan.told())
+        workers, dataset, model = _build_parts(plan, started)
         _write_fallback(config, run, model)
+        sharing = None
+        if ranks is not None:
+            model = lead(model, ranks, MainLoop.hear)
+            sharing = model.sharing
         hooks = create_hooks(config, model, dataset, output_dir)
+        arguments = {**(config.get("main_loop") or {}), "seed": seed}
         main_loop = MainLoop(model=model, dataset=dataset, hooks=hooks, **arguments)
-        main_loop.streams.workers = workers
+        main_loop.streams.workers, main_loop.streams.sharing = workers, sharing
         for first, file, hidden in shadows(type(part).__module__ for part in (dataset, model, *hooks)):
             logger.warning("Module %s is read from %s, which hides %s", first, file, ", ".join(hidden))
-        if run.info.kind == "training":
+        if not evaluates:
             _check_streams(main_loop, config)
+        if ranks is not None:
+            names = [] if evaluates else [main_loop.train_stream_name]
+            described = partial(_described, config, dataset, main_loop.streams)
+            require_agreement(model.describe(described(names), names))
         data = {"dataset": config["dataset"], "seed": seed}
         root = home_of(str(run.directory / EL_CONFIG_FILE)).directory
         fingerprint = Fingerprint(run.directory, dataset, data, root, evaluated)
@@ -407,6 +421,95 @@ def _assemble(
         main_loop.reporter = reporter_of_run()
         started.pop_all()
     return EmloopTraining(output_dir, dataset, model, hooks, main_loop)
+
+
+class _Plan(NamedTuple):
+    """What dataset and model are made of, in every process that trains them.
+
+    Args:
+        config: The configuration.
+        output_dir: The run directory.
+        seed: The run's seed.
+        restore_from: Where the model restores itself from.
+        state_from: Where its state will come from.
+        own: What it has saved by itself.
+        evaluates: Whether this is an evaluation.
+        trust_source: Whether a source capsule may be imported.
+    """
+
+    config: Mapping[str, Any]
+    output_dir: str
+    seed: int
+    restore_from: str | None
+    state_from: str | None
+    own: Path | None
+    evaluates: bool
+    trust_source: bool
+
+    def told(self) -> tuple[Any, ...]:
+        """For the other processes."""
+        return tuple(self._replace(config=yaml.dump(dict(self.config)), own=self.own and str(self.own)))  # type: ignore[arg-type]
+
+    @classmethod
+    def heard(cls, told: Iterable[Any]) -> Self:
+        """What :meth:`told` has told."""
+        plan = cls(*told)
+        return plan._replace(config=yaml.load(str(plan.config), "the configuration"), own=plan.own and Path(plan.own))
+
+
+def _build_parts(plan: _Plan, started: ExitStack) -> tuple[Any, AbstractDataset, AbstractModel]:
+    """Workers, dataset and model."""
+    config, output_dir, seed = plan.config, plan.output_dir, plan.seed
+    workers = _build.start_workers((config.get("main_loop") or {}).get("workers", 0), config, output_dir, seed)
+    if workers is not None:
+        started.callback(workers.close)
+    seed_everything(seed)
+    dataset = _build.build_dataset(config, output_dir)
+    with restoring_from(plan.own), evaluating(plan.evaluates), members.trusting_members(plan.trust_source):
+        model = _build.build_model(config, output_dir, dataset, plan.restore_from, plan.state_from)
+    return workers, dataset, model
+
+
+def _described(config: Mapping[str, Any], dataset: object, streams: Streams, names: Iterable[str]) -> Mapping[str, Any]:
+    lengths = {}
+    for name in names:
+        stream = streams.get(name, training=True)
+        stream.open()
+        lengths[name] = stream.length
+    own = {section: config[section] for section in ("dataset", "model", "main_loop") if section in config}
+    return description(own, __version__, [dataset], lengths)
+
+
+def follow_emloop_training(config: Mapping[str, Any], ranks: Ranks) -> int:
+    """Take part in a training, or an evaluation, that rank 0 leads, until that ends.
+
+    Args:
+        config: The configuration as this process has read it.
+        ranks: The processes.
+
+    Returns:
+        The exit code of rank 0.
+
+    Raises:
+        RankError: If another process has failed or is gone.
+    """
+    kind, told = Channel(ranks).hear()
+    if kind == "end":
+        return int(told)
+    plan = _Plan.heard(told)
+    use_home(str(Path(plan.output_dir) / EL_CONFIG_FILE))
+    with ExitStack() as started, use_seed(plan.seed):
+        workers, dataset, model = _build_parts(plan, started)
+        arguments = plan.config.get("main_loop") or {}
+        streams = Streams(
+            dataset,
+            Buffer.parse(arguments.get("buffer", 0)),
+            lambda _name: -1,
+            model.prefetch if isinstance(model, Prefetching) else None,
+            workers,
+            first=None if plan.evaluates else arguments.get("overfit"),
+        )
+        return follow(model, streams, ranks, partial(_described, config, dataset, streams))
 
 
 def _written(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Several processes that train one model: rank 0, which runs hooks and writes, and the others, which obey it.
 
-A backend that can do so offers ``join`` in its entry-point module, and models with the ability :class:`Shared`.
+A backend that can do so has models with the ability :class:`Shared`. What travels between processes is made of plain
+values and arrays; nothing is pickled.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from emloop.types import StateTree
 
@@ -50,14 +51,14 @@ class Ranks(Protocol):
     size: int
     local_rank: int
 
-    def tell(self, message: Any) -> None:
+    def tell(self, message: bytes) -> None:
         """On rank 0: tell all others."""
 
-    def hear(self) -> Any:
+    def hear(self) -> bytes:
         """On the others: wait for what rank 0 tells next, as long as that lives."""
 
-    def gather(self, value: Any) -> Sequence[Any]:
-        """On all: hand a value to rank 0, which gets those of all, in order; others get nothing."""
+    def gather(self, message: bytes) -> Sequence[bytes]:
+        """On all: hand a message to rank 0, which gets those of all, in order; others get nothing."""
 
     def ask_to_stop(self, number: int) -> None:
         """On the others: let rank 0 know of a signal; may be called in a signal handler."""
@@ -80,6 +81,18 @@ class Shared(Protocol):
     mean over all rows of all processes, weighed as in one. ``state_dict``, ``get_variable`` and ``save`` are asked of
     rank 0 alone, unless they are named in :attr:`on_all_ranks`.
     """
+
+    @classmethod
+    def join_ranks(cls, scene: Scene, timeout: float) -> Ranks:
+        """Join the processes that a launcher has started.
+
+        Args:
+            scene: What it has told.
+            timeout: Seconds after which a process that does not answer is given up.
+
+        Raises:
+            RankError: If they do not come together.
+        """
 
     on_all_ranks: Sequence[str]
     """Methods that all processes have to call together, beside ``run``, ``end_epoch``, ``set_variable`` and

@@ -39,8 +39,11 @@ def digest(batch: Batch) -> str:
     Arrays count bit by bit, with dtype and shape; of one larger than 1 MiB, 64 blocks of 16 KiB count, spread evenly,
     the first and the last among them. The order of the sources does not count. Anything that is neither an array nor
     made of plain values counts by its ``repr``, without memory addresses; what has none, or lies more than 40
-    containers deep, is not told apart. An array on a device is copied to the host.
+    containers deep, is not told apart. An array on a device is copied to the host. Of a part of a batch, the whole
+    counts.
     """
+    if (whole := getattr(batch, "whole", None)) is not None:
+        batch = whole()
     sha = hashlib.sha256()
     _feed(sha, batch, {})
     return sha.hexdigest()

@@ -8,12 +8,12 @@ import mmap
 import os
 from collections.abc import Callable
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Memory", "add_carrier", "pack", "unpack"]
+__all__ = ["Memory", "add_carrier", "from_bytes", "pack", "to_bytes", "unpack"]
 
 _ALIGNED = 64
 """Arrays begin at multiples of so many bytes."""
@@ -21,6 +21,8 @@ _LOOSEST = 8
 """A view that leaves out more of its base, as one column of a wide table does, is packed."""
 _SHORT = 4096
 """Longer descriptions hold what differs from batch to batch, such as texts."""
+_LENGTH = 8
+"""Bytes of the length of a description."""
 _PLAIN = frozenset({type(None), bool, int, float, str})
 
 _carriers: dict[type, tuple[str, Callable[[Any], npt.NDArray[Any]]]] = {
@@ -73,7 +75,11 @@ class Memory:
         return self._map
 
 
-def pack(value: Any, memory: Memory) -> bytes:
+class _Space(Protocol):
+    def of(self, size: int) -> Any: ...
+
+
+def pack(value: Any, memory: _Space) -> bytes:
     """Put arrays into memory, and describe the rest.
 
     Raises:
@@ -109,7 +115,7 @@ def pack(value: Any, memory: Memory) -> bytes:
     return text.encode()
 
 
-def unpack(message: bytes, memory: Memory) -> Any:
+def unpack(message: bytes, memory: _Space) -> Any:
     """What was packed; its arrays are copies."""
     description, size = _parsed(message) if len(message) < _SHORT else json.loads(message)
     space = memory.of(size)
@@ -131,6 +137,36 @@ def unpack(message: bytes, memory: Memory) -> Any:
         return _arrivals[kind](_array(space, *rest))
 
     return made(description)
+
+
+class _Own:
+    """Memory of one process."""
+
+    def __init__(self, content: bytes | bytearray | memoryview = b"") -> None:
+        self.content = content
+
+    def of(self, size: int) -> Any:
+        """At least so many bytes."""
+        if len(self.content) < size:
+            self.content = bytearray(size)
+        return self.content
+
+
+def to_bytes(value: Any) -> bytes:
+    """:func:`pack` into one message.
+
+    Raises:
+        TypeError: If there is something that would not arrive as what it is; names its type.
+    """
+    memory = _Own()
+    text = pack(value, memory)
+    return b"".join((len(text).to_bytes(_LENGTH, "little"), text, memory.content))
+
+
+def from_bytes(message: bytes) -> Any:
+    """What :func:`to_bytes` was given."""
+    start = _LENGTH + int.from_bytes(message[:_LENGTH], "little")
+    return unpack(bytes(message[_LENGTH:start]), _Own(memoryview(message)[start:]))
 
 
 _parsed = lru_cache(16)(json.loads)  # most batches of a stream are alike

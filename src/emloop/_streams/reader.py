@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import copy_context
 from functools import partial
-from itertools import compress, islice, repeat
+from itertools import compress, count, islice, repeat
 from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +22,7 @@ from emloop.errors import CannotResumeError, ProducerError
 from emloop.types import Batch, StateTree, Stream
 
 from .passes import CURRENT_PASS, Pass, entered
+from .shares import Sharing
 from .source import DRAWS_GLOBALLY, Level, Source, digest_at, open_source
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Reader:
         endless: Whether a pass that held a batch runs on into the next one without a break.
         ahead: Whether batches may be read while others compute; then the end of a pass always raises.
         workers: What loads batches in other processes, if there are any.
+        sharing: How several processes that train one model share in every batch, if there are any.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Reader:
         endless: bool,
         ahead: bool,
         workers: Workers | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self.name = name
         self.training = training
@@ -90,6 +93,7 @@ class Reader:
         self._endless = endless
         self._ahead = ahead
         self._workers = workers
+        self._sharing = sharing
         self._pass = Pass(training=training, index=0)
         self._source: Source | None = None
         self._opened: Iterator[Batch] | None = None  # the rest of the pass
@@ -310,7 +314,8 @@ class Reader:
             with entered(self._pass):
                 before = random_state() if self._probe else None
                 iterable = self._stream_fn()
-                self._source = source = open_source(iterable, target if self.batches else None, self._key)
+                share = None if self._sharing is None else self._sharing.share
+                self._source = source = open_source(iterable, target if self.batches else None, self._key, share)
                 drew = before is not None and not equal_trees(before, random_state())
                 self.draws_at_start |= drew
                 self.draws_globally |= drew
@@ -327,6 +332,9 @@ class Reader:
             self._opened = self._workers.read(
                 source, str(self.name), self.pass_index, self.batches, training=self.training, undivided=self.undivided
             )
+        if self._sharing is not None and source.shared is not None:
+            parts = map(source.shared, count(self.batches), self._opened)
+            self._opened = map(self._sharing.hand, parts)
         self.on_demand |= source.reads_alone
         self._drawn_at_start = self._pass.state()
         self._target = None

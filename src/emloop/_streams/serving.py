@@ -25,6 +25,7 @@ from emloop.types import Batch
 
 from .handover import Memory, pack
 from .passes import Pass, entered
+from .shares import Share
 from .source import DRAWS_GLOBALLY, Source, open_source
 
 __all__ = ["LEFT_TO_PARENT", "serve"]
@@ -52,7 +53,8 @@ def serve(make: Callable[[Mapping[str, Any]], object], look_around: Callable[[],
     with Connection(socket) as connection, suppress(EOFError, ConnectionError):
         setup = json.loads(connection.recv_bytes())
         with use_seed(setup["seed"]):
-            loading = _Loading(partial(make, setup), look_around, setup["seed"])
+            share = setup["share"] and Share(*setup["share"])
+            loading = _Loading(partial(make, setup), look_around, setup["seed"], share)
             spaces, answered = [Memory(number) for number in memory], 0
             connection.send_bytes(b"")
             while True:
@@ -62,7 +64,10 @@ def serve(make: Callable[[Mapping[str, Any]], object], look_around: Callable[[],
 
 
 class _Loading:
-    def __init__(self, make: Callable[[], object], look_around: Callable[[], None], seed: int) -> None:
+    def __init__(
+        self, make: Callable[[], object], look_around: Callable[[], None], seed: int, share: Share | None
+    ) -> None:
+        self._share = share
         self._streams: dict[tuple[str, bool], tuple[int, Pass, Source]] = {}
         self._look_around = look_around
         self._dataset: object = None
@@ -115,7 +120,7 @@ class _Loading:
         with entered(reading):
             iterable = getattr(self._dataset, f"{stream}_stream")()
             self._look_around()
-            return reading, open_source(iterable, None, partial(reading.key, stream))
+            return reading, open_source(iterable, None, partial(reading.key, stream), self._share)
 
 
 class _Unfit(Exception):

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from emloop.types import Batch
 
-__all__ = ["Divisible", "Part", "Share"]
+__all__ = ["Divisible", "Part", "Share", "Sharing"]
 
 
 class Part(dict[str, Any]):
@@ -19,20 +19,26 @@ class Part(dict[str, Any]):
     Args:
         columns: Source → the rows.
         rows: ``B``.
-        is_filler: Whether there was none left for this process: it gets the first row, to keep step with the others,
-            and that counts nothing.
-        whole: The whole batch, where it was read.
+        whole: Returns the whole batch, if need be by reading it again.
+        is_read: Whether that is in memory.
+        is_filler: Whether there was no row left for this process: it gets the first, to keep step with the others, and
+            that counts nothing.
     """
 
-    __slots__ = ("is_filler", "rows", "whole")
+    __slots__ = ("is_filler", "is_read", "rows", "whole")
 
     def __init__(
-        self, columns: Mapping[str, Any], rows: int, *, is_filler: bool = False, whole: Batch | None = None
+        self,
+        columns: Mapping[str, Any],
+        rows: int,
+        whole: Callable[[], Batch],
+        *,
+        is_read: bool = False,
+        is_filler: bool = False,
     ) -> None:
         super().__init__(columns)
-        self.rows = rows
-        self.is_filler = is_filler
-        self.whole = whole
+        self.rows, self.whole = rows, whole
+        self.is_read, self.is_filler = is_read, is_filler
 
 
 class Share(NamedTuple):
@@ -57,28 +63,47 @@ class Share(NamedTuple):
         """Whether no rows of a batch of ``size`` examples are left for this process."""
         return self.index >= size
 
-    def of(self, batch: Batch) -> Part | None:
-        """The rows of a batch that was read whole; ``None`` if nobody can tell which, since columns differ in length.
+    def part(self, columns: Mapping[str, Any], size: int, whole: Callable[[], Batch]) -> Part:
+        """The process's rows of a batch of ``size`` examples, which have been read."""
+        return Part(columns, size, whole, is_filler=self.is_filler(size))
 
-        What cannot be sliced is read row by row.
+    def of(self, batch: Batch) -> Batch:
+        """The rows of a batch that was read whole; the batch itself if columns differ in length, so nobody can tell.
+
+        What cannot be sliced is taken row by row.
         """
         try:
             sizes = {len(column) for column in batch.values()}
         except (AttributeError, TypeError):
-            return None
+            return batch
         if len(sizes) != 1 or not (size := sizes.pop()):
-            return None
+            return batch
         rows = self.rows(size)
-        cut = {name: _sliced(column, rows) for name, column in batch.items()}
-        return Part(cut, size, is_filler=self.is_filler(size), whole=batch)
+        columns = {name: _sliced(column, rows) for name, column in batch.items()}
+        return Part(columns, size, lambda: batch, is_read=True, is_filler=self.is_filler(size))
+
+
+class Sharing(NamedTuple):
+    """How several processes share in the batches of a stream.
+
+    Args:
+        share: Which rows of every batch this process gets.
+        hand: Makes of them what is handed out here.
+    """
+
+    share: Share
+    hand: Callable[[Batch], Batch]
 
 
 @runtime_checkable
 class Divisible(Protocol):
     """A sequence of batches of which a process can read its own rows alone."""
 
-    def part(self, index: int, share: Share) -> Part:
-        """The process's rows of a batch."""
+    def size(self, index: int) -> int:
+        """Number of examples in a batch."""
+
+    def part(self, index: int, rows: slice) -> Batch:
+        """Some rows of a batch."""
 
 
 def _sliced(column: Any, rows: slice) -> Any:

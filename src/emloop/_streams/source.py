@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from types import GeneratorType
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from emloop.types import Batch, StateTree
 
 from .digest import digest
 from .loaders import Loader, forgets, taken_over
+from .shares import Divisible, Share
 
 __all__ = ["DRAWS_GLOBALLY", "Level", "Source", "digest_at", "open_source"]
 
@@ -44,6 +46,7 @@ class Source:
         reads_alone: Whether nothing else may run while a batch is read, since that uses global generators for a while.
         read: Reads any batch of the pass by its number, where several processes may share in reading them.
         undivided: Why they may not; empty if they may.
+        shared: Makes of what was read, of the batch of a number, what this process computes of it; ``None``: all.
     """
 
     level: Level
@@ -55,10 +58,14 @@ class Source:
     reads_alone: bool = False
     read: Callable[[int], Batch] | None = None
     undivided: str = "it is no sequence, which could be read at any batch"
+    shared: Callable[[int, Batch], Batch] | None = None
 
 
 def open_source(
-    iterable: Iterable[Batch], at: Mapping[str, Any] | None = None, key: Callable[[], int] = lambda: 0
+    iterable: Iterable[Batch],
+    at: Mapping[str, Any] | None = None,
+    key: Callable[[], int] = lambda: 0,
+    share: Share | None = None,
 ) -> Source:
     """Open what a stream method returned.
 
@@ -66,10 +73,30 @@ def open_source(
         iterable: An iterable of batches.
         key: Returns what makes a loader's random numbers those of the pass.
         at: Saved state of a stream at which to open it, instead of at its start; see ``StreamWrapper.state_dict``.
+        share: Which rows of every batch are this process's own; ``None``: all.
 
     Raises:
         BatchError: If it cannot be iterated.
     """
+    if share is None:
+        return _opened(iterable, at, key)
+    if isinstance(iterable, Divisible) and _is_sequence(type(iterable)):
+        return _open_own_rows(iterable, at, share)
+    return replace(_opened(iterable, at, key), shared=lambda _number, batch: share.of(batch))
+
+
+def _open_own_rows(batches: Any, at: Mapping[str, Any] | None, share: Share) -> Source:
+    def read(number: int) -> Batch:
+        rows: Batch = batches.part(number, share.rows(batches.size(number)))
+        return rows
+
+    def shared(number: int, rows: Batch) -> Batch:
+        return share.part(rows, batches.size(number), partial(batches.__getitem__, number))
+
+    return replace(_open_sequence(batches, at, read), shared=shared)
+
+
+def _opened(iterable: Iterable[Batch], at: Mapping[str, Any] | None, key: Callable[[], int]) -> Source:
     saved = None if at is None else at["source"]
     capture, restore = _state_methods(iterable)
     cls = type(iterable)
@@ -139,15 +166,16 @@ def _state_methods(candidate: object) -> tuple[Callable[[], StateTree], Callable
     return None, None
 
 
-def _open_sequence(batches: Sequence[Batch], at: Mapping[str, Any] | None) -> Source:
+def _open_sequence(
+    batches: Sequence[Batch], at: Mapping[str, Any] | None, read: Callable[[int], Batch] | None = None
+) -> Source:
     start, doubt = _found_again(at, len(batches), batches.__getitem__)
-    length, is_plain = len(batches), type(batches) in (list, tuple)
-    rest = islice(batches, start, length) if is_plain else (batches[index] for index in range(start, length))
-    if is_plain:
-        return Source(
-            "exact", rest, None, doubt, length, runs_code=False, undivided="its batches are in memory already"
-        )
-    return Source("exact", rest, None, doubt, length, read=batches.__getitem__, undivided="")
+    length = len(batches)
+    if type(batches) in (list, tuple):
+        undivided = "its batches are in memory already"
+        return Source("exact", islice(batches, start, length), None, doubt, length, runs_code=False, undivided=undivided)
+    read = read or batches.__getitem__
+    return Source("exact", map(read, range(start, length)), None, doubt, length, read=read, undivided="")
 
 
 def _open_loader(loader: Loader, at: Mapping[str, Any] | None) -> Source:

@@ -17,6 +17,7 @@ from emloop.types import Batch, StateTree, Stream
 from .digest import digest
 from .prefetch import Gate, Prefetch
 from .reader import Consumed, Reader
+from .shares import Sharing
 from .source import Level
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class StreamWrapper:
         prefetch: Called with every batch that is read ahead, in the thread that reads it: the model's ``prefetch``.
         gate: When to read ahead: only where code allows it, as said above, or ``open``: whenever there is room.
         workers: Processes that load batches of sequences; ``None``: this one does.
+        sharing: How several processes that train one model share in every batch; ``None``: it is this one's own.
     """
 
     def __init__(
@@ -74,10 +76,17 @@ class StreamWrapper:
         prefetch: Callable[[Batch], Any] | None = None,
         gate: Gate = "model",
         workers: Workers | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self._own_size = self._epoch_size = epoch_size if epoch_size > 0 else -1
         self._reader = Reader(
-            stream_fn, name, training=training, endless=epoch_size > 0, ahead=buffer_size > 0, workers=workers
+            stream_fn,
+            name,
+            training=training,
+            endless=epoch_size > 0,
+            ahead=buffer_size > 0,
+            workers=workers,
+            sharing=sharing,
         )
         self._prefetch = Prefetch(self._reader, buffer_size, prefetch, gate=gate) if buffer_size > 0 else None
         self._gate: AbstractContextManager[None] = self._prefetch if self._prefetch and gate == "model" else _OPEN_GATE

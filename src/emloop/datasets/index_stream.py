@@ -105,11 +105,25 @@ class IndexStream(Sequence[Batch]):
     def __getitem__(self, index: SupportsIndex | slice) -> Batch | Sequence[Batch]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(self._length))]
-        number = operator.index(index)
-        if not -self._length <= number < self._length:
-            raise IndexError(f"batch {number} of {self._length}")
-        start = number % self._length * self._batch_size
-        return self._source.batch(self._order[start : start + self._batch_size])
+        return self.part(operator.index(index))
+
+    def size(self, index: int) -> int:
+        """Number of examples in a batch."""
+        return len(self._indices(index))
+
+    def part(self, index: int, rows: slice = slice(None)) -> Batch:
+        """Some rows of a batch; the others are not read. So each of several processes reads its own.
+
+        Raises:
+            IndexError: If there is no such batch.
+        """
+        return self._source.batch(self._indices(index)[rows])
+
+    def _indices(self, index: int) -> npt.NDArray[np.int64]:
+        if not -self._length <= index < self._length:
+            raise IndexError(f"batch {index} of {self._length}")
+        start = index % self._length * self._batch_size
+        return self._order[start : start + self._batch_size]
 
 
 class _Columns:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from emloop._contracts import Stateful
+from emloop._ranks import Leader
+from emloop._ranks.leading import OTHER_RANKS
 from emloop._state.commit import Commit
 from emloop._state.kinds import check_state
 from emloop._state.random import random_state, restore_random_state
@@ -31,6 +33,8 @@ __all__ = ["collect", "restore", "restore_streams"]
 
 logger = logging.getLogger(__name__)
 
+_RANKS = "ranks"
+"""The component of what belongs to each of several processes."""
 _EVALUATED = "evaluated"
 """The component of the stream that is being evaluated."""
 
@@ -58,6 +62,8 @@ def collect(loop: MainLoop, directory: Path, seq: int, slot: int) -> dict[str, S
         "random": random_state(),
         "model": of_model,
     }
+    if isinstance(model, Leader):
+        components[_RANKS] = model.rank_states()
     for name, stream in loop.streams.training().items():
         components[f"streams/{name}"] = stream.state_dict()
     evaluated = loop.evaluated_stream()
@@ -110,6 +116,11 @@ def restore(loop: MainLoop, commit: Commit) -> dict[str, StateTree]:
     model = states.pop("model")
     if isinstance(loop.model, Stateful):
         _give(loop, f"model {type(loop.model).__name__}", loop.model.load_state_dict, model)
+    ranks = states.pop(_RANKS, None)
+    if isinstance(loop.model, Leader):
+        _give(loop, "the processes", loop.model.load_rank_states, ranks or [None])
+    elif ranks is not None:
+        logger.warning(OTHER_RANKS, len(ranks), 1)
     for name, hook in loop.events.by_name.items():
         if f"hooks/{name}" in states:
             _give(loop, f"hook {name}", hook.load_state_dict, states.pop(f"hooks/{name}"))
@@ -140,12 +151,12 @@ def restore_streams(
     for name, stream in streams.items():
         component = f"streams/{name}"
         if component in states:
-            _give(loop, f"stream {name!r}", partial(_seek, stream), states[component], tolerant=other_data)
+            _give(loop, f"stream {name!r}", partial(_seek, loop, stream), states[component], tolerant=other_data)
         stream.open()
     evaluated = loop.evaluated_stream()
     if evaluated is not None:
         what = f"the evaluation of stream {evaluated.name!r}"
-        _give(loop, what, partial(_seek, evaluated), states.get(_EVALUATED), tolerant=other_data)
+        _give(loop, what, partial(_seek, loop, evaluated), states.get(_EVALUATED), tolerant=other_data)
     _give(loop, "the random state", restore_random_state, states["random"])
 
 
@@ -157,8 +168,10 @@ def _require_all(found: set[str], state: StateTree) -> None:
         raise StateError(f"it {', '.join(listed)}")
 
 
-def _seek(stream: StreamWrapper, state: StateTree) -> None:
+def _seek(loop: MainLoop, stream: StreamWrapper, state: StateTree) -> None:
     stream.load_state_dict(state)
+    if isinstance(loop.model, Leader):
+        loop.model.seek(str(stream.name), state, training=stream.training)
     stream.open()  # if the stream has to be read again, a difference shows only now
 
 

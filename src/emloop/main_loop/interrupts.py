@@ -40,6 +40,7 @@ class CaughtInterrupts:
     INTERRUPT_SIGNALS: ClassVar[Sequence[signal.Signals]] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     _outermost: ClassVar[CaughtInterrupts | None] = None
     _entered: ClassVar[list[CaughtInterrupts]] = []
+    _heard: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._signals: list[int] = []
@@ -61,7 +62,17 @@ class CaughtInterrupts:
         if self._signals:
             if CaughtInterrupts._outermost is not None:
                 CaughtInterrupts._outermost._watchdog.heard()
-            raise TrainingInterrupted(f"interrupted by {signal.Signals(self._signals[0]).name}")
+            raise TrainingInterrupted(f"interrupted by {_name(self._signals[0])}")
+
+    @staticmethod
+    def hear(number: int) -> None:
+        """Note a signal that another process of the training has got, unless one has arrived here; no second one."""
+        if not arrived:
+            arrived.append(number)
+            CaughtInterrupts._heard = True
+            logger.warning("%s in another process: stopping as soon as the batch in progress is done", _name(number))
+            for entered in CaughtInterrupts._entered:
+                entered.look_soon()
 
     def look_soon(self) -> None:
         """Called by the handler of the first signal; to be overridden."""
@@ -109,8 +120,12 @@ class CaughtInterrupts:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return
+        if CaughtInterrupts._heard:
+            # Launchers send it to all processes, one after the other.
+            CaughtInterrupts._heard = False
+            return
         arrived.append(number)
-        name = signal.Signals(number).name
+        name = _name(number)
         if len(arrived) > 1:
             logger.error("%s: the second signal, stopping at once", name)
             raise SystemExit(128 + number)
@@ -119,3 +134,7 @@ class CaughtInterrupts:
         logger.warning("%s: stopping as soon as the batch in progress is done", name)
         logger.warning("A second signal stops at once")
         raise_if_interruptible(frame)
+
+
+def _name(number: int) -> str:
+    return signal.Signals(number).name

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from emloop._settings.reading import read_settings
 from emloop._state.random import current_seed, random_state_kept, seed_everything
 from emloop._streams import Gate, StreamWrapper
+from emloop._streams.shares import Sharing
 from emloop._support.problems import no_stream
 from emloop.declare import Count
 from emloop.errors import ConfigError, MissingStreamError
@@ -65,6 +66,7 @@ class Streams:
         epoch_size: Returns a stream's number of batches per epoch; -1 for one pass.
         prefetch: Called with every batch that is read ahead.
         workers: Processes that load batches of the dataset's streams; may be set before any is looked up.
+        sharing: How several processes that train one model share in every batch; may be set like ``workers``.
         first: Number of batches to which every stream of the dataset is cut, the same in every pass; ``None``: whole.
     """
 
@@ -73,6 +75,7 @@ class Streams:
     epoch_size: Callable[[str], int]
     prefetch: Callable[[Batch], Any] | None = None
     workers: Workers | None = None
+    sharing: Sharing | None = None
     first: int | None = None
     _wrappers: dict[tuple[str, bool], StreamWrapper] = field(default_factory=dict, init=False)
     _cut: dict[str, list[Batch]] = field(default_factory=dict, init=False)
@@ -151,6 +154,7 @@ class Streams:
             training=training,
             prefetch=self.prefetch,
             workers=self.workers if name is not None and self.first is None else None,
+            sharing=self.sharing if name is not None else None,
         )
 
 

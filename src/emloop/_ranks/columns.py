@@ -1,0 +1,164 @@
+"""What rank 0 sees of a batch whose rows lie in several processes: columns that are gathered when somebody reads them.
+
+``B`` is the number of examples in the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from emloop._streams.shares import Part
+from emloop.errors import BatchError
+from emloop.types import Batch
+
+__all__ = ["Column", "Held", "WholeBatch", "joined"]
+
+
+class Held:
+    """A batch that the others keep for as long as this object lives.
+
+    Args:
+        fetch: Gathers a variable.
+        release: Called at the end, where the batch has a number.
+        purpose: What the batch is of, such as a stream.
+        size: ``B``.
+        whole: Reads the whole batch here.
+    """
+
+    __slots__ = ("_release", "fetch", "number", "own", "purpose", "size", "values", "whole")
+
+    def __init__(
+        self,
+        fetch: Callable[[Held, str], Any],
+        release: Callable[[int], None],
+        purpose: Any,
+        size: int,
+        whole: Callable[[], Batch],
+    ) -> None:
+        self.size, self.whole = size, whole
+        self.fetch = fetch
+        self._release = release
+        self.purpose = purpose
+        self.number: int | None = None
+        """Its number among those that were run; ``None`` before."""
+        self.own: Mapping[str, Any] = {}
+        """This process's rows of every variable."""
+        self.values: dict[str, Any] = {}
+        """What has been gathered."""
+
+    def __del__(self) -> None:
+        if self.number is not None:
+            self._release(self.number)
+
+
+class WholeBatch(dict[str, Any]):
+    """A batch for rank 0: the sources of the whole, as far as it has them, else columns.
+
+    Args:
+        part: Its own rows.
+        held: The batch, for the columns.
+    """
+
+    __slots__ = ("held", "part", "whole")
+
+    def __init__(self, part: Part, held: Held) -> None:
+        super().__init__(
+            part.whole() if part.is_read else {name: Column(held, name, rows, part.rows) for name, rows in part.items()}
+        )
+        self.part, self.held, self.whole = part, held, part.whole
+
+
+class Column(NDArrayOperatorsMixin):
+    """A source or an output of a batch. It can be used like an array; whatever looks at values gathers them.
+
+    Args:
+        held: The batch.
+        name: Name of the variable.
+        own: This process's rows, the first ones.
+        size: ``B``.
+    """
+
+    __slots__ = ("_held", "_name", "_own", "_size")
+
+    def __init__(self, held: Held, name: str, own: Any, size: int) -> None:
+        self._held, self._name, self._own, self._size = held, name, own, size
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def values(self) -> Any:
+        """An array, or a list where the rows are one."""
+        try:
+            return self._held.values[self._name]
+        except KeyError:
+            return self._held.fetch(self._held, self._name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``B`` and the shape of an example."""
+        return (self._size, *np.shape(self._own)[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of the values."""
+        own: Any = getattr(self._own, "dtype", None)
+        return own if isinstance(own, np.dtype) else np.asarray(self.values).dtype
+
+    def is_ready(self) -> bool:
+        """Whether this process's rows can be had without waiting."""
+        own: Callable[[], bool] | None = getattr(self._own, "is_ready", None)
+        return own is None or own()
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        found = np.asarray(self.values, dtype)
+        return found.copy() if copy else found
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **arguments: Any) -> Any:
+        plain = [np.asarray(each) if isinstance(each, Column) else each for each in inputs]
+        return getattr(ufunc, method)(*plain, **arguments)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.values[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.values, name)
+
+    def __repr__(self) -> str:
+        return repr(self.values)
+
+
+def joined(name: str, rows: Sequence[Any], size: int) -> Any:
+    """The rows of all processes as one column.
+
+    Args:
+        name: Name of the variable, for messages.
+        rows: Those of each, in order; ``None`` of one that has none.
+        size: How many there have to be.
+
+    Raises:
+        BatchError: If they do not go together.
+    """
+    found = [each for each in rows if each is not None]
+    if isinstance(found[0], list):
+        whole: Any = [row for each in found for row in each]
+    else:
+        try:
+            whole = np.concatenate(found)
+        except ValueError as error:
+            shapes = ", ".join(str(list(np.shape(each))) for each in found)
+            hint = "give all rows of a batch one shape, whichever process computes them"
+            raise BatchError(f"{name!r}: the rows of the processes do not go together: {shapes}; {hint}") from error
+    if len(whole) != size:
+        raise BatchError(f"{name!r}: the processes have {len(whole)} rows of it, and the batch has {size}")
+    return whole

@@ -1,0 +1,162 @@
+"""What the other processes do: obey rank 0, see :mod:`.leading`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+from emloop._contracts.model import bind_run
+from emloop._contracts.ranks import Ranks
+from emloop._state.random import random_state, restore_random_state
+from emloop._streams import StreamWrapper
+from emloop._streams.shares import Part, Share, Sharing
+from emloop.errors import BatchError
+from emloop.types import Batch, StateTree
+
+from .channel import Channel
+from .leading import plain
+
+__all__ = ["follow"]
+
+_Values = Mapping[str, Any]
+
+
+class _Streams(Protocol):
+    sharing: Sharing | None
+
+    def get(self, name: str, *, training: bool) -> StreamWrapper: ...
+
+
+def follow(model: Any, streams: _Streams, ranks: Ranks, describe: Callable[[Sequence[str]], Mapping[str, Any]]) -> int:
+    """Obey rank 0 until it says that this is the end.
+
+    Args:
+        model: This process's model.
+        streams: The streams of its dataset.
+        ranks: The processes.
+        describe: Tells what this process is made of, and how long streams are.
+
+    Returns:
+        The exit code of rank 0.
+
+    Raises:
+        RankError: If another process has failed or is gone.
+    """
+    streams.sharing = Sharing(Share(ranks.rank, ranks.size), lambda part: part)
+    with ExitStack() as entered:
+        channel = Channel(ranks)
+        follower = _Follower(model, streams, channel, describe, entered)
+        while True:
+            kind, *arguments = channel.hear()
+            if kind == "end":
+                return int(arguments[0])
+            getattr(follower, kind)(*arguments)
+
+
+class _Follower:
+    """Each public method is a message."""
+
+    def __init__(
+        self,
+        model: Any,
+        streams: _Streams,
+        ranks: Channel,
+        describe: Callable[[Sequence[str]], Mapping[str, Any]],
+        entered: ExitStack,
+    ) -> None:
+        self._model, self._streams, self._ranks = model, streams, ranks
+        self._describe = describe
+        self._entered = entered
+        self._run_model = bind_run(model)
+        self._held: dict[int, tuple[bool, _Values]] = {}
+        self._open: dict[tuple[str, bool], StreamWrapper] = {}
+
+    def run(
+        self,
+        number: int,
+        name: str,
+        training: bool,
+        pass_index: int,
+        batches: int,
+        train: bool,
+        released: Sequence[int],
+        wanted: Sequence[str],
+    ) -> None:
+        stream = self._stream(name, training=training)
+        self._compute(number, _read(stream, pass_index, batches), train, stream, released)
+        if wanted:
+            self.gather(number, wanted)
+
+    def run_whole(self, number: int, batch: Batch, train: bool, released: Sequence[int]) -> None:
+        share = Share(self._ranks.rank, self._ranks.size)
+        self._compute(number, share.of(batch), train, None, released)
+
+    def gather(self, number: int, names: Sequence[str]) -> None:
+        is_filler, values = self._held[number]
+        self._ranks.gather([None if is_filler else plain(values[name]) for name in names])
+
+    def do(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        getattr(self._model, name)(*args, **kwargs)
+
+    def collect(self, name: str) -> None:
+        found = getattr(self._model, name)()
+        self._ranks.gather(None if found is None else int(found))
+
+    def state(self) -> None:
+        self._ranks.gather({"model": self._model.rank_state(), "random": random_state()})
+
+    def load_state(self, states: Sequence[Mapping[str, StateTree]]) -> None:
+        own = states[self._ranks.rank]
+        self._model.load_rank_state(own["model"])
+        restore_random_state(own["random"])
+
+    def seek(self, name: str, training: bool, state: StateTree) -> None:
+        stream = self._stream(name, training=training)
+        stream.load_state_dict({**dict(state), "epoch_batches": 0})  # type: ignore[arg-type]
+
+    def describe(self, streams: Sequence[str]) -> None:
+        self._ranks.gather(self._describe(streams))
+
+    def _compute(
+        self, number: int, batch: Batch, train: bool, stream: StreamWrapper | None, released: Sequence[int]
+    ) -> None:
+        for each in released:
+            self._held.pop(each, None)
+        outputs = self._run_model(batch=batch, train=train, stream=stream)
+        self._held[number] = isinstance(batch, Part) and batch.is_filler, {**batch, **outputs}
+
+    def _stream(self, name: str, *, training: bool) -> StreamWrapper:
+        key = name, training
+        if key not in self._open:
+            self._open[key] = self._entered.enter_context(self._streams.get(name, training=training))
+        return self._open[key]
+
+
+def _read(stream: StreamWrapper, pass_index: int, batches: int) -> Part:
+    """Go where the stream of rank 0 is, and read this process's rows of the batch that it has read.
+
+    Raises:
+        BatchError: If there is no such batch.
+    """
+    at = stream.cursor
+    if (pass_index, batches) == (0, 1) and at != (0, 0):
+        stream.restart()
+    elif pass_index > at.pass_index + 1 or (pass_index, batches) <= at:
+        place = {"pass": pass_index, "batches": batches - 1, "epoch_batches": 0}
+        stream.load_state_dict({**dict.fromkeys(("digest", "source", "generators")), **place})
+    ends = 0
+    while ends < 2:  # noqa: PLR2004 - that of the pass before, and its own
+        try:
+            batch = next(stream)
+        except StopIteration:
+            ends += 1
+            continue
+        if stream.cursor == (pass_index, batches):
+            if isinstance(batch, Part):
+                return batch
+            break
+    raise BatchError(
+        f"stream {stream.name!r} has no batch {batches - 1} in pass {pass_index} here, which rank 0 has read; do the "
+        "processes read the same data?"
+    )

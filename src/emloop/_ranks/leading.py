@@ -1,0 +1,223 @@
+"""Rank 0's model: what is asked of it, all processes do.
+
+A message is a tuple: the name of a method of the :class:`~.following.Follower`, and its arguments. The others wait for
+the next one whenever they have done the last, so nothing else has to be agreed: a stop, a save or an evaluation is
+simply what rank 0 does next. A batch costs one message, and values that hooks have read of the batch before come back
+with it.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from emloop._contracts import abilities
+from emloop._contracts.model import bind_run
+from emloop._contracts.ranks import Ranks, Shared
+from emloop._streams import StreamWrapper
+from emloop._streams.shares import Part, Share, Sharing
+from emloop.errors import ConfigError
+from emloop.types import Batch, StateTree
+
+from .channel import Channel
+from .columns import Column, Held, WholeBatch, joined
+
+__all__ = ["OTHER_RANKS", "Leader", "lead", "plain"]
+
+logger = logging.getLogger(__name__)
+
+OTHER_RANKS = (
+    "Processes that have trained the run so far: %s, now: %s. They get the same examples in the same order, and the same "
+    "result but for rounding; random numbers of the model are others"
+)
+_TOGETHER = ("end_epoch", "set_variable", "load_state_dict")
+"""What every process has to do to its model."""
+_PROTOCOLS = [vars(getattr(abilities, name)) for name in abilities.__all__]
+_ABILITIES = sorted({m for each in _PROTOCOLS for m in (*each, *each.get("__annotations__", ())) if m[0] != "_"})
+"""Members of all protocols of abilities."""
+_Purpose = tuple[str | None, bool, bool]
+
+
+class Leader:
+    """The model of a training on several processes, as hooks and the main loop of rank 0 see it.
+
+    It has the abilities of the model that it stands for, and passes on whatever else it is asked; see :func:`lead`.
+
+    Args:
+        model: This process's model.
+        ranks: The processes.
+        on_signal: Called when another process has got a signal that asks to stop, with its number.
+    """
+
+    def __init__(self, model: Any, ranks: Ranks, on_signal: Callable[[int], None]) -> None:
+        self._model = model
+        self._ranks = Channel(ranks)
+        self._on_signal = on_signal
+        self._run_model = bind_run(model)
+        self._together = frozenset((*_TOGETHER, *model.on_all_ranks))
+        self._number = 0
+        self._released: list[int] = []
+        self._read: dict[_Purpose, set[str]] = {}
+        self._coming: tuple[Held, list[str]] | None = None  # what the others send without being asked again
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._model)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._passed_on(name)
+
+    @property
+    def sharing(self) -> Sharing:
+        """How this process shares in the batches of streams."""
+        return Sharing(Share(0, self._ranks.size), self._handed)
+
+    def run(self, batch: Batch, train: bool, stream: StreamWrapper | None = None) -> Batch:
+        """Let every process compute its rows of a batch; with ``train``, learn from them together.
+
+        Returns:
+            Columns for every output, ``B`` values each.
+        """
+        if (number := self._ranks.asked_to_stop()) is not None:
+            self._on_signal(number)
+        if isinstance(batch, WholeBatch) and stream is not None:
+            part, held = batch.part, batch.held
+            purpose = held.purpose = (stream.name, stream.training, train)
+            wanted = sorted(self._read.pop(purpose, ()))
+            place = stream.name, stream.training, *stream.cursor
+            message: tuple[Any, ...] = ("run", self._next(held), *place, train, self._take_released(), wanted)
+            if stream.draws_globally:
+                hint = f"draw from self.rng({stream.name!r}), which is the same in all"
+                raise ConfigError(f"stream {stream.name!r} draws from global generators, which processes do not share; {hint}")
+        else:
+            whole = {name: plain(column) for name, column in batch.items()}
+            shared = Share(0, self._ranks.size).of(whole)
+            if not isinstance(shared, Part):
+                raise ConfigError("a batch of unequal columns cannot be shared among processes; main_loop.on_unequal_lengths=error")
+            part, wanted = shared, []
+            held = self._held_of(part, (None, False, train))
+            message = ("run_whole", self._next(held), whole, train, self._take_released())
+        self._tell(*message)
+        outputs = self._run_model(batch=part, train=train, stream=stream)
+        if wanted:
+            self._coming = held, wanted
+        held.own = {**part, **outputs}
+        return {name: Column(held, name, own, part.rows) for name, own in outputs.items()}
+
+    def first_nan(self) -> int | None:
+        """The first batch since the last call in which the loss of any process was not a number."""
+        self._tell("collect", "first_nan")
+        found = [int(each) for each in self._ranks.gather(_number_of(self._model.first_nan())) if each is not None]
+        return min(filter(None, found), default=0) if found else None
+
+    def prefetch(self, batch: Batch) -> object:
+        """Prepare this process's rows of a batch."""
+        return self._model.prefetch(batch.part if isinstance(batch, WholeBatch) else batch)
+
+    def rank_states(self) -> list[StateTree]:
+        """The state of every process beside the model's, in order."""
+        self._tell("state")
+        return list(self._ranks.gather({"model": self._model.rank_state()}))
+
+    def load_rank_states(self, states: Sequence[StateTree]) -> None:
+        """Take up what :meth:`rank_states` returned, where that was of as many processes."""
+        if len(states) != self._ranks.size:
+            logger.warning(OTHER_RANKS, len(states), self._ranks.size)
+            return
+        self._tell("load_state", list(states))
+        self._model.load_rank_state(states[0]["model"])
+
+    def seek(self, name: str, state: StateTree, *, training: bool) -> None:
+        """Let the others go where this process's stream has gone."""
+        self._tell("seek", name, training, state)
+
+    def describe(self, own: Mapping[str, Any], streams: Sequence[str]) -> list[Mapping[str, Any]]:
+        """What every process is made of, in order, see :mod:`.agreement`."""
+        self._tell("describe", streams)
+        return list(self._ranks.gather(own))
+
+    def end(self, exit_status: int) -> None:
+        """Let the others end as well."""
+        self._tell("end", exit_status)
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _passed_on(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        found = getattr(self._model, name)
+        return partial(self._do_together, name, found) if name in self._together and callable(found) else found
+
+    def _do_together(self, name: str, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._tell("do", name, args, kwargs)
+        return own(*args, **kwargs)
+
+    def _handed(self, batch: Batch) -> Batch:
+        return WholeBatch(batch, self._held_of(batch, None)) if isinstance(batch, Part) else batch
+
+    def _held_of(self, part: Part, purpose: Any) -> Held:
+        return Held(self._fetched, self._released.append, purpose, part.rows, part.whole)
+
+    def _next(self, held: Held) -> int:
+        self._number = held.number = self._number + 1
+        return self._number
+
+    def _take_released(self) -> list[int]:
+        released, self._released[:] = list(self._released), []
+        return released
+
+    def _tell(self, *message: Any) -> None:
+        self._settle()
+        self._ranks.tell(*message)
+
+    def _fetched(self, held: Held, name: str) -> Any:
+        """The rows of all processes of a variable of a batch."""
+        self._settle()
+        if held.purpose is not None:
+            self._read.setdefault(held.purpose, set()).add(name)
+        if name not in held.values:
+            if held.number is None:  # nobody else has read it yet
+                return held.whole()[name]
+            self._tell("gather", held.number, [name])
+            self._keep(held, [name])
+        return held.values[name]
+
+    def _settle(self) -> None:
+        """Take what the others send of a batch, so that they can go on."""
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            self._keep(*coming)
+
+    def _keep(self, held: Held, names: Sequence[str]) -> None:
+        rows = list(zip(*self._ranks.gather([None] * len(names)), strict=True))
+        for name, (_, *others) in zip(names, rows, strict=True):
+            held.values[name] = joined(name, [plain(held.own[name]), *others], held.size)
+
+
+def lead(model: Any, ranks: Ranks, on_signal: Callable[[int], None]) -> Any:
+    """A :class:`Leader` that has the abilities of a model, found without ``__getattr__`` as those of any.
+
+    Raises:
+        ConfigError: If the model cannot be trained by several processes.
+    """
+    if not isinstance(model, Shared):
+        hint = "start one, or take a model of emloop_torch"
+        raise ConfigError(f"{type(model).__name__} is trained by one process, and there are {ranks.size}; {hint}")
+    own = [name for name in _ABILITIES if name not in vars(Leader) and getattr(model, name, None) is not None]
+    members = {name: property(partial(Leader._passed_on, name=name)) for name in own}
+    members |= {name: None for name in ("prefetch", "first_nan") if getattr(model, name, None) is None}
+    return type("Leader", (Leader,), members)(model, ranks, on_signal)
+
+
+def plain(column: Any) -> Any:
+    """A column as it travels: a list as it is, anything else as an array."""
+    return column if isinstance(column, list) else np.asarray(column)
+
+
+def _number_of(found: Any) -> int | None:
+    return None if found is None else int(found)
