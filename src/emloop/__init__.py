@@ -77,6 +77,8 @@ __getattr__, __dir__ = lazy_names(
                 "hooks",
                 "main_loop",
                 "models",
+                "ranks",
+                "seeding",
                 "types",
             )
         },

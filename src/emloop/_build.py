@@ -76,6 +76,11 @@ def check(config: Mapping[str, Any], main_loop: type, restore_from: str | None =
         raise ConfigError(found)
 
 
+def model_class(config: Mapping[str, Any], restore_from: str | None = None) -> type[Any]:
+    """The class of the model, or that which stands in for it where it is restored without its source."""
+    return _find_or_replace(model_entry(config), config, restore_from)[0]
+
+
 def build_dataset(config: Mapping[str, Any], output_dir: str | None = None) -> AbstractDataset:
     """Build the dataset from the section ``dataset``.
 

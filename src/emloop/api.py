@@ -27,7 +27,7 @@ from emloop._config.entries import hook_entries
 from emloop._config.home import home_of, shadows, use_home
 from emloop._contracts import AbstractDataset, AbstractHook, AbstractModel, Prefetching
 from emloop._contracts.ranks import Ranks, current_ranks
-from emloop._ranks import Channel, follow, lead
+from emloop._ranks import Channel, Leader, follow, lead
 from emloop._ranks.agreement import description, require_agreement
 from emloop._registry import find_class
 from emloop._reporter.choosing import reporter_of_run
@@ -397,22 +397,22 @@ def _assemble(
             Channel(ranks).tell("build", plan.told())
         workers, dataset, model = _build_parts(plan, started)
         _write_fallback(config, run, model)
-        sharing = None
+        leader: Leader | None = None
         if ranks is not None:
-            model = lead(model, ranks, MainLoop.hear)
-            sharing = model.sharing
+            model = leader = lead(model, ranks, MainLoop.hear)
         hooks = create_hooks(config, model, dataset, output_dir)
         arguments = {**(config.get("main_loop") or {}), "seed": seed}
         main_loop = MainLoop(model=model, dataset=dataset, hooks=hooks, **arguments)
-        main_loop.streams.workers, main_loop.streams.sharing = workers, sharing
+        main_loop.streams.workers = workers
+        main_loop.streams.sharing = None if leader is None else leader.sharing
         for first, file, hidden in shadows(type(part).__module__ for part in (dataset, model, *hooks)):
             logger.warning("Module %s is read from %s, which hides %s", first, file, ", ".join(hidden))
         if not evaluates:
             _check_streams(main_loop, config)
-        if ranks is not None:
+        if leader is not None:
             names = [] if evaluates else [main_loop.train_stream_name]
             described = partial(_described, config, dataset, main_loop.streams)
-            require_agreement(model.describe(described(names), names))
+            require_agreement(leader.describe(described(names), names))
         data = {"dataset": config["dataset"], "seed": seed}
         root = home_of(str(run.directory / EL_CONFIG_FILE)).directory
         fingerprint = Fingerprint(run.directory, dataset, data, root, evaluated)

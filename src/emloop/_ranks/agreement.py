@@ -57,10 +57,9 @@ def require_agreement(found: Sequence[Mapping[str, Any]]) -> None:
     ]
     if different:
         more = f"; {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
-        raise ConfigError(
-            f"the processes are not made of the same: {'; '.join(different[:_SHOWN])}{more}; start all with one command "
-            "line, config and code"
-        )
+        told = "; ".join(different[:_SHOWN]) + more
+        hint = "start all with one command line, config and code"
+        raise ConfigError(f"the processes are not made of the same: {told}; {hint}")
 
 
 def _shown(description: Mapping[str, Any], name: str) -> str:

@@ -113,7 +113,7 @@ class _Follower:
 
     def seek(self, name: str, training: bool, state: StateTree) -> None:
         stream = self._stream(name, training=training)
-        stream.load_state_dict({**dict(state), "epoch_batches": 0})  # type: ignore[arg-type]
+        stream.load_state_dict({**dict(state), "epoch_batches": 0})
 
     def describe(self, streams: Sequence[str]) -> None:
         self._ranks.gather(self._describe(streams))
@@ -146,7 +146,7 @@ def _read(stream: StreamWrapper, pass_index: int, batches: int) -> Part:
         place = {"pass": pass_index, "batches": batches - 1, "epoch_batches": 0}
         stream.load_state_dict({**dict.fromkeys(("digest", "source", "generators")), **place})
     ends = 0
-    while ends < 2:  # noqa: PLR2004 - that of the pass before, and its own
+    while ends < 2:
         try:
             batch = next(stream)
         except StopIteration:

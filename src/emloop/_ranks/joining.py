@@ -1,8 +1,8 @@
 """What launchers tell the processes that they start.
 
 ``torchrun`` (https://docs.pytorch.org/docs/stable/elastic/run.html): ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``,
-``LOCAL_WORLD_SIZE``, ``MASTER_ADDR``, ``MASTER_PORT``. ``srun`` (https://slurm.schedmd.com/srun.html, OUTPUT ENVIRONMENT
-VARIABLES): ``SLURM_PROCID``, ``SLURM_STEP_NUM_TASKS``, ``SLURM_LOCALID``, ``SLURM_STEP_NODELIST``, ``SLURM_JOB_ID``.
+``LOCAL_WORLD_SIZE``, ``MASTER_ADDR``, ``MASTER_PORT``. ``srun`` (https://slurm.schedmd.com/srun.html): ``SLURM_PROCID``,
+``SLURM_STEP_NUM_TASKS``, ``SLURM_LOCALID``, ``SLURM_STEP_NODELIST``, ``SLURM_JOB_ID``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def scene_of(environment: Mapping[str, str]) -> Scene | None:
         address, port = environment.get("MASTER_ADDR", "127.0.0.1"), _number(environment, "MASTER_PORT", launcher)
     else:
         address = environment.get("MASTER_ADDR") or _first_host(environment.get("SLURM_STEP_NODELIST", "127.0.0.1"))
-        port = int(environment.get("MASTER_PORT") or _FIRST_PORT + _number(environment, "SLURM_JOB_ID", launcher) % _PORTS)
+        port = int(
+            environment.get("MASTER_PORT") or _FIRST_PORT + _number(environment, "SLURM_JOB_ID", launcher) % _PORTS
+        )
     return Scene(rank, size, local, on_machine, address, port, launcher)
 
 

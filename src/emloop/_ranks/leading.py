@@ -9,7 +9,6 @@ with it.
 from __future__ import annotations
 
 import logging
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ from emloop._contracts.model import bind_run
 from emloop._contracts.ranks import Ranks, Shared
 from emloop._streams import StreamWrapper
 from emloop._streams.shares import Part, Share, Sharing
-from emloop.errors import ConfigError
+from emloop.errors import BatchError, ConfigError
 from emloop.types import Batch, StateTree
 
 from .channel import Channel
@@ -32,8 +31,8 @@ __all__ = ["OTHER_RANKS", "Leader", "lead", "plain"]
 logger = logging.getLogger(__name__)
 
 OTHER_RANKS = (
-    "Processes that have trained the run so far: %s, now: %s. They get the same examples in the same order, and the same "
-    "result but for rounding; random numbers of the model are others"
+    "Processes that have trained the run so far: %s, now: %s. They get the same examples in the same order, and the "
+    "same result but for rounding; random numbers of the model are others"
 )
 _TOGETHER = ("end_epoch", "set_variable", "load_state_dict")
 """What every process has to do to its model."""
@@ -77,7 +76,7 @@ class Leader:
         """How this process shares in the batches of streams."""
         return Sharing(Share(0, self._ranks.size), self._handed)
 
-    def run(self, batch: Batch, train: bool, stream: StreamWrapper | None = None) -> Batch:
+    def run(self, batch: Batch, train: bool, stream: StreamWrapper | None = None) -> dict[str, Any]:
         """Let every process compute its rows of a batch; with ``train``, learn from them together.
 
         Returns:
@@ -90,19 +89,19 @@ class Leader:
             purpose = held.purpose = (stream.name, stream.training, train)
             wanted = sorted(self._read.pop(purpose, ()))
             place = stream.name, stream.training, *stream.cursor
-            message: tuple[Any, ...] = ("run", self._next(held), *place, train, self._take_released(), wanted)
+            call: tuple[Any, ...] = ("run", self._next(held), *place, train, self._take_released(), wanted)
             if stream.draws_globally:
-                hint = f"draw from self.rng({stream.name!r}), which is the same in all"
-                raise ConfigError(f"stream {stream.name!r} draws from global generators, which processes do not share; {hint}")
+                message = f"stream {stream.name!r} draws from global generators, which processes do not share"
+                raise ConfigError(f"{message}; draw from self.rng({stream.name!r}), which is the same in all")
         else:
             whole = {name: plain(column) for name, column in batch.items()}
             shared = Share(0, self._ranks.size).of(whole)
             if not isinstance(shared, Part):
-                raise ConfigError("a batch of unequal columns cannot be shared among processes; main_loop.on_unequal_lengths=error")
+                raise BatchError("columns of different lengths cannot be shared among processes")
             part, wanted = shared, []
             held = self._held_of(part, (None, False, train))
-            message = ("run_whole", self._next(held), whole, train, self._take_released())
-        self._tell(*message)
+            call = ("run_whole", self._next(held), whole, train, self._take_released())
+        self._tell(*call)
         outputs = self._run_model(batch=part, train=train, stream=stream)
         if wanted:
             self._coming = held, wanted
@@ -122,12 +121,12 @@ class Leader:
     def rank_states(self) -> list[StateTree]:
         """The state of every process beside the model's, in order."""
         self._tell("state")
-        return list(self._ranks.gather({"model": self._model.rank_state()}))
+        return list(self._ranks.gather({"model": self._model.rank_state(), "random": None}))
 
     def load_rank_states(self, states: Sequence[StateTree]) -> None:
         """Take up what :meth:`rank_states` returned, where that was of as many processes."""
         if len(states) != self._ranks.size:
-            logger.warning(OTHER_RANKS, len(states), self._ranks.size)
+            logger.warning(OTHER_RANKS, max(len(states), 1), self._ranks.size)
             return
         self._tell("load_state", list(states))
         self._model.load_rank_state(states[0]["model"])
@@ -209,7 +208,7 @@ def lead(model: Any, ranks: Ranks, on_signal: Callable[[int], None]) -> Any:
         hint = "start one, or take a model of emloop_torch"
         raise ConfigError(f"{type(model).__name__} is trained by one process, and there are {ranks.size}; {hint}")
     own = [name for name in _ABILITIES if name not in vars(Leader) and getattr(model, name, None) is not None]
-    members = {name: property(partial(Leader._passed_on, name=name)) for name in own}
+    members: dict[str, Any] = {name: property(partial(Leader._passed_on, name=name)) for name in own}
     members |= {name: None for name in ("prefetch", "first_nan") if getattr(model, name, None) is None}
     return type("Leader", (Leader,), members)(model, ranks, on_signal)
 

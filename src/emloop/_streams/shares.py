@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from emloop.types import Batch
@@ -41,7 +42,8 @@ class Part(dict[str, Any]):
         self.is_read, self.is_filler = is_read, is_filler
 
 
-class Share(NamedTuple):
+@dataclass(frozen=True)
+class Share:
     """Which rows of every batch are a process's own: neighbours, as many as the others have, or one more or less.
 
     Args:

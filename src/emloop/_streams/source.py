@@ -172,8 +172,8 @@ def _open_sequence(
     start, doubt = _found_again(at, len(batches), batches.__getitem__)
     length = len(batches)
     if type(batches) in (list, tuple):
-        undivided = "its batches are in memory already"
-        return Source("exact", islice(batches, start, length), None, doubt, length, runs_code=False, undivided=undivided)
+        rest, undivided = islice(batches, start, length), "its batches are in memory already"
+        return Source("exact", rest, None, doubt, length, runs_code=False, undivided=undivided)
     read = read or batches.__getitem__
     return Source("exact", map(read, range(start, length)), None, doubt, length, read=read, undivided="")
 

@@ -116,17 +116,22 @@ def restore(loop: MainLoop, commit: Commit) -> dict[str, StateTree]:
     model = states.pop("model")
     if isinstance(loop.model, Stateful):
         _give(loop, f"model {type(loop.model).__name__}", loop.model.load_state_dict, model)
-    ranks = states.pop(_RANKS, None)
-    if isinstance(loop.model, Leader):
-        _give(loop, "the processes", loop.model.load_rank_states, ranks or [None])
-    elif ranks is not None:
-        logger.warning(OTHER_RANKS, len(ranks), 1)
+    _restore_ranks(loop, states.pop(_RANKS, None))
     for name, hook in loop.events.by_name.items():
         if f"hooks/{name}" in states:
             _give(loop, f"hook {name}", hook.load_state_dict, states.pop(f"hooks/{name}"))
     for component in sorted(name for name in states if name.startswith("hooks/")):
         logger.warning("hook %s has left the configuration; what it remembered is dropped", component[6:])
     return states
+
+
+def _restore_ranks(loop: MainLoop, state: StateTree) -> None:
+    kind = [{"model": object, "random": object}, ...]
+    found = [] if state is None else check_state("processes", state, kind)
+    if isinstance(loop.model, Leader):
+        _give(loop, "the processes", loop.model.load_rank_states, found)
+    elif found:
+        logger.warning(OTHER_RANKS, len(found), 1)
 
 
 def restore_streams(

@@ -96,6 +96,8 @@ def evaluate(
             config, output_root, str(model), output_dir, accept_data=accept_data, trust_source=trust_source
         ),
         lambda loop: loop.run_evaluation(*streams),
+        config=config,
+        restore_from=str(model),
         delete=delete_dir,
     )
 

@@ -14,6 +14,7 @@ import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,8 @@ def resume(
         config = checked_config(named_config(config_path, output_root).file, cl_arguments, restoring=True)
         return run_loop(
             lambda: create_emloop_training(config, output_root, restore_from, output_dir, trust_source=trust_source),
+            config=config,
+            restore_from=restore_from,
             delete=delete_dir,
         )
     path = Path(config_path)
@@ -134,6 +137,8 @@ def resume(
             lambda: fork_emloop_training(
                 config, origin, output_root, output_dir, accept_data=accept_data, trust_source=trust_source
             ),
+            config=config,
+            restore_from=str(origin.path),
             delete=delete_dir,
         )
     if commit is not None:
@@ -192,7 +197,8 @@ def go_on(
     if guarded:
         _refuse_crash_loop(run_dir, commit)
     flags = {"only_finish": only_finish, "accept_data": accept_data, "trust_source": trust_source}
-    return run_loop(lambda: resume_emloop_training(config, run_dir, **flags))
+    create = partial(resume_emloop_training, config, run_dir, **flags)
+    return run_loop(create, config=config, restore_from=str(run_dir))
 
 
 def _has_ended(run_dir: Path, commit: Commit, run_id: str, config: Mapping[str, Any]) -> bool:

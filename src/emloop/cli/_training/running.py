@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,13 +28,17 @@ def run_loop(
     create: Callable[[], EmloopTraining],
     work: Callable[[MainLoop], None] | None = None,
     *,
+    config: Mapping[str, Any],
+    restore_from: str | None = None,
     delete: bool = False,
 ) -> int:
-    """Create a training and let its main loop work.
+    """Create a training and let its main loop work; or take part in it, where a launcher has started several processes.
 
     Args:
         create: Creates the training.
         work: What the main loop does; by default, it trains.
+        config: The configuration.
+        restore_from: What the model will be restored from.
         delete: Whether to delete what the run has created in the end.
 
     Returns:
@@ -42,6 +47,17 @@ def run_loop(
     Raises:
         EmloopError: If the failure came before a run was created.
     """
+    from emloop._ranks.joining import scene_of
+
+    scene = scene_of(os.environ)
+    if scene is None:
+        return _run(create, work, delete=delete)
+    from .ranks import run_together
+
+    return run_together(scene, config, restore_from, lambda: _run(create, work, delete=delete))
+
+
+def _run(create: Callable[[], EmloopTraining], work: Callable[[MainLoop], None] | None, *, delete: bool) -> int:
     from emloop._reporter.choosing import open_reporter
     from emloop._run_dir.run import delete_run, runs_created
     from emloop.main_loop import MainLoop

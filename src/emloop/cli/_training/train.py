@@ -92,7 +92,8 @@ def train(
         return go_on(config, Path(output_root, str(output_dir)), guarded=True, accept_data=accept_data)
     from emloop.api import create_emloop_training
 
-    return run_loop(lambda: create_emloop_training(config, output_root, None, output_dir), delete=delete_dir)
+    create = partial(create_emloop_training, config, output_root, None, output_dir)
+    return run_loop(create, config=config, delete=delete_dir)
 
 
 def dry_run(config_path: str, cl_arguments: Sequence[str], batches: int) -> int:

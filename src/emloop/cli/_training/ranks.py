@@ -1,0 +1,114 @@
+"""A command that several processes run together: rank 0 does the work, and the others follow it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from emloop import _build
+from emloop._config.home import use_home
+from emloop._contracts.ranks import Ranks, Scene, use_ranks
+from emloop._ranks import Channel
+from emloop.api import follow_emloop_training
+from emloop.constants import EXIT_FAILED, EXIT_STOPPED
+from emloop.errors import ConfigError, EmloopError, RankError
+from emloop.main_loop import MainLoop, log_failure
+
+__all__ = ["run_together"]
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT = 60.0
+
+
+def run_together(scene: Scene, config: Mapping[str, Any], restore_from: str | None, work: Callable[[], int]) -> int:
+    """Join the other processes; on rank 0 do the work, elsewhere follow it.
+
+    Args:
+        scene: What the launcher has told.
+        config: The configuration.
+        restore_from: What the model will be restored from.
+        work: What rank 0 does; returns the exit code.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: If the model can be trained by one process only.
+    """
+    use_home(getattr(config, "origin", None))
+    _build.check(config, MainLoop, restore_from)
+    cls = _build.model_class(config, restore_from)
+    join = getattr(cls, "join_ranks", None)
+    if join is None:
+        hint = "start one, or take a model of emloop_torch"
+        raise ConfigError(
+            f"{scene.launcher} has started {scene.size} processes, and {cls.__name__} is trained by one; {hint}"
+        )
+    distributed = config["model"].get("distributed") or {}
+    ranks: Ranks = join(scene, float(distributed.get("timeout", _TIMEOUT)))
+    try:
+        with use_ranks(ranks):
+            if ranks.rank == 0:
+                code = work()
+                if code in (0, EXIT_STOPPED):
+                    Channel(ranks).tell("end", code)
+                else:
+                    ranks.fail(f"rank 0 ended with exit code {code}")
+                return code
+            with _passing_on_signals(ranks), _named(ranks.rank):
+                return follow_emloop_training(config, ranks)
+    except RankError as error:
+        logger.error("rank %s: %s", ranks.rank, error)  # noqa: TRY400 - the cause lies in another process
+        return EXIT_FAILED
+    except BaseException as error:
+        ranks.fail(f"rank {ranks.rank} failed: {type(error).__name__}: {error}")
+        if isinstance(error, EmloopError) and ranks.rank == 0:
+            raise
+        if not isinstance(error, Exception):
+            raise
+        log_failure(error)
+        return EXIT_FAILED
+    finally:
+        ranks.close()
+
+
+@contextmanager
+def _passing_on_signals(ranks: Ranks) -> Iterator[None]:
+    """Let rank 0 know of the first signal, which then stops all; the second one ends this process."""
+    heard: list[int] = []
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
+        if len(heard) > 1:
+            raise SystemExit(128 + number)
+        ranks.ask_to_stop(number)
+
+    before = {number: signal.signal(number, on_signal) for number in MainLoop.INTERRUPT_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+@contextmanager
+def _named(rank: int) -> Iterator[None]:
+    """Say of what is logged which process it comes from, and leave out what rank 0 says as well."""
+
+    def name(record: logging.LogRecord) -> bool:
+        record.msg = f"rank {rank}: {record.msg}"
+        return record.levelno >= logging.WARNING
+
+    handlers = logging.getLogger("emloop").handlers or logging.getLogger().handlers
+    for handler in handlers:
+        handler.addFilter(name)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(name)

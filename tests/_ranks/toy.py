@@ -1,0 +1,171 @@
+"""A linear model, and processes that talk over sockets: all that a training on many needs, without a framework."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from multiprocessing.connection import Client, Listener
+from pathlib import Path
+
+import numpy as np
+
+import emloop as el
+from emloop.errors import RankError
+
+
+class Numbers(el.BaseDataset):
+    """Seven batches of five examples and one of three."""
+
+    def _configure_dataset(self, examples=38, batch_size=5, kind="index"):
+        rng = self.rng("numbers")
+        points = rng.normal(size=(examples, 3)).astype(np.float64)
+        self._data = {"ids": np.arange(examples), "points": points, "targets": points @ [1.0, -2.0, 0.5] + 0.1}
+        self._data["counts"] = rng.integers(0, 3, examples).astype(np.float64)
+        self._batch_size, self._kind = batch_size, kind
+
+    def _stream(self, rng):
+        batches = el.datasets.IndexStream(self._data, self._batch_size, rng=rng)
+        return batches if self._kind == "index" else (batch for batch in batches)
+
+    def train_stream(self):
+        return self._stream(self.rng("train"))
+
+    def valid_stream(self):
+        return self._stream(None)
+
+
+class Sockets:
+    """Every process but the first is connected with that."""
+
+    def __init__(self, scene):
+        self.rank, self.size, self.local_rank = scene.rank, scene.size, scene.local_rank
+        path = Path(scene.address)
+        if self.rank == 0:
+            with Listener(str(path), "AF_UNIX", backlog=scene.size) as listener:
+                found = [listener.accept() for _ in range(1, scene.size)]
+            self._others = sorted(found, key=lambda each: each.recv())
+        else:
+            self._others = [_connected(path)]
+            self._others[0].send(self.rank)
+        self._signal = path.with_suffix(".signal")
+
+    def tell(self, message):
+        for other in self._others:
+            self._try(other.send_bytes, b"t" + message)
+
+    def hear(self):
+        return self._received(self._others[0])
+
+    def gather(self, message):
+        if self.rank:
+            self._try(self._others[0].send_bytes, b"g" + message)
+            return ()
+        return [message, *map(self._received, self._others)]
+
+    def total(self, values):
+        """The sum over all processes."""
+        found = self.gather(np.asarray(values, np.float64).tobytes())
+        if self.rank:
+            return np.frombuffer(self.hear()).reshape(np.shape(values))
+        whole = np.sum([np.frombuffer(each) for each in found], axis=0)
+        self.tell(whole.tobytes())
+        return whole.reshape(np.shape(values))
+
+    def ask_to_stop(self, number):
+        self._signal.write_text(str(number))
+
+    def asked_to_stop(self):
+        return int(self._signal.read_text() or 0) or None if self._signal.exists() else None
+
+    def fail(self, cause):
+        for other in self._others:
+            with contextlib.suppress(OSError):
+                other.send_bytes(b"!" + cause.encode())
+
+    def close(self):
+        for other in self._others:
+            other.close()
+
+    def _received(self, other):
+        message = self._try(other.recv_bytes)
+        if message[:1] == b"!":
+            raise RankError(message[1:].decode())
+        return message[1:]
+
+    def _try(self, work, *arguments):
+        try:
+            return work(*arguments)
+        except (EOFError, OSError):
+            raise RankError("another process is gone") from None
+
+
+def _connected(path):
+    while True:
+        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
+            return Client(str(path), "AF_UNIX")
+        os.sched_yield()
+
+
+class Linear(el.AbstractModel):
+    """Learns by plain gradient descent; every prediction gets noise of its own."""
+
+    input_names = ("points", "targets", "counts")
+    output_names = ("loss", "predictions")
+    weights = {"loss": "counts"}
+    on_all_ranks = ()
+    join_ranks = classmethod(lambda cls, scene, timeout: Sockets(scene))
+
+    def __init__(self, dataset, log_dir, restore_from=None, noise=0.0, rate=0.1, fails_on=None):
+        self._ranks = el.ranks.current_ranks()
+        self._parameters, self._log_dir, self._noise, self._fails_on = np.zeros(4), log_dir, noise, fails_on
+        self._rate, self._steps = rate, 0
+        self._rng = np.random.default_rng([el.seeding.current_seed() or 0, self._ranks.rank if self._ranks else 0])
+        if restore_from is not None:
+            self._parameters = np.load(Path(restore_from) / "parameters.npy")
+
+    def run(self, batch, train, stream=None):
+        points, targets, counts = (np.asarray(batch[name]) for name in self.input_names)
+        if getattr(batch, "is_filler", False):
+            counts = np.zeros_like(counts)
+        design = np.column_stack([points, np.ones(len(points))])
+        noise = self._noise * self._rng.normal(size=len(points)) if train else 0
+        predictions = design @ self._parameters + noise
+        errors = predictions - targets
+        if train:
+            self._steps += 1
+            if self._fails_on == [self._ranks.rank if self._ranks else 0, self._steps]:
+                raise ValueError("this is where it breaks")
+            sums = np.append(2 * (counts * errors) @ design, counts.sum())
+            if self._ranks is not None:
+                sums = self._ranks.total(sums)
+            self._parameters = self._parameters - self._rate * sums[:-1] / (sums[-1] or 1)
+        return {"loss": errors**2, "predictions": predictions}
+
+    def get_variable(self, name):
+        return {"learning_rate": self._rate}[name]
+
+    def set_variable(self, name, value):
+        self._rate = {"learning_rate": value}[name]
+
+    def state_dict(self):
+        return {"parameters": self._parameters, "rate": self._rate, "steps": self._steps, "rng": self._own_state()}
+
+    def load_state_dict(self, state):
+        self._parameters, self._rate, self._steps = np.array(state["parameters"]), state["rate"], state["steps"]
+        if self._ranks is None:
+            self._rng.bit_generator.state = eval(state["rng"])
+
+    def rank_state(self):
+        return {"rng": self._own_state()}
+
+    def load_rank_state(self, state):
+        self._rng.bit_generator.state = eval(state["rng"])
+
+    def _own_state(self):
+        return repr(self._rng.bit_generator.state)
+
+    def save(self, name_suffix):
+        path = Path(self._log_dir) / f"model_{name_suffix}"
+        path.mkdir(exist_ok=True)
+        np.save(path / "parameters.npy", self._parameters)
+        return str(path)
