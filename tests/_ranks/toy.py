@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 
@@ -133,6 +134,7 @@ class Linear(el.AbstractModel):
         errors = predictions - targets
         if train:
             self._steps += 1
+            self._harm()
             if self._fails_on == [self._ranks.rank if self._ranks else 0, self._steps]:
                 raise ValueError("this is where it breaks")
             sums = np.append(2 * (counts * errors) @ design, counts.sum())
@@ -140,6 +142,12 @@ class Linear(el.AbstractModel):
                 sums = self._ranks.total(sums)
             self._parameters = self._parameters - self._rate * sums[:-1] / (sums[-1] or 1)
         return {"loss": errors**2, "predictions": predictions}
+
+    def _harm(self):
+        """End this process, or send it a signal, as the environment says: ``RANK STEP``."""
+        for name, number in (("DIES", signal.SIGKILL), ("STOPS", signal.SIGTERM)):
+            if os.environ.get(name) == f"{self._ranks.rank if self._ranks else 0} {self._steps}":
+                os.kill(os.getpid(), number)
 
     def get_variable(self, name):
         return {"learning_rate": self._rate}[name]
@@ -169,3 +177,29 @@ class Linear(el.AbstractModel):
         path.mkdir(exist_ok=True)
         np.save(path / "parameters.npy", self._parameters)
         return str(path)
+
+
+class Alone(Linear):
+    """Knows nothing of other processes."""
+
+    join_ranks = None
+
+
+class Ids(el.AbstractHook):
+    """Writes which examples of each stream the model has seen."""
+
+    def __init__(self, output_dir, **kwargs):
+        super().__init__(**kwargs)
+        self._file, self._seen = Path(output_dir) / "ids.yaml", []
+
+    def after_batch(self, stream_name, batch_data):
+        self._seen.append([stream_name, *map(int, batch_data["ids"])])
+
+    def after_epoch(self, epoch_id, epoch_data):
+        self._file.write_text(repr(self._seen))
+
+    def state_dict(self):
+        return {"seen": self._seen}
+
+    def load_state_dict(self, state):
+        self._seen = state["seen"]

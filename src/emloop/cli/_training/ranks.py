@@ -18,6 +18,8 @@ from emloop.constants import EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import ConfigError, EmloopError, RankError
 from emloop.main_loop import MainLoop, log_failure
 
+from .running import told_by
+
 __all__ = ["run_together"]
 
 logger = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ def run_together(scene: Scene, config: Mapping[str, Any], restore_from: str | No
         logger.error("rank %s: %s", ranks.rank, error)  # noqa: TRY400 - the cause lies in another process
         return EXIT_FAILED
     except BaseException as error:
-        ranks.fail(f"rank {ranks.rank} failed: {type(error).__name__}: {error}")
+        ranks.fail(told_by(ranks.rank, error))
         if isinstance(error, EmloopError) and ranks.rank == 0:
             raise
         if not isinstance(error, Exception):

@@ -62,7 +62,7 @@ def _run(create: Callable[[], EmloopTraining], work: Callable[[MainLoop], None] 
     from emloop._run_dir.run import delete_run, runs_created
     from emloop.main_loop import MainLoop
     from emloop.main_loop.interrupts import CaughtInterrupts
-    from emloop.main_loop.run_record import log_failure, was_logged
+    from emloop.main_loop.run_record import was_logged
 
     if delete:
         print_delete_warning()
@@ -79,16 +79,31 @@ def _run(create: Callable[[], EmloopTraining], work: Callable[[MainLoop], None] 
     except EmloopError as error:
         if training is None and len(runs_created()) == before and not was_logged(error):
             raise  # nothing has begun yet, so this is about the command
-        log_failure(error)
+        _failed(error)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - logged with its traceback
-        log_failure(error)
+        _failed(error)
         return EXIT_FAILED
     finally:
         if delete:
             for ended in runs_created()[before:]:
                 delete_run(ended)
     return training.main_loop.exit_status
+
+
+def _failed(error: Exception) -> None:
+    """Log a failure, and let other processes of the training know."""
+    from emloop._contracts.ranks import current_ranks
+    from emloop.main_loop.run_record import log_failure
+
+    log_failure(error)
+    if (ranks := current_ranks()) is not None:
+        ranks.fail(told_by(ranks.rank, error))
+
+
+def told_by(rank: int, error: BaseException) -> str:
+    """A failure in the words of the other processes."""
+    return f"rank {rank} failed: {type(error).__name__}: {error}"
 
 
 @dataclass(frozen=True)
