@@ -30,7 +30,10 @@ def test_reading_ahead_changes_nothing(project, reading):
     """Whoever reads the rows."""
     plain = [word for word in [reading] if "overfit" in word]
 
-    ahead, usual = project.train("ahead", 2, reading, "model.noise=0.1"), project.train("usual", 2, "model.noise=0.1", *plain)
+    ahead, usual = (
+        project.train("ahead", 2, reading, "model.noise=0.1"),
+        project.train("usual", 2, "model.noise=0.1", *plain),
+    )
 
     assert (ahead.csv, ahead.ids) == (usual.csv, usual.ids)
 
@@ -104,7 +107,7 @@ def test_a_run_goes_on_with_other_processes(project, alone, before, after):
 
 def test_an_evaluation_by_several_counts_every_example_once(project, alone):
     """Also where there are more processes than examples in the last batch."""
-    said = project.run(4, "eval", "valid", "log/alone", "--output_dir", "evaluated")
+    said = project.run(4, "eval", "valid", "log/alone/model_best", "--output_dir", "evaluated")
 
     best = min(alone.losses[1::2])
     assert f"{best:.4f}" in said[0]
@@ -124,3 +127,10 @@ def test_a_model_that_one_process_trains_says_so(project):
     said = project.run(2, "train", "config.yaml", "model.class=toy.Alone", expect=2)
 
     assert "is trained by one" in " ".join(said[0].split())
+
+
+def test_batches_too_small_for_all_are_refused(project):
+    """Only the last of a pass may be."""
+    said = project.run(4, "train", "config.yaml", "dataset.batch_size=3", expect=1)
+
+    assert "4 processes cannot share batches of 3 examples" in " ".join(said[0].split())

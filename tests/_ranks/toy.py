@@ -7,6 +7,7 @@ import os
 import signal
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -112,7 +113,7 @@ class Linear(el.AbstractModel):
 
     input_names = ("points", "targets", "counts")
     output_names = ("loss", "predictions")
-    weights = {"loss": "counts"}
+    weights = MappingProxyType({"loss": "counts"})
     on_all_ranks = ()
     join_ranks = classmethod(lambda cls, scene, timeout: Sockets(scene))
 

@@ -89,6 +89,11 @@ class Leader:
             purpose = held.purpose = (stream.name, stream.training, train)
             wanted = sorted(self._read.pop(purpose, ()))
             place = stream.name, stream.training, *stream.cursor
+            if train and part.rows < self._ranks.size and not _may_be_last(stream):
+                raise BatchError(
+                    f"stream {stream.name!r}: {self._ranks.size} processes cannot share batches of {part.rows} "
+                    "examples; give them larger batches, or start fewer processes"
+                )
             call: tuple[Any, ...] = ("run", self._next(held), *place, train, self._take_released(), wanted)
             if stream.draws_globally:
                 message = f"stream {stream.name!r} draws from global generators, which processes do not share"
@@ -211,6 +216,11 @@ def lead(model: Any, ranks: Ranks, on_signal: Callable[[int], None]) -> Any:
     members: dict[str, Any] = {name: property(partial(Leader._passed_on, name=name)) for name in own}
     members |= {name: None for name in ("prefetch", "first_nan") if getattr(model, name, None) is None}
     return type("Leader", (Leader,), members)(model, ranks, on_signal)
+
+
+def _may_be_last(stream: StreamWrapper) -> bool:
+    """Whether the batch handed out last may be the remainder that ends its pass."""
+    return stream.length == stream.cursor.batches if stream.length is not None else stream.cursor.batches > 1
 
 
 def plain(column: Any) -> Any:

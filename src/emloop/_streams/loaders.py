@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from emloop.types import Batch
 
-__all__ = ["Adapter", "Loader", "add_loader_adapter", "forgets", "taken_over"]
+from .shares import Share
+
+__all__ = ["Adapter", "DivisibleLoader", "Loader", "add_loader_adapter", "forgets", "taken_over"]
 
 
 class Loader(Protocol):
@@ -24,6 +26,17 @@ class Loader(Protocol):
 
     def batch(self, number: int) -> Batch:
         """A single batch, read in this process."""
+
+
+@runtime_checkable
+class DivisibleLoader(Loader, Protocol):
+    """One of which a process can read its own rows alone."""
+
+    def size(self, number: int) -> int:
+        """Number of examples in a batch."""
+
+    def divided(self, share: Share) -> Loader | None:
+        """The same pass with the process's own rows; ``None`` if nobody but the loader knows what rows are."""
 
 
 Adapter = Callable[[object, int], Loader | None]

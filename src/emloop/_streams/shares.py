@@ -47,27 +47,27 @@ class Share:
     """Which rows of every batch are a process's own: neighbours, as many as the others have, or one more or less.
 
     Args:
-        index: Number of the process, from 0.
-        count: How many there are.
+        rank: Number of the process, from 0.
+        size: How many there are.
     """
 
-    index: int
-    count: int
+    rank: int
+    size: int
 
-    def rows(self, size: int) -> slice:
-        """The rows of a batch of ``size`` examples; the first of them for a process that would have none."""
-        each, more = divmod(size, self.count)
-        start = self.index * each + min(self.index, more)
-        stop = start + each + (self.index < more)
-        return slice(start, stop) if stop > start else slice(0, min(size, 1))
+    def rows(self, examples: int) -> slice:
+        """The rows of a batch of so many examples; the first of them for a process that would have none."""
+        each, more = divmod(examples, self.size)
+        start = self.rank * each + min(self.rank, more)
+        stop = start + each + (self.rank < more)
+        return slice(start, stop) if stop > start else slice(0, min(examples, 1))
 
-    def is_filler(self, size: int) -> bool:
-        """Whether no rows of a batch of ``size`` examples are left for this process."""
-        return self.index >= size
+    def is_filler(self, examples: int) -> bool:
+        """Whether no rows of a batch of so many examples are left for this process."""
+        return self.rank >= examples
 
-    def part(self, columns: Mapping[str, Any], size: int, whole: Callable[[], Batch]) -> Part:
-        """The process's rows of a batch of ``size`` examples, which have been read."""
-        return Part(columns, size, whole, is_filler=self.is_filler(size))
+    def part(self, columns: Mapping[str, Any], examples: int, whole: Callable[[], Batch]) -> Part:
+        """The process's rows of a batch of so many examples, which have been read."""
+        return Part(columns, examples, whole, is_filler=self.is_filler(examples))
 
     def of(self, batch: Batch) -> Batch:
         """The rows of a batch that was read whole; the batch itself if columns differ in length, so nobody can tell.

@@ -17,7 +17,7 @@ from emloop.errors import BatchError
 from emloop.types import Batch, StateTree
 
 from .digest import digest
-from .loaders import Loader, forgets, taken_over
+from .loaders import DivisibleLoader, Loader, forgets, taken_over
 from .shares import Divisible, Share
 
 __all__ = ["DRAWS_GLOBALLY", "Level", "Source", "digest_at", "open_source"]
@@ -82,7 +82,8 @@ def open_source(
         return _opened(iterable, at, key)
     if isinstance(iterable, Divisible) and _is_sequence(type(iterable)):
         return _open_own_rows(iterable, at, share)
-    return replace(_opened(iterable, at, key), shared=lambda _number, batch: share.of(batch))
+    source = _opened(iterable, at, key, share)
+    return source if source.shared else replace(source, shared=lambda _number, batch: share.of(batch))
 
 
 def _open_own_rows(batches: Any, at: Mapping[str, Any] | None, share: Share) -> Source:
@@ -96,7 +97,9 @@ def _open_own_rows(batches: Any, at: Mapping[str, Any] | None, share: Share) -> 
     return replace(_open_sequence(batches, at, read), shared=shared)
 
 
-def _opened(iterable: Iterable[Batch], at: Mapping[str, Any] | None, key: Callable[[], int]) -> Source:
+def _opened(
+    iterable: Iterable[Batch], at: Mapping[str, Any] | None, key: Callable[[], int], share: Share | None = None
+) -> Source:
     saved = None if at is None else at["source"]
     capture, restore = _state_methods(iterable)
     cls = type(iterable)
@@ -104,7 +107,7 @@ def _opened(iterable: Iterable[Batch], at: Mapping[str, Any] | None, key: Callab
         return _open_sequence(iterable, at)  # type: ignore[arg-type]
     loader = taken_over(iterable, key)
     if loader is not None:
-        return _open_loader(loader, at)
+        return _open_loader(loader, at, share)
     if restore is not None and saved is not None:
         restore(saved)
     try:
@@ -178,12 +181,20 @@ def _open_sequence(
     return Source("exact", map(read, range(start, length)), None, doubt, length, read=read, undivided="")
 
 
-def _open_loader(loader: Loader, at: Mapping[str, Any] | None) -> Source:
+def _open_loader(loader: Loader, at: Mapping[str, Any] | None, share: Share | None) -> Source:
     start, doubt = _found_again(at, len(loader), loader.batch)
-    rest = loader.batches(min(start, len(loader)))
+    reader, shared = loader, None
+    if share is not None and isinstance(loader, DivisibleLoader):
+        reader = loader.divided(share) or loader
+        if reader is not loader:
+
+            def shared(number: int, rows: Batch) -> Batch:
+                return share.part(rows, loader.size(number), partial(loader.batch, number))
+
+    rest = reader.batches(min(start, len(loader)))
     alone = loader.draws_globally
-    read, why = (loader.batch, "") if alone else (None, "it has workers of its own")
-    return Source("exact", rest, None, doubt, len(loader), reads_alone=alone, read=read, undivided=why)
+    read, why = (reader.batch, "") if alone else (None, "it has workers of its own")
+    return Source("exact", rest, None, doubt, len(loader), reads_alone=alone, read=read, undivided=why, shared=shared)
 
 
 def _found_again(at: Mapping[str, Any] | None, length: int, read: Callable[[int], Batch]) -> tuple[int, str | None]:

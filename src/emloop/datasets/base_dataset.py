@@ -12,11 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from emloop._contracts import AbstractDataset
+from emloop._contracts.ranks import current_ranks
 from emloop._registry import LiveResolver
 from emloop._settings.fitting import argument_problems
 from emloop._settings.hints import Accepted
 from emloop._settings.live import accepted_by
 from emloop._streams import current_pass, describe_file, keyed_rng
+from emloop._streams.shares import Share
 from emloop._yaml import documents as yaml
 from emloop.errors import ConfigError
 
@@ -93,6 +95,16 @@ class BaseDataset(AbstractDataset, ABC):
         calls: Counter[str] = vars(self).setdefault("_rng_calls", Counter())
         calls[stream] += 1
         return keyed_rng(stream, "outside", calls[stream] - 1)
+
+    @property
+    def shard(self) -> Share:
+        """Which of several processes that train one model this is: ``rank``, and how many there are, ``size``.
+
+        Streams yield whole batches all the same, and each process gets its rows of them. A dataset may look at this to
+        do better, such as download each part of its files once.
+        """
+        ranks = current_ranks()
+        return Share(0, 1) if ranks is None else Share(ranks.rank, ranks.size)
 
     @property
     def named_files(self) -> Mapping[str, Mapping[str, Any]]:

@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import random
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -29,8 +30,10 @@ from torch.utils.data import (
     WeightedRandomSampler,
     get_worker_info,
 )
+from torch.utils.data.distributed import DistributedSampler
 
 from emloop.datasets.loaders import Loader
+from emloop.ranks import Share
 from emloop.types import Batch
 
 __all__ = ["take_over"]
@@ -42,6 +45,13 @@ _PURE = (BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler, We
 
 _KNOWN = {"torch", "torchdata", ""}
 """Whose loaders do nothing but read what a sampler says. Torchdata's forgets the random numbers of its workers."""
+
+_KEPT = (
+    *("num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "generator"),
+    *("prefetch_factor", "pin_memory_device"),
+)
+"""What a loader has beside the order."""
+_SAID: weakref.WeakSet[DataLoader[Any]] = weakref.WeakSet()
 
 _ORDER = 0  # what is drawn before the first batch, whose number gets 1 added
 
@@ -65,6 +75,8 @@ def take_over(iterable: object, key: int) -> Loader | None:
         return None
     if isinstance(iterable.dataset, IterableDataset) or hasattr(iterable.dataset, "state_dict"):
         return None
+    if isinstance(iterable.sampler, DistributedSampler):
+        iterable = _undistributed(iterable)
     sampler = iterable.sampler if iterable.batch_sampler is None else iterable.batch_sampler
     try:
         len(sampler)  # type: ignore[arg-type]
@@ -81,6 +93,27 @@ def take_over(iterable: object, key: int) -> Loader | None:
     return _Pass(iterable, order, key)
 
 
+def _undistributed(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """A loader of the batches that all processes share, in place of one for the examples of a single process."""
+    sampler: Any = loader.sampler
+    if loader not in _SAID:
+        _SAID.add(loader)
+        logger.warning(
+            "A DistributedSampler is not needed: batches of %s examples, %s for each of %s processes, are shared among "
+            "whatever processes there are, and none is repeated to fill up",
+            loader.batch_size * sampler.num_replicas,
+            loader.batch_size,
+            sampler.num_replicas,
+        )
+    return DataLoader(
+        loader.dataset,
+        loader.batch_size * sampler.num_replicas,
+        shuffle=sampler.shuffle,
+        drop_last=loader.drop_last or sampler.drop_last,
+        **{name: getattr(loader, name) for name in _KEPT},
+    )
+
+
 def _home(loader: object, method: str) -> str:
     """The package that has defined a method; empty if nobody has."""
     homes = (cls.__module__.partition(".")[0] for cls in type(loader).__mro__ if method in vars(cls))
@@ -90,6 +123,7 @@ def _home(loader: object, method: str) -> str:
 class _Pass:
     def __init__(self, loader: DataLoader[Any], order: list[Any], key: int) -> None:
         self._loader = loader
+        self._order = order
         self._batches = _Batches(loader, order, key)
         self._key = key
         self.draws_globally = not loader.num_workers
@@ -99,6 +133,17 @@ class _Pass:
 
     def batch(self, number: int) -> Batch:
         return self._batches[number]
+
+    def size(self, number: int) -> int:
+        return len(self._order[number])
+
+    def divided(self, share: Share) -> Loader | None:
+        if self._loader.batch_sampler is None:
+            return None
+        # What is drawn for examples, to augment them, belongs to the share.
+        own = np.random.SeedSequence([self._key, share.rank]).generate_state(1, np.uint64) >> np.uint64(1)
+        key = int(own[0]) if share.rank else self._key
+        return _Pass(self._loader, [list(each)[share.rows(len(each))] for each in self._order], key)
 
     def batches(self, start: int) -> Iterator[Batch]:
         loader = self._loader
