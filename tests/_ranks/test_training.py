@@ -126,7 +126,7 @@ def test_a_model_that_one_process_trains_says_so(project):
     """As early as its class is known."""
     said = project.run(2, "train", "config.yaml", "model.class=toy.Alone", expect=2)
 
-    assert "is trained by one" in " ".join(said[0].split())
+    assert "Alone is trained by one process" in " ".join(said[0].split())
 
 
 def test_batches_too_small_for_all_are_refused(project):
@@ -134,3 +134,11 @@ def test_batches_too_small_for_all_are_refused(project):
     said = project.run(4, "train", "config.yaml", "dataset.batch_size=3", expect=1)
 
     assert "4 processes cannot share batches of 3 examples" in " ".join(said[0].split())
+
+
+@pytest.mark.parametrize("words", [["--nproc", "3"], ["--nproc=3"]])
+def test_a_launcher_gets_the_same_command_line(project, words):
+    """But for the number."""
+    said = project.run(1, "train", *words, "config.yaml", "model.rate=0.2")
+
+    assert "would start 3 -m emloop train config.yaml model.rate=0.2" in said[0]

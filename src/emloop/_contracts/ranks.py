@@ -98,6 +98,18 @@ class Shared(Protocol):
     """Methods that all processes have to call together, beside ``run``, ``end_epoch``, ``set_variable`` and
     ``load_state_dict``."""
 
+    @classmethod
+    def launch_ranks(cls, count: int, command: Sequence[str]) -> int:
+        """Start so many processes on this machine, as a launcher does, and wait for their end.
+
+        Args:
+            count: How many.
+            command: What follows the interpreter.
+
+        Returns:
+            The exit code of rank 0.
+        """
+
     def rank_state(self) -> StateTree:
         """What of the model's state belongs to this process alone, such as its random generators."""
 

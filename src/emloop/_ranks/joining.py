@@ -1,8 +1,8 @@
 """What launchers tell the processes that they start.
 
 ``torchrun`` (https://docs.pytorch.org/docs/stable/elastic/run.html): ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``,
-``LOCAL_WORLD_SIZE``, ``MASTER_ADDR``, ``MASTER_PORT``. ``srun`` (https://slurm.schedmd.com/srun.html): ``SLURM_PROCID``,
-``SLURM_STEP_NUM_TASKS``, ``SLURM_LOCALID``, ``SLURM_STEP_NODELIST``, ``SLURM_JOB_ID``.
+``LOCAL_WORLD_SIZE``, ``MASTER_ADDR``, ``MASTER_PORT``. ``srun`` (https://slurm.schedmd.com/srun.html):
+``SLURM_PROCID``, ``SLURM_STEP_NUM_TASKS``, ``SLURM_LOCALID``, ``SLURM_STEP_NODELIST``, ``SLURM_JOB_ID``.
 """
 
 from __future__ import annotations

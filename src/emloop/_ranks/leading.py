@@ -215,7 +215,7 @@ def lead(model: Any, ranks: Ranks, on_signal: Callable[[int], None]) -> Any:
     own = [name for name in _ABILITIES if name not in vars(Leader) and getattr(model, name, None) is not None]
     members: dict[str, Any] = {name: property(partial(Leader._passed_on, name=name)) for name in own}
     members |= {name: None for name in ("prefetch", "first_nan") if getattr(model, name, None) is None}
-    return type("Leader", (Leader,), members)(model, ranks, on_signal)
+    return type(type(model).__name__, (Leader,), members)(model, ranks, on_signal)
 
 
 def _may_be_last(stream: StreamWrapper) -> bool:

@@ -6,7 +6,7 @@ words calls them ``words``; one with words that argparse would misread spells th
 stay quick, so what only the work needs (NumPy, a framework) is imported inside functions.
 """
 
-from argparse import SUPPRESS, Action, ArgumentParser, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, Action, ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from types import ModuleType
@@ -155,6 +155,15 @@ def add_run_options(parser: ArgumentParser) -> None:
     add_common(parser)
     parser.add_argument("--output_dir", metavar="NAME", help="name of the run directory; must not exist, or be empty")
     parser.add_argument("--rm", dest="delete_dir", action="store_true", help="delete the new run directory in the end")
+    help_text = "start N processes on this machine, which train one model together; torchrun and srun start them, too"
+    parser.add_argument("--nproc", type=at_least_one, metavar="N", help=help_text)
+
+
+def at_least_one(text: str) -> int:
+    """Read a positive number of the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def add_accept_data(parser: ArgumentParser) -> None:

@@ -11,9 +11,9 @@ import logging
 import multiprocessing
 import os
 import random
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import Thread
 from typing import Any
 
@@ -51,7 +51,6 @@ _KEPT = (
     *("prefetch_factor", "pin_memory_device"),
 )
 """What a loader has beside the order."""
-_SAID: weakref.WeakSet[DataLoader[Any]] = weakref.WeakSet()
 
 _ORDER = 0  # what is drawn before the first batch, whose number gets 1 added
 
@@ -96,21 +95,24 @@ def take_over(iterable: object, key: int) -> Loader | None:
 def _undistributed(loader: DataLoader[Any]) -> DataLoader[Any]:
     """A loader of the batches that all processes share, in place of one for the examples of a single process."""
     sampler: Any = loader.sampler
-    if loader not in _SAID:
-        _SAID.add(loader)
-        logger.warning(
-            "A DistributedSampler is not needed: batches of %s examples, %s for each of %s processes, are shared among "
-            "whatever processes there are, and none is repeated to fill up",
-            loader.batch_size * sampler.num_replicas,
-            loader.batch_size,
-            sampler.num_replicas,
-        )
+    _say_unneeded(loader.batch_size, sampler.num_replicas)
     return DataLoader(
         loader.dataset,
         loader.batch_size * sampler.num_replicas,
         shuffle=sampler.shuffle,
         drop_last=loader.drop_last or sampler.drop_last,
         **{name: getattr(loader, name) for name in _KEPT},
+    )
+
+
+@cache
+def _say_unneeded(examples: int, processes: int) -> None:
+    logger.warning(
+        "A DistributedSampler is not needed: batches of %s examples, %s for each of %s processes, are shared among "
+        "whatever processes there are, and none is repeated to fill up",
+        examples * processes,
+        examples,
+        processes,
     )
 
 

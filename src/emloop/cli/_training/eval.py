@@ -25,7 +25,7 @@ from ..args import (
     add_untrusted,
     overrides,
 )
-from .running import run_loop
+from .running import processes, run_loop
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +46,9 @@ def run(arguments: Namespace) -> int:
     """Run the command."""
     changes = overrides(arguments.words)
     options = arguments.output_root, arguments.delete_dir, arguments.output_dir
-    return evaluate(
-        arguments.model_path,
-        arguments.eval_target,
-        arguments.config,
-        changes,
-        *options,
-        accept_data=arguments.accept_data,
-        trust_source=arguments.trust_source,
-    )
+    flags = {"accept_data": arguments.accept_data, "trust_source": arguments.trust_source}
+    with processes(arguments.nproc):
+        return evaluate(arguments.model_path, arguments.eval_target, arguments.config, changes, *options, **flags)
 
 
 def evaluate(

@@ -20,8 +20,8 @@ from emloop.errors import UsageError
 
 from .. import render
 from .._runs.curve import curve
-from ..args import CONFIG, add_json, add_overrides, overrides
-from .running import at_least_one, rehearsal
+from ..args import CONFIG, add_json, add_overrides, at_least_one, overrides
+from .running import rehearsal
 
 _RATE = "learning_rate"
 _SMOOTHING = 0.9

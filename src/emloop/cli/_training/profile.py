@@ -19,8 +19,8 @@ from typing import Any
 from emloop.constants import EXIT_DONE
 
 from .. import render
-from ..args import CONFIG, add_overrides, overrides
-from .running import Rehearsal, at_least_one, rehearsal
+from ..args import CONFIG, add_overrides, at_least_one, overrides
+from .running import Rehearsal, rehearsal
 
 _WARM_UP = 0.1
 """Share of the batches that does not count: caches, first layouts and clocks of the processor."""

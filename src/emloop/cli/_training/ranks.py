@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -20,7 +21,7 @@ from emloop.main_loop import MainLoop, log_failure
 
 from .running import told_by
 
-__all__ = ["run_together"]
+__all__ = ["launch", "run_together"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +43,9 @@ def run_together(scene: Scene, config: Mapping[str, Any], restore_from: str | No
     Raises:
         ConfigError: If the model can be trained by one process only.
     """
-    use_home(getattr(config, "origin", None))
-    _build.check(config, MainLoop, restore_from)
-    cls = _build.model_class(config, restore_from)
-    join = getattr(cls, "join_ranks", None)
-    if join is None:
-        hint = "start one, or take a model of emloop_torch"
-        raise ConfigError(
-            f"{scene.launcher} has started {scene.size} processes, and {cls.__name__} is trained by one; {hint}"
-        )
+    cls = _class_of(config, restore_from, f"{scene.launcher} has started {scene.size} processes")
     distributed = config["model"].get("distributed") or {}
-    ranks: Ranks = join(scene, float(distributed.get("timeout", _TIMEOUT)))
+    ranks: Ranks = cls.join_ranks(scene, float(distributed.get("timeout", _TIMEOUT)))
     try:
         with use_ranks(ranks):
             if ranks.rank == 0:
@@ -77,6 +70,42 @@ def run_together(scene: Scene, config: Mapping[str, Any], restore_from: str | No
         return EXIT_FAILED
     finally:
         ranks.close()
+
+
+def launch(count: int, config: Mapping[str, Any], restore_from: str | None) -> int:
+    """Start processes of this command line on this machine, and wait for their end.
+
+    Args:
+        count: How many.
+        config: The configuration.
+        restore_from: What the model will be restored from.
+
+    Returns:
+        The exit code of rank 0.
+
+    Raises:
+        ConfigError: If the model can be trained by one process only.
+    """
+    words = list(sys.argv[1:])
+    at = next(number for number, word in enumerate(words) if word.startswith("--nproc"))
+    del words[at : at + (1 if "=" in words[at] else 2)]
+    code: int = _class_of(config, restore_from, f"--nproc {count}").launch_ranks(count, ["-m", "emloop", *words])
+    return code
+
+
+def _class_of(config: Mapping[str, Any], restore_from: str | None, asked: str) -> Any:
+    """The class of the model.
+
+    Raises:
+        ConfigError: If it can be trained by one process only.
+    """
+    use_home(getattr(config, "origin", None))
+    _build.check(config, MainLoop, restore_from)
+    cls = _build.model_class(config, restore_from)
+    if getattr(cls, "join_ranks", None) is None:
+        hint = "start one, or take a model of emloop_torch"
+        raise ConfigError(f"{asked}, and {cls.__name__} is trained by one process; {hint}")
+    return cls
 
 
 @contextmanager

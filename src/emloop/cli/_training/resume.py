@@ -41,7 +41,7 @@ from ..args import (
     overrides,
 )
 from .review import differences, review
-from .running import run_loop
+from .running import processes, run_loop
 
 if TYPE_CHECKING:
     from emloop._state.commit import Commit
@@ -69,7 +69,8 @@ def run(arguments: Namespace) -> int:
     restore_from = words.pop(0) if words and not is_override(words[0]) else ""
     options = arguments.output_root, arguments.delete_dir, arguments.output_dir
     flags = {name: getattr(arguments, name) for name in ("fork", "accept_data", "trust_source")}
-    return resume(arguments.config_path, restore_from, words, *options, **flags)
+    with processes(arguments.nproc):
+        return resume(arguments.config_path, restore_from, words, *options, **flags)
 
 
 def resume(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,19 @@ if TYPE_CHECKING:
     from emloop.main_loop import MainLoop
 
 logger = logging.getLogger(__name__)
+
+
+_wanted: ContextVar[int] = ContextVar("wanted", default=1)
+
+
+@contextmanager
+def processes(count: int | None) -> Iterator[None]:
+    """Let :func:`run_loop` start so many inside the block, unless a launcher has done so."""
+    token = _wanted.set(count or 1)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
 
 
 def run_loop(
@@ -50,9 +63,12 @@ def run_loop(
     from emloop._ranks.joining import scene_of
 
     scene = scene_of(os.environ)
-    if scene is None:
+    if scene is None and _wanted.get() == 1:
         return _run(create, work, delete=delete)
-    from .ranks import run_together
+    from .ranks import launch, run_together
+
+    if scene is None:
+        return launch(_wanted.get(), config, restore_from)
 
     return run_together(scene, config, restore_from, lambda: _run(create, work, delete=delete))
 
@@ -162,13 +178,6 @@ def rehearsal(config_path: str, cl_arguments: Sequence[str], **arguments: Any) -
         model = _build.build_model(config, output_dir, dataset)
         hooks = _build.build_hooks(config, model, dataset, output_dir)
         yield Rehearsal(config, own, dataset, model, hooks, output_dir)
-
-
-def at_least_one(text: str) -> int:
-    """Read a positive number of the command line."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
 
 
 def print_delete_warning() -> None:

@@ -6,6 +6,8 @@ Examples:
     emloop train config.yaml --dry-run 2
     emloop train config.yaml --overfit 4
     emloop train config.yaml --output_dir night --auto-resume
+    emloop train config.yaml --nproc 4
+    torchrun --nproc-per-node 4 -m emloop train config.yaml
 """
 
 import logging
@@ -19,10 +21,10 @@ from emloop._config.check import checked_config
 from emloop.constants import EL_RUN_FILE
 from emloop.errors import UsageError
 
-from ..args import CONFIG, add_accept_data, add_overrides, add_run_options, overrides
+from ..args import CONFIG, add_accept_data, add_overrides, add_run_options, at_least_one, overrides
 from ..render import say
 from .resume import go_on
-from .running import at_least_one, rehearsal, run_loop
+from .running import processes, rehearsal, run_loop
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +57,9 @@ def run(arguments: Namespace) -> int:
     if arguments.dry_run is not None:
         return dry_run(arguments.config_file, changes, arguments.dry_run)
     options = arguments.output_root, arguments.delete_dir, arguments.output_dir
-    return train(
-        arguments.config_file, changes, *options, auto_resume=arguments.auto_resume, accept_data=arguments.accept_data
-    )
+    flags = {"auto_resume": arguments.auto_resume, "accept_data": arguments.accept_data}
+    with processes(arguments.nproc):
+        return train(arguments.config_file, changes, *options, **flags)
 
 
 def train(
