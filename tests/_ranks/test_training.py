@@ -142,3 +142,13 @@ def test_a_launcher_gets_the_same_command_line(project, words):
     said = project.run(1, "train", *words, "config.yaml", "model.rate=0.2")
 
     assert "would start 3 -m emloop train config.yaml model.rate=0.2" in said[0]
+
+
+def test_a_warning_is_said_once(project):
+    """And under the name of its process, where rank 0 has not said it."""
+    said = project.run(3, "train", "config.yaml", "--output_dir", "warned")
+
+    assert [each.count("it is only a toy") for each in said] == [1, 0, 0]
+    assert "rank 1: it is not the first one" in said[0]
+    assert "rank 2" not in said[0]
+    assert "rank 1: it is not the first one" in (project.directory / "log" / "warned" / "train.log").read_text()

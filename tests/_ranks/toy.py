@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 from multiprocessing.connection import Client, Listener
@@ -123,6 +124,9 @@ class Linear(el.AbstractModel):
         self._parameters, self._log_dir, self._noise, self._fails_on = np.zeros(4), log_dir, noise, fails_on
         self._rate, self._steps = rate, 0
         self._rng = np.random.default_rng([el.seeding.current_seed() or 0, self._ranks.rank if self._ranks else 0])
+        logging.getLogger("toy").warning("it is only a toy")
+        if self._ranks and self._ranks.rank:
+            logging.getLogger("toy").warning("it is not the first one")
         if restore_from is not None:
             self._parameters = np.load(Path(restore_from) / "parameters.npy")
 

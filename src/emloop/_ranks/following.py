@@ -15,11 +15,13 @@ from emloop.errors import BatchError
 from emloop.types import Batch, StateTree
 
 from .channel import Channel
-from .leading import plain
+from .leading import number_of, plain
+from .saying import warnings_so_far
 
 __all__ = ["follow"]
 
 _Values = Mapping[str, Any]
+_Describe = Callable[[Sequence[str]], Mapping[str, Any]]
 
 
 class _Streams(Protocol):
@@ -28,7 +30,7 @@ class _Streams(Protocol):
     def get(self, name: str, *, training: bool) -> StreamWrapper: ...
 
 
-def follow(model: Any, streams: _Streams, ranks: Ranks, describe: Callable[[Sequence[str]], Mapping[str, Any]]) -> int:
+def follow(model: Any, streams: _Streams, ranks: Ranks, describe: _Describe) -> int:
     """Obey rank 0 until it says that this is the end.
 
     Args:
@@ -62,11 +64,11 @@ class _Follower:
         model: Any,
         streams: _Streams,
         ranks: Channel,
-        describe: Callable[[Sequence[str]], Mapping[str, Any]],
+        describe: _Describe,
         entered: ExitStack,
     ) -> None:
         self._model, self._streams, self._ranks = model, streams, ranks
-        self._describe = describe
+        self._describe, self._said = describe, warnings_so_far()
         self._entered = entered
         self._run_model = bind_run(model)
         self._held: dict[int, tuple[bool, _Values]] = {}
@@ -99,9 +101,8 @@ class _Follower:
     def do(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         getattr(self._model, name)(*args, **kwargs)
 
-    def collect(self, name: str) -> None:
-        found = getattr(self._model, name)()
-        self._ranks.gather(None if found is None else int(found))
+    def first_nan(self) -> None:
+        self._answer(number_of(self._model.first_nan()))
 
     def state(self) -> None:
         self._ranks.gather({"model": self._model.rank_state(), "random": random_state()})
@@ -116,7 +117,10 @@ class _Follower:
         stream.load_state_dict({**dict(state), "epoch_batches": 0})
 
     def describe(self, streams: Sequence[str]) -> None:
-        self._ranks.gather(self._describe(streams))
+        self._answer(self._describe(streams))
+
+    def _answer(self, value: Any) -> None:
+        self._ranks.gather((value, self._said.news()))
 
     def _compute(
         self, number: int, batch: Batch, train: bool, stream: StreamWrapper | None, released: Sequence[int]

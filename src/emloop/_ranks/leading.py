@@ -25,8 +25,9 @@ from emloop.types import Batch, StateTree
 
 from .channel import Channel
 from .columns import Column, Held, WholeBatch, joined
+from .saying import warnings_so_far
 
-__all__ = ["OTHER_RANKS", "Leader", "lead", "plain"]
+__all__ = ["OTHER_RANKS", "Leader", "lead", "number_of", "plain"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Leader:
         self._model = model
         self._ranks = Channel(ranks)
         self._on_signal = on_signal
+        self._said = warnings_so_far()
         self._run_model = bind_run(model)
         self._together = frozenset((*_TOGETHER, *model.on_all_ranks))
         self._number = 0
@@ -115,8 +117,8 @@ class Leader:
 
     def first_nan(self) -> int | None:
         """The first batch since the last call in which the loss of any process was not a number."""
-        self._tell("collect", "first_nan")
-        found = [int(each) for each in self._ranks.gather(_number_of(self._model.first_nan())) if each is not None]
+        self._tell("first_nan")
+        found = [each for each in self._collected(number_of(self._model.first_nan())) if each is not None]
         return min(filter(None, found), default=0) if found else None
 
     def prefetch(self, batch: Batch) -> object:
@@ -143,13 +145,23 @@ class Leader:
     def describe(self, own: Mapping[str, Any], streams: Sequence[str]) -> list[Mapping[str, Any]]:
         """What every process is made of, in order, see :mod:`.agreement`."""
         self._tell("describe", streams)
-        return list(self._ranks.gather(own))
+        return self._collected(own)
 
     def end(self, exit_status: int) -> None:
         """Let the others end as well."""
         self._tell("end", exit_status)
 
     # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _collected(self, own: Any) -> list[Any]:
+        """What every process answers; what it has warned of is said here."""
+        found = self._ranks.gather((own, []))
+        for rank, (_, warnings) in enumerate(found):
+            for text in warnings:
+                if text not in self._said.texts:
+                    logger.warning("rank %s: %s", rank, text)
+                    self._said.texts[text] = None
+        return [answer for answer, _ in found]
 
     def _passed_on(self, name: str) -> Any:
         if name.startswith("__"):
@@ -228,5 +240,6 @@ def plain(column: Any) -> Any:
     return column if isinstance(column, list) else np.asarray(column)
 
 
-def _number_of(found: Any) -> int | None:
+def number_of(found: Any) -> int | None:
+    """What ``first_nan`` has found."""
     return None if found is None else int(found)

@@ -14,6 +14,7 @@ from emloop import _build
 from emloop._config.home import use_home
 from emloop._contracts.ranks import Ranks, Scene, use_ranks
 from emloop._ranks import Channel
+from emloop._ranks.saying import keeping_warnings
 from emloop.api import follow_emloop_training
 from emloop.constants import EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import ConfigError, EmloopError, RankError
@@ -47,7 +48,7 @@ def run_together(scene: Scene, config: Mapping[str, Any], restore_from: str | No
     distributed = config["model"].get("distributed") or {}
     ranks: Ranks = cls.join_ranks(scene, float(distributed.get("timeout", _TIMEOUT)))
     try:
-        with use_ranks(ranks):
+        with use_ranks(ranks), keeping_warnings(shown=ranks.rank == 0):
             if ranks.rank == 0:
                 code = work()
                 if code in (0, EXIT_STOPPED):
@@ -55,7 +56,7 @@ def run_together(scene: Scene, config: Mapping[str, Any], restore_from: str | No
                 else:
                     ranks.fail(f"rank 0 ended with exit code {code}")
                 return code
-            with _passing_on_signals(ranks), _named(ranks.rank):
+            with _passing_on_signals(ranks):
                 return follow_emloop_training(config, ranks)
     except RankError as error:
         logger.error("rank %s: %s", ranks.rank, error)  # noqa: TRY400 - the cause lies in another process
@@ -125,21 +126,3 @@ def _passing_on_signals(ranks: Ranks) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
-
-
-@contextmanager
-def _named(rank: int) -> Iterator[None]:
-    """Say of what is logged which process it comes from, and leave out what rank 0 says as well."""
-
-    def name(record: logging.LogRecord) -> bool:
-        record.msg = f"rank {rank}: {record.msg}"
-        return record.levelno >= logging.WARNING
-
-    handlers = logging.getLogger("emloop").handlers or logging.getLogger().handlers
-    for handler in handlers:
-        handler.addFilter(name)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            handler.removeFilter(name)
