@@ -17,6 +17,7 @@ from torch import nn, optim
 
 from emloop.errors import ConfigError
 from emloop.models.abstract_model import AbstractModel
+from emloop.ranks import current_ranks
 from emloop.saved_models import overridden_methods, restores_to_evaluate, restores_to_predict
 from emloop.types import Batch, StateTree
 from emloop_torch._programs.program_module import LOSS, ProgramModule
@@ -38,6 +39,8 @@ from emloop_torch._training.profiling import Profiling
 from emloop_torch._training.updates import Updates
 
 from ._building import build_updates
+from ._ranks.joining import TorchRanks
+from ._ranks.together import Together
 from ._saved import METHODS
 from ._settings import Compile, Settings
 from ._source_free import SourceFree
@@ -73,6 +76,8 @@ class BatchModel(AbstractModel):
     _waits: bool
     """Whether what trains the module is not made before somebody needs it."""
     _comparison: Comparison | None = None
+    _together: Together | None = None
+    """What brings in the other rows of a batch, where other processes have them."""
     _batches = _epochs = 0
 
     def create_optimizer(self) -> optim.Optimizer:
@@ -99,7 +104,9 @@ class BatchModel(AbstractModel):
         given = {name: batch[name] for name in interface.taken if name in batch} if self._withholds else batch
         # What the program is compared with has all outputs.
         with self._forward, self._asking if comparison is None else _NOTHING:
-            outputs: Any = getattr(self.module, PREDICT)(**given) if self._predicts else self._call(**given)
+            outputs: Any = (
+                getattr(self.module, PREDICT)(**given) if self._predicts else self._calls[self.module.training](**given)
+            )
         outputs = require_outputs(interface.view, outputs)
         self._losses.weigh(outputs, batch)
         if comparison is not None:
@@ -126,14 +133,14 @@ class BatchModel(AbstractModel):
         losses: Any = loss if isinstance(loss, Mapping) and (len(names) > 1 or names[0] in loss) else {names[0]: loss}
         comparison, self._comparison = self._comparison, None
         plain = updates is not None and updates.takes_plain and comparison is None
-        means, totals = self._losses.means(losses, weight, plain=plain)
+        means, totals, shares = self._losses.means(losses, weight, plain=plain)
         if updates is None:
             raise ConfigError(f"{type(self).__name__} has no parameters to train")
         if comparison is None:
-            updates(means, totals)
+            updates(means, totals, shares=shares)
         else:
             comparison.listen(means, updates.reached())
-            updates(means, totals, partial(self._source_free.compare, comparison))
+            updates(means, totals, partial(self._source_free.compare, comparison), shares)
 
     @property
     def input_names(self) -> list[str]:
@@ -169,6 +176,8 @@ class BatchModel(AbstractModel):
             self.module.train(train)
             self._watched.clear()
         others_may_work = None if stream is None else stream.allow_buffering
+        if train and self._together is not None:
+            self._together.begin(batch)
         around, hooks = self._around[train], self._watched.get(train)
         may_draw = hooks is None or any(hooks)
         with (
@@ -237,15 +246,19 @@ class BatchModel(AbstractModel):
         # What a hook thaws after this epoch trains from the next one on.
         self.module.train()
         self._watched.clear()
-        if self._updates is not None:
-            self._updates.end_epoch()
-        self._epochs += 1
-        for name, epoch in list(self._thawing.items()):
-            if epoch <= self._epochs:
-                self.module.get_parameter(name).requires_grad_(True)
-                del self._thawing[name]
-        if self._averages is not None:
-            self._averages.end_epoch(self._epochs)
+        together = self._together
+        with _NOTHING if together is None else together.around("waits for the others at the end of an epoch"):
+            if self._updates is not None:
+                self._updates.end_epoch()
+            self._epochs += 1
+            for name, epoch in list(self._thawing.items()):
+                if epoch <= self._epochs:
+                    self.module.get_parameter(name).requires_grad_(True)
+                    del self._thawing[name]
+            if self._averages is not None:
+                self._averages.end_epoch(self._epochs)
+            if together is not None:
+                together.end_epoch()
 
     def first_nan(self) -> object:
         """Number of the first batch since the last call whose loss had a NaN, 0 if none had; maybe on its way."""
@@ -264,7 +277,14 @@ class BatchModel(AbstractModel):
     def _updates(self) -> Updates | None:
         """What trains the module; where it is restored only to evaluate, it is not made before somebody needs it."""
         updates = build_updates(
-            self, BatchModel, self._settings, self._precision.scaler(), self._unused, self._frozen, self._averages
+            self,
+            BatchModel,
+            self._settings,
+            self._precision.scaler(),
+            self._unused,
+            self._frozen,
+            self._averages,
+            self._together,
         )
         if self._waits and updates is not None and self._unused is not None:
             updates.load_state_dict(self._unused)
@@ -273,20 +293,28 @@ class BatchModel(AbstractModel):
 
     def _connect(self, module: nn.Module) -> None:
         """Decide, once, how batches go through the module."""
-        settings, names = self._settings, self._learned_from()
+        settings = self._settings
+        self._compiled = compiled = settings.compile not in (None, False)
+        compiler = partial(torch.compile, **_options(settings.compile)) if compiled else None
+        whole: Any = module if compiler is None else compiler(module)
+        ranks = current_ranks()
+        if isinstance(ranks, TorchRanks) and ranks.size > 1:
+            self._together = Together(ranks, module, settings.distributed, compiler)
+        self._calls: dict[bool, Any] = {True: self._together or whole, False: whole}
+        names = self._learned_from()
         configured = {**self.weights, **(settings.weights or {})}
         self._interface = interface = read_interface(
             module, settings.inputs, settings.inference_inputs, settings.outputs, names, configured
         )
         # A class may have it as a property, which then counts.
         self.__dict__["weights"] = interface.weights
-        self._losses = Losses(module, names, interface.loss_weights, accumulates=settings.accumulate > 1)
+        self._losses = Losses(
+            module, names, interface.loss_weights, accumulates=settings.accumulate > 1, together=self._together
+        )
         name, withheld = type(self).__name__, interface.withheld
         self._source_free = SourceFree(
             name, module, settings, self._frozen, self.weights, withheld, self._device, self._precision
         )
-        compiled = settings.compile not in (None, False)
-        self._call = torch.compile(module, **_options(settings.compile)) if compiled else module
         self._watched: dict[bool, Watched | None] = {}
         self._monitor = listen_to(module, settings.monitor, compiled=compiled)
         self._profiling = Profiling.asked_for(settings.profile, self._log_dir)
@@ -314,6 +342,8 @@ class BatchModel(AbstractModel):
         """What to enter around a batch, which for most models is nothing."""
         monitor, profiling, averages = self._monitor, self._profiling, self._averages
         around: list[Callable[[], AbstractContextManager[Any]]] = [] if monitor is None else [monitor.listening]
+        if train and self._together is not None:
+            around.append(self._together.around)
         if train and profiling is not None:
             around.append(lambda: profiling.of(self._batches + 1))
         if not train and averages is not None:
@@ -322,17 +352,24 @@ class BatchModel(AbstractModel):
 
     def _watch(self, *, train: bool) -> Watched | None:
         """What to look at before each batch of a phase instead of swapping generators; ``None``: nothing will do."""
-        is_ours = not overridden_methods(type(self), BatchModel, METHODS) and vars(self).keys().isdisjoint(METHODS)
-        if self._call is not self.module or not is_ours:
+        if self._compiled or not self._is_plain:
             return None
         learners = self._updates.learners if train and self._updates is not None else []
         return watched(self.module, PREDICT if self._predicts else "train" if train else "eval", learners)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether batches take none but our own ways."""
+        return not overridden_methods(type(self), BatchModel, METHODS) and vars(self).keys().isdisjoint(METHODS)
 
     def _begin_step(self) -> None:
         if self._predicts:
             raise ConfigError.about("inputs", f"{self.input_names} are enough to predict, not to train; add the labels")
         if self._updates is not None:
             self._updates.before_batch()
+            if self._together is not None:
+                by_hand = not (self._updates.is_simple and self._is_plain)
+                self._together.begin_step(is_last=self._updates.completes_step, by_hand=by_hand)
         self._batches += 1
 
     def _computed(self, inputs: Tensors, *, train: bool) -> Tensors:

@@ -20,6 +20,7 @@ from emloop_torch._training.deferring import defer_compiler
 from emloop_torch._training.learners import Learner, build_learners, clipper, rebuild_learner
 from emloop_torch._training.updates import Updates, states_of
 
+from ._ranks.together import Together
 from ._saved import METHODS
 from ._settings import Settings
 
@@ -81,6 +82,7 @@ def build_updates(
     training: StateTree | None,
     frozen: Collection[str],
     averages: Averages | None,
+    together: Together | None,
 ) -> Updates | None:
     """What trains a model's module; ``None`` where there is nothing to train.
 
@@ -92,6 +94,7 @@ def build_updates(
         training: The state that it will go on from.
         frozen: Names of parameters that the configuration excludes from training.
         averages: What follows the parameters.
+        together: What brings in the gradients of other processes.
 
     Raises:
         ConfigError: If optimizers or schedules are described wrongly.
@@ -104,7 +107,7 @@ def build_updates(
     learners = _learners(model, base, settings, training, frozen)
     if not learners:
         return None
-    updates = Updates(module, learners, settings.accumulate, scaler, averages)
+    updates = Updates(module, learners, settings.accumulate, scaler, averages, together)
     if isinstance(module, ProgramModule) and module.is_traced and updates.routes != module.losses:
         wanted = "one optimizer" if module.losses is None else f"optimizers of {', '.join(module.losses)}"
         hint = "where its source is, the program can be made anew"

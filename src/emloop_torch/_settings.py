@@ -16,7 +16,7 @@ from emloop_torch._training.optimizers import Optimizers
 from emloop_torch._training.profiling import Profile
 from emloop_torch._training.schedules import Schedules
 
-__all__ = ["Compile", "Saving", "Settings"]
+__all__ = ["Compile", "Distributed", "Saving", "Settings"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,24 @@ class Saving:
     trust: Names = ()
     capsule: Literal["on", "off", True, False] = "off"
     cache: Literal["on", "off", True, False] = "on"
+
+
+@dataclass(frozen=True)
+class Distributed:
+    """The key ``distributed``: how several processes train the model.
+
+    Args:
+        strategy: ``ddp``: every process has the whole model, and a part of each batch.
+        timeout: Seconds within which every process answers the others; else all of them end.
+        bucket_cap_mb: As the other keys, an argument of ``DistributedDataParallel``.
+    """
+
+    strategy: Annotated[Literal["ddp"], Limits(words="'ddp', since 'fsdp' is not there yet")] = "ddp"
+    timeout: Annotated[float, Limits(above=0)] = 60
+    bucket_cap_mb: Annotated[float, Limits(above=0)] | None = None
+    find_unused_parameters: bool = False
+    gradient_as_bucket_view: bool = False
+    static_graph: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,9 @@ class Settings:
             program is made. ``shadow: 0.01``: the share of the time in which the program is compared with the training
             that goes on; ``trust: ['calls']``: names of what only seems to matter, see below; ``capsule: on``: the
             source of the project's own modules goes along; ``cache: off``: no program of an earlier run is looked for.
-        distributed: Not available yet: training on several devices.
+        distributed: ``{timeout: 60}``: how long several processes wait for one another, in seconds; ``strategy: ddp``,
+            and arguments of ``DistributedDataParallel``: ``find_unused_parameters``, ``bucket_cap_mb``,
+            ``gradient_as_bucket_view``, ``static_graph``. One process alone ignores it.
     """
 
     inputs: Names
@@ -117,6 +137,4 @@ class Settings:
     monitor: str | None = None
     profile: bool | Profile | None = None
     saved_model: Saving | None = None
-    distributed: Annotated[
-        None, Limits(words="nothing, since training on several devices is not there yet; choose one by device: cuda:1")
-    ] = None
+    distributed: Distributed | None = None

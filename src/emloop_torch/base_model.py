@@ -16,6 +16,7 @@ from torch import nn, optim
 
 from emloop.arguments import take_settings
 from emloop.errors import ConfigError, Problem, SavedModelError, StateError
+from emloop.ranks import current_ranks
 from emloop.saved_models import (
     borrowing,
     check_state,
@@ -114,8 +115,9 @@ class BaseModel(BatchModel):
     settings_class: ClassVar[type[Settings]] = Settings
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
     only_when_fresh: ClassVar[tuple[str, ...]] = ("init_from",)
+    on_all_ranks: ClassVar[tuple[str, ...]] = ()
     resume_changes: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("name", "profile", "saved_model", "init_from"), "safe"),
+        **dict.fromkeys(("name", "profile", "saved_model", "init_from", "distributed"), "safe"),
         **dict.fromkeys(("device", "precision", "compile"), "counts from here on; other bits, so no longer exact"),
         **dict.fromkeys(
             ("optimizer", "optimizers"), "counts from here on; a rate that was moved meanwhile moves by the same factor"
@@ -140,7 +142,8 @@ class BaseModel(BatchModel):
         gone = state["arguments"] if state is not None and cls.create_model is BaseModel.create_model else None
         self._settings, arguments = take_settings(cls, cls.settings_class, kwargs, gone)
         settings = self._settings
-        self._device = choose_device(settings.device)
+        self._ranks = ranks = current_ranks()
+        self._device = choose_device(settings.device, None if ranks is None else ranks.local_rank)
         self._precision = Precision(settings.precision, self._device)
         if settings.deterministic:
             compute_deterministically()
@@ -161,6 +164,8 @@ class BaseModel(BatchModel):
         if settings.lora is not None and not isinstance(made, ProgramModule):
             with self._generators.use("training"):
                 adapt(made, settings.lora)
+        if ranks is not None:
+            self._generators.take_share(ranks.rank)
         patterns = [each if isinstance(each, str) else each.match for each in settings.frozen]
         self._frozen = freeze(made.to(self._device), patterns)
         self._until = thawing(settings.frozen, dict(made.named_parameters()), self._frozen)
@@ -308,9 +313,27 @@ class BaseModel(BatchModel):
         self._unused = state["training"] if self._waits else None
         self._generators.load_state_dict(state["generators"])
         self._batches, self._epochs = state["batches"], state["epochs"]
+        if self._together is not None:
+            self._together.begin_anew()
         if state["until"] == self._until:
             # What has been thawed already is a hook's to freeze again.
             self._thawing = {name: epoch for name, epoch in self._until.items() if epoch > self._epochs}
+
+    def rank_state(self) -> StateTree:
+        """What of the state belongs to one of several processes: its random generators, and gradients before a step."""
+        gradients = {} if self._waits or self._updates is None else self._updates.pending()
+        return {"generators": self._generators.state_dict(), "gradients": gradients}
+
+    def load_rank_state(self, state: StateTree) -> None:
+        """Take up what :meth:`rank_state` returned, after the state of the model.
+
+        Raises:
+            StateError: If it is something else.
+        """
+        check_state("state of a process", state, {"generators": object, "gradients": {str: object}})
+        self._generators.load_state_dict(state["generators"])
+        if not self._waits and self._updates is not None:
+            self._updates.load_pending(state["gradients"])
 
     def _frozen_now(self) -> list[str]:
         averages = () if self._averages is None else self._averages.names

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -22,9 +23,13 @@ from emloop_torch._tensors.means import (
 
 from .first_nan import FirstNaN
 
+if TYPE_CHECKING:
+    from emloop_torch._ranks.together import Together
+
 __all__ = ["Losses"]
 
 _Tensors = Mapping[str, torch.Tensor]
+_Weight = float | torch.Tensor
 
 
 class Losses:
@@ -35,10 +40,17 @@ class Losses:
         names: Names of the losses.
         weights: Loss → what weighs it, an output or a source.
         accumulates: Whether it matters how much a batch counts among others.
+        together: What the whole batch is asked of where other processes have its other rows.
     """
 
     def __init__(
-        self, module: nn.Module, names: Sequence[str], weights: Mapping[str, str], *, accumulates: bool
+        self,
+        module: nn.Module,
+        names: Sequence[str],
+        weights: Mapping[str, str],
+        *,
+        accumulates: bool,
+        together: Together | None = None,
     ) -> None:
         self.names = list(names)
         self.examples = 0
@@ -46,7 +58,8 @@ class Losses:
         self.nan = FirstNaN()
         self._program = module if isinstance(module, ProgramModule) else None
         self._weights = weights
-        self._accumulates = accumulates
+        self._accumulates = accumulates or together is not None
+        self._together = together
         self._weighed: Mapping[str, torch.Tensor | None] = {}
         self._followed: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -57,8 +70,11 @@ class Losses:
 
     def means(
         self, losses: _Tensors, weight: torch.Tensor | None, *, plain: bool
-    ) -> tuple[dict[str, torch.Tensor], dict[str, float | torch.Tensor]]:
+    ) -> tuple[dict[str, torch.Tensor], dict[str, _Weight], dict[str, _Weight] | None]:
         """The mean of each loss, differentiable, and how much the batch counts among others.
+
+        If other processes have rows of the batch, also by what these means are scaled, so that their mean over all
+        processes is that of the whole batch.
 
         Args:
             losses: Values of each loss, of the batch computed last.
@@ -69,7 +85,7 @@ class Losses:
             BatchError: If a loss or a weight is none.
             MissingVariableError: If neither module nor batch has the weight.
         """
-        means, totals = dict[str, torch.Tensor](), dict[str, float | torch.Tensor]()
+        means, totals, weighed = dict[str, torch.Tensor](), dict[str, _Weight](), list[str]()
         for name, values in losses.items():
             own, called = weight, self._weights.get(name)
             if own is None and called is not None:
@@ -77,6 +93,7 @@ class Losses:
             check_loss(values, own, called)
             if own is not None:
                 check_weight(own, called or "weight")
+                weighed.append(name)
             program = self._program
             if plain and program is None and is_plain(values, own):
                 means[name] = values
@@ -84,7 +101,9 @@ class Losses:
                 means[name] = mean = live_mean(values, own) if program is None else program.mean_loss(name, values, own)
                 self._followed[name] = values, mean.detach()
             totals[name] = total_weight(values, own, self.examples) if self._accumulates else 1.0
-        return means, totals
+        if self._together is None:
+            return means, totals, None
+        return means, *self._together.weigh(totals, weighed, self.examples)
 
     def per_example(self, outputs: _Tensors, *, train: bool) -> _Tensors:
         """The outputs with a value of each loss for every example; NaN is looked for on the way."""

@@ -24,22 +24,34 @@ Device: TypeAlias = (
 )
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, local_rank: int | None = None) -> torch.device:
     """The device of the key ``device``.
+
+    Args:
+        name: The key.
+        local_rank: Which of several processes on this machine this is; each has a CUDA device of its own.
 
     Raises:
         ConfigError: If this machine does not have it.
     """
     kind, _, number = name.partition(":")
     if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        has_mps = torch.backends.mps.is_available() and local_rank is None
+        kind = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    if kind == "mps" and local_rank is not None:
+        raise ConfigError.about("device", "several processes train on CUDA or on the CPU, not on mps")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise ConfigError.about("device", "this machine, or this build of PyTorch, has no mps")
     if kind == "cuda":
         count = torch.cuda.device_count()
-        if int(number or 0) >= count:
-            raise ConfigError.about("device", f"{name} is not there; PyTorch sees {count} CUDA devices here")
-        return torch.device("cuda", int(number or 0))
+        # Slurm may show every process its own device alone.
+        number = number or ("0" if local_rank is None or count == 1 else str(local_rank))
+        if int(number) >= count:
+            what = name if local_rank is None else f"cuda:{number}, for process {local_rank} of this machine,"
+            raise ConfigError.about("device", f"{what} is not there; PyTorch sees {count} CUDA devices here")
+        if local_rank is not None:
+            torch.cuda.set_device(int(number))
+        return torch.device("cuda", int(number))
     return torch.device(kind)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
+import numpy as np
 import torch
 
 from emloop.errors import StateError
@@ -70,12 +71,19 @@ class Generators:
         self._kind = device.type
         if seed is None:
             seed = int(torch.randint(2**62, ()))
-        seed %= 2**64
+        self._seed = seed = seed % 2**64
         self._states: dict[Purpose, dict[str, torch.Tensor]] = {
             "training": self._begin(seed),
             "evaluation": self._begin(seed ^ _OTHER_HALF),
         }
         self._uses = {purpose: _Use(self, purpose) for purpose in self._states}
+
+    def take_share(self, share: int) -> None:
+        """Begin the sequences of one of several processes that share a seed; the first has those of one alone."""
+        if share:
+            seed = int(np.random.SeedSequence([self._seed, share]).generate_state(1, np.uint64)[0])
+            self._states["training"] = self._begin(seed)
+            self._states["evaluation"] = self._begin(seed ^ _OTHER_HALF)
 
     def use(self, purpose: Purpose) -> AbstractContextManager[None]:
         """Draw from one of the sequences inside the block."""

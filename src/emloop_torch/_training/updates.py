@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -19,6 +20,9 @@ from .backward import back_propagate
 from .learners import Learner
 from .optimizers import learnable
 
+if TYPE_CHECKING:
+    from emloop_torch._ranks.together import Together
+
 __all__ = ["Updates", "states_of"]
 
 _Weight = float | torch.Tensor
@@ -34,6 +38,7 @@ class Updates:
         accumulate: Number of batches whose gradients make one step.
         scaler: Keeps the gradients of half-precision numbers from vanishing; ``None`` where there are none.
         averages: What follows the parameters after every step, if anything does.
+        together: What brings in the gradients of other processes, if there are any.
     """
 
     def __init__(
@@ -43,13 +48,14 @@ class Updates:
         accumulate: int,
         scaler: torch.amp.GradScaler | None,
         averages: Averages | None = None,
+        together: Together | None = None,
     ) -> None:
         self._module = module
         self._parameters = list(learnable(module).values())
         self.learners = list(learners)
         self.losses = list(dict.fromkeys(learner.loss for learner in learners))
         """Names of the outputs that are learned from."""
-        is_simple = len(self.losses) == 1 and all(learner.every == 1 for learner in learners)
+        self.is_simple = is_simple = len(self.losses) == 1 and all(learner.every == 1 for learner in learners)
         self._always: dict[str, list[nn.Parameter] | None] = dict.fromkeys(self.losses) if is_simple else {}
         matched = {name for learner in learners for name in learner.named}
         self._unmatched = {name: p for name, p in learnable(module).items() if name not in matched}
@@ -59,6 +65,7 @@ class Updates:
         self.takes_plain = is_simple and accumulate == 1 and scaler is None
         """Whether losses on the host that all count the same may stand for their mean."""
         self._averages = averages
+        self._together = together
         self._pending = 0
         self._steps = 0
 
@@ -90,6 +97,11 @@ class Updates:
                     "optimizers", f"{name!r} is no longer frozen, and none of them matches it", hint
                 )
 
+    @property
+    def completes_step(self) -> bool:
+        """Whether the next batch is the last before a step."""
+        return self._pending + 1 == self._accumulate
+
     def reached(self) -> dict[str, list[nn.Parameter] | None]:
         """Loss → the parameters that its gradient reaches in this batch; ``None``: whatever it depends on."""
         if self._always:
@@ -106,6 +118,7 @@ class Updates:
         losses: Mapping[str, torch.Tensor],
         weights: Mapping[str, _Weight],
         between: Callable[[], None] | None = None,
+        shares: Mapping[str, _Weight] | None = None,
     ) -> None:
         """Learn from one batch.
 
@@ -117,6 +130,7 @@ class Updates:
             losses: The batch's mean of each loss that has its turn; see :attr:`takes_plain`.
             weights: ``W`` of each, what the batch counts among others.
             between: Called between the backward passes and the steps.
+            shares: By what each loss is scaled, since other processes have other rows of the batch.
 
         Raises:
             MissingVariableError: If a loss is missing.
@@ -124,6 +138,8 @@ class Updates:
         reached = self._always or self.reached()
         for number, (name, parameters) in enumerate(reached.items(), 1):
             loss = loss_among(losses, name)
+            if shares is not None:
+                loss = _times(loss, shares[name])
             if self._accumulate > 1:
                 window, weight = self._windows[name], weights[name]
                 largest = _larger(weight, window.largest)
@@ -135,6 +151,8 @@ class Updates:
             back_propagate(scaled, parameters, keeps_graph=number < len(reached))
         if between is not None:
             between()
+        if self._together is not None:
+            self._together.spread_buffers()
         self._pending += 1
         if self._pending == self._accumulate:
             self._step()
@@ -148,8 +166,6 @@ class Updates:
 
     def state_dict(self) -> StateTree:
         """Everything but the parameters themselves."""
-        named = learnable(self._module)
-        pending = {name: to_plain(p.grad) for name, p in named.items() if p.grad is not None} if self._pending else {}
         states = {learner.name: learner.state_dict() for learner in self.learners}
         weights = [weight for window in self._windows.values() for weight in (window.total, window.largest)]
         return {
@@ -158,7 +174,7 @@ class Updates:
             "steps": self._steps,
             "accumulated": {
                 "batches": self._pending,
-                "gradients": pending,
+                "gradients": self.pending(),
                 "weights": [w if isinstance(w, float) else to_plain(w) for w in weights],
             },
         }
@@ -205,7 +221,19 @@ class Updates:
     def _due(self) -> list[Learner]:
         return [learner for learner in self.learners if (self._steps + 1) % learner.every == 0]
 
+    def pending(self) -> StateTree:
+        """The gradients of the batches since the last step, by the names of the parameters."""
+        named = learnable(self._module)
+        return {name: to_plain(p.grad) for name, p in named.items() if p.grad is not None} if self._pending else {}
+
+    def load_pending(self, state: StateTree) -> None:
+        """Take up what :meth:`pending` returned."""
+        for name, parameter in learnable(self._module).items():
+            parameter.grad = to_tensor(state[name]).to(parameter.device) if name in state else None
+
     def _step(self) -> None:
+        if self._together is not None:
+            self._together.reduce()
         if self._accumulate > 1:
             for loss, window in self._windows.items():
                 self._scale_gradients(loss, _ratio(self._accumulate * window.largest, window.total))
@@ -239,6 +267,12 @@ class _Window:
 
     largest: _Weight = 0.0
     total: _Weight = 0.0
+
+
+def _times(loss: torch.Tensor, share: _Weight) -> torch.Tensor:
+    if isinstance(share, torch.Tensor):
+        return loss * share.to(loss.dtype)
+    return loss if share == 1.0 else loss * share
 
 
 def _larger(one: _Weight, other: _Weight) -> _Weight:

@@ -1,0 +1,1 @@
+"""Several processes that train one model: how they find one another, and what they compute together."""
