@@ -1,8 +1,5 @@
 """Training PyTorch modules, and restoring them without their source."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from emloop.errors import MissingExtraError
 
 try:
@@ -26,13 +23,4 @@ add_metric_adapter(adapt_metric)
 # A clone, since arithmetic on what PyTorch has not allocated itself may differ in the last bit.
 add_carrier("torch", _torch.Tensor, _torch.Tensor.numpy, lambda array: _torch.from_numpy(array).clone())
 
-if TYPE_CHECKING:
-    from ._ranks.joining import join
-
-__all__ = ["BaseModel", "Supervised", "join"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "join":
-        return import_module("emloop_torch._ranks.joining").join
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = ["BaseModel", "Supervised"]

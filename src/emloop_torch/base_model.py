@@ -16,7 +16,7 @@ from torch import nn, optim
 
 from emloop.arguments import take_settings
 from emloop.errors import ConfigError, Problem, SavedModelError, StateError
-from emloop.ranks import current_ranks
+from emloop.ranks import Ranks, Scene, current_ranks
 from emloop.saved_models import (
     borrowing,
     check_state,
@@ -183,6 +183,20 @@ class BaseModel(BatchModel):
             except StateError as error:
                 raise SavedModelError(f"{restore_from}: {error}") from error
             warn_of_statistics(made, self._frozen_now())
+
+    @classmethod
+    def join_ranks(cls, scene: Scene, timeout: float) -> Ranks:
+        """Join the processes that a launcher has started to train the model together."""
+        from ._ranks.joining import join  # noqa: PLC0415 - few need it, and it takes its time
+
+        return join(scene, timeout)
+
+    @classmethod
+    def launch_ranks(cls, count: int, command: Sequence[str]) -> int:
+        """Start processes on this machine, as ``torchrun`` does."""
+        from ._ranks.launching import launch  # noqa: PLC0415 - few need it, and it takes its time
+
+        return launch(count, command)
 
     def create_model(self, *_args: Any, **_kwargs: Any) -> nn.Module:
         """The module, fresh; to be overridden, with arguments of your own, which then are keys of the configuration."""

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from time import monotonic
-from typing import Any
 
 import torch
 from torch import distributed
@@ -104,25 +103,25 @@ class TorchRanks:
         # A child, such as one that reads data, would keep the connections open when this process is killed.
         os.register_at_fork(after_in_child=self._forget)
 
-    def tell(self, message: Any) -> None:
+    def tell(self, message: bytes) -> None:
         """On rank 0: tell all others."""
         data = packed(message)
         with self._during("tells what to do"):
             for channel in self._channels.values():
                 channel.send(data)
 
-    def hear(self) -> Any:
+    def hear(self) -> bytes:
         """On the others: wait for what rank 0 tells next, as long as that lives."""
         with self._during("waits for what rank 0 tells"):
             return self._channels[0].receive()
 
-    def gather(self, value: Any) -> Sequence[Any]:
-        """On all: hand a value to rank 0, which gets those of all, in order; others get nothing."""
+    def gather(self, message: bytes) -> Sequence[bytes]:
+        """On all: hand a message to rank 0, which gets those of all, in order; others get nothing."""
         with self._during("gathers values"):
             if self.rank:
-                self._channels[0].send(packed(value))
+                self._channels[0].send(packed(message))
                 return ()
-            return [value, *(self._channels[other].receive() for other in range(1, self.size))]
+            return [message, *(self._channels[other].receive() for other in range(1, self.size))]
 
     def ask_to_stop(self, number: int) -> None:
         """On the others: let rank 0 know of a signal; may be called in a signal handler."""
