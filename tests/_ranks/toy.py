@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from types import MappingProxyType
@@ -14,27 +13,7 @@ import numpy as np
 
 import emloop as el
 from emloop.errors import RankError
-
-
-class Numbers(el.BaseDataset):
-    """Seven batches of five examples and one of three."""
-
-    def _configure_dataset(self, examples=38, batch_size=5, kind="index"):
-        rng = self.rng("numbers")
-        points = rng.normal(size=(examples, 3)).astype(np.float64)
-        self._data = {"ids": np.arange(examples), "points": points, "targets": points @ [1.0, -2.0, 0.5] + 0.1}
-        self._data["counts"] = rng.integers(0, 3, examples).astype(np.float64)
-        self._batch_size, self._kind = batch_size, kind
-
-    def _stream(self, rng):
-        batches = el.datasets.IndexStream(self._data, self._batch_size, rng=rng)
-        return batches if self._kind == "index" else (batch for batch in batches)
-
-    def train_stream(self):
-        return self._stream(self.rng("train"))
-
-    def valid_stream(self):
-        return self._stream(None)
+from emloop.testing.ranks import Numbers
 
 
 class Sockets:
@@ -42,15 +21,15 @@ class Sockets:
 
     def __init__(self, scene):
         self.rank, self.size, self.local_rank = scene.rank, scene.size, scene.local_rank
-        path = Path(scene.address)
+        place = scene.address, scene.port
         if self.rank == 0:
-            with Listener(str(path), "AF_UNIX", backlog=scene.size) as listener:
+            with Listener(place, backlog=scene.size) as listener:
                 found = [listener.accept() for _ in range(1, scene.size)]
             self._others = sorted(found, key=lambda each: each.recv())
         else:
-            self._others = [_connected(path)]
+            self._others = [_connected(place)]
             self._others[0].send(self.rank)
-        self._signal = path.with_suffix(".signal")
+        self._signal = Path(f"{scene.port}.signal")
 
     def tell(self, message):
         for other in self._others:
@@ -99,13 +78,13 @@ class Sockets:
         try:
             return work(*arguments)
         except (EOFError, OSError):
-            raise RankError("another process is gone") from None
+            raise RankError(f"rank {0 if self.rank else 1} is gone") from None
 
 
-def _connected(path):
+def _connected(place):
     while True:
-        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
-            return Client(str(path), "AF_UNIX")
+        with contextlib.suppress(ConnectionRefusedError):
+            return Client(place)
         os.sched_yield()
 
 
@@ -121,7 +100,7 @@ class Linear(el.AbstractModel):
 
     def __init__(self, dataset, log_dir, restore_from=None, noise=0.0, rate=0.1, fails_on=None):
         self._ranks = el.ranks.current_ranks()
-        self._parameters, self._log_dir, self._noise, self._fails_on = np.zeros(4), log_dir, noise, fails_on
+        self._parameters, self._log_dir, self._noise, self._fails_on = np.zeros(5), log_dir, noise, fails_on
         self._rate, self._steps = rate, 0
         self._rng = np.random.default_rng([el.seeding.current_seed() or 0, self._ranks.rank if self._ranks else 0])
         logging.getLogger("toy").warning("it is only a toy")
@@ -140,7 +119,6 @@ class Linear(el.AbstractModel):
         errors = predictions - targets
         if train:
             self._steps += 1
-            self._harm()
             if self._fails_on == [self._ranks.rank if self._ranks else 0, self._steps]:
                 raise ValueError("this is where it breaks")
             sums = np.append(2 * (counts * errors) @ design, counts.sum())
@@ -148,12 +126,6 @@ class Linear(el.AbstractModel):
                 sums = self._ranks.total(sums)
             self._parameters = self._parameters - self._rate * sums[:-1] / (sums[-1] or 1)
         return {"loss": errors**2, "predictions": predictions}
-
-    def _harm(self):
-        """End this process, or send it a signal, as the environment says: ``RANK STEP``."""
-        for name, number in (("DIES", signal.SIGKILL), ("STOPS", signal.SIGTERM)):
-            if os.environ.get(name) == f"{self._ranks.rank if self._ranks else 0} {self._steps}":
-                os.kill(os.getpid(), number)
 
     def get_variable(self, name):
         return {"learning_rate": self._rate}[name]
@@ -185,27 +157,14 @@ class Linear(el.AbstractModel):
         return str(path)
 
 
+class Growing(Numbers):
+    """Has more examples wherever it is not the first one."""
+
+    def _configure_dataset(self, kind="index"):
+        super()._configure_dataset(examples=38 + 5 * self.shard.rank, kind=kind)
+
+
 class Alone(Linear):
     """Knows nothing of other processes."""
 
     join_ranks = None
-
-
-class Ids(el.AbstractHook):
-    """Writes which examples of each stream the model has seen."""
-
-    def __init__(self, output_dir, **kwargs):
-        super().__init__(**kwargs)
-        self._file, self._seen = Path(output_dir) / "ids.yaml", []
-
-    def after_batch(self, stream_name, batch_data):
-        self._seen.append([stream_name, *map(int, batch_data["ids"])])
-
-    def after_epoch(self, epoch_id, epoch_data):
-        self._file.write_text(repr(self._seen))
-
-    def state_dict(self):
-        return {"seen": self._seen}
-
-    def load_state_dict(self, state):
-        self._seen = state["seen"]

@@ -18,5 +18,6 @@ except ModuleNotFoundError as error:
 
 from .backend_contract import BackendContract
 from .case import Case, installed_backends
+from .ranks import RanksCase, RanksContract
 
-__all__ = ["BackendContract", "Case", "installed_backends"]
+__all__ = ["BackendContract", "Case", "RanksCase", "RanksContract", "installed_backends"]
