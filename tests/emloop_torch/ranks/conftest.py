@@ -7,7 +7,7 @@ import pickle
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -40,9 +40,12 @@ def _free_port():
 
 @pytest.fixture(scope="session")
 def several(processes, tmp_path_factory):
-    """Let several processes run a function of ``scenes.py``; returns how each has ended."""
+    """Let several processes run a function of ``scenes.py``; returns how each has ended.
 
-    def run(name, *arguments, size=2, timeout=60.0, limit=120.0, is_to_succeed=True):
+    One that is stopped does not end by itself.
+    """
+
+    def run(name, *arguments, size=2, timeout=60.0, limit=120.0, is_to_succeed=True, stopped=None):
         directory = tmp_path_factory.mktemp(name)
         env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
         env.pop("GLOO_SOCKET_IFNAME", None)
@@ -54,17 +57,22 @@ def several(processes, tmp_path_factory):
                 command += [str(port), str(timeout), str(directory), *map(repr, arguments)]
                 output = entered.enter_context((directory / f"output.{rank}").open("w"))
                 process = processes.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
+                entered.callback(process.wait)
                 entered.callback(process.kill)
                 running.append(process)
+            left = {rank: process for rank, process in enumerate(running) if rank != stopped}
+            seconds = dict.fromkeys(range(size), limit)
+            while left and monotonic() - started < limit:
+                for rank, process in list(left.items()):
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(0.02)
+                        seconds[rank] = monotonic() - started
+                        del left[rank]
             for rank, process in enumerate(running):
-                try:
-                    code = process.wait(max(0.0, started + limit - monotonic()))
-                except subprocess.TimeoutExpired:
-                    code = None
                 result = directory / f"{name}.{rank}"
-                output = (directory / f"output.{rank}").read_text()
                 found = pickle.loads(result.read_bytes()) if result.exists() else None
-                ended.append(Ended(code, output, monotonic() - started, found))
+                output = (directory / f"output.{rank}").read_text()
+                ended.append(Ended(process.poll(), output, seconds[rank], found))
         if is_to_succeed:
             for rank, each in enumerate(ended):
                 assert each.code == 0, f"rank {rank}: {each.output}"
