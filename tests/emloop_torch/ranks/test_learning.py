@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from .scenes import TRAININGS, created, trained, values  # noqa: E402
+from .scenes import TRAININGS, created, trained, values
 
 
 @pytest.fixture(scope="module")
