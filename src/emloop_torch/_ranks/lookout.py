@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -66,6 +67,7 @@ class Lookout:
         self.stop: int | None = None
         """The signal that another process has got."""
         self._sent, self._wakes = socket.socketpair()
+        self._sent.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wakes, selectors.EVENT_READ)
         for other, connection in connections.items():
@@ -79,10 +81,8 @@ class Lookout:
     def post(self, **line: Any) -> None:
         """Let the thread send a line; may be called in a signal handler."""
         self._outbox.append(line)
-        try:
+        with suppress(OSError):  # closed, or has enough to wake by
             self._sent.send(b".")
-        except OSError:
-            pass  # closed; nobody is left to be told
 
     def wait_for(self, what: str | None) -> None:
         """Note for what the main thread waits, so that it does so for no longer than it may."""
@@ -225,10 +225,8 @@ class Lookout:
     def _send(self, line: dict[str, Any]) -> None:
         data = json.dumps(line).encode() + b"\n"
         for connection in self._connections.values():
-            try:
+            with suppress(OSError):  # full, since nobody reads there, or closed: reading will tell
                 connection.send(data)
-            except OSError:
-                pass  # full, since nobody reads there, or closed: reading will tell
 
     def _place(self) -> str | None:
         """Where the main thread is, in code that is neither PyTorch's nor of this package."""

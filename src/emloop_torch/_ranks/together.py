@@ -137,8 +137,10 @@ class Together:
     @torch.no_grad()
     def reduce(self) -> None:
         """Average the gradients over all processes, unless that has been done in the backward pass."""
-        if self._is_reduced:
+        if self._is_reduced and self._wrapped is not None:
             self._is_reduced = False
+            # Else it would be told in the next batch, after a step without the others.
+            self._wrapped._check_reducer_finalized()
             return
         kinds = torch.tensor([_kind(p) for p in self._parameters], dtype=torch.int32, device=self._device)
         distributed.all_reduce(kinds, distributed.ReduceOp.MAX)
@@ -212,7 +214,27 @@ class Together:
             if isinstance(error, distributed.DistError):
                 raise
             raise ConfigError.about("distributed", f"DistributedDataParallel refuses: {error}") from error
+        self._settle_buckets(self._wrapped)
         self._call = self._wrapped if self._compiler is None else self._compiler(self._wrapped)
+
+    def _settle_buckets(self, wrapped: DistributedDataParallel) -> None:
+        """Let the buckets be what they are to be, by a backward pass of zeros.
+
+        They are arranged anew after the first one, in the order in which gradients have come. Where a gradient lies in
+        a bucket decides in which order three or more processes sum it up, so a run that is resumed, whose first batch
+        is another one, would differ in the last bit.
+        """
+        if self._settings.find_unused_parameters or self._settings.static_graph:
+            return  # never arranged anew, or by the first batch alone
+        trained = [parameter for parameter in self._parameters if parameter.requires_grad]
+        gradients = [parameter.grad for parameter in trained]
+        for parameter in trained:
+            parameter.grad = None
+        wrapped.reducer.prepare_for_backward([])
+        for parameter in reversed(trained):
+            parameter.backward(torch.zeros_like(parameter))
+        for parameter, gradient in zip(trained, gradients, strict=True):
+            parameter.grad = gradient
 
 
 def _share(own: _Weight, whole: _Weight, size: int) -> _Weight:

@@ -59,6 +59,10 @@ _CURES: tuple[tuple[str, str], ...] = (
         "this loss takes probabilities; of logits, take binary_cross_entropy_with_logits",
     ),
     (
+        "Expected to have finished reduction",
+        "a loss does not depend on all parameters: set model.distributed={{find_unused_parameters: true}}, or freeze them",
+    ),
+    (
         "Expected all tensors to be on the same device",
         (
             "a tensor that forward makes, or keeps, is on another device: make it with device=x.device, or keep it by "

@@ -1,0 +1,379 @@
+"""What several processes do in a test, each started with the name of a function of this module; see ``conftest.py``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import distributed, nn
+from torch.nn import functional
+
+import emloop_torch
+from emloop._state.random import use_seed
+from emloop._state.tree import copy_tree
+from emloop.errors import RankError
+from emloop.ranks import Scene, Share, use_ranks
+
+SIZES = (8, 7, 9, 10, 8, 6)
+"""Of the batches of an epoch."""
+
+
+class Classifier(nn.Module):
+    """Two classes of points."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def predict(self, points):
+        return {"logits": self.body(points)}
+
+    def forward(self, points, labels):
+        logits = self.body(points)
+        return {"logits": logits, "loss": functional.cross_entropy(logits, labels, reduction="none")}
+
+
+class OfMeans(Classifier):
+    """Tells the mean of its losses only."""
+
+    def forward(self, points, labels):
+        outputs = super().forward(points, labels)
+        return {**outputs, "loss": outputs["loss"].mean()}
+
+
+class Weighing(Classifier):
+    """Says itself what its losses count."""
+
+    weights = {"loss": "weight"}  # noqa: RUF012
+
+    def forward(self, points, labels):
+        return {**super().forward(points, labels), "weight": points[:, 0].abs().round()}
+
+
+class Attending(nn.Module):
+    """A tiny transformer over the coordinates of a point."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(1, 8)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, points):
+        return self.head(self.encoder(self.embed(points[:, :, None])).mean(1))
+
+
+class TwoHeaded(nn.Module):
+    """Two losses, of two parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = plain(), plain()
+
+    def forward(self, points, labels):
+        losses = [functional.cross_entropy(part(points), labels, reduction="none") for part in (self.one, self.other)]
+        return {"loss": losses[0], "other_loss": losses[1] + losses[0].detach()}
+
+
+class Sometimes(nn.Module):
+    """Has a part that no loss depends on."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = plain(), nn.Linear(3, 2)
+
+    def forward(self, points):
+        return self.used(points)
+
+
+class Alone(emloop_torch.BaseModel):
+    """Calls its module itself."""
+
+    def compute(self, batch):
+        return self.module(**batch)
+
+
+class Careless(emloop_torch.BaseModel):
+    """Takes steps that nobody knows of."""
+
+    def training_step(self, batch):
+        outputs = self.compute(batch)
+        outputs["loss"].mean().backward()
+        with torch.no_grad():
+            for parameter in self.module.parameters():
+                parameter.sub_(0.1 * parameter.grad)
+                parameter.grad = None
+        return outputs
+
+
+def plain():
+    return nn.Sequential(nn.Linear(3, 16), nn.GELU(), nn.LayerNorm(16), nn.Linear(16, 2))
+
+
+def normed():
+    return nn.Sequential(nn.Linear(3, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
+
+
+def dropped():
+    return nn.Sequential(nn.Linear(3, 16), nn.BatchNorm1d(16), nn.Dropout(0.3), nn.ReLU(), nn.Linear(16, 2))
+
+
+def wide():
+    """More than one bucket."""
+    return nn.Sequential(nn.Linear(3, 500), nn.Dropout(0.2), nn.GELU(), nn.Linear(500, 700), nn.Linear(700, 2))
+
+
+MODULES = {
+    "plain": lambda: Classifier(plain()),
+    "means": lambda: OfMeans(plain()),
+    "weighing": lambda: Weighing(plain()),
+    "attending": lambda: Classifier(Attending()),
+    "normed": lambda: Classifier(normed()),
+    "dropped": lambda: Classifier(dropped()),
+    "wide": lambda: Classifier(wide()),
+    "two heads": TwoHeaded,
+    "sometimes": lambda: Classifier(Sometimes()),
+}
+STEEP = {"optimizer": {"class": "SGD", "learning_rate": 0.3, "momentum": 0.9}}
+TRAININGS = {
+    "AdamW, clipped by norm": {},
+    "the mean of a batch": {"module": "means"},
+    "windows of three": {"accumulate": 3, "epoch": 4},
+    "weighed by a source": {"weights": {"loss": "weight"}},
+    "weighed by an output": {"module": "weighing"},
+    "weighed windows": {"module": "weighing", "accumulate": 3, "epoch": 4},
+    "a transformer": {"module": "attending", **STEEP},
+    "few examples": {"sizes": (3, 1, 2, 4, 1)},
+    "few examples, weighed": {"sizes": (3, 1, 2, 4, 1), "weights": {"loss": "weight"}, "accumulate": 2},
+    "several optimizers": {
+        "module": "two heads",
+        "clip_gradient": None,
+        "optimizers": [
+            {"name": "a", "match": r"one\..*", "class": "SGD", "learning_rate": 0.1},
+            {"name": "b", "match": r"other\..*", "class": "AdamW", "loss": "other_loss", "every": 2},
+        ],
+    },
+    "thawed": {"frozen": [{"match": r"body\.0\..*", "until": 1}]},
+    "averaged": {"ema": {"decay": 0.9}},
+    "equally averaged": {"swa": 1},
+    "a schedule": {"lr_schedule": {"class": "CosineAnnealingLR", "T_max": 9, "interval": "batch"}},
+    "bf16": {"precision": "bf16", **STEEP},
+    "a module called directly": {"cls": Alone},
+    "parts without gradient": {"module": "sometimes", "distributed": {"find_unused_parameters": True}},
+    "views of buckets": {"distributed": {"gradient_as_bucket_view": True, "bucket_cap_mb": 0.001}},
+}
+"""Trainings that end, but for rounding, as they do in one process."""
+
+
+def created(module="plain", cls=emloop_torch.BaseModel, log_dir=None, restore_from=None, ranks=None, **config):
+    """A model; its module is made anew, unless there is none."""
+    for key in ("sizes", "epoch"):
+        config.pop(key, None)
+    optimizer = {} if "optimizers" in config else {"optimizer": {"class": "AdamW", "learning_rate": 0.01}}
+    defaults = {"inputs": ["points", "labels"], "outputs": ["loss"], "device": "cpu", "clip_gradient": {"norm": 0.5}}
+    if module is not None:
+        cls = type("Model", (cls,), {"create_model": lambda self: MODULES[module]()})
+    with use_seed(3), use_ranks(ranks):
+        return cls(None, log_dir, restore_from, **{**defaults, **optimizer, **config})
+
+
+def batches(sizes=SIZES, epochs=2):
+    rng = np.random.default_rng(2)
+    for number in range(epochs):
+        for size in sizes:
+            labels = rng.integers(0, 2, size)
+            points = rng.normal(size=(size, 3)) + labels[:, None]
+            weight = rng.integers(0, 3, size) * (number + 1)
+            yield {"points": points.astype(np.float32), "labels": labels, "weight": weight.astype(np.float32)}
+
+
+def trained(model, ranks=None, sizes=SIZES, epoch=None, change=None, start=0, **_):
+    """Let a model learn from all batches; what its losses were, of this process's rows."""
+    losses = []
+    for number, batch in enumerate(batches(sizes)):
+        if number < start:
+            continue
+        if change is not None:
+            change(number)
+        part = batch if ranks is None else Share(ranks.rank, ranks.size).of(batch)
+        loss = model.run(part, train=True)["loss"]
+        losses.append(np.array(loss)[: 0 if ranks is not None and part.is_filler else None])
+        if (number + 1) % (epoch or len(sizes)) == 0:
+            model.end_epoch()
+    return losses
+
+
+def values(model):
+    """All parameters and buffers of a model in evaluation, so those of its average."""
+    tensors = [*model.module.parameters(), *model.module.buffers()]
+    if model._averages is None:
+        return [tensor.detach().clone().numpy() for tensor in tensors]
+    with model._averages.in_use():
+        return [tensor.detach().clone().numpy() for tensor in tensors]
+
+
+def digest(model):
+    return hashlib.sha256(b"".join(value.tobytes() for value in values(model))).hexdigest()
+
+
+# -- what processes do ------------------------------------------------------------------------------------------------
+
+
+def messages(ranks):
+    """Tell and gather messages of many lengths."""
+    told = []
+    for length in (0, 10, 70_000, 5_000_000):
+        message = b"0123456789"[: min(length, 10)] * (length // 10)
+        if ranks.rank == 0:
+            ranks.tell(message)
+        else:
+            message = ranks.hear()
+        gathered = ranks.gather(message[: (ranks.rank + 1) * length // ranks.size])
+        told.append((hashlib.sha256(message).hexdigest(), [len(each) for each in gathered]))
+    return told
+
+
+def all_trainings(ranks):
+    """Every training; losses, values and digest."""
+    found = {}
+    for name, config in TRAININGS.items():
+        model = created(**config, ranks=ranks)
+        losses = trained(model, ranks, **config)
+        found[name] = losses, values(model), digest(model)
+    return found
+
+
+def exactness(ranks, module, accumulate, cut, directory):
+    """Train, and keep the state before a batch."""
+    model = created(module, accumulate=accumulate, ranks=ranks)
+
+    def keep(number):
+        if number == cut:
+            state = copy_tree(model.state_dict()) if ranks.rank == 0 else None
+            Path(directory, f"{ranks.rank}.pickle").write_bytes(pickle.dumps((state, copy_tree(model.rank_state()))))
+
+    trained(model, ranks, change=keep)
+    return digest(model)
+
+
+def continuation(ranks, module, accumulate, cut, directory):
+    """Go on from there."""
+    model = created(module, accumulate=accumulate, ranks=ranks)
+    model.load_state_dict(pickle.loads(Path(directory, "0.pickle").read_bytes())[0])
+    model.load_rank_state(pickle.loads(Path(directory, f"{ranks.rank}.pickle").read_bytes())[1])
+    trained(model, ranks, start=cut)
+    return digest(model)
+
+
+def saving(ranks, directory):
+    """Train; once while rank 0 saves in the middle, and twice on from what it has saved, with source and without."""
+    digests = []
+    untouched = created("dropped", accumulate=2, ranks=ranks)
+    trained(untouched, ranks)
+    digests.append(digest(untouched))
+    saved = created("dropped", accumulate=2, log_dir=directory, ranks=ranks)
+    path = Path(directory, "model_best")
+    states = []
+
+    def save(number):
+        if number in (5, 6) and ranks.rank == 0:
+            saved.save("best" if number == 6 else "first")
+        if number == 6:
+            states.append(copy_tree(saved.rank_state()))
+            distributed.barrier()
+
+    trained(saved, ranks, change=save)
+    digests.append(digest(saved))
+    for module in ("dropped", None):
+        again = created(module, accumulate=2, restore_from=str(path), ranks=ranks)
+        again.load_rank_state(states[0])
+        trained(again, ranks, start=6)
+        digests.append(digest(again))
+    return digests
+
+
+def thawing_on_rank_0(ranks):
+    """A hook of rank 0 thaws what was frozen."""
+    model = created(frozen=[r"body\.0\..*"], ranks=ranks)
+
+    def thaw(number):
+        if number == len(SIZES) and ranks.rank == 0:
+            model.module.body[0].requires_grad_(True)
+
+    before = values(model)[0]
+    trained(model, ranks, change=thaw)
+    return digest(model), bool((values(model)[0] != before).any())
+
+
+def carelessness(ranks):
+    """Steps that nobody knows of."""
+    trained(created(cls=Careless, clip_gradient=None, ranks=ranks), ranks)
+
+
+def unused(ranks):
+    """A part that no loss depends on."""
+    trained(created("sometimes", ranks=ranks), ranks)
+
+
+def wrong_batch(ranks):
+    """A batch of which nobody knows whose rows it has."""
+    created(ranks=ranks).run(next(batches()), train=True)
+
+
+def signals(ranks):
+    """Another process gets a signal while it waits for what rank 0 tells, which is nothing."""
+    if ranks.rank == 0:
+        ranks.gather(b"")
+        while (number := ranks.asked_to_stop()) is None:
+            threading.Event().wait(0.01)
+        ranks.tell(b"end")
+        return number
+    signal.signal(signal.SIGTERM, lambda number, _: ranks.ask_to_stop(number))
+    ranks.gather(b"")
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    return ranks.hear()
+
+
+def failure(ranks, who, how, where):
+    """A process fails where others need it."""
+    model = created(ranks=ranks)
+    for number, batch in enumerate(batches()):
+        if number == 3 and ranks.rank == who:
+            if how == "raises":
+                raise ValueError("a bad label")
+            os.kill(os.getpid(), getattr(signal, how))
+        if number == 3 and where == "hear":
+            _ = ranks.tell(b"go on") if ranks.rank == 0 else ranks.hear()
+        elif number == 3 and where == "gather":
+            ranks.gather(b"value")
+        model.run(Share(ranks.rank, ranks.size).of(batch), train=True)
+        if number == 3:
+            raise AssertionError("nobody has noticed")
+
+
+def main(name, rank, size, port, timeout, directory, *arguments):
+    scene = Scene(int(rank), int(size), int(rank), int(size), "127.0.0.1", int(port), "srun")
+    torch.set_num_threads(1)
+    ranks = emloop_torch.BaseModel.join_ranks(scene, float(timeout))
+    try:
+        result = globals()[name](ranks, *map(eval, arguments))
+    except RankError as error:
+        sys.exit(str(error))
+    except Exception as error:
+        ranks.fail(f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        ranks.close()
+    Path(directory, f"{name}.{rank}").write_bytes(pickle.dumps(result))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

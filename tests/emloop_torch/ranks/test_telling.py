@@ -1,0 +1,67 @@
+"""Processes tell one another what to do, and why they end."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+pytest.importorskip("torch")
+
+
+def test_messages_of_any_length_arrive(several):
+    """At all, and what all hand over at rank 0."""
+    first, *others = several("messages", size=3)
+
+    assert [lengths for _, lengths in first] == [[k * n // 3 for k in (1, 2, 3)] for n in (0, 10, 70_000, 5_000_000)]
+    for told in others:
+        assert told == [(content, []) for content, _ in first]
+
+
+def test_a_signal_to_another_process_is_known_to_rank_0(several):
+    """It decides what becomes of it."""
+    assert several("signals") == [signal.SIGTERM, b"end"]
+
+
+@pytest.mark.parametrize(
+    ("who", "how", "where", "words"),
+    [
+        (1, "raises", "run", "rank 1 failed: ValueError: a bad label"),
+        (0, "raises", "hear", "rank 0 failed: ValueError: a bad label"),
+        (1, "SIGKILL", "run", "rank 1 is gone"),
+        (1, "SIGKILL", "gather", "rank 1 is gone"),
+        (0, "SIGKILL", "run", "rank 0 is gone"),
+        (0, "SIGKILL", "hear", "rank 0 is gone"),
+        (1, "SIGSTOP", "run", "rank 1 has stopped, or is cut off"),
+        (1, "SIGSTOP", "gather", "rank 1 has stopped, or is cut off"),
+        (0, "SIGSTOP", "hear", "rank 0 has not been heard of for"),
+    ],
+)
+def test_whoever_fails_is_named_and_all_end_in_time(several, who, how, where, words):
+    """With the cause, as soon as it is known; of a process that stops, after the time limit."""
+    stopped = who if how == "SIGSTOP" else None
+    ended = several("failure", who, how, where, size=3, timeout=4.0, is_to_succeed=False, stopped=stopped)
+
+    for rank, each in enumerate(ended):
+        if rank != who:
+            assert each.code == 1, each.output
+            assert each.output.startswith(words)
+            assert each.output.count("\n") == 1
+            assert each.seconds < 60
+    assert ended[who].code == (1 if how == "raises" else -9 if how == "SIGKILL" else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("carelessness", "is no longer what it is on rank 0"),
+        ("unused", "distributed={find_unused_parameters: true}"),
+        ("wrong_batch", "each takes its own part of a batch"),
+    ],
+)
+def test_what_would_be_learned_apart_is_refused(several, name, words):
+    """Before anything is saved."""
+    ended = several(name, timeout=10.0, is_to_succeed=False)
+
+    assert all(each.code == 1 for each in ended)
+    assert any(words in each.output for each in ended)
