@@ -35,7 +35,8 @@ from emloop._state.commit import newest_commit
 from emloop._state.tree import equal_trees
 from emloop._yaml import documents as yaml
 from emloop.constants import EL_CHECKPOINTS_DIR, EXIT_STOPPED
-from emloop.datasets import BaseDataset, IndexStream
+from emloop.datasets.base_dataset import BaseDataset
+from emloop.datasets.index_stream import IndexStream
 from emloop.types import Batch
 
 __all__ = ["Numbers", "RanksCase", "RanksContract", "SeenIds"]
