@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,44 +16,34 @@ from emloop._streams.shares import Part
 from emloop.errors import BatchError
 from emloop.types import Batch
 
-__all__ = ["Column", "Held", "WholeBatch", "joined"]
+__all__ = ["Column", "Held", "WholeBatch", "joined", "plain"]
 
 
 class Held:
-    """A batch that the others keep for as long as this object lives.
+    """A batch as rank 0 knows it.
 
     Args:
-        fetch: Gathers a variable.
-        release: Called at the end, where the batch has a number.
-        purpose: What the batch is of, such as a stream.
-        size: ``B``.
+        owner: What gathers columns, and hears that nobody needs one any more.
         whole: Reads the whole batch here.
+        purpose: What the batch is of, such as a stream.
     """
 
-    __slots__ = ("_release", "fetch", "number", "own", "purpose", "size", "values", "whole")
+    __slots__ = ("number", "owner", "purpose", "whole")
 
-    def __init__(
-        self,
-        fetch: Callable[[Held, str], Any],
-        release: Callable[[int], None],
-        purpose: Any,
-        size: int,
-        whole: Callable[[], Batch],
-    ) -> None:
-        self.size, self.whole = size, whole
-        self.fetch = fetch
-        self._release = release
-        self.purpose = purpose
+    def __init__(self, owner: Owner, whole: Callable[[], Batch], purpose: Any = None) -> None:
+        self.owner, self.whole, self.purpose = owner, whole, purpose
         self.number: int | None = None
         """Its number among those that were run; ``None`` before."""
-        self.own: Mapping[str, Any] = {}
-        """This process's rows of every variable."""
-        self.values: dict[str, Any] = {}
-        """What has been gathered."""
 
-    def __del__(self) -> None:
-        if self.number is not None:
-            self._release(self.number)
+
+class Owner(Protocol):
+    """What has columns gathered."""
+
+    def fetch(self, column: Column) -> Any:
+        """The rows of all processes."""
+
+    def released(self, number: int, name: str) -> None:
+        """Called when nobody has a column any more; others may forget their rows."""
 
 
 class WholeBatch(dict[str, Any]):
@@ -67,9 +57,10 @@ class WholeBatch(dict[str, Any]):
     __slots__ = ("held", "part", "whole")
 
     def __init__(self, part: Part, held: Held) -> None:
-        super().__init__(
-            part.whole() if part.is_read else {name: Column(held, name, rows, part.rows) for name, rows in part.items()}
+        columns = (
+            part.whole() if part.is_read else {name: Column(held, name, own, part.rows) for name, own in part.items()}
         )
+        super().__init__(columns)
         self.part, self.held, self.whole = part, held, part.whole
 
 
@@ -83,10 +74,15 @@ class Column(NDArrayOperatorsMixin):
         size: ``B``.
     """
 
-    __slots__ = ("_held", "_name", "_own", "_size")
+    __slots__ = ("__weakref__", "_size", "gathered", "held", "name", "own")
 
     def __init__(self, held: Held, name: str, own: Any, size: int) -> None:
-        self._held, self._name, self._own, self._size = held, name, own, size
+        self.held, self.name, self.own, self._size = held, name, own, size
+        self.gathered: Any = None
+
+    def __del__(self) -> None:
+        if self.held.number is not None:
+            self.held.owner.released(self.held.number, self.name)
 
     def __len__(self) -> int:
         return self._size
@@ -94,26 +90,27 @@ class Column(NDArrayOperatorsMixin):
     @property
     def values(self) -> Any:
         """An array, or a list where the rows are one."""
-        try:
-            return self._held.values[self._name]
-        except KeyError:
-            return self._held.fetch(self._held, self._name)
+        return self.held.owner.fetch(self) if self.gathered is None else self.gathered
+
+    def keep(self, rows: Sequence[Any]) -> None:
+        """Take what the other processes have sent."""
+        own = plain(self.own)
+        self.gathered, self.own = joined(self.name, [own, *rows], self._size), own[:0]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """``B`` and the shape of an example."""
-        return (self._size, *np.shape(self._own)[1:])
+        return (self._size, *np.shape(self.own)[1:])
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """That of the values."""
-        own: Any = getattr(self._own, "dtype", None)
+        own: Any = getattr(self.own, "dtype", None)
         return own if isinstance(own, np.dtype) else np.asarray(self.values).dtype
 
     def is_ready(self) -> bool:
-        """Whether this process's rows can be had without waiting."""
-        own: Callable[[], bool] | None = getattr(self._own, "is_ready", None)
-        return own is None or own()
+        """Whether the values are here; hooks that can wait gather those of many batches at once."""
+        return self.gathered is not None
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         found = np.asarray(self.values, dtype)
@@ -136,6 +133,11 @@ class Column(NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         return repr(self.values)
+
+
+def plain(column: Any) -> Any:
+    """A column as it travels: a list as it is, anything else as an array."""
+    return column if isinstance(column, list) else np.asarray(column)
 
 
 def joined(name: str, rows: Sequence[Any], size: int) -> Any:

@@ -15,12 +15,13 @@ from emloop.errors import BatchError
 from emloop.types import Batch, StateTree
 
 from .channel import Channel
-from .leading import number_of, plain
+from .columns import plain
+from .leading import number_of
 from .saying import warnings_so_far
 
 __all__ = ["follow"]
 
-_Values = Mapping[str, Any]
+_Released = Sequence[tuple[int, str]]
 _Describe = Callable[[Sequence[str]], Mapping[str, Any]]
 
 
@@ -71,7 +72,7 @@ class _Follower:
         self._describe, self._said = describe, warnings_so_far()
         self._entered = entered
         self._run_model = bind_run(model)
-        self._held: dict[int, tuple[bool, _Values]] = {}
+        self._held: dict[int, dict[str, Any]] = {}
         self._open: dict[tuple[str, bool], StreamWrapper] = {}
 
     def run(
@@ -82,21 +83,22 @@ class _Follower:
         pass_index: int,
         batches: int,
         train: bool,
-        released: Sequence[int],
+        released: _Released,
         wanted: Sequence[str],
     ) -> None:
         stream = self._stream(name, training=training)
         self._compute(number, _read(stream, pass_index, batches), train, stream, released)
         if wanted:
-            self.gather(number, wanted)
+            self.gather([(number, name) for name in wanted])
 
-    def run_whole(self, number: int, batch: Batch, train: bool, released: Sequence[int]) -> None:
+    def run_whole(self, number: int, batch: Batch, train: bool, released: _Released) -> None:
         share = Share(self._ranks.rank, self._ranks.size)
         self._compute(number, share.of(batch), train, None, released)
 
-    def gather(self, number: int, names: Sequence[str]) -> None:
-        is_filler, values = self._held[number]
-        self._ranks.gather([None if is_filler else plain(values[name]) for name in names])
+    def gather(self, wanted: _Released) -> None:
+        self._ranks.gather(
+            [None if (each := self._held[number][name]) is None else plain(each) for number, name in wanted]
+        )
 
     def do(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         getattr(self._model, name)(*args, **kwargs)
@@ -123,12 +125,17 @@ class _Follower:
         self._ranks.gather((value, self._said.news()))
 
     def _compute(
-        self, number: int, batch: Batch, train: bool, stream: StreamWrapper | None, released: Sequence[int]
+        self, number: int, batch: Batch, train: bool, stream: StreamWrapper | None, released: _Released
     ) -> None:
-        for each in released:
-            self._held.pop(each, None)
+        for each, name in released:
+            held = self._held[each]
+            del held[name]
+            if not held:
+                del self._held[each]
         outputs = self._run_model(batch=batch, train=train, stream=stream)
-        self._held[number] = isinstance(batch, Part) and batch.is_filler, {**batch, **outputs}
+        part = batch if isinstance(batch, Part) else None
+        values = {**({} if part is not None and part.is_read else batch), **outputs}
+        self._held[number] = dict.fromkeys(values) if part is not None and part.is_filler else values
 
     def _stream(self, name: str, *, training: bool) -> StreamWrapper:
         key = name, training

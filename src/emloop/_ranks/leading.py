@@ -12,8 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
-
-import numpy as np
+from weakref import WeakValueDictionary
 
 from emloop._contracts import abilities
 from emloop._contracts.model import bind_run
@@ -24,10 +23,10 @@ from emloop.errors import BatchError, ConfigError
 from emloop.types import Batch, StateTree
 
 from .channel import Channel
-from .columns import Column, Held, WholeBatch, joined
+from .columns import Column, Held, WholeBatch, plain
 from .saying import warnings_so_far
 
-__all__ = ["OTHER_RANKS", "Leader", "lead", "number_of", "plain"]
+__all__ = ["OTHER_RANKS", "Leader", "lead", "number_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ _TOGETHER = ("end_epoch", "set_variable", "load_state_dict")
 _PROTOCOLS = [vars(getattr(abilities, name)) for name in abilities.__all__]
 _ABILITIES = sorted({m for each in _PROTOCOLS for m in (*each, *each.get("__annotations__", ())) if m[0] != "_"})
 """Members of all protocols of abilities."""
-_Purpose = tuple[str | None, bool, bool]
+_Purpose = tuple[str | None, bool, bool] | None
 
 
 class Leader:
@@ -62,9 +61,11 @@ class Leader:
         self._run_model = bind_run(model)
         self._together = frozenset((*_TOGETHER, *model.on_all_ranks))
         self._number = 0
-        self._released: list[int] = []
+        self._released: list[tuple[int, str]] = []
+        self._living: dict[str, WeakValueDictionary[int, Column]] = {}
+        self._current: Held | None = None
         self._read: dict[_Purpose, set[str]] = {}
-        self._coming: tuple[Held, list[str]] | None = None  # what the others send without being asked again
+        self._coming: list[Column] = []  # what the others send without being asked again
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -96,24 +97,26 @@ class Leader:
                     f"stream {stream.name!r}: {self._ranks.size} processes cannot share batches of {part.rows} "
                     "examples; give them larger batches, or start fewer processes"
                 )
-            call: tuple[Any, ...] = ("run", self._next(held), *place, train, self._take_released(), wanted)
             if stream.draws_globally:
                 message = f"stream {stream.name!r} draws from global generators, which processes do not share"
                 raise ConfigError(f"{message}; draw from self.rng({stream.name!r}), which is the same in all")
+            call: tuple[Any, ...] = ("run", self._next(held), *place, train, self._take_released(), wanted)
+            sources: Mapping[str, Any] = batch
         else:
-            whole = {name: plain(column) for name, column in batch.items()}
-            shared = Share(0, self._ranks.size).of(whole)
+            sources = {name: plain(column) for name, column in batch.items()}
+            shared = Share(0, self._ranks.size).of(sources)
             if not isinstance(shared, Part):
                 raise BatchError("columns of different lengths cannot be shared among processes")
-            part, wanted = shared, []
-            held = self._held_of(part, (None, False, train))
-            call = ("run_whole", self._next(held), whole, train, self._take_released())
+            part, wanted, held = shared, [], Held(self, shared.whole)
+            call = ("run_whole", self._next(held), sources, train, self._take_released())
         self._tell(*call)
         outputs = self._run_model(batch=part, train=train, stream=stream)
+        columns = {name: self._lives(Column(held, name, own, part.rows)) for name, own in outputs.items()}
+        self._current = held
         if wanted:
-            self._coming = held, wanted
-        held.own = {**part, **outputs}
-        return {name: Column(held, name, own, part.rows) for name, own in outputs.items()}
+            there = {**sources, **columns}
+            self._coming = [there[name] for name in wanted]
+        return columns
 
     def first_nan(self) -> int | None:
         """The first batch since the last call in which the loss of any process was not a number."""
@@ -174,45 +177,62 @@ class Leader:
         return own(*args, **kwargs)
 
     def _handed(self, batch: Batch) -> Batch:
-        return WholeBatch(batch, self._held_of(batch, None)) if isinstance(batch, Part) else batch
-
-    def _held_of(self, part: Part, purpose: Any) -> Held:
-        return Held(self._fetched, self._released.append, purpose, part.rows, part.whole)
+        if not isinstance(batch, Part):
+            return batch
+        whole = WholeBatch(batch, Held(self, batch.whole))
+        for column in () if batch.is_read else whole.values():
+            self._lives(column)
+        return whole
 
     def _next(self, held: Held) -> int:
         self._number = held.number = self._number + 1
         return self._number
 
-    def _take_released(self) -> list[int]:
-        released, self._released[:] = list(self._released), []
+    def _take_released(self) -> list[tuple[int, str]]:
+        released, self._released = self._released, []
         return released
 
     def _tell(self, *message: Any) -> None:
         self._settle()
         self._ranks.tell(*message)
 
-    def _fetched(self, held: Held, name: str) -> Any:
-        """The rows of all processes of a variable of a batch."""
+    def released(self, number: int, name: str) -> None:
+        """Let the others forget a column with the next batch."""
+        self._released.append((number, name))
+
+    def fetch(self, column: Column) -> Any:
+        """The rows of all processes of a column; those of other batches that somebody keeps come with them."""
         self._settle()
-        if held.purpose is not None:
-            self._read.setdefault(held.purpose, set()).add(name)
-        if name not in held.values:
-            if held.number is None:  # nobody else has read it yet
-                return held.whole()[name]
-            self._tell("gather", held.number, [name])
-            self._keep(held, [name])
-        return held.values[name]
+        if column.gathered is None and column.held.number is None:
+            return column.held.whole()[column.name]  # nobody else has read it yet
+        if column.gathered is None:
+            if column.held is self._current:
+                self._read.setdefault(column.held.purpose, set()).add(column.name)
+            alike = [each for each in self._living[column.name].values() if self._goes_with(each, column)]
+            alike.sort(key=lambda each: each.held.number or 0)
+            self._tell("gather", [(each.held.number, each.name) for each in alike])
+            self._keep(alike)
+        elif column.held is self._current:
+            self._read.setdefault(column.held.purpose, set()).add(column.name)
+        return column.gathered
+
+    def _goes_with(self, other: Column, column: Column) -> bool:
+        return other.gathered is None and other.held.number is not None and other.held.purpose == column.held.purpose
+
+    def _lives(self, column: Column) -> Column:
+        self._living.setdefault(column.name, WeakValueDictionary())[id(column)] = column
+        return column
 
     def _settle(self) -> None:
         """Take what the others send of a batch, so that they can go on."""
-        coming, self._coming = self._coming, None
-        if coming is not None:
-            self._keep(*coming)
+        coming, self._coming = self._coming, []
+        if coming:
+            self._keep(coming)
 
-    def _keep(self, held: Held, names: Sequence[str]) -> None:
-        rows = list(zip(*self._ranks.gather([None] * len(names)), strict=True))
-        for name, (_, *others) in zip(names, rows, strict=True):
-            held.values[name] = joined(name, [plain(held.own[name]), *others], held.size)
+    def _keep(self, columns: Sequence[Column]) -> None:
+        rows = zip(*self._ranks.gather([None] * len(columns)), strict=True)
+        for column, (_, *others) in zip(columns, rows, strict=True):
+            column.keep(others)
 
 
 def lead(model: Any, ranks: Ranks, on_signal: Callable[[int], None]) -> Any:
@@ -233,11 +253,6 @@ def lead(model: Any, ranks: Ranks, on_signal: Callable[[int], None]) -> Any:
 def _may_be_last(stream: StreamWrapper) -> bool:
     """Whether the batch handed out last may be the remainder that ends its pass."""
     return stream.length == stream.cursor.batches if stream.length is not None else stream.cursor.batches > 1
-
-
-def plain(column: Any) -> Any:
-    """A column as it travels: a list as it is, anything else as an array."""
-    return column if isinstance(column, list) else np.asarray(column)
 
 
 def number_of(found: Any) -> int | None:

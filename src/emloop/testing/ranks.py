@@ -50,7 +50,9 @@ _EPOCHS = 3
 class Numbers(BaseDataset):
     """Points in three classes: seven batches of five examples and one of three. ``counts`` may weigh them."""
 
-    def _configure_dataset(self, examples: int = 38, batch_size: int = 5, kind: str = "index") -> None:
+    def _configure_dataset(  # type: ignore[override]
+        self, examples: int = 38, batch_size: int = 5, kind: str = "index"
+    ) -> None:
         rng = self.rng("numbers")
         points = rng.normal(size=(examples, 4)).astype(np.float32)
         self._columns = {
