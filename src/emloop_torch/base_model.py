@@ -35,6 +35,7 @@ from emloop_torch._programs.program import FOLDER
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._programs.values import Values
 from emloop_torch._tensors.adapting import adapt, thawing
+from emloop_torch._tensors.arrays import mean_of
 from emloop_torch._tensors.devices import Precision, choose_device, compute_deterministically
 from emloop_torch._tensors.generators import Generators
 from emloop_torch._tensors.parameters import freeze
@@ -338,14 +339,24 @@ class BaseModel(BatchModel):
         gradients = {} if self._waits or self._updates is None else self._updates.pending()
         return {"generators": self._generators.state_dict(), "gradients": gradients}
 
+    def merged_rank_states(self, states: Sequence[StateTree]) -> StateTree:
+        """The state with which another number of processes, or one alone, goes on from :meth:`rank_state` of several.
+
+        The gradients before a step are those of all; random numbers are drawn anew.
+        """
+        names = dict.fromkeys(name for state in states for name in state["gradients"])
+        gradients = {name: [state["gradients"].get(name) for state in states] for name in names}
+        return {"generators": None, "gradients": {name: mean_of(found) for name, found in gradients.items()}}
+
     def load_rank_state(self, state: StateTree) -> None:
-        """Take up what :meth:`rank_state` returned, after the state of the model.
+        """Take up what :meth:`rank_state` or :meth:`merged_rank_states` returned, after the state of the model.
 
         Raises:
             StateError: If it is something else.
         """
         check_state("state of a process", state, {"generators": object, "gradients": {str: object}})
-        self._generators.load_state_dict(state["generators"])
+        if state["generators"] is not None:
+            self._generators.load_state_dict(state["generators"])
         if not self._waits and self._updates is not None:
             self._updates.load_pending(state["gradients"])
 

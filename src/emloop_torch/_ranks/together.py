@@ -188,6 +188,7 @@ class Together:
 
     def _agree(self, *, by_hand: bool) -> None:
         """Train what rank 0 trains; a hook there may have thawed something."""
+        by_hand = by_hand or any(getattr(part, "sparse", False) for part in self._module.modules())
         named = learnable(self._module)
         flags = torch.tensor([p.requires_grad for p in named.values()], dtype=torch.uint8, device=self._device)
         distributed.broadcast(flags, 0)

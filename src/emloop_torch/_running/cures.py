@@ -60,7 +60,10 @@ _CURES: tuple[tuple[str, str], ...] = (
     ),
     (
         "Expected to have finished reduction",
-        "a loss does not depend on all parameters: set model.distributed={{find_unused_parameters: true}}, or freeze them",
+        (
+            "the loss does not depend on all parameters: set model.distributed={{find_unused_parameters: true}}, "
+            "or freeze those that it does not depend on"
+        ),
     ),
     (
         "Expected all tensors to be on the same device",

@@ -6,7 +6,7 @@ Tensors of a dtype that NumPy lacks are stored as bits: ``{"dtype": "bfloat16", 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from emloop.errors import StateError
 from emloop.saved_models import may_lend
 
-__all__ = ["WITHOUT_NUMPY", "dtype_name", "to_plain", "to_tensor"]
+__all__ = ["WITHOUT_NUMPY", "dtype_name", "mean_of", "to_plain", "to_tensor"]
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -68,3 +68,12 @@ def to_tensor(value: Any) -> torch.Tensor:
     if not isinstance(value, (np.ndarray, np.generic)):
         raise StateError(f"expected an array, got {type(value).__name__}")
     return torch.from_numpy(np.array(value))
+
+
+def mean_of(values: Sequence[Any]) -> Any:
+    """The mean of what :func:`to_plain` returned of several tensors of one kind; ``None``: of nothing but zeros."""
+    tensors = [to_tensor(value) for value in values if value is not None]
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        total = total + tensor
+    return to_plain(total / len(values))

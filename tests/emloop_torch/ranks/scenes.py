@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 import signal
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -94,6 +96,29 @@ class Sometimes(nn.Module):
         return self.used(points)
 
 
+class Looking(nn.Module):
+    """Looks points up in a table, by their rounded coordinates."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(10, 8, sparse=True), nn.Linear(8, 2)
+
+    def forward(self, points):
+        return self.head(self.table(points.round().long().clamp(-4, 4) + 5).mean(1))
+
+
+class Tempered(Classifier):
+    """Computes with a number that no program sees change."""
+
+    def __init__(self):
+        super().__init__(plain())
+        self.config = SimpleNamespace(temperature=2.0)
+
+    def forward(self, points, labels):
+        logits = self.body(points) / self.config.temperature
+        return {"logits": logits, "loss": functional.cross_entropy(logits, labels, reduction="none")}
+
+
 class Alone(emloop_torch.BaseModel):
     """Calls its module itself."""
 
@@ -140,6 +165,8 @@ MODULES = {
     "dropped": lambda: Classifier(dropped()),
     "wide": lambda: Classifier(wide()),
     "two heads": TwoHeaded,
+    "sparse": lambda: Classifier(Looking()),
+    "tempered": Tempered,
     "sometimes": lambda: Classifier(Sometimes()),
 }
 STEEP = {"optimizer": {"class": "SGD", "learning_rate": 0.3, "momentum": 0.9}}
@@ -167,6 +194,11 @@ TRAININGS = {
     "a schedule": {"lr_schedule": {"class": "CosineAnnealingLR", "T_max": 9, "interval": "batch"}},
     "bf16": {"precision": "bf16", **STEEP},
     "a module called directly": {"cls": Alone},
+    "sparse gradients": {
+        "module": "sparse",
+        "optimizer": {"class": "SGD", "learning_rate": 0.1},
+        "clip_gradient": None,
+    },
     "parts without gradient": {"module": "sometimes", "distributed": {"find_unused_parameters": True}},
     "views of buckets": {"distributed": {"gradient_as_bucket_view": True, "bucket_cap_mb": 0.001}},
 }
@@ -298,6 +330,57 @@ def saving(ranks, directory):
         trained(again, ranks, start=6)
         digests.append(digest(again))
     return digests
+
+
+def compiled(ranks):
+    """A module that is compiled, and windows of batches."""
+    model = created(accumulate=2, compile={"backend": "eager"}, ranks=ranks)
+    trained(model, ranks)
+    return values(model)
+
+
+def other_numbers(ranks, directory):
+    """Train inside of a window; what others than those processes go on from."""
+    model = created("weighing", accumulate=3, ranks=ranks)
+
+    def keep(number):
+        if number == 8:
+            state = copy_tree(model.state_dict()) if ranks.rank == 0 else None
+            Path(directory, f"{ranks.rank}.pickle").write_bytes(pickle.dumps((state, copy_tree(model.rank_state()))))
+
+    trained(model, ranks, change=keep)
+    return values(model)
+
+
+def going_on(ranks, count, directory):
+    """Go on from what so many processes have left."""
+    model = created("weighing", accumulate=3, ranks=ranks)
+    kept = [pickle.loads(Path(directory, f"{rank}.pickle").read_bytes()) for rank in range(count)]
+    model.load_state_dict(kept[0][0])
+    model.load_rank_state(model.merged_rank_states([own for _, own in kept]))
+    trained(model, ranks, start=8)
+    return values(model)
+
+
+def comparing(ranks, directory):
+    """Save on rank 0 after every batch, each of which is compared with the program; in the end it parts from it."""
+    told = []
+    for module in ("weighing", "tempered"):
+        path = Path(directory, f"{module}.{ranks.rank}")
+        path.mkdir()
+        config = {"accumulate": 2, "saved_model": {"shadow": 1.0, "cache": "off"}}
+        model = created(module, log_dir=str(path), ranks=ranks, **config)
+
+        def save(number, model=model, module=module):
+            if ranks.rank == 0 and number in (2, 3, 5):
+                model.save("best")
+            if module == "tempered" and number == 6:
+                model.module.config.temperature = 0.5
+
+        trained(model, ranks, change=save)
+        manifest = path / "model_best" / "manifest.json"
+        told.append(json.loads(manifest.read_text())["rung"] if ranks.rank == 0 else digest(model))
+    return told
 
 
 def thawing_on_rank_0(ranks):

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from .scenes import TRAININGS, created, trained, values
+from .scenes import TRAININGS, created, going_on, trained, values
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,35 @@ def test_a_save_on_rank_0_changes_nothing_and_is_enough(several, tmp_path):
     """The others need not know; what was saved goes on to the bit on two processes, with and without its source."""
     for untouched, saved, with_source, without in several("saving", str(tmp_path)):
         assert untouched == saved == with_source == without
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_another_number_of_processes_goes_on_from_what_some_have_left(several, tmp_path):
+    """Gradients that wait for a step are those of all; so it is with one process, too."""
+    expected, *_ = several("other_numbers", str(tmp_path), size=2)
+    results = [*several("going_on", 2, str(tmp_path), size=3), going_on(None, 2, str(tmp_path))]
+
+    for found in results:
+        for value, wanted in zip(found, expected, strict=True):
+            np.testing.assert_allclose(value, wanted, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_a_compiled_module_learns_as_well(several):
+    """The compiler has a warning of its own."""
+    model = created(accumulate=2)
+    trained(model)
+
+    for found in several("compiled", quiet=False):
+        for value, wanted in zip(found, values(model), strict=True):
+            np.testing.assert_allclose(value, wanted, rtol=2e-5, atol=2e-5)
+
+
+def test_the_program_of_rank_0_is_compared_with_its_own_rows(several, tmp_path):
+    """No false alarm, wherever gradients wait for others; and one that parts from the training still falls."""
+    (kept, fallen), _ = several("comparing", str(tmp_path), quiet=False)
+
+    assert (kept, fallen) == ("exported", "inference")
 
 
 def test_what_a_hook_of_rank_0_thaws_is_trained_from_the_next_epoch_on(several):
