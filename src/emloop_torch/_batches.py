@@ -23,6 +23,8 @@ from emloop.types import Batch, StateTree
 from emloop_torch._programs.program_module import LOSS, ProgramModule
 from emloop_torch._programs.views import PREDICT, Asking, Selective, label_free_view, loss_among, require_outputs
 from emloop_torch._proofs.shadow import Comparison
+from emloop_torch._ranks.joining import TorchRanks
+from emloop_torch._ranks.together import Together
 from emloop_torch._running.cures import cures
 from emloop_torch._running.drawing import Watched, watched
 from emloop_torch._running.interface import read_interface
@@ -39,8 +41,6 @@ from emloop_torch._training.profiling import Profiling
 from emloop_torch._training.updates import Updates
 
 from ._building import build_updates
-from ._ranks.joining import TorchRanks
-from ._ranks.together import Together
 from ._saved import METHODS
 from ._settings import Compile, Settings
 from ._source_free import SourceFree

@@ -14,13 +14,13 @@ from emloop.saved_models import Saved, overridden_methods, require_program, shel
 from emloop.types import StateTree
 from emloop_torch._programs.program import Program
 from emloop_torch._programs.program_module import ProgramModule
+from emloop_torch._ranks.together import Together
 from emloop_torch._tensors.parameters import frozen_statistics
 from emloop_torch._training.averages import Averages
 from emloop_torch._training.deferring import defer_compiler
 from emloop_torch._training.learners import Learner, build_learners, clipper, rebuild_learner
 from emloop_torch._training.updates import Updates, states_of
 
-from ._ranks.together import Together
 from ._saved import METHODS
 from ._settings import Settings
 

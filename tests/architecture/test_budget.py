@@ -13,9 +13,10 @@ ROOT = Path(__file__).parents[2]
 ROOMS = {
     "emloop": 80,  # what `load` returns
     "emloop.__main__": 10,  # nothing is imported from where one stands
-    "emloop._build": 295,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
+    "emloop._build": 300,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
     "emloop._config": 2465,  # stand-ins; configs of 0.2, arguments of optimizers too; streams of arguments; strangers'
-    "emloop._contracts": 256,  # what weighs what; predicting; importances; gathering; what is watched, and said
+    "emloop._contracts": 305,  # what weighs what; predicting; importances; gathering; what is watched; processes
+    "emloop._ranks": 525,  # joining launchers; rank 0's messages; columns that are gathered when somebody looks
     "emloop._registry": 212,  # backends come first; what packages import; nothing from a run; old names; makers
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
@@ -24,29 +25,30 @@ ROOMS = {
     "emloop._settings": 1265,  # what classes and functions accept, read, write; why others' fail; old names; makers
     "emloop._source": 1045,  # functions; what a class takes from its **kwargs, and needs; decorators that note a class
     "emloop._state": 1100,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
-    "emloop._streams": 1520,  # numbered items; one batch read again; handed over in C; gate; signals; loaders; workers
+    "emloop._streams": 1650,  # numbered items; read again; handed over in C, as bytes; gate; signals; loaders; shares
     "emloop._support": 1266,  # extras; links that copies keep; what leads out of a directory; signals; moved arguments
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 28,  # the protocols' public path
-    "emloop.api": 310,  # who trusts a source; when workers begin and end; a run in a notebook
+    "emloop.api": 375,  # who trusts a source; when workers begin and end; a run in a notebook; who follows rank 0
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 4310,  # `find-lr`, `show`, `dataset show`, `ensemble`, `doctor`, `verify`, `profile`; dry runs
+    "emloop.cli": 4440,  # `find-lr`, `show`, `dataset show`, `ensemble`, `doctor`, `verify`, `profile`; processes
     "emloop.constants": 40,
-    "emloop.datasets": 1735,  # tables, arrays, images, texts, frames; dividing, drawing, transforming; tokenizers
+    "emloop.datasets": 1745,  # tables, arrays, images, texts, frames; dividing, drawing, transforming; tokenizers
     "emloop.declare": 90,  # names of old, and what all classes take
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
     "emloop.hooks": 3796,  # metrics by name; importances; evaluations inside epochs; weighted statistics; best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 2190,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
+    "emloop.main_loop": 2222,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
     "emloop.models": 420,  # what weighs what; whose source may run; members that predict; files of other runtimes
     "emloop.parameters": 135,  # patterns, `init_from`, what a state must match: once for all backends
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
+    "emloop.ranks": 5,
     "emloop.saved_models": 870,  # what a run keeps once; what inputs look like; the capsule, what of it may run; days
     "emloop.seeding": 5,
     "emloop.suggest": 5,
-    "emloop.testing": 810,  # every failure names the promise, what was seen, and the fix; predictions
+    "emloop.testing": 1030,  # every failure names the promise, what was seen, and the fix; predictions; processes
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_jax": 1280,  # exported steps of three kinds of networks, batches of any size, programs, checked; the model
@@ -59,18 +61,19 @@ ROOMS = {
     "emloop_tensorflow._graphs": 892,  # what is traced, named, kept, undone; generators; programs as checked data
     "emloop_tensorflow._training": 595,  # steps in graphs: schedules, windows, means; signals, traces; several devices
     "emloop_tensorflow.hooks": 5,  # paths of 0.2
-    "emloop_torch": 1450,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
+    "emloop_torch": 1465,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._running": 485,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
-    "emloop_torch._tensors": 1010,  # metrics; frozen bases, what thaws; what an optimizer remembers; means
-    "emloop_torch._training": 1255,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
+    "emloop_torch._ranks": 632,  # who lives, has failed, waits for whom; gradients of whole batches
+    "emloop_torch._running": 500,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
+    "emloop_torch._tensors": 1080,  # metrics; frozen bases, what thaws; what an optimizer remembers; means; shared loaders
+    "emloop_torch._training": 1275,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 
 FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
-    "emloop": 17,  # public names, most of them a line or two, that have to stand at the front door
+    "emloop": 18,  # public names, most of them a line or two, that have to stand at the front door
     "emloop/datasets": 15,  # one file a dataset
     "emloop/hooks": 34,  # one file a hook
     "emloop/_run_dir": 15,  # one file for each of a run directory's; how runs are judged, and found by it

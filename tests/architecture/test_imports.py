@@ -26,7 +26,8 @@ LAYERS = (
 """The rooms of emloop, lowest first. A room may import from lower layers only, not from its neighbours."""
 
 TORCH_LAYERS = tuple(
-    f"emloop_torch.{room}" for room in ("_classes", "_tensors", "_programs", "_proofs", "_training", "_running")
+    f"emloop_torch.{room}"
+    for room in ("_classes", "_tensors", "_programs", "_proofs", "_training", "_running", "_ranks")
 )
 """The rooms of the PyTorch backend below its front, lowest first."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["keeping_warnings", "warnings_so_far"]
+__all__ = ["Warnings", "use_warnings", "warnings_so_far"]
 
 
 class Warnings(logging.Handler):
@@ -38,31 +38,15 @@ _CURRENT: ContextVar[Warnings | None] = ContextVar("warnings", default=None)
 
 
 def warnings_so_far() -> Warnings:
-    """Those of the block that :func:`keeping_warnings` surrounds."""
+    """Those of the block that :func:`use_warnings` surrounds."""
     return _CURRENT.get() or Warnings()
 
 
 @contextmanager
-def keeping_warnings(*, shown: bool) -> Iterator[None]:
-    """Keep the warnings of the block.
-
-    Args:
-        shown: Whether they are shown here as well; errors always are.
-    """
-    root, kept = logging.getLogger(), Warnings()
-    others = list(root.handlers)
-
-    def only_errors(record: logging.LogRecord) -> bool:
-        return shown or record.levelno >= logging.ERROR
-
-    root.addHandler(kept)
-    for handler in others:
-        handler.addFilter(only_errors)
+def use_warnings(kept: Warnings) -> Iterator[None]:
+    """Let :func:`warnings_so_far` return these inside the block."""
     token = _CURRENT.set(kept)
     try:
         yield
     finally:
         _CURRENT.reset(token)
-        root.removeHandler(kept)
-        for handler in others:
-            handler.removeFilter(only_errors)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import distributed, nn
+from torch._C._distributed_c10d import _broadcast_coalesced
 from torch.nn.parallel import DistributedDataParallel
 
 from emloop.errors import BatchError, ConfigError, RankError
@@ -132,7 +133,7 @@ class Together:
         """Give the module the buffers of rank 0; called after the backward passes, which may need the old ones."""
         buffers = list(self._module.buffers())
         if buffers:
-            distributed._broadcast_coalesced(distributed.group.WORLD, buffers, _BYTES, 0)
+            _broadcast_coalesced(_everybody(), buffers, _BYTES, 0)
 
     @torch.no_grad()
     def reduce(self) -> None:
@@ -201,7 +202,7 @@ class Together:
         elif by_hand and self._trained is None:
             tensors = [*self._module.parameters(), *self._module.buffers()]
             with torch.no_grad():
-                distributed._broadcast_coalesced(distributed.group.WORLD, tensors, _BYTES, 0)
+                _broadcast_coalesced(_everybody(), tensors, _BYTES, 0)
         self._trained, self._has_agreed = trained, True
 
     def _wrap(self, *, is_first: bool) -> None:
@@ -236,6 +237,10 @@ class Together:
             parameter.backward(torch.zeros_like(parameter))
         for parameter, gradient in zip(trained, gradients, strict=True):
             parameter.grad = gradient
+
+
+def _everybody() -> Any:
+    return distributed.group.WORLD
 
 
 def _share(own: _Weight, whole: _Weight, size: int) -> _Weight:

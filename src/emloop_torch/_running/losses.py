@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -20,11 +19,9 @@ from emloop_torch._tensors.means import (
     require_weight,
     total_weight,
 )
+from emloop_torch._tensors.sharing import OtherRows
 
 from .first_nan import FirstNaN
-
-if TYPE_CHECKING:
-    from emloop_torch._ranks.together import Together
 
 __all__ = ["Losses"]
 
@@ -50,7 +47,7 @@ class Losses:
         weights: Mapping[str, str],
         *,
         accumulates: bool,
-        together: Together | None = None,
+        together: OtherRows | None = None,
     ) -> None:
         self.names = list(names)
         self.examples = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -14,14 +13,12 @@ from emloop.types import StateTree
 from emloop_torch._programs.program_module import LOSS
 from emloop_torch._programs.views import loss_among
 from emloop_torch._tensors.arrays import to_plain, to_tensor
+from emloop_torch._tensors.sharing import OtherRows
 
 from .averages import Averages
 from .backward import back_propagate
 from .learners import Learner
 from .optimizers import learnable
-
-if TYPE_CHECKING:
-    from emloop_torch._ranks.together import Together
 
 __all__ = ["Updates", "states_of"]
 
@@ -48,7 +45,7 @@ class Updates:
         accumulate: int,
         scaler: torch.amp.GradScaler | None,
         averages: Averages | None = None,
-        together: Together | None = None,
+        together: OtherRows | None = None,
     ) -> None:
         self._module = module
         self._parameters = list(learnable(module).values())

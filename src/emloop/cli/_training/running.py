@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emloop._config import find_config
@@ -60,26 +61,19 @@ def run_loop(
     Raises:
         EmloopError: If the failure came before a run was created.
     """
+    from emloop._contracts.ranks import current_ranks
     from emloop._ranks.joining import scene_of
-
-    scene = scene_of(os.environ)
-    if scene is None and _wanted.get() == 1:
-        return _run(create, work, delete=delete)
-    from .ranks import launch, run_together
-
-    if scene is None:
-        return launch(_wanted.get(), config, restore_from)
-
-    return run_together(scene, config, restore_from, lambda: _run(create, work, delete=delete))
-
-
-def _run(create: Callable[[], EmloopTraining], work: Callable[[MainLoop], None] | None, *, delete: bool) -> int:
     from emloop._reporter.choosing import open_reporter
     from emloop._run_dir.run import delete_run, runs_created
     from emloop.main_loop import MainLoop
     from emloop.main_loop.interrupts import CaughtInterrupts
     from emloop.main_loop.run_record import was_logged
 
+    if current_ranks() is None and (scene_of(os.environ) is not None or _wanted.get() > 1):
+        from .._ranks.together import start_together
+
+        again = partial(run_loop, create, work, config=config, restore_from=restore_from, delete=delete)
+        return start_together(_wanted.get(), config, restore_from, again)
     if delete:
         print_delete_warning()
     before = len(runs_created())
@@ -114,12 +108,9 @@ def _failed(error: Exception) -> None:
 
     log_failure(error)
     if (ranks := current_ranks()) is not None:
+        from .._ranks.together import told_by
+
         ranks.fail(told_by(ranks.rank, error))
-
-
-def told_by(rank: int, error: BaseException) -> str:
-    """A failure in the words of the other processes."""
-    return f"rank {rank} failed: {type(error).__name__}: {error}"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,22 +15,40 @@ from emloop import _build
 from emloop._config.home import use_home
 from emloop._contracts.ranks import Ranks, Scene, use_ranks
 from emloop._ranks import Channel
-from emloop._ranks.saying import keeping_warnings
+from emloop._ranks.joining import scene_of
+from emloop._ranks.saying import Warnings, use_warnings
 from emloop.api import follow_emloop_training
 from emloop.constants import EXIT_FAILED, EXIT_STOPPED
 from emloop.errors import ConfigError, EmloopError, RankError
 from emloop.main_loop import MainLoop, log_failure
 
-from .running import told_by
-
-__all__ = ["launch", "run_together"]
+__all__ = ["start_together", "told_by"]
 
 logger = logging.getLogger(__name__)
 
 _TIMEOUT = 60.0
 
 
-def run_together(scene: Scene, config: Mapping[str, Any], restore_from: str | None, work: Callable[[], int]) -> int:
+def start_together(count: int, config: Mapping[str, Any], restore_from: str | None, work: Callable[[], int]) -> int:
+    """Run a command in several processes: those that a launcher has started, or so many on this machine.
+
+    Args:
+        count: How many.
+        config: The configuration.
+        restore_from: What the model will be restored from.
+        work: What rank 0 does; returns the exit code.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: If the model can be trained by one process only.
+    """
+    scene = scene_of(os.environ)
+    return _launch(count, config, restore_from) if scene is None else _join(scene, config, restore_from, work)
+
+
+def _join(scene: Scene, config: Mapping[str, Any], restore_from: str | None, work: Callable[[], int]) -> int:
     """Join the other processes; on rank 0 do the work, elsewhere follow it.
 
     Args:
@@ -48,7 +67,7 @@ def run_together(scene: Scene, config: Mapping[str, Any], restore_from: str | No
     distributed = config["model"].get("distributed") or {}
     ranks: Ranks = cls.join_ranks(scene, float(distributed.get("timeout", _TIMEOUT)))
     try:
-        with use_ranks(ranks), keeping_warnings(shown=ranks.rank == 0):
+        with use_ranks(ranks), _keeping_warnings(shown=ranks.rank == 0):
             if ranks.rank == 0:
                 code = work()
                 if code in (0, EXIT_STOPPED):
@@ -73,7 +92,7 @@ def run_together(scene: Scene, config: Mapping[str, Any], restore_from: str | No
         ranks.close()
 
 
-def launch(count: int, config: Mapping[str, Any], restore_from: str | None) -> int:
+def _launch(count: int, config: Mapping[str, Any], restore_from: str | None) -> int:
     """Start processes of this command line on this machine, and wait for their end.
 
     Args:
@@ -126,3 +145,33 @@ def _passing_on_signals(ranks: Ranks) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
+
+
+@contextmanager
+def _keeping_warnings(*, shown: bool) -> Iterator[None]:
+    """Keep the warnings of the block.
+
+    Args:
+        shown: Whether they are shown here as well; errors always are.
+    """
+    root, kept = logging.getLogger(), Warnings()
+    others = list(root.handlers)
+
+    def only_errors(record: logging.LogRecord) -> bool:
+        return shown or record.levelno >= logging.ERROR
+
+    root.addHandler(kept)
+    for handler in others:
+        handler.addFilter(only_errors)
+    try:
+        with use_warnings(kept):
+            yield
+    finally:
+        root.removeHandler(kept)
+        for handler in others:
+            handler.removeFilter(only_errors)
+
+
+def told_by(rank: int, error: BaseException) -> str:
+    """A failure in the words of the other processes."""
+    return f"rank {rank} failed: {type(error).__name__}: {error}"
