@@ -39,8 +39,6 @@ from emloop_torch._training.profiling import Profiling
 from emloop_torch._training.updates import Updates
 
 from ._building import build_updates
-from ._ranks.joining import TorchRanks
-from ._ranks.together import Together
 from ._saved import METHODS
 from ._settings import Compile, Settings
 from ._source_free import SourceFree
@@ -48,6 +46,7 @@ from ._source_free import SourceFree
 if TYPE_CHECKING:
     from emloop.datasets.abstract_dataset import AbstractDataset
     from emloop.datasets.stream_wrapper import StreamWrapper
+    from emloop_torch._ranks.together import Together
 
 __all__ = ["BatchModel"]
 
@@ -298,7 +297,9 @@ class BatchModel(AbstractModel):
         compiler = partial(torch.compile, **_options(settings.compile)) if compiled else None
         whole: Any = module if compiler is None else compiler(module)
         ranks = current_ranks()
-        if isinstance(ranks, TorchRanks) and ranks.size > 1:
+        if ranks is not None and ranks.size > 1:
+            from emloop_torch._ranks.together import Together  # noqa: PLC0415 - not every build of PyTorch has what it needs
+
             self._together = Together(ranks, module, settings.distributed, compiler)
         self._calls: dict[bool, Any] = {True: self._together or whole, False: whole}
         names = self._learned_from()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn, optim
@@ -20,9 +20,11 @@ from emloop_torch._training.deferring import defer_compiler
 from emloop_torch._training.learners import Learner, build_learners, clipper, rebuild_learner
 from emloop_torch._training.updates import Updates, states_of
 
-from ._ranks.together import Together
 from ._saved import METHODS
 from ._settings import Settings
+
+if TYPE_CHECKING:
+    from emloop_torch._ranks.together import Together
 
 __all__ = ["adopt_arguments", "build_module", "build_updates", "warn_of_statistics"]
 

@@ -188,14 +188,14 @@ class BaseModel(BatchModel):
     @classmethod
     def join_ranks(cls, scene: Scene, timeout: float) -> Ranks:
         """Join the processes that a launcher has started to train the model together."""
-        from ._ranks.joining import join  # noqa: PLC0415 - few need it, and it takes its time
+        from emloop_torch._ranks.joining import join  # noqa: PLC0415 - few need it, and it takes its time
 
         return join(scene, timeout)
 
     @classmethod
     def launch_ranks(cls, count: int, command: Sequence[str]) -> int:
         """Start processes on this machine, as ``torchrun`` does."""
-        from ._ranks.launching import launch  # noqa: PLC0415 - few need it, and it takes its time
+        from emloop_torch._ranks.launching import launch  # noqa: PLC0415 - few need it, and it takes its time
 
         return launch(count, command)
 

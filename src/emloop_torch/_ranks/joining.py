@@ -20,6 +20,8 @@ from time import monotonic
 
 import torch
 from torch import distributed
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+from torch.distributed.rendezvous import rendezvous
 
 from emloop.errors import RankError
 from emloop.ranks import Scene
@@ -61,7 +63,7 @@ def join(scene: Scene, timeout: float) -> TorchRanks:
         try:
             distributed.init_process_group(
                 "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo",
-                store=distributed.PrefixStore("emloop", store),
+                store=PrefixStore("emloop", store),
                 rank=scene.rank,
                 world_size=scene.size,
                 timeout=timedelta(seconds=timeout),
@@ -90,7 +92,7 @@ class TorchRanks:
         self,
         scene: Scene,
         connections: dict[int, tuple[socket.socket, socket.socket]],
-        store: distributed.Store,
+        store: Store,
         timeout: float,
     ) -> None:
         self.rank, self.size, self.local_rank = scene.rank, scene.size, scene.local_rank
@@ -178,18 +180,16 @@ class TorchRanks:
             each.close()
 
 
-def _store(scene: Scene, patience: float) -> distributed.Store:
+def _store(scene: Scene, patience: float) -> Store:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # The agent serves it, and keeps what belongs to different attempts apart.
-        store, _, _ = next(distributed.rendezvous("env://", timeout=timedelta(seconds=patience)))
+        store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=patience)))
         return store
     is_host = scene.rank == 0
-    return distributed.TCPStore(
-        scene.address, scene.port, None, is_host, timedelta(seconds=patience), wait_for_workers=False
-    )
+    return TCPStore(scene.address, scene.port, None, is_host, timedelta(seconds=patience), wait_for_workers=False)
 
 
-def _listen(scene: Scene, store: distributed.Store, patience: float) -> dict[int, tuple[socket.socket, socket.socket]]:
+def _listen(scene: Scene, store: Store, patience: float) -> dict[int, tuple[socket.socket, socket.socket]]:
     """On rank 0: the connections with all others, one for messages and one to look out for them, each."""
     host = _LOOPBACK if scene.local_size == scene.size else ""
     found: dict[tuple[int, bool], socket.socket] = {}
@@ -218,7 +218,7 @@ def _listen(scene: Scene, store: distributed.Store, patience: float) -> dict[int
     return {rank: (found[rank, False], found[rank, True]) for rank in range(1, scene.size)}
 
 
-def _connect(scene: Scene, store: distributed.Store) -> dict[int, tuple[socket.socket, socket.socket]]:
+def _connect(scene: Scene, store: Store) -> dict[int, tuple[socket.socket, socket.socket]]:
     told = json.loads(store.get(_KEY))
     token, failure = bytes.fromhex(told["token"]), OSError("it cannot be reached")
     for host in told["hosts"]:

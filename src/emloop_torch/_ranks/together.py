@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 from torch import distributed, nn
+from torch._C._distributed_c10d import _broadcast_coalesced
+from torch.distributed.distributed_c10d import _get_default_group
 from torch.nn.parallel import DistributedDataParallel
 
 from emloop.errors import BatchError, ConfigError, RankError
-from emloop.ranks import Part
+from emloop.ranks import Part, Ranks
 from emloop.types import Batch
 from emloop_torch._settings import Distributed
 from emloop_torch._training.optimizers import learnable
@@ -44,16 +46,24 @@ class Together:
         module: This process's module.
         settings: The key ``distributed``.
         compiler: What compiles a module, if anything does.
+
+    Raises:
+        ConfigError: If the processes have come together by other means than PyTorch's.
     """
 
     def __init__(
         self,
-        ranks: TorchRanks,
+        ranks: Ranks,
         module: nn.Module,
         settings: Distributed | None,
         compiler: Callable[[nn.Module], Any] | None,
     ) -> None:
+        if not isinstance(ranks, TorchRanks):
+            raise ConfigError(
+                "several processes train a PyTorch module after BaseModel.join_ranks, which connects them"
+            )
         self._ranks = ranks
+        self._group = _get_default_group()
         self._module = module
         self._settings = settings or Distributed()
         self._compiler = compiler
@@ -132,7 +142,7 @@ class Together:
         """Give the module the buffers of rank 0; called after the backward passes, which may need the old ones."""
         buffers = list(self._module.buffers())
         if buffers:
-            distributed._broadcast_coalesced(distributed.group.WORLD, buffers, _BYTES, 0)
+            _broadcast_coalesced(self._group, buffers, _BYTES, 0)
 
     @torch.no_grad()
     def reduce(self) -> None:
@@ -201,7 +211,7 @@ class Together:
         elif by_hand and self._trained is None:
             tensors = [*self._module.parameters(), *self._module.buffers()]
             with torch.no_grad():
-                distributed._broadcast_coalesced(distributed.group.WORLD, tensors, _BYTES, 0)
+                _broadcast_coalesced(self._group, tensors, _BYTES, 0)
         self._trained, self._has_agreed = trained, True
 
     def _wrap(self, *, is_first: bool) -> None:
