@@ -59,12 +59,13 @@ ROOMS = {
     "emloop_tensorflow._graphs": 892,  # what is traced, named, kept, undone; generators; programs as checked data
     "emloop_tensorflow._training": 595,  # steps in graphs: schedules, windows, means; signals, traces; several devices
     "emloop_tensorflow.hooks": 5,  # paths of 0.2
-    "emloop_torch": 1450,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
+    "emloop_torch": 1465,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._running": 485,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
-    "emloop_torch._tensors": 1010,  # metrics; frozen bases, what thaws; what an optimizer remembers; means
-    "emloop_torch._training": 1255,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
+    "emloop_torch._ranks": 634,  # messages, and who fails, at a fraction of a collective; gradients of whole batches
+    "emloop_torch._running": 502,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
+    "emloop_torch._tensors": 1064,  # metrics; frozen bases, what thaws; what an optimizer remembers; means
+    "emloop_torch._training": 1274,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 
