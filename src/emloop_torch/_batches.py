@@ -23,7 +23,6 @@ from emloop.types import Batch, StateTree
 from emloop_torch._programs.program_module import LOSS, ProgramModule
 from emloop_torch._programs.views import PREDICT, Asking, Selective, label_free_view, loss_among, require_outputs
 from emloop_torch._proofs.shadow import Comparison
-from emloop_torch._ranks.joining import TorchRanks
 from emloop_torch._ranks.together import Together
 from emloop_torch._running.cures import cures
 from emloop_torch._running.drawing import Watched, watched
@@ -48,6 +47,7 @@ from ._source_free import SourceFree
 if TYPE_CHECKING:
     from emloop.datasets.abstract_dataset import AbstractDataset
     from emloop.datasets.stream_wrapper import StreamWrapper
+    from emloop_torch._ranks.together import Together
 
 __all__ = ["BatchModel"]
 
@@ -298,7 +298,9 @@ class BatchModel(AbstractModel):
         compiler = partial(torch.compile, **_options(settings.compile)) if compiled else None
         whole: Any = module if compiler is None else compiler(module)
         ranks = current_ranks()
-        if isinstance(ranks, TorchRanks) and ranks.size > 1:
+        if ranks is not None and ranks.size > 1:
+            from emloop_torch._ranks.together import Together  # noqa: PLC0415 - not every build of PyTorch has what it needs
+
             self._together = Together(ranks, module, settings.distributed, compiler)
         self._calls: dict[bool, Any] = {True: self._together or whole, False: whole}
         names = self._learned_from()

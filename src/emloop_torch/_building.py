@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn, optim
@@ -23,6 +23,9 @@ from emloop_torch._training.updates import Updates, states_of
 
 from ._saved import METHODS
 from ._settings import Settings
+
+if TYPE_CHECKING:
+    from emloop_torch._ranks.together import Together
 
 __all__ = ["adopt_arguments", "build_module", "build_updates", "warn_of_statistics"]
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from emloop.declare import Component, Limits, Names, Positive
 from emloop.parameters import InitFrom
+from emloop_torch._ranks.together import Distributed
 from emloop_torch._tensors.adapting import Frozen, Lora
 from emloop_torch._tensors.devices import Device, PrecisionName
 from emloop_torch._training.averages import Ema, Swa
@@ -48,24 +49,6 @@ class Saving:
     trust: Names = ()
     capsule: Literal["on", "off", True, False] = "off"
     cache: Literal["on", "off", True, False] = "on"
-
-
-@dataclass(frozen=True)
-class Distributed:
-    """The key ``distributed``: how several processes train the model.
-
-    Args:
-        strategy: ``ddp``: every process has the whole model, and a part of each batch.
-        timeout: Seconds within which every process answers the others; else all of them end.
-        bucket_cap_mb: As the other keys, an argument of ``DistributedDataParallel``.
-    """
-
-    strategy: Annotated[Literal["ddp"], Limits(words="'ddp', since 'fsdp' is not there yet")] = "ddp"
-    timeout: Annotated[float, Limits(above=0)] = 60
-    bucket_cap_mb: Annotated[float, Limits(above=0)] | None = None
-    find_unused_parameters: bool = False
-    gradient_as_bucket_view: bool = False
-    static_graph: bool = False
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,12 @@ class Linear(el.AbstractModel):
     def rank_state(self):
         return {"rng": self._own_state()}
 
+    def merged_rank_states(self, states):
+        return {"rng": None}
+
     def load_rank_state(self, state):
-        self._rng.bit_generator.state = eval(state["rng"])
+        if state["rng"] is not None:
+            self._rng.bit_generator.state = eval(state["rng"])
 
     def _own_state(self):
         return repr(self._rng.bit_generator.state)

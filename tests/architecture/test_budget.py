@@ -16,7 +16,7 @@ ROOMS = {
     "emloop._build": 300,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
     "emloop._config": 2465,  # stand-ins; configs of 0.2, arguments of optimizers too; streams of arguments; strangers'
     "emloop._contracts": 305,  # what weighs what; predicting; importances; gathering; what is watched; processes
-    "emloop._ranks": 525,  # joining launchers; rank 0's messages; columns that are gathered when somebody looks
+    "emloop._ranks": 528,  # joining launchers; rank 0's messages; columns that are gathered when somebody looks
     "emloop._registry": 212,  # backends come first; what packages import; nothing from a run; old names; makers
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
@@ -40,7 +40,7 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3796,  # metrics by name; importances; evaluations inside epochs; weighted statistics; best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 2222,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
+    "emloop.main_loop": 2226,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
     "emloop.models": 420,  # what weighs what; whose source may run; members that predict; files of other runtimes
     "emloop.parameters": 135,  # patterns, `init_from`, what a state must match: once for all backends
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
@@ -64,9 +64,9 @@ ROOMS = {
     "emloop_torch": 1465,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._ranks": 632,  # who lives, has failed, waits for whom; gradients of whole batches
+    "emloop_torch._ranks": 645,  # who lives, has failed, waits for whom; gradients of whole batches
     "emloop_torch._running": 500,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
-    "emloop_torch._tensors": 1080,  # metrics; frozen bases, what thaws; what an optimizer remembers; means; shared loaders
+    "emloop_torch._tensors": 1080,  # metrics; frozen bases, what thaws; what an optimizer remembers; means; shares
     "emloop_torch._training": 1275,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""

@@ -139,7 +139,7 @@ def test_parameter_groups_are_matched_by_the_whole_name(create, batches):
         ({"profile": {"kep": 1}}, "profile: unknown argument 'kep'\n  did you mean 'keep'?"),
         ({"saved_model": {"source_free": "must"}}, "saved_model.source_free: expected one of 'auto'"),
         ({"saved_model": {"sourcefree": "off"}}, "did you mean 'source_free'?"),
-        ({"distributed": {"strategy": "ddp"}}, "distributed: expected nothing, since training on several"),
+        ({"distributed": {"strategy": "fsdp"}}, "expected 'ddp', since 'fsdp' is not there yet"),
         ({"inputs": ["points", "lables"]}, "inputs: forward takes no 'lables', and forward needs 'labels' as well"),
         ({"inputs": ["points", "lables"]}, "did you mean 'labels'?"),
         ({"init_from": {"paths": "x"}}, "init_from: unknown argument 'paths'\n  did you mean 'path'?"),
@@ -156,7 +156,7 @@ def test_a_wrong_value_is_told_with_what_would_be_right(create, config, message)
 def test_all_mistakes_that_need_no_module_come_at_once(create):
     """One run tells them all."""
     with pytest.raises(ConfigError) as error:
-        create(deep, precision="x", accumulate=0, clip_gradient=-1, distributed={})
+        create(deep, precision="x", accumulate=0, clip_gradient=-1, distributed={"timeout": 0})
 
     assert len(error.value.problems) == 4
 

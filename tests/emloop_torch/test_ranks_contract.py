@@ -33,12 +33,20 @@ TRANSFORMER = RanksCase(
 )
 
 
+@pytest.mark.slow
 class TestPyTorch(RanksContract):
     """With AdamW, a limit of the gradient's norm, and three batches in a step."""
 
-    cases = (MLP, TRANSFORMER)
+    cases = (MLP,)
 
     @pytest.fixture
     def world(self, case, tmp_path, processes):
         """With processes that are forked."""
         return World(case, tmp_path, processes.Popen, 120.0)
+
+
+@pytest.mark.torture
+class TestTransformer(TestPyTorch):
+    """The same with embeddings that are tied."""
+
+    cases = (TRANSFORMER,)

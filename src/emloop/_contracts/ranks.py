@@ -113,8 +113,11 @@ class Shared(Protocol):
     def rank_state(self) -> StateTree:
         """What of the model's state belongs to this process alone, such as its random generators."""
 
+    def merged_rank_states(self, states: Sequence[StateTree]) -> StateTree:
+        """What another number of processes, or one alone, takes up in place of :meth:`rank_state` of several."""
+
     def load_rank_state(self, state: StateTree) -> None:
-        """Take up what :meth:`rank_state` returned."""
+        """Take up what :meth:`rank_state` or :meth:`merged_rank_states` returned, after the state of the model."""
 
 
 _CURRENT: ContextVar[Ranks | None] = ContextVar("ranks", default=None)

@@ -112,7 +112,8 @@ class _Follower:
     def load_state(self, states: Sequence[Mapping[str, StateTree]]) -> None:
         own = states[self._ranks.rank]
         self._model.load_rank_state(own["model"])
-        restore_random_state(own["random"])
+        if own["random"] is not None:
+            restore_random_state(own["random"])
 
     def seek(self, name: str, training: bool, state: StateTree) -> None:
         stream = self._stream(name, training=training)

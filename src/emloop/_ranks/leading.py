@@ -137,7 +137,10 @@ class Leader:
         """Take up what :meth:`rank_states` returned, where that was of as many processes."""
         if len(states) != self._ranks.size:
             logger.warning(OTHER_RANKS, max(len(states), 1), self._ranks.size)
-            return
+            if not states:
+                return
+            merged = {"model": self._model.merged_rank_states([each["model"] for each in states]), "random": None}
+            states = [merged] * self._ranks.size
         self._tell("load_state", list(states))
         self._model.load_rank_state(states[0]["model"])
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from emloop._contracts import Stateful
+from emloop._contracts.ranks import Shared
 from emloop._ranks import Leader
 from emloop._ranks.leading import OTHER_RANKS
 from emloop._state.commit import Commit
@@ -132,6 +133,9 @@ def _restore_ranks(loop: MainLoop, state: StateTree) -> None:
         _give(loop, "the processes", loop.model.load_rank_states, found)
     elif found:
         logger.warning(OTHER_RANKS, len(found), 1)
+        if isinstance(loop.model, Shared):
+            merged = loop.model.merged_rank_states([each["model"] for each in found])
+            _give(loop, "the processes", loop.model.load_rank_state, merged)
 
 
 def restore_streams(

@@ -10,23 +10,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import distributed, nn
 from torch._C._distributed_c10d import _broadcast_coalesced
+from torch.distributed.distributed_c10d import _get_default_group
 from torch.nn.parallel import DistributedDataParallel
 
+from emloop.declare import Limits
 from emloop.errors import BatchError, ConfigError, RankError
-from emloop.ranks import Part
+from emloop.ranks import Part, Ranks
 from emloop.types import Batch
-from emloop_torch._settings import Distributed
 from emloop_torch._training.optimizers import learnable
 
 from .joining import TorchRanks
 
-__all__ = ["Together"]
+__all__ = ["Distributed", "Together"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,24 @@ _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _SPARSE = 2
 
 
+@dataclass(frozen=True)
+class Distributed:
+    """The key ``distributed``: how several processes train the model.
+
+    Args:
+        strategy: ``ddp``: every process has the whole model, and a part of each batch.
+        timeout: Seconds within which every process answers the others; else all of them end.
+        bucket_cap_mb: As the other keys, an argument of ``DistributedDataParallel``.
+    """
+
+    strategy: Annotated[Literal["ddp"], Limits(words="'ddp', since 'fsdp' is not there yet")] = "ddp"
+    timeout: Annotated[float, Limits(above=0)] = 60
+    bucket_cap_mb: Annotated[float, Limits(above=0)] | None = None
+    find_unused_parameters: bool = False
+    gradient_as_bucket_view: bool = False
+    static_graph: bool = False
+
+
 class Together:
     """The model of this process, among those of the others.
 
@@ -45,16 +64,24 @@ class Together:
         module: This process's module.
         settings: The key ``distributed``.
         compiler: What compiles a module, if anything does.
+
+    Raises:
+        ConfigError: If the processes have come together by other means than PyTorch's.
     """
 
     def __init__(
         self,
-        ranks: TorchRanks,
+        ranks: Ranks,
         module: nn.Module,
         settings: Distributed | None,
         compiler: Callable[[nn.Module], Any] | None,
     ) -> None:
+        if not isinstance(ranks, TorchRanks):
+            raise ConfigError(
+                "several processes train a PyTorch module after BaseModel.join_ranks, which connects them"
+            )
         self._ranks = ranks
+        self._group = _get_default_group()
         self._module = module
         self._settings = settings or Distributed()
         self._compiler = compiler
@@ -133,7 +160,7 @@ class Together:
         """Give the module the buffers of rank 0; called after the backward passes, which may need the old ones."""
         buffers = list(self._module.buffers())
         if buffers:
-            _broadcast_coalesced(_everybody(), buffers, _BYTES, 0)
+            _broadcast_coalesced(self._group, buffers, _BYTES, 0)
 
     @torch.no_grad()
     def reduce(self) -> None:
@@ -202,7 +229,7 @@ class Together:
         elif by_hand and self._trained is None:
             tensors = [*self._module.parameters(), *self._module.buffers()]
             with torch.no_grad():
-                _broadcast_coalesced(_everybody(), tensors, _BYTES, 0)
+                _broadcast_coalesced(self._group, tensors, _BYTES, 0)
         self._trained, self._has_agreed = trained, True
 
     def _wrap(self, *, is_first: bool) -> None:
@@ -237,10 +264,6 @@ class Together:
             parameter.backward(torch.zeros_like(parameter))
         for parameter, gradient in zip(trained, gradients, strict=True):
             parameter.grad = gradient
-
-
-def _everybody() -> Any:
-    return distributed.group.WORLD
 
 
 def _share(own: _Weight, whole: _Weight, size: int) -> _Weight:

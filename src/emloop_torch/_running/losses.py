@@ -12,6 +12,7 @@ from torch import nn
 
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._tensors.means import (
+    OtherRows,
     check_loss,
     check_weight,
     is_plain,
@@ -19,7 +20,6 @@ from emloop_torch._tensors.means import (
     require_weight,
     total_weight,
 )
-from emloop_torch._tensors.sharing import OtherRows
 
 from .first_nan import FirstNaN
 

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias
+
 import numpy as np
 import torch
 
@@ -13,6 +16,7 @@ from emloop.errors import BatchError, MissingVariableError
 from .arrays import dtype_name
 
 __all__ = [
+    "OtherRows",
     "check_loss",
     "check_weight",
     "counted",
@@ -22,6 +26,24 @@ __all__ = [
     "total_weight",
     "weighted_mean",
 ]
+
+Weight: TypeAlias = float | torch.Tensor
+
+
+class OtherRows(Protocol):
+    """The other processes."""
+
+    def weigh(
+        self, totals: Mapping[str, Weight], weighed: Sequence[str], examples: int
+    ) -> tuple[dict[str, Weight], dict[str, Weight]]:
+        """What the whole batch counts, and by what the mean over this process's rows is scaled."""
+
+    def spread_buffers(self) -> None:
+        """Give the module the buffers of rank 0."""
+
+    def reduce(self) -> None:
+        """Average the gradients over all processes."""
+
 
 _TINY = {dtype: torch.finfo(dtype).tiny for dtype in (torch.float32, torch.float64)}
 _EXACT = 1 << 24

@@ -13,7 +13,7 @@ from emloop.types import StateTree
 from emloop_torch._programs.program_module import LOSS
 from emloop_torch._programs.views import loss_among
 from emloop_torch._tensors.arrays import to_plain, to_tensor
-from emloop_torch._tensors.sharing import OtherRows
+from emloop_torch._tensors.means import OtherRows
 
 from .averages import Averages
 from .backward import back_propagate

@@ -72,7 +72,7 @@ def run_loop(
     if current_ranks() is None and (scene_of(os.environ) is not None or _wanted.get() > 1):
         from .._ranks.together import start_together
 
-        again = partial(run_loop, create, work, config=config, restore_from=restore_from, delete=delete)
+        again = partial(run_loop, create, work, config=config, delete=delete)
         return start_together(_wanted.get(), config, restore_from, again)
     if delete:
         print_delete_warning()
