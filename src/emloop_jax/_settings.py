@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from emloop.declare import Component, Limits, Names, Positive
 from emloop.parameters import InitFrom
+from emloop.profiling import Profile
 from emloop_jax._steps.optimizing import Clip, Limit, Optimizers, Schedules
 
 from ._devices import Device
-from ._profiling import Profile
 
 __all__ = ["Saving", "Settings"]
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from emloop.declare import Component, Limits, Names, Positive
 from emloop.parameters import InitFrom
+from emloop.profiling import Profile
 from emloop_tensorflow._training.learner import Clip, Limit
-from emloop_tensorflow._training.profiling import Profile
 from emloop_tensorflow._training.schedules import Schedules
 
 from ._optimizers import Optimizers

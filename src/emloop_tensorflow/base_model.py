@@ -19,6 +19,7 @@ import tensorflow as tf
 from emloop.arguments import take_settings
 from emloop.errors import ConfigError, Problem, SavedModelError, StateError
 from emloop.models.abstract_model import AbstractModel
+from emloop.profiling import Profiling
 from emloop.saved_models import (
     capsule_for,
     check_state,
@@ -38,7 +39,6 @@ from emloop_tensorflow._graphs.surroundings import Surroundings
 from emloop_tensorflow._graphs.variables import assign, plain, to_plain
 from emloop_tensorflow._training.first_nan import FirstNaN
 from emloop_tensorflow._training.means import check_weight
-from emloop_tensorflow._training.profiling import Profiling
 from emloop_tensorflow._training.steering import read_variable, write_variable
 
 from ._building import Parts, from_program, from_source
@@ -154,7 +154,7 @@ class BaseModel(AbstractModel):
         self._batches = 0
         self._pending: dict[str, Any] = {}
         self._nan = FirstNaN()
-        self._profiling = Profiling.asked_for(settings.profile, log_dir)
+        self._profiling = Profiling.asked_for(settings.profile, log_dir, tf.profiler.experimental.Profile)
         self.module: Any = None
         """What :meth:`create_model` has returned, if anything."""
         self._parts: Parts

@@ -336,6 +336,16 @@ def test_a_stream_may_write_over_its_batches():
     assert same(train(expected, batches(8, sizes=(4096,))), map(np.asarray, losses))
 
 
+def test_every_so_many_batches_are_traced(tmp_path):
+    """The newest traces stay; an evaluation is none."""
+    model = Regression(None, str(tmp_path), **NAMES, profile={"keep": 1, "every": 2})
+    for batch in batches():
+        model.run(batch, train=True)
+        model.run(batch, train=False)
+
+    assert [path.name for path in (tmp_path / "profile").iterdir()] == ["trace-00000006"]
+
+
 def test_a_loss_that_is_none_is_told_by_its_batch():
     """Of all batches since it was asked for the last time."""
     model = Regression(None, None, **NAMES)
