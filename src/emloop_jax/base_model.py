@@ -536,9 +536,11 @@ class BaseModel(AbstractModel):
         source = self._source(shapes)
         if not isinstance(source, StepSource):
             raise SavedModelError(f"{type(self).__name__}: the state that was loaded has no arrays")
-        model, training = self._builder.fresh(source.steps, shapes, self._key, self._pending)
-        if self._settings.init_from is not None:
-            model = _transferred(self._settings.init_from, source.model, model)
+        origin, leaves = self._settings.init_from, source.model
+        model, training = self._builder.fresh(
+            *(source.steps, shapes, self._key, self._pending),
+            lambda made: made if origin is None else _transferred(origin, leaves, made),
+        )
         # Copies, since a step gives the memory of its arrays away, and these may be the user's own.
         model, training = (
             [jax.device_put(each, self._device, may_alias=False) for each in values] for values in (model, training)

@@ -50,7 +50,7 @@ ROOMS = {
     "emloop.testing": 810,  # every failure names the promise, what was seen, and the fix; predictions
     "emloop.types": 20,
     "emloop.utils": 200,
-    "emloop_jax": 1245,  # exported steps of three kinds of networks, batches of any size, programs, checked; the model
+    "emloop_jax": 1299,  # exported steps of networks, batches of any size; compiled once; programs, checked; the model
     "emloop_jax._steps": 560,  # networks of Flax and of functions; one step with all it can do; names of arrays
     "emloop_onnx": 125,
     "emloop_sklearn": 935,  # what a state has; columns; weights; ONNX; how much features count
