@@ -25,6 +25,7 @@ from emloop.saved_models import (
     check_state,
     find_saved,
     require_format,
+    require_sources,
     saved_model_path,
     write_saved_model,
 )
@@ -42,7 +43,7 @@ from emloop_tensorflow._training.means import check_weight
 from emloop_tensorflow._training.steering import read_variable, write_variable
 
 from ._building import Parts, from_program, from_source
-from ._exporting import FORMATS, export, require_sources
+from ._exporting import FORMATS, export
 from ._saved import BACKEND, FORMAT, overridden_methods, versions
 from ._settings import Saving, Settings
 from ._source_free import SourceFree

@@ -44,7 +44,7 @@ ROOMS = {
     "emloop.parameters": 135,  # patterns, `init_from`, what a state must match: once for all backends
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.profiling": 35,  # traces of single batches, once for all backends
-    "emloop.saved_models": 870,  # what a run keeps once; what inputs look like; the capsule, what of it may run; days
+    "emloop.saved_models": 875,  # what a run keeps once; what inputs look like, or lack; capsules, what of them may run; days
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 810,  # every failure names the promise, what was seen, and the fix; predictions
@@ -57,14 +57,14 @@ ROOMS = {
     "emloop_sklearn._archives": 300,  # estimators as bytes, and trees that are sound
     "emloop_sklearn._boosting": 555,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
     "emloop_tensorflow": 1465,  # the model, its parts from source or a program, settings; networks of configs; files
-    "emloop_tensorflow._graphs": 892,  # what is traced, named, kept, undone; generators; programs as checked data
+    "emloop_tensorflow._graphs": 933,  # what is traced, named, kept, undone; batches that fail; generators; checked programs
     "emloop_tensorflow._training": 560,  # steps in graphs: schedules, windows, means; signals, traces; several devices
     "emloop_tensorflow.hooks": 5,  # paths of 0.2
     "emloop_torch": 1450,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
     "emloop_torch._running": 485,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
-    "emloop_torch._tensors": 1010,  # metrics; frozen bases, what thaws; what an optimizer remembers; means
+    "emloop_torch._tensors": 1013,  # metrics; frozen bases, what thaws; what an optimizer remembers; means
     "emloop_torch._training": 1230,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
