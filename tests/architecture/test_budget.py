@@ -44,7 +44,7 @@ ROOMS = {
     "emloop.parameters": 135,  # patterns, `init_from`, what a state must match: once for all backends
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.profiling": 35,  # traces of single batches, once for all backends
-    "emloop.saved_models": 875,  # what a run keeps once; what inputs look like, or lack; capsules, what of them may run; days
+    "emloop.saved_models": 875,  # what a run keeps once; what inputs are, or lack; the capsule, what of it may run
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 810,  # every failure names the promise, what was seen, and the fix; predictions
@@ -57,7 +57,7 @@ ROOMS = {
     "emloop_sklearn._archives": 300,  # estimators as bytes, and trees that are sound
     "emloop_sklearn._boosting": 555,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
     "emloop_tensorflow": 1465,  # the model, its parts from source or a program, settings; networks of configs; files
-    "emloop_tensorflow._graphs": 933,  # what is traced, named, kept, undone; batches that fail; generators; checked programs
+    "emloop_tensorflow._graphs": 933,  # what is traced, named, kept, undone; failures; generators; programs, checked
     "emloop_tensorflow._training": 560,  # steps in graphs: schedules, windows, means; signals, traces; several devices
     "emloop_tensorflow.hooks": 5,  # paths of 0.2
     "emloop_torch": 1450,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
