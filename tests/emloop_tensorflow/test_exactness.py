@@ -166,6 +166,47 @@ def test_what_is_kept_outside_of_variables_is_named_and_not_resumed(create, capl
         trained(create(nets.Filling)).load_state_dict(copy_tree(model.state_dict()))
 
 
+class Noting(keras.layers.Layer):
+    """Counts its calls, and notes what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.sizes, self.last = 0, {}, None
+
+    def call(self, values):
+        self.calls += 1
+        self.sizes[str(values.shape)] = values.shape
+        self.last = values
+        return values
+
+
+class Counting(nets.Classifier):
+    """Counts and collects in Python."""
+
+    def create_model(self):
+        self._n, self.seen, self.mode = 0, [], None
+        self.body = keras.Sequential([Noting(), keras.layers.Dense(2)])
+
+    def score(self, points, training):
+        self._n += 1
+        self.seen.append(points)
+        self.mode = training
+        return self.body(points)
+
+
+def test_what_python_counts_while_a_graph_is_traced_is_named_once(create, caplog):
+    """What only notes sizes, tensors and modes is no state."""
+    for cls in (Counting, nets.Subclassed):
+        model = create(cls)
+        for train in (False, True, True):
+            model.run(BATCHES[0], train=train)
+        model.run(BATCHES[2], train=True)
+
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("Counting changes _n, seen, body.noting.calls in Python")
+    assert told.endswith("Keep what changes with batches in a tf.Variable, e.g. by assign_add")
+
+
 def test_saved_models_leave_what_counts_in_kernels(create, caplog):
     """What nobody can save goes on at least in the process, saved models or not."""
     models = [create(nets.Noisy), create(nets.Noisy)]
