@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,6 +114,52 @@ def test_names_that_tensorflow_makes_up_are_the_same_in_every_model(create):
     assert "dense/kernel/ExponentialMovingAverage" in weights_in(second)
 
 
+DETERMINISTIC = """
+import numpy as np
+import tensorflow as tf
+from emloop._state.tree import equal_trees
+from emloop.errors import ConfigError
+from tests.emloop_tensorflow import nets
+from tests.emloop_tensorflow.trials import BATCHES, make, weights_in
+
+class Timed(nets.Classifier):
+    def score(self, points, training):
+        return self.out(points) + tf.cast(tf.timestamp() * 0, tf.float32)
+
+def told(model):
+    try:
+        return np.isfinite(model.run(BATCHES[0], train=True)["loss"]).all()
+    except ConfigError as error:
+        return str(error).replace(chr(10), " | ")
+
+before = make(Timed)
+print(told(before))
+ordinary = make(nets.Recurrent), *(make(nets.Recurrent, deterministic=True) for _ in range(2))
+for model in ordinary:
+    for batch in BATCHES[:3]:
+        model.run({**batch, "points": batch["labels"][:, None]}, train=True)
+print(all(equal_trees(weights_in(ordinary[0]), weights_in(each)) for each in ordinary))
+print(told(before))
+print(told(make(Timed, deterministic=True)))
+"""
+
+
+@pytest.mark.slow
+def test_deterministic_is_obeyed_in_the_whole_process_and_refuses_what_cannot_be(processes):
+    """By graphs that were made before as well; the line names the key, and what TensorFlow says of the operation."""
+    root = Path(__file__).parents[2]
+    done = processes.run(
+        [sys.executable, "-c", DETERMINISTIC], cwd=root, capture_output=True, text=True, timeout=600, check=False
+    )
+    first, alike, *refused = done.stdout.splitlines()
+
+    assert (first, alike, len(refused)) == ("True", "True", 2), done.stderr
+    for line in refused:
+        assert line.startswith("deterministic: ")
+        assert "Timestamp cannot be called when determinism is enabled" in line
+        assert "leave `deterministic` out" in line
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_sixteen_bits_learn_and_are_restored(precision, create):
     """The loss of half precision is scaled; clipping sees gradients as they are."""
@@ -132,7 +180,7 @@ def test_sixteen_bits_learn_and_are_restored(precision, create):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_a_compiled_and_deterministic_model_goes_on_to_the_bit(create):
+def test_a_compiled_model_goes_on_to_the_bit(create):
     """XLA compiles what is restored as it does the training."""
     model = create(nets.StraightThrough, compile=True)
     step(model, BATCHES[0])

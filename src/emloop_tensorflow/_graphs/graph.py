@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from emloop.errors import BatchError, EmloopError
+from emloop.errors import BatchError, ConfigError, EmloopError
 from emloop.saved_models import Described
 
 from .feeding import LazyArray, Signature, listed, told_by
@@ -20,6 +20,7 @@ __all__ = ["Graph", "arrays_from"]
 
 Arrays = Sequence[np.ndarray[Any, Any]]
 
+_UNCOMPUTED = (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.FailedPreconditionError)
 _ALONE = threading.RLock()
 """Held while a graph is made, since layers, seeds and names are shared, or while one runs that must leave no traces."""
 
@@ -87,12 +88,17 @@ class Graph:
 
         Raises:
             BatchError: If they cannot be computed for it.
+            ConfigError: If they cannot be computed as the key ``deterministic`` asks.
         """
         tensors = [tf.constant(array) for array in arrays]
         try:
             found: list[Any] = self._undone(tensors) if self._written else self.function(*tensors)
-        except tf.errors.InvalidArgumentError as error:
-            raise BatchError(f"{self._failed(arrays)}: {told_by(error)}") from error
+        except _UNCOMPUTED as error:
+            words = f"{self._failed(arrays)}: {told_by(error)}"
+            if "determinis" in words.lower():
+                hint = "take another operation, or leave `deterministic` out in the whole process"
+                raise ConfigError.about("deterministic", words, hint) from error
+            raise BatchError(words) from error
         self._before = None
         return found
 
