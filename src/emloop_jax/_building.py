@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emloop.errors import ConfigError
-from emloop.parameters import frozen_names
+from emloop.parameters import Clip, frozen_names
 from emloop_jax._steps.networks import PARAMS, Network
 from emloop_jax._steps.optimizing import Rates
 from emloop_jax._steps.steps import LOSS, RNG, Steps
@@ -52,7 +52,7 @@ class Builder:
         rate: float,
     ) -> None:
         self._network, self._outputs, self._optimizer = network, outputs, optimizer
-        self._settings = settings
+        self._settings, self._clip = settings, Clip.of(settings.clip_gradient)
         self._weight = weights.get(LOSS)
         self._rate = rate
         self._rates = Rates(settings.lr_schedule, rate)
@@ -78,7 +78,7 @@ class Builder:
             optimizer=self._optimizer,
             rates=self._rates,
             weight=self._weight,
-            clip=settings.clip_gradient,
+            clip=self._clip,
             accumulate=settings.accumulate,
             half=settings.precision == "bf16",
             frozen=frozenset(frozen_names(settings.frozen, is_trained)),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from emloop.declare import Component, Limits, Names, Positive
-from emloop.parameters import InitFrom
+from emloop.parameters import Clip, InitFrom, Limit
 from emloop.profiling import Profile
-from emloop_jax._steps.optimizing import Clip, Limit, Optimizers, Schedules
+from emloop_jax._steps.optimizing import Optimizers, Schedules
 
 from ._devices import Device
 

@@ -41,7 +41,7 @@ ROOMS = {
     "emloop.interrupting": 5,
     "emloop.main_loop": 2190,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
     "emloop.models": 420,  # what weighs what; whose source may run; members that predict; files of other runtimes
-    "emloop.parameters": 135,  # patterns, `init_from`, what a state must match: once for all backends
+    "emloop.parameters": 157,  # patterns, `init_from`, what a state must match, clipping: once for all backends
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.profiling": 35,  # traces of single batches, once for all backends
     "emloop.saved_models": 875,  # what a run keeps once; what inputs are, or lack; the capsule, what of it may run
@@ -51,21 +51,21 @@ ROOMS = {
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_jax": 1299,  # exported steps of networks, batches of any size; compiled once; programs, checked; the model
-    "emloop_jax._steps": 560,  # networks of Flax and of functions; one step with all it can do; names of arrays
+    "emloop_jax._steps": 545,  # networks of Flax and of functions; one step with all it can do; names of arrays
     "emloop_onnx": 125,
     "emloop_sklearn": 935,  # what a state has; columns; weights; ONNX; how much features count
     "emloop_sklearn._archives": 300,  # estimators as bytes, and trees that are sound
     "emloop_sklearn._boosting": 555,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
     "emloop_tensorflow": 1465,  # the model, its parts from source or a program, settings; networks of configs; files
     "emloop_tensorflow._graphs": 973,  # what is traced, named, kept, undone, frozen; failures; programs, checked
-    "emloop_tensorflow._training": 578,  # steps in graphs: schedules, windows, means; signals, traces; several devices
+    "emloop_tensorflow._training": 570,  # steps in graphs: schedules, windows, means; signals, traces; several devices
     "emloop_tensorflow.hooks": 5,  # paths of 0.2
     "emloop_torch": 1450,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
     "emloop_torch._running": 485,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
     "emloop_torch._tensors": 1013,  # metrics; frozen bases, what thaws; what an optimizer remembers; means
-    "emloop_torch._training": 1230,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
+    "emloop_torch._training": 1220,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 

@@ -423,6 +423,7 @@ def test_a_program_near_its_last_day_says_so(tmp_path, caplog):
         ({"lr_schedule": {"class": "warmup_cosine_decay_schedule", "decay_steps": 3}}, "cosine_decay_schedule with"),
         ({"optimizer": {"class": "sgd", "momentum": "high"}}, "sgd cannot compute with momentum: high"),
         ({"ema": 0.9}, "optax.ema"),
+        ({"clip_gradient": {}}, "clip_gradient: expected either a value or a norm"),
         ({"compile": True}, "every step is compiled"),
         ({"device": "cuda:3"}, "JAX has no cuda here"),
     ],
