@@ -1,4 +1,4 @@
-r"""Parameters by name: which a pattern means, which another model has as well, and how to keep them; for backends.
+r"""Parameters by name: which a pattern means, which another model has, how to keep and to clip them; for backends.
 
 .. code-block:: python
 
@@ -16,15 +16,27 @@ import logging
 import re
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from emloop._support.suggest import did_you_mean
+from emloop.declare import Limits
 from emloop.errors import ConfigError, StateError
 
-__all__ = ["InitFrom", "dtype_name", "from_plain", "frozen_names", "matching", "require_alike", "to_plain", "what_fits"]
+__all__ = [
+    "Clip",
+    "InitFrom",
+    "Limit",
+    "dtype_name",
+    "from_plain",
+    "frozen_names",
+    "matching",
+    "require_alike",
+    "to_plain",
+    "what_fits",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +44,8 @@ Parameter = TypeVar("Parameter")
 
 _SHOWN = 6
 _NATIVE = "biufcSU"
+
+Limit: TypeAlias = Annotated[float, Limits(above=0)]
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,36 @@ class InitFrom:
 
     path: str
     rename: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The key ``clip_gradient``: by value or by norm.
+
+    Args:
+        value: Largest absolute value of an element.
+        norm: Largest norm of all gradients together.
+    """
+
+    value: Limit | None = None
+    norm: Limit | None = None
+
+    @classmethod
+    def of(cls, key: float | Clip | None, *before: Any) -> Clip | None:
+        """What the key means: a bare number limits values.
+
+        Args:
+            key: The key.
+            *before: The keys that lead to it.
+
+        Raises:
+            ConfigError: If both, or neither, of value and norm are given.
+        """
+        clip = key if isinstance(key, Clip) or key is None else cls(value=key)
+        if clip is not None and (clip.value is None) is (clip.norm is None):
+            keys = (*before, "clip_gradient")
+            raise ConfigError.about(keys, "expected either a value or a norm", "e.g. {norm: 1.0}, or 0.5")
+        return clip
 
 
 def matching(keys: str | tuple[Any, ...], pattern: str, names: Iterable[str]) -> list[str]:

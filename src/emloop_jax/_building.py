@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from emloop.errors import ConfigError
-from emloop.parameters import frozen_names
+from emloop.parameters import Clip, frozen_names
 from emloop_jax._steps.networks import PARAMS, Network
 from emloop_jax._steps.optimizing import Rates
 from emloop_jax._steps.steps import LOSS, RNG, Steps
 from emloop_jax._steps.trees import Nesting, is_key
 
 from ._batches import Shapes
+from ._compiling import compiled_once
 from ._settings import Settings
 
 __all__ = ["Builder", "key_of"]
@@ -51,10 +52,11 @@ class Builder:
         rate: float,
     ) -> None:
         self._network, self._outputs, self._optimizer = network, outputs, optimizer
-        self._settings = settings
+        self._settings, self._clip = settings, Clip.of(settings.clip_gradient)
         self._weight = weights.get(LOSS)
         self._rate = rate
         self._rates = Rates(settings.lr_schedule, rate)
+        self._makers: tuple[Steps, dict[str, Callable[..., list[Any]]]] | None = None
 
     def steps(self, shapes: Shapes, key: Any) -> Steps:
         """The steps, for a model that begins with a batch of these shapes.
@@ -76,7 +78,7 @@ class Builder:
             optimizer=self._optimizer,
             rates=self._rates,
             weight=self._weight,
-            clip=settings.clip_gradient,
+            clip=self._clip,
             accumulate=settings.accumulate,
             half=settings.precision == "bf16",
             frozen=frozenset(frozen_names(settings.frozen, is_trained)),
@@ -84,13 +86,22 @@ class Builder:
             training=model,
         )
         specs = [leaf.spec for leaf in model.leaves]
-        steps = steps._replace(training=Nesting(lambda k, values: self._training(steps, k, values, None), key, specs))
+        steps = steps._replace(
+            training=Nesting(lambda k, values: self._training(steps, k, values, 0.0, 1.0), key, specs)
+        )
         twice = {leaf.name for leaf in steps.model.leaves} & {leaf.name for leaf in steps.training.leaves}
         if twice:
             raise ConfigError(f"the network has a collection whose name is taken: {min(twice)!r}; give it another")
         return steps
 
-    def fresh(self, steps: Steps, shapes: Shapes, key: Any, pending: float | None) -> tuple[list[Any], list[Any]]:
+    def fresh(
+        self,
+        steps: Steps,
+        shapes: Shapes,
+        key: Any,
+        pending: float | None,
+        replaced: Callable[[list[Any]], list[Any]],
+    ) -> tuple[list[Any], list[Any]]:
         """The first arrays of the network, and those that training needs beside them.
 
         Args:
@@ -98,13 +109,32 @@ class Builder:
             shapes: What the first batch looks like.
             key: The run's key.
             pending: A rate that hooks have set already.
+            replaced: Puts arrays of another model in the place of some.
         """
+        if self._makers is None or self._makers[0] is not steps:
+            self._makers = steps, {}
+        makers = self._makers[1]
+
+        def made(what: str, make: Callable[..., list[Any]], *given: Any) -> list[Any]:
+            if what not in makers:
+                makers[what] = compiled_once(make, given, what)
+            arrays: list[Any] = makers[what](*given)
+            return arrays
+
         zeros = {name: jnp.zeros(spec.shape, spec.dtype) for name, spec in shapes.concrete().items()}
         if self._network.variables is None:
-            model = jax.jit(lambda k, batch: steps.model.pack(self._model(k, batch)))(key, zeros)
+            model = made("network", lambda k, batch: steps.model.pack(self._model(k, batch)), key, zeros)
         else:
             model = steps.model.pack(self._model(key, zeros))
-        training = jax.jit(lambda k, values: steps.training.pack(self._training(steps, k, values, pending)))(key, model)
+        model = replaced(model)
+        scale = 1.0 if pending is None or not self._rate else pending / self._rate
+        rate = self._rate if pending is None else pending
+        numbers = (np.float32(rate), np.float32(scale))
+        training = made(
+            "optimizer",
+            lambda k, values, *moved: steps.training.pack(self._training(steps, k, values, *moved)),
+            *(key, model, *numbers),
+        )
         return model, training
 
     def _model(self, key: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,11 +146,11 @@ class Builder:
             RNG: {"evaluation": evaluation},
         }
 
-    def _training(self, steps: Steps, key: Any, model: Any, pending: float | None) -> dict[str, Any]:
+    def _training(self, steps: Steps, key: Any, model: Any, rate: Any, scale: Any) -> dict[str, Any]:
         params = steps.model.unpack(model)[PARAMS]
         zero = jnp.zeros((), jnp.int32)
-        scale = 1.0 if pending is None or not self._rate else pending / self._rate
-        rate = self._rates.at(zero) * scale if self._rates.moves else self._rate if pending is None else pending
+        if self._rates.moves:
+            rate = self._rates.at(zero) * scale
         training: dict[str, Any] = {
             "learning_rate": jnp.asarray(rate, jnp.float32),
             "optimizer": steps.masked(self._optimizer(jnp.asarray(rate, jnp.float32)), params).init(params),

@@ -26,6 +26,7 @@ from emloop_jax._steps.networks import PARAMS
 from emloop_jax._steps.steps import Steps, fresh_watch
 
 from ._batches import BATCH, Shapes
+from ._compiling import digest, shared
 from ._programs import Program, export_step
 
 __all__ = ["EVAL", "FLUSH", "INFER", "TRAIN", "Engine", "ProgramSource", "StepSource"]
@@ -34,11 +35,6 @@ Arrays = Mapping[str, Any]
 
 TRAIN, EVAL, INFER, FLUSH = "train", "eval", "infer", "flush"
 _CURE = "what Python code decides by the size of a batch (`if x.shape[0] == 8`, a loop over it) is what cannot be kept"
-
-
-_COMPILED: dict[Hashable, Callable[..., Any]] = {}
-"""What several models of a process share, such as the members of an ensemble: a step with its compiled code."""
-_KEPT = 32
 
 
 class StepSource:
@@ -55,11 +51,13 @@ class StepSource:
         self.model, self.training = steps.model.leaves, steps.training.leaves
         self.reasons: dict[str, str] = {}
         """Name of a step → why it could not be exported."""
+        self.ready: dict[Hashable, Callable[..., Any]] = {}
+        """Compiled code of what could not be, which only the models of this source share."""
         self.steps = steps
         self._device = device
         self._exports = exports
         self._predicted = list(predicted)
-        self._made: dict[str, tuple[Shapes, export.Exported | None]] = {}
+        self._made: dict[str, list[tuple[Shapes, export.Exported | None, str | None]]] = {}
         self._found: tuple[list[str], list[str]] | None = None
 
     def shapes(self, _view: str, inputs: Arrays, before: Shapes | None, like: Shapes | None = None) -> Shapes:
@@ -69,19 +67,24 @@ class StepSource:
 
     def step(self, view: str, shapes: Shapes) -> tuple[Callable[..., Any], Hashable]:
         """A step for such batches: the exported one, if it can be."""
-        exported = self.exported(view, shapes)
-        return (
-            (self._call(view, shapes, shapes.concrete())[0], None)
-            if exported is None
-            else (exported.call, _digest(exported))
-        )
+        exported, known_by = self._exported(view, shapes)
+        if exported is None:
+            return self._call(view, shapes, shapes.concrete())[0], None
+        return exported.call, known_by
 
     def exported(self, view: str, shapes: Shapes) -> export.Exported | None:
         """The exported step; ``None`` if it cannot be exported."""
-        known = self._made.get(view)
-        if known is None or known[0] != shapes:
-            known = self._made[view] = shapes, self._export(view, shapes) if self._exports else None
-        return known[1]
+        return self._exported(view, shapes)[0]
+
+    def _exported(self, view: str, shapes: Shapes) -> tuple[export.Exported | None, str | None]:
+        # A model that is loaded anew meets the same sizes in the same order.
+        known = self._made.setdefault(view, [])
+        for before, exported, known_by in known:
+            if before == shapes:
+                return exported, known_by
+        exported = self._export(view, shapes) if self._exports else None
+        known.append((shapes, exported, None if exported is None else digest(exported)))
+        return known[-1][1:]
 
     def results(self, view: str, shapes: Shapes) -> Mapping[str, Any]:
         """The outputs of a step, without values."""
@@ -144,6 +147,7 @@ class ProgramSource:
 
     def __init__(self, program: Program, hint: str) -> None:
         self.program = program
+        self.ready: dict[Hashable, Callable[..., Any]] = {}
         self.model, self.training = program.leaves("model"), program.leaves("training")
         self._shapes = {view: Shapes(entries) for view, entries in program.description["inputs"].items()}
         self._hint = hint
@@ -172,7 +176,7 @@ class ProgramSource:
         if found is None:
             reason = self.program.description["reason"] or f"its program has no step to {view}"
             raise SavedModelError(f"the model's source is needed: {reason}{self._hint and '; ' + self._hint}")
-        return found.call, _digest(found)
+        return found.call, hashlib.sha256(self.program.content[view]).hexdigest()
 
     def results(self, view: str, _shapes: Shapes) -> Mapping[str, Any]:
         """The outputs of a step, without values."""
@@ -314,20 +318,17 @@ class Engine:
     ) -> Callable[..., Any]:
         """A step to call, with the named outputs only; models of one architecture share it."""
         step, known_by = self.source.step(view, shapes)
-        key = known_by, tuple(names or ()), repr(self._options)
-        if known_by is not None and key in _COMPILED:
-            return _COMPILED[key]
 
         def run(*given: Any) -> Any:
             *moved, outputs = step(*given)
             return *moved, outputs if names is None else [outputs[name] for name in names]
 
-        ready: Callable[..., Any] = jax.jit(run, donate_argnums=donated, compiler_options=self._options)
-        if known_by is not None:
-            _COMPILED[key] = ready
-            while len(_COMPILED) > _KEPT:
-                del _COMPILED[next(iter(_COMPILED))]
-        return ready
+        def make() -> Callable[..., Any]:
+            ready: Callable[..., Any] = jax.jit(run, donate_argnums=donated, compiler_options=self._options)
+            return ready
+
+        key = known_by or f"{view} {shapes.entries}", tuple(names or ()), repr(self._options)
+        return shared(key, make, None if known_by else self.source.ready)
 
     def _require_outputs(self, found: Arrays, size: int) -> None:
         """Refuse names of outputs that are none, or have no value for every example.
@@ -345,10 +346,6 @@ class Engine:
             if _first_axis(found[name]) not in (BATCH, str(size)):
                 shape = f"[{', '.join(map(str, found[name].shape))}]"
                 raise BatchError(f"output {name!r}: expected a value for every example, got shape {shape}")
-
-
-def _digest(exported: export.Exported) -> str:
-    return hashlib.sha256(exported.serialize()).hexdigest()
 
 
 def _outputs_of(exported: export.Exported) -> Mapping[str, Any]:

@@ -197,21 +197,27 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in ("jax", "jaxlib")}
 
 
-def export_step(step: Callable[..., Any], specs: Sequence[Any], device: jax.Device, what: str) -> export.Exported:
+def export_step(
+    step: Callable[..., Any], specs: Sequence[Any], device: jax.Device | None, what: str
+) -> export.Exported:
     """Export a step for processors and CUDA devices, or at least for this kind of device.
 
     Args:
         step: A pure function.
         specs: What it takes.
-        device: Where it will run.
+        device: Where it will run; ``None`` for where JAX computes by itself, and nowhere else.
         what: What it is, for messages.
     """
-    own = {"gpu": "cuda"}.get(device.platform, device.platform)
+    platform = jax.default_backend() if device is None else device.platform
+    own = {"gpu": "cuda"}.get(platform, platform)
+    others = set() if device is None else {"cpu", "cuda"} - {own}
     # A name and a line of the user's source are nobody else's business.
     with interruptible(f"exporting the {what}"), _without_places(), _DECIDING, _sizes_decide_nothing(specs):
         try:
-            return export.export(jax.jit(step), platforms=[own, *({"cpu", "cuda"} - {own})])(*specs)
-        except Exception as error:  # noqa: BLE001 - the next one will tell
+            return export.export(jax.jit(step), platforms=[own, *others])(*specs)
+        except Exception as error:
+            if not others:
+                raise
             logger.debug("The %s is exported for %s only: %s", what, own, error)
             return export.export(jax.jit(step), platforms=[own])(*specs)
 

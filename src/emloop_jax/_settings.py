@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from emloop.declare import Component, Limits, Names, Positive
-from emloop.parameters import InitFrom
-from emloop_jax._steps.optimizing import Clip, Limit, Optimizers, Schedules
+from emloop.parameters import Clip, InitFrom, Limit
+from emloop.profiling import Profile
+from emloop_jax._steps.optimizing import Optimizers, Schedules
 
 from ._devices import Device
-from ._profiling import Profile
 
 __all__ = ["Saving", "Settings"]
 

@@ -30,6 +30,7 @@ from emloop.errors import (
 )
 from emloop.models.abstract_model import AbstractModel
 from emloop.parameters import InitFrom, from_plain, what_fits
+from emloop.profiling import Profiling
 from emloop.saved_models import (
     borrowing,
     capsule_for,
@@ -55,7 +56,6 @@ from ._batches import Shapes, check_weight, input_of
 from ._building import Builder, key_of
 from ._devices import choose_device, compiler_options
 from ._engine import EVAL, TRAIN, Engine, ProgramSource, StepSource
-from ._profiling import Profiling
 from ._programs import FOLDER, Program, versions
 from ._saving import METHODS, Ladder, restored_program
 from ._settings import Saving, Settings
@@ -170,7 +170,7 @@ class BaseModel(AbstractModel):
         self._program: Program | None = None
         self._offer = ""
         self._predicting = threading.Lock()
-        self._profiling = Profiling.asked_for(settings.profile, log_dir)
+        self._profiling = Profiling.asked_for(settings.profile, log_dir, jax.profiler.trace)
         self._arguments = sorted(arguments) if has_source or state is None else list(state["arguments"])
         self._overridden = overridden_methods(cls, BaseModel, METHODS)
         self._ladder = Ladder(cls.__name__, settings, self._overridden)
@@ -272,10 +272,9 @@ class BaseModel(AbstractModel):
             self._batches += 1
             if self._profiling is None:
                 return engine.run(inputs, train=True)
-            with self._profiling.of(self._batches) as results:
+            with self._profiling.of(self._batches) as is_traced:
                 outputs = engine.run(inputs, train=True)
-                results.append(outputs)
-            return outputs
+                return jax.block_until_ready(outputs) if is_traced else outputs
 
     def prefetch(self, batch: Batch) -> object:
         """Begin to move a batch to the device, in the thread that reads ahead; on the CPU there is nothing to do."""
@@ -537,9 +536,11 @@ class BaseModel(AbstractModel):
         source = self._source(shapes)
         if not isinstance(source, StepSource):
             raise SavedModelError(f"{type(self).__name__}: the state that was loaded has no arrays")
-        model, training = self._builder.fresh(source.steps, shapes, self._key, self._pending)
-        if self._settings.init_from is not None:
-            model = _transferred(self._settings.init_from, source.model, model)
+        origin, leaves = self._settings.init_from, source.model
+        model, training = self._builder.fresh(
+            *(source.steps, shapes, self._key, self._pending),
+            lambda made: made if origin is None else _transferred(origin, leaves, made),
+        )
         # Copies, since a step gives the memory of its arrays away, and these may be the user's own.
         model, training = (
             [jax.device_put(each, self._device, may_alias=False) for each in values] for values in (model, training)

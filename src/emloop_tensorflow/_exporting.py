@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from emloop.errors import MissingExtraError, MissingVariableError, SaveError
-from emloop.saved_models import array_of, describe_variables, write_saved_model
+from emloop.errors import MissingExtraError, SaveError
+from emloop.saved_models import array_of, describe_variables, require_sources, write_saved_model
 from emloop.types import Batch
 from emloop_tensorflow._graphs.program import quietly
 
-__all__ = ["FORMATS", "export", "require_sources"]
+__all__ = ["FORMATS", "export"]
 
 FORMATS = ("saved_model", "litert", "onnx")
 
@@ -93,18 +93,6 @@ def export(
         weights={n: w for n, w in weights.items() if n in kept and (w in kept or w in names)},
     )
     return results
-
-
-def require_sources(batch: Batch, names: Sequence[str]) -> None:
-    """
-    Raises:
-        MissingVariableError: If a batch lacks one.
-    """
-    missing = [name for name in names if name not in batch]
-    if missing:
-        raise MissingVariableError(
-            f"there is no {missing[0]!r} in the batch to export with; there is {', '.join(batch)}"
-        )
 
 
 def _inputs(batch: Batch, names: Sequence[str]) -> dict[str, Any]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
 from emloop.declare import Component, Limits, Names, Positive
-from emloop.parameters import InitFrom
-from emloop_tensorflow._training.learner import Clip, Limit
-from emloop_tensorflow._training.profiling import Profile
+from emloop.parameters import Clip, InitFrom, Limit
+from emloop.profiling import Profile
 from emloop_tensorflow._training.schedules import Schedules
 
 from ._optimizers import Optimizers

@@ -19,11 +19,13 @@ import tensorflow as tf
 from emloop.arguments import take_settings
 from emloop.errors import ConfigError, Problem, SavedModelError, StateError
 from emloop.models.abstract_model import AbstractModel
+from emloop.profiling import Profiling
 from emloop.saved_models import (
     capsule_for,
     check_state,
     find_saved,
     require_format,
+    require_sources,
     saved_model_path,
     write_saved_model,
 )
@@ -38,11 +40,10 @@ from emloop_tensorflow._graphs.surroundings import Surroundings
 from emloop_tensorflow._graphs.variables import assign, plain, to_plain
 from emloop_tensorflow._training.first_nan import FirstNaN
 from emloop_tensorflow._training.means import check_weight
-from emloop_tensorflow._training.profiling import Profiling
 from emloop_tensorflow._training.steering import read_variable, write_variable
 
 from ._building import Parts, from_program, from_source
-from ._exporting import FORMATS, export, require_sources
+from ._exporting import FORMATS, export
 from ._saved import BACKEND, FORMAT, overridden_methods, versions
 from ._settings import Saving, Settings
 from ._source_free import SourceFree
@@ -154,7 +155,7 @@ class BaseModel(AbstractModel):
         self._batches = 0
         self._pending: dict[str, Any] = {}
         self._nan = FirstNaN()
-        self._profiling = Profiling.asked_for(settings.profile, log_dir)
+        self._profiling = Profiling.asked_for(settings.profile, log_dir, tf.profiler.experimental.Profile)
         self.module: Any = None
         """What :meth:`create_model` has returned, if anything."""
         self._parts: Parts

@@ -14,6 +14,7 @@ from emloop.errors import BatchError, SavedModelError
 from emloop.models.exported import ExportedModel
 from emloop.saved_models import Described, Saved
 from emloop.suggest import check_choice
+from emloop_tensorflow._graphs.feeding import told_by
 
 __all__ = ["FrozenModel"]
 
@@ -88,8 +89,7 @@ class FrozenModel(ExportedModel):
         try:
             found = self._run(**{name: tf.constant(array) for name, array in inputs.items()})
         except tf.errors.OpError as error:
-            told = str(error.message).partition("\n")[0]
-            raise BatchError(f"{self._name} cannot compute this batch: {told}") from error
+            raise BatchError(f"{self._name} cannot compute this batch: {told_by(error)}") from error
         return [found[name].numpy() for name in outputs]
 
     def reads(self, path: Path) -> bool:

@@ -17,6 +17,7 @@ from torch import nn, optim
 
 from emloop.errors import ConfigError
 from emloop.models.abstract_model import AbstractModel
+from emloop.profiling import Profiling
 from emloop.ranks import current_ranks
 from emloop.saved_models import overridden_methods, restores_to_evaluate, restores_to_predict
 from emloop.types import Batch, StateTree
@@ -36,7 +37,7 @@ from emloop_torch._tensors.parameters import storages
 from emloop_torch._training.averages import Averages
 from emloop_torch._training.monitor import SIGNALS, listen_to
 from emloop_torch._training.optimizers import build_optimizer
-from emloop_torch._training.profiling import Profiling
+from emloop_torch._training.profiling import traced
 from emloop_torch._training.updates import Updates
 
 from ._building import build_updates
@@ -319,7 +320,7 @@ class BatchModel(AbstractModel):
         )
         self._watched: dict[bool, Watched | None] = {}
         self._monitor = listen_to(module, settings.monitor, compiled=compiled)
-        self._profiling = Profiling.asked_for(settings.profile, self._log_dir)
+        self._profiling = Profiling.asked_for(settings.profile, self._log_dir, traced)
         self._around = {train: self._surroundings(train=train) for train in (True, False)}
         self._forward = self._precision.forward()
         self._asking: AbstractContextManager[Any] = _NOTHING

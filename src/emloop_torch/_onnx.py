@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from emloop.errors import ConfigError, MissingExtraError, MissingVariableError, Problem, SaveError
+from emloop.errors import ConfigError, MissingExtraError, Problem, SaveError
 from emloop.saved_models import write_saved_model
 from emloop.types import Batch
 from emloop_torch._programs.onnx_file import file_of, plain
@@ -149,11 +149,6 @@ def _view(module: nn.Module, settings: Settings) -> tuple[str, Sequence[str]]:
 
 
 def _inputs(batch: Batch, names: Sequence[str], floating: torch.dtype) -> dict[str, torch.Tensor]:
-    missing = [name for name in names if name not in batch]
-    if missing:
-        raise MissingVariableError(
-            f"there is no {missing[0]!r} in the batch to export with; there is {', '.join(batch)}"
-        )
     return tensors_of(batch, names, _HOST, floating)
 
 

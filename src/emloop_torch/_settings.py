@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from emloop.declare import Component, Limits, Names, Positive
-from emloop.parameters import InitFrom
+from emloop.parameters import Clip, InitFrom, Limit
+from emloop.profiling import Profile
 from emloop_torch._ranks.together import Distributed
 from emloop_torch._tensors.adapting import Frozen, Lora
 from emloop_torch._tensors.devices import Device, PrecisionName
 from emloop_torch._training.averages import Ema, Swa
-from emloop_torch._training.learners import Clip, Limit, Several
+from emloop_torch._training.learners import Several
 from emloop_torch._training.optimizers import Optimizers
-from emloop_torch._training.profiling import Profile
 from emloop_torch._training.schedules import Schedules
 
 __all__ = ["Compile", "Distributed", "Saving", "Settings"]

@@ -42,24 +42,25 @@ ROOMS = {
     "emloop.interrupting": 5,
     "emloop.main_loop": 2226,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
     "emloop.models": 420,  # what weighs what; whose source may run; members that predict; files of other runtimes
-    "emloop.parameters": 135,  # patterns, `init_from`, what a state must match: once for all backends
+    "emloop.parameters": 157,  # patterns, `init_from`, what a state must match, clipping: once for all backends
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
+    "emloop.profiling": 35,  # traces of single batches, once for all backends
     "emloop.ranks": 5,
-    "emloop.saved_models": 870,  # what a run keeps once; what inputs look like; the capsule, what of it may run; days
+    "emloop.saved_models": 875,  # what a run keeps once; what inputs are, or lack; the capsule, what of it may run
     "emloop.seeding": 5,
     "emloop.suggest": 5,
     "emloop.testing": 1030,  # every failure names the promise, what was seen, and the fix; predictions; processes
     "emloop.types": 20,
     "emloop.utils": 200,
-    "emloop_jax": 1280,  # exported steps of three kinds of networks, batches of any size, programs, checked; the model
-    "emloop_jax._steps": 560,  # networks of Flax and of functions; one step with all it can do; names of arrays
+    "emloop_jax": 1299,  # exported steps of networks, batches of any size; compiled once; programs, checked; the model
+    "emloop_jax._steps": 545,  # networks of Flax and of functions; one step with all it can do; names of arrays
     "emloop_onnx": 125,
     "emloop_sklearn": 935,  # what a state has; columns; weights; ONNX; how much features count
     "emloop_sklearn._archives": 300,  # estimators as bytes, and trees that are sound
     "emloop_sklearn._boosting": 555,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
     "emloop_tensorflow": 1465,  # the model, its parts from source or a program, settings; networks of configs; files
-    "emloop_tensorflow._graphs": 892,  # what is traced, named, kept, undone; generators; programs as checked data
-    "emloop_tensorflow._training": 595,  # steps in graphs: schedules, windows, means; signals, traces; several devices
+    "emloop_tensorflow._graphs": 973,  # what is traced, named, kept, undone, frozen; failures; programs, checked
+    "emloop_tensorflow._training": 570,  # steps in graphs: schedules, windows, means; signals, traces; several devices
     "emloop_tensorflow.hooks": 5,  # paths of 0.2
     "emloop_torch": 1465,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
@@ -73,7 +74,7 @@ ROOMS = {
 
 FILES_OF_A_FOLDER = 12
 LARGE_FOLDERS = {
-    "emloop": 18,  # public names, most of them a line or two, that have to stand at the front door
+    "emloop": 19,  # public names, most of them a line or two, that have to stand at the front door
     "emloop/datasets": 15,  # one file a dataset
     "emloop/hooks": 34,  # one file a hook
     "emloop/_run_dir": 15,  # one file for each of a run directory's; how runs are judged, and found by it

@@ -283,6 +283,41 @@ def test_frozen_parameters_stay_and_others_come_from_another_model(tmp_path):
         model.get_variable("scale")
 
 
+def test_an_optimizer_that_remembers_parameters_begins_with_those_of_init_from(tmp_path):
+    """Schedule-free ones average from where the network begins."""
+    first = OfLinen(None, str(tmp_path), **NAMES)
+    train(first, batches(1))
+    free = {"class": "optax.contrib.schedule_free_sgd", "learning_rate": 0.1}
+    model = OfLinen(None, None, **NAMES, init_from=first.save("one"), optimizer=free)
+    model.run(batches()[0], train=False)
+    state = model.state_dict()
+
+    assert np.array_equal(state["training"]["optimizer/z/body/kernel"], state["model"]["params/body/kernel"])
+
+
+@pytest.mark.parametrize("exported", ["auto", "off"])
+def test_a_model_that_goes_back_to_its_beginning_is_not_compiled_anew(exported, caplog):
+    """Which looking for a learning rate does again and again; neither is an equal model, where steps are exported."""
+    options = {**NAMES, "saved_model": {"source_free": exported}}
+    data = [*batches(3), *batches(1, width=5)]
+
+    class Mean(Regression):
+        def create_model(self):
+            return emloop_jax.Functions(
+                lambda key, batch: {"w": jax.random.normal(key)},
+                lambda parameters, batch, train, key: batch["x"].mean(1) * parameters["w"],
+            )
+
+    model = Mean(None, None, **options)
+    beginning, losses = model.state_dict(), train(model, data)
+    model.load_state_dict(beginning)
+    others = [model, Mean(None, None, **options)] if exported == "auto" else [model]
+    with jax.log_compiles():
+        assert all(same(losses, train(each, data)) for each in others)
+
+    assert "XLA compilation" not in caplog.text
+
+
 def test_sixteen_bits_are_only_inside():
     """Parameters, losses and outputs keep 32."""
     model = OfLinen(None, None, **NAMES, precision="bf16")
@@ -336,6 +371,16 @@ def test_a_stream_may_write_over_its_batches():
     assert same(train(expected, batches(8, sizes=(4096,))), map(np.asarray, losses))
 
 
+def test_every_so_many_batches_are_traced(tmp_path):
+    """The newest traces stay; an evaluation is none."""
+    model = Regression(None, str(tmp_path), **NAMES, profile={"keep": 1, "every": 2})
+    for batch in batches():
+        model.run(batch, train=True)
+        model.run(batch, train=False)
+
+    assert [path.name for path in (tmp_path / "profile").iterdir()] == ["trace-00000006"]
+
+
 def test_a_loss_that_is_none_is_told_by_its_batch():
     """Of all batches since it was asked for the last time."""
     model = Regression(None, None, **NAMES)
@@ -378,6 +423,7 @@ def test_a_program_near_its_last_day_says_so(tmp_path, caplog):
         ({"lr_schedule": {"class": "warmup_cosine_decay_schedule", "decay_steps": 3}}, "cosine_decay_schedule with"),
         ({"optimizer": {"class": "sgd", "momentum": "high"}}, "sgd cannot compute with momentum: high"),
         ({"ema": 0.9}, "optax.ema"),
+        ({"clip_gradient": {}}, "clip_gradient: expected either a value or a norm"),
         ({"compile": True}, "every step is compiled"),
         ({"device": "cuda:3"}, "JAX has no cuda here"),
     ],

@@ -260,7 +260,7 @@ def test_a_model_that_needs_labels_says_how_to_do_without(tmp_path):
 
     with pytest.raises(ConfigError, match=r"not known, so it cannot be exported\n  define `predict\("):
         model.export("litert", str(tmp_path / "there"), [ROWS])
-    with pytest.raises(MissingVariableError, match="there is no 'x' in the batch to export with"):
+    with pytest.raises(MissingVariableError, match="the batch has no 'x'; it has"):
         Regression(None, None, inputs=["x", "y"], outputs=["loss"], inference_inputs=["x", "y"]).export(
             "litert", str(tmp_path / "there"), [{"y": ROWS["y"]}]
         )

@@ -230,3 +230,13 @@ def test_to_predict_is_not_to_train(create, batches):
 
     with pytest.raises(ConfigError, match=r"inputs: \['points'\] are enough to predict, not to train; add the labels"):
         model.run(batches[0], train=True)
+
+
+def test_what_is_no_batch_or_lacks_a_source_is_told_by_name(create, batches):
+    """And what it has instead."""
+    model = create(deep)
+
+    with pytest.raises(MissingVariableError, match="the batch has no 'labels'; it has 'points'"):
+        model.run({"points": batches[0]["points"]}, train=False)
+    with pytest.raises(BatchError, match="expected a mapping of source names to examples, got list"):
+        model.run(list(batches[0].values()), train=False)

@@ -23,13 +23,12 @@ from emloop._support.trust import is_untrusted, is_vouched
 from emloop.errors import (
     BatchError,
     ConfigError,
-    MissingVariableError,
     Problem,
     SavedModelError,
     UntrustedError,
     UsageError,
 )
-from emloop.saved_models import Described, Saved, find_saved, fitted
+from emloop.saved_models import Described, Saved, find_saved, fitted, require_sources
 from emloop.types import Batch
 
 __all__ = ["ExportedModel", "some_names"]
@@ -180,9 +179,7 @@ class ExportedModel(AbstractModel):
             raise UsageError(
                 f"{_one(type(self).__name__)} cannot be trained; train the model that it was exported from"
             )
-        missing = [name for name in self._inputs if name not in batch]
-        if missing:
-            raise MissingVariableError(f"the batch has no {missing[0]!r}; it has {', '.join(map(repr, batch))}")
+        require_sources(batch, self._inputs)
         feeds = {inner: fitted(batch[name], name, self._takes[inner]) for name, inner in self._inputs.items()}
         sizes = {len(array) for array in feeds.values()}
         if len(sizes) > 1:

@@ -22,7 +22,7 @@ from emloop._state.tree import Lasting
 
 from .capsule import Capsule
 from .collecting import advise_capsule, capsule_for, collect_capsule, packages_of
-from .describing import Described, array_of, describe_variables, fitted
+from .describing import Described, array_of, describe_variables, fitted, require_sources
 from .finding import class_of_export, find_saved
 from .lacking import overridden_methods, require_program, versions_of, why_training_needs_source
 from .purpose import borrowing, evaluating, may_lend, predicting, restores_to_evaluate, restores_to_predict
@@ -55,6 +55,7 @@ __all__ = [
     "replace_program",
     "require_format",
     "require_program",
+    "require_sources",
     "restores_to_evaluate",
     "restores_to_predict",
     "saved_model_path",

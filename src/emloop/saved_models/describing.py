@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from emloop.errors import BatchError
+from emloop._support.suggest import did_you_mean
+from emloop.errors import BatchError, MissingVariableError
 from emloop.types import Batch
 
-__all__ = ["Described", "array_of", "describe_variables", "fitted"]
+__all__ = ["Described", "array_of", "describe_variables", "fitted", "require_sources"]
 
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 """Kinds of numbers; each converts to those of the same or a higher rank."""
@@ -103,6 +104,22 @@ def fitted(values: Any, name: str, expected: Described, *, any_size: bool = Fals
             hint = f"; the file was made for batches of {shape[0]}"
         raise BatchError(f"{name}: expected {expected}, got {array.dtype} {list(array.shape)}{hint}")
     return array
+
+
+def require_sources(batch: object, names: Iterable[str]) -> None:
+    """Refuse what is no batch, or lacks a source.
+
+    Raises:
+        BatchError: If it is no mapping.
+        MissingVariableError: If it lacks one; says what there is.
+    """
+    if not isinstance(batch, Mapping):
+        raise BatchError(f"expected a mapping of source names to examples, got {type(batch).__name__}")
+    missing = [name for name in names if name not in batch]
+    if missing:
+        hints = "".join(f"; {hint}" for hint in did_you_mean(missing[0], batch))
+        there = ", ".join(map(repr, batch)) or "nothing"
+        raise MissingVariableError(f"the batch has no {missing[0]!r}; it has {there}{hints}")
 
 
 def array_of(values: Any, name: str) -> npt.NDArray[Any]:

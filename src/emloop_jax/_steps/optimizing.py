@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from numbers import Real
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,29 +23,16 @@ import jax.numpy as jnp
 from emloop.arguments import Chosen, read_component
 from emloop.declare import Count, Family, Limits
 from emloop.errors import ConfigError, MissingExtraError
+from emloop.parameters import Clip
 
-__all__ = ["Clip", "Limit", "Optimizers", "Rates", "Schedules", "clipped", "optimizer_of", "rate_of", "try_out"]
+__all__ = ["Optimizers", "Rates", "Schedules", "clipped", "optimizer_of", "rate_of", "try_out"]
 
-Limit: TypeAlias = Annotated[float, Limits(above=0)]
 
 _RATE = "learning_rate"
 _DEFAULT = "adamw"
 _USUAL_RATE = 1e-3
 _STARTS = ("init_value", "peak_value", "value")
 """What schedules call the rate that they are made for."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """The key ``clip_gradient``: by value or by norm.
-
-    Args:
-        value: Largest absolute value of an element.
-        norm: Largest norm of all gradients together.
-    """
-
-    value: Limit | None = None
-    norm: Limit | None = None
 
 
 class Optimizers(Family):
@@ -199,14 +185,13 @@ def _made(chosen: Chosen, keys: tuple[Any, ...], given: Mapping[str, Any]) -> An
         raise ConfigError.about(keys, f"{chosen.cls.__name__}: {error}") from error
 
 
-def clipped(gradients: Any, clip: float | Clip | None) -> Any:
-    """Gradients within the limits of the key ``clip_gradient``; a bare number limits every element."""
-    limits = clip if isinstance(clip, Clip) or clip is None else Clip(value=clip)
-    if limits is None:
+def clipped(gradients: Any, clip: Clip | None) -> Any:
+    """Gradients within the limits of the key ``clip_gradient``."""
+    if clip is None:
         return gradients
-    if (value := limits.value) is not None:
+    if (value := clip.value) is not None:
         gradients = jax.tree.map(lambda each: jnp.clip(each, -value, value), gradients)
-    if (most := limits.norm) is not None:
+    if (most := clip.norm) is not None:
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(each)) for each in jax.tree.leaves(gradients)))
         factor = jnp.where(norm < most, 1.0, most / norm)
         gradients = jax.tree.map(lambda each: (each * factor).astype(each.dtype), gradients)

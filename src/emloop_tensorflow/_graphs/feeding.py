@@ -6,28 +6,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from emloop.errors import BatchError, StateError
-from emloop.saved_models import Described, array_of, fitted
+from emloop.saved_models import Described, array_of, fitted, require_sources
 from emloop.types import Batch
 
-__all__ = ["LazyArray", "Signature", "arrays_of"]
+__all__ = ["LazyArray", "Signature", "arrays_of", "listed", "told_by"]
 
 _NUMERIC = "biufc"
-_DOUBLE = np.dtype("f8")
+_SINGLE = 4
 
 
 def arrays_of(batch: Batch, names: Iterable[str]) -> list[np.ndarray[Any, Any]]:
     """The named sources of a batch as arrays of numbers.
 
     Raises:
-        BatchError: If examples differ in shape or are not numbers.
+        BatchError: If it is no mapping, or examples differ in shape or are not numbers.
+        MissingVariableError: If it lacks a source.
     """
-    return [_array(batch[name], name) for name in names]
+    try:
+        return [_array(batch[name], name) for name in names]
+    except (KeyError, TypeError):
+        require_sources(batch, names)
+        raise
 
 
 def _array(values: Any, name: str) -> np.ndarray[Any, Any]:
@@ -38,8 +44,10 @@ def _array(values: Any, name: str) -> np.ndarray[Any, Any]:
         raise BatchError(f"{name}: expected a dense array, got a {type(values).__name__}; give the model {hint}")
     array = array_of(values, name)
     if array.dtype.kind not in _NUMERIC and array.dtype.name != "bfloat16":
-        hint = "; turn text into numbers first, e.g. by a tokenizer" if array.dtype.kind in "OSUT" else ""
-        raise BatchError(f"{name}: expected numbers, got an array of {array.dtype}{hint}")
+        odd = [type(each) for each in array.flat if not isinstance(each, Number)] if array.dtype.kind == "O" else []
+        is_text = array.dtype.kind in "SUT" or (odd and issubclass(odd[0], (str, bytes)))
+        hint = "; turn text into numbers first, e.g. by a tokenizer" if is_text else ""
+        raise BatchError(f"{name}: expected numbers, got an array of {odd[0].__name__ if odd else array.dtype}{hint}")
     if not array.ndim:
         raise BatchError(f"{name}: expected a value for every example, got a single one")
     return array
@@ -78,12 +86,18 @@ class Signature:
         described = zip(self._names, self._described or (), strict=True)
         return [tf.TensorSpec(each.shape, tf.as_dtype(each.dtype), name=_identifier(name)) for name, each in described]
 
-    def take(self, entries: Mapping[str, Any]) -> None:
+    def __str__(self) -> str:
+        return listed(self._names, self._described or ())
+
+    def take(self, entries: Mapping[str, Any] | None) -> None:
         """Look like another signature, as its :attr:`entries` tell.
 
         Raises:
             StateError: If that is none of these sources.
         """
+        if entries is None:
+            self._described = None
+            return
         found = [Described.parse(entries.get(name)) for name in self._names]
         described = [each for each in found if each is not None and each.shape is not None]
         if len(described) != len(found):
@@ -98,13 +112,16 @@ class Signature:
             BatchError: If the number of axes is another one.
         """
         if self._described is None:
-            self._described = [
-                Described(self._floating if a.dtype == _DOUBLE else a.dtype, (None, *a.shape[1:])) for a in arrays
-            ]
+            native = [array.dtype.newbyteorder("=") for array in arrays]
+            kinds = [self._floating if kind.kind == "f" and kind.itemsize > _SINGLE else kind for kind in native]
+            self._described = [Described(k, (None, *a.shape[1:])) for k, a in zip(kinds, arrays, strict=True)]
             return True
         wider = []
         for name, one, array in zip(self._names, self._described, arrays, strict=True):
             sizes = one.shape or ()
+            if self._fixed and not one.takes(array.shape):
+                told = f"{name}: expected {one}, got {Described(array.dtype, array.shape)}"
+                raise BatchError(f"{told}; a model takes sizes that it met before it was saved, or needs its source")
             if self._fixed or len(sizes) != len(array.shape):
                 fitted(array, name, one)
                 wider.append(one)
@@ -163,6 +180,17 @@ class LazyArray:
 
     def __repr__(self) -> str:
         return f"LazyArray(shape={self.shape}, dtype={self.dtype})"
+
+
+def listed(names: Iterable[str], described: Iterable[Described]) -> str:
+    """What sources look like, in one line."""
+    return ", ".join(f"{name} {one}" for name, one in zip(names, described, strict=True))
+
+
+def told_by(error: tf.errors.OpError) -> str:
+    """The line of an error of TensorFlow that says what is wrong; before it stand all frames, behind it operations."""
+    words = [line for line in str(error.message).partition("[[{{node")[0].splitlines() if line.strip()]
+    return words[-1].strip() if words else type(error).__name__
 
 
 def _identifier(name: str) -> str:

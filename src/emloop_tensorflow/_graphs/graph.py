@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from emloop.errors import BatchError
+from emloop.errors import BatchError, ConfigError, EmloopError
+from emloop.saved_models import Described
 
-from .feeding import LazyArray, Signature
+from .feeding import LazyArray, Signature, listed, told_by
 from .operations import kinds_of, writes
 
 __all__ = ["Graph", "arrays_from"]
 
 Arrays = Sequence[np.ndarray[Any, Any]]
 
+_UNCOMPUTED = (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.FailedPreconditionError)
 _ALONE = threading.RLock()
 """Held while a graph is made, since layers, seeds and names are shared, or while one runs that must leave no traces."""
 
@@ -54,6 +56,8 @@ class Graph:
         self.has_run = self.is_new = False
         """Whether it has ever run a batch, here or where its state comes from; whether one that has, had new sizes."""
         self._trace, self._keeps = trace, keeps
+        self._before: tuple[Mapping[str, Any] | None] | None = None
+        """What the signature was before sizes that nothing has been computed for yet."""
         self._known: dict[Any, bool] = {}
         self._written: list[tf.Variable] = []
         if function is not None:
@@ -80,11 +84,22 @@ class Graph:
         return arrays if plain else self.signature.converted(arrays)
 
     def compute(self, arrays: Arrays) -> list[Any]:
-        """The outputs for a batch that has been fitted, as tensors."""
+        """The outputs for a batch that has been fitted, as tensors.
+
+        Raises:
+            BatchError: If they cannot be computed for it.
+            ConfigError: If they cannot be computed as the key ``deterministic`` asks.
+        """
         tensors = [tf.constant(array) for array in arrays]
-        if self._written:
-            return self._undone(tensors)
-        found: list[Any] = self.function(*tensors)
+        try:
+            found: list[Any] = self._undone(tensors) if self._written else self.function(*tensors)
+        except _UNCOMPUTED as error:
+            words = f"{self._failed(arrays)}: {told_by(error)}"
+            if "determinis" in words.lower():
+                hint = "take another operation, or leave `deterministic` out in the whole process"
+                raise ConfigError.about("deterministic", words, hint) from error
+            raise BatchError(words) from error
+        self._before = None
         return found
 
     def prepare(self, arrays: Arrays | None = None) -> None:
@@ -114,14 +129,32 @@ class Graph:
 
     def _meet(self, arrays: Arrays, key: Any) -> bool:
         with _ALONE:
-            if self.signature.widened(arrays) or self.function is None:
-                self.signature.converted(arrays)
-                self._make()
-            converted = self.signature.converted(arrays)
+            self._before = (self.signature.entries,)
+            try:
+                if self.signature.widened(arrays) or self.function is None:
+                    self.signature.converted(arrays)
+                    self._make()
+                converted = self.signature.converted(arrays)
+            except BaseException as error:
+                told = self._failed(arrays)
+                if not isinstance(error, EmloopError):
+                    error.add_note(told)
+                raise
             plain = all(one is other for one, other in zip(arrays, converted, strict=True))
             self._known[key] = plain
             self.has_run = self.is_new = True
             return plain
+
+    def _failed(self, arrays: Arrays) -> str:
+        """Forget the sizes of a batch that has failed, if they are new; tells them, and what there was before."""
+        found = listed(self.names, [Described(array.dtype, array.shape) for array in arrays])
+        before, self._before = self._before, None
+        if self._trace is None or before is None or before[0] == self.signature.entries:
+            return found
+        self.forget()
+        self.signature.take(before[0])
+        self.has_run = before[0] is not None
+        return f"{found}, where earlier batches had {self.signature}" if self.has_run else found
 
     def _make(self) -> None:
         if self._trace is not None:

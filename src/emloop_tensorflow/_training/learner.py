@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from emloop.declare import Limits
 from emloop.errors import ConfigError
+from emloop.parameters import Clip
 from emloop_tensorflow._graphs.variables import plain, unused
 
 from .schedules import Schedule
 
-__all__ = ["Clip", "Learner", "Limit"]
-
-Limit: TypeAlias = Annotated[float, Limits(above=0)]
-
-
-@dataclass(frozen=True)
-class Clip:
-    """The key ``clip_gradient``: by value or by norm.
-
-    Args:
-        value: Largest absolute value of an element.
-        norm: Largest norm of all gradients together.
-    """
-
-    value: Limit | None = None
-    norm: Limit | None = None
+__all__ = ["Learner"]
 
 
 class Learner:
@@ -48,9 +32,7 @@ class Learner:
         self, rate: float | None, schedule: Schedule, clip: float | Clip | None, accumulate: int, *, scales: bool
     ) -> None:
         self._schedule, self._accumulate, self._scales = schedule, accumulate, scales
-        self._clip = clip if isinstance(clip, Clip) or clip is None else Clip(value=clip)
-        if self._clip is not None and (self._clip.value is None) is (self._clip.norm is None):
-            raise ConfigError.about("clip_gradient", "expected either a value or a norm", "e.g. {norm: 1.0}, or 0.5")
+        self._clip = Clip.of(clip)
         self._optimizer: Any = None
         self._trained: dict[str, Any] = {}
         self._accumulated: dict[str, tf.Variable] = {}

@@ -5,6 +5,7 @@ The training runs these very graphs, and they are what is saved.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from emloop.errors import BatchError, ConfigError
 from emloop.parameters import frozen_names
+from emloop_tensorflow._graphs.attributes import python_values
 from emloop_tensorflow._graphs.feeding import Signature
 from emloop_tensorflow._graphs.layers import added_losses, forget_losses, layers_of
 from emloop_tensorflow._graphs.variables import hidden_variables, is_trainable, named_variables, note_variables
@@ -25,6 +27,8 @@ from .monitor import listening, signals
 from .splitting import Share, gradients_of, joined, spread
 
 __all__ = ["Tracing"]
+
+logger = logging.getLogger(__name__)
 
 
 class Tracing:
@@ -90,8 +94,9 @@ class Tracing:
             listed = ", ".join(self._interface.sources)
             raise ConfigError.about("inputs", f"[{listed}] are enough to predict, not to train; add the labels")
         self.build(signature)
-        learner = self._learner
+        learner, before = self._learner, None
         if not learner.is_built:
+            before = python_values(self._model, self._apart)
             variables = self.variables
             frozen = frozen_names(self._frozen, {name: is_trainable(each) for name, each in variables.items()})
             trained = {n: each for n, each in variables.items() if is_trainable(each) and n not in frozen}
@@ -118,7 +123,24 @@ class Tracing:
             learner.learn(gradients, total)
             return [*(require(outputs, name) for name in names), mean]
 
-        return self._traced(signature, step), names
+        traced = self._traced(signature, step)
+        if before is not None and (odd := self._changed_by_tracing(before, signature)):
+            logger.warning(
+                "%s changes %s in Python, which happens when its graph is traced, and with no batch: there, each is a "
+                "constant. Keep what changes with batches in a tf.Variable, e.g. by assign_add",
+                type(self._model).__name__,
+                ", ".join(odd),
+            )
+        return traced, names
+
+    def _changed_by_tracing(self, before: Mapping[str, str], signature: Signature) -> list[str]:
+        """Attributes that change each time, and not only for the first time or with the sizes of a batch."""
+        after = python_values(self._model, self._apart)
+        if after == before:
+            return []
+        self._traced(signature, self._only_computed)
+        again = python_values(self._model, self._apart)
+        return [name for name, value in after.items() if before.get(name) != value != again.get(name)]
 
     def evaluate(self, signature: Signature) -> tuple[Any, list[str]]:
         """What computes the outputs of a batch; behind these comes the mean loss, if there is one."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from emloop.errors import BatchError, MissingVariableError
+from emloop.saved_models import require_sources
 from emloop.suggest import did_you_mean
 from emloop.types import Batch
 
@@ -150,9 +151,14 @@ def tensors_of(
         floating: Dtype that 64-bit floats are converted to.
 
     Raises:
-        BatchError: If examples differ in shape or are not numbers.
+        BatchError: If it is no mapping, or examples differ in shape or are not numbers.
+        MissingVariableError: If it lacks a source.
     """
-    tensors = {name: _tensor_of(batch[name], name, floating) for name in names}
+    try:
+        tensors = {name: _tensor_of(batch[name], name, floating) for name in names}
+    except (KeyError, TypeError):
+        require_sources(batch, names)
+        raise
     if device.type == "cpu":
         return tensors
     return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}

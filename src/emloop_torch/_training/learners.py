@@ -12,16 +12,16 @@ One forward pass gives all losses. The gradient of each reaches the parameters t
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn, optim
 
 from emloop.arguments import Chosen, read_component
-from emloop.declare import Component, Count, Limits, Names, Positive
+from emloop.declare import Component, Count, Names, Positive
 from emloop.errors import ConfigError
+from emloop.parameters import Clip, Limit
 from emloop.saved_models import check_state
 from emloop.types import StateTree
 from emloop_torch._programs.program_module import LOSS
@@ -40,25 +40,11 @@ from .optimizers import (
 )
 from .schedules import Schedule, Schedules
 
-__all__ = ["Clip", "Learner", "Limit", "Several", "build_learners", "clipper", "rebuild_learner"]
+__all__ = ["Learner", "Several", "build_learners", "clipper", "rebuild_learner"]
 
-Limit: TypeAlias = Annotated[float, Limits(above=0)]
 _Clipper: TypeAlias = Callable[[list[nn.Parameter]], Any] | None
 
 _SHOWN = 6
-
-
-@dataclass(frozen=True)
-class Clip:
-    """The key ``clip_gradient``: by value or by norm.
-
-    Args:
-        value: Largest absolute value of an element.
-        norm: Largest norm of all gradients together.
-    """
-
-    value: Limit | None = None
-    norm: Limit | None = None
 
 
 class Several(Optimizers):
@@ -248,14 +234,12 @@ def clipper(clip: Clip | float | None, keys: tuple[Any, ...] = ()) -> _Clipper:
     Raises:
         ConfigError: If both, or neither, of value and norm are given.
     """
-    if clip is None:
-        return None
-    clip = clip if isinstance(clip, Clip) else Clip(value=clip)
-    if clip.norm is not None and clip.value is None:
-        return partial(nn.utils.clip_grad_norm_, max_norm=clip.norm)
-    if clip.value is not None and clip.norm is None:
-        return partial(nn.utils.clip_grad_value_, clip_value=clip.value)
-    raise ConfigError.about((*keys, "clip_gradient"), "expected either a value or a norm, e.g. {norm: 1.0}")
+    limits = Clip.of(clip, *keys)
+    if limits is not None and limits.norm is not None:
+        return partial(nn.utils.clip_grad_norm_, max_norm=limits.norm)
+    if limits is not None and limits.value is not None:
+        return partial(nn.utils.clip_grad_value_, clip_value=limits.value)
+    return None
 
 
 def _shared_out(items: Sequence[Chosen], names: Sequence[str], named: Mapping[str, nn.Parameter]) -> dict[str, str]:

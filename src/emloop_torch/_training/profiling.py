@@ -1,66 +1,20 @@
-"""Looking closely at single training batches: traces for ``chrome://tracing`` or https://ui.perfetto.dev."""
+"""Looking closely at a single training batch: a trace for ``chrome://tracing`` or https://ui.perfetto.dev."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
 import torch
 from torch.profiler import ProfilerActivity
 
-from emloop.declare import Positive
-
-__all__ = ["Profile", "Profiling"]
-
-_FOLDER = "profile"
+__all__ = ["traced"]
 
 
-@dataclass(frozen=True)
-class Profile:
-    """The key ``profile``.
-
-    Args:
-        keep: Number of traces to keep, the newest ones.
-        every: Number of training batches from one to the next.
-    """
-
-    keep: Positive = 5
-    every: Positive = 100
-
-
-class Profiling:
-    """Writes ``profile/trace-<batch>.json`` into the run directory every so many training batches.
-
-    Args:
-        directory: The run directory.
-        profile: How many to keep, and how often.
-    """
-
-    def __init__(self, directory: Path, profile: Profile) -> None:
-        self._directory = directory / _FOLDER
-        self._keep = profile.keep
-        self._every = profile.every
-
-    @classmethod
-    def asked_for(cls, profile: bool | Profile | None, log_dir: str | None) -> Self | None:
-        """What the key ``profile`` asks for; ``None`` for nothing, or without a run directory."""
-        if not profile or log_dir is None:
-            return None
-        return cls(Path(log_dir), profile if isinstance(profile, Profile) else Profile())
-
-    @contextmanager
-    def of(self, batch: int) -> Iterator[None]:
-        """Around the work of a training batch; most are left alone."""
-        if batch % self._every:
-            yield
-            return
-        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
-        with torch.profiler.profile(activities=activities) as profiler:
-            yield
-        self._directory.mkdir(exist_ok=True)
-        profiler.export_chrome_trace(str(self._directory / f"trace-{batch:08d}.json"))
-        for path in sorted(self._directory.glob("trace-*.json"))[: -self._keep]:
-            path.unlink()
+@contextmanager
+def traced(path: str) -> Iterator[None]:
+    """Write ``<path>.json``, unless the work inside the block fails."""
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+    with torch.profiler.profile(activities=activities) as profiler:
+        yield
+    profiler.export_chrome_trace(f"{path}.json")
