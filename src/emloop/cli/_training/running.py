@@ -61,15 +61,13 @@ def run_loop(
     Raises:
         EmloopError: If the failure came before a run was created.
     """
-    from emloop._contracts.ranks import current_ranks
-    from emloop._ranks.joining import scene_of
     from emloop._reporter.choosing import open_reporter
     from emloop._run_dir.run import delete_run, runs_created
     from emloop.main_loop import MainLoop
     from emloop.main_loop.interrupts import CaughtInterrupts
     from emloop.main_loop.run_record import was_logged
 
-    if current_ranks() is None and (scene_of(os.environ) is not None or _wanted.get() > 1):
+    if _is_for_several():
         from .._ranks.together import start_together
 
         again = partial(run_loop, create, work, config=config, delete=delete)
@@ -99,6 +97,14 @@ def run_loop(
             for ended in runs_created()[before:]:
                 delete_run(ended)
     return training.main_loop.exit_status
+
+
+def _is_for_several() -> bool:
+    """Whether several processes are to run the command together, and do not do so yet."""
+    from emloop._contracts.ranks import current_ranks
+    from emloop._ranks.joining import scene_of
+
+    return current_ranks() is None and (scene_of(os.environ) is not None or _wanted.get() > 1)
 
 
 def _failed(error: Exception) -> None:
