@@ -111,6 +111,8 @@ class LiveResolver:
             return accepted._replace(required=frozenset()) if is_later else accepted
         except UnknownClassError as error:
             return error.problems[0]
+        except UntrustedError:
+            return None  # a program may do without; whoever makes one refuses it
 
 
 class Chosen(NamedTuple):

@@ -54,6 +54,7 @@ class Layers(Family):
     nested = True
     functions = True
     shared = ("activity_regularizer", "autocast", "dtype", "name", "trainable")
+    refused: ClassVar = {"TFSMLayer": "opens graphs that nobody looks through; FrozenModel runs such"}
 
 
 class Parts(Layers):

@@ -19,6 +19,7 @@ optax = pytest.importorskip("optax")
 nn = pytest.importorskip("flax.linen")
 nnx = pytest.importorskip("flax.nnx")
 
+import emloop  # noqa: E402
 import emloop_jax  # noqa: E402 - without JAX there is nothing to import
 from emloop_jax._programs import Program  # noqa: E402
 
@@ -254,6 +255,18 @@ def test_a_changed_rate_counts_with_and_without_the_source(tmp_path):
 
     for kind in (Regression, emloop_jax.BaseModel):
         assert kind(None, None, path, **changed).get_variable("learning_rate") == pytest.approx(0.1)
+
+
+def test_a_strangers_model_trains_whatever_its_optimizer_is_called(tmp_path):
+    """It is part of the program; functions that a stranger names are not called."""
+    described = {"optimizer": {"class": "adamw", "learning_rate": 0.1}}
+    model = Regression(None, str(tmp_path), **NAMES, **described)
+    train(model, batches(2))
+    path = model.save("one")
+    with emloop.untrusted():
+        restored = emloop_jax.BaseModel(None, None, path, **NAMES, **described)
+
+    assert same(train(model, batches()), train(restored, batches()))
 
 
 def test_what_a_program_does_not_obey_is_named(tmp_path, caplog):

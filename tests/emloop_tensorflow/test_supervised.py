@@ -7,9 +7,10 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
+import emloop
 from emloop._config.check import check_config
 from emloop.api import create_model
-from emloop.errors import ConfigError
+from emloop.errors import ConfigError, EmloopError
 
 RNG = np.random.default_rng(4)
 POINTS = RNG.normal(size=(32, 2, 2)).astype(np.float32)
@@ -182,3 +183,20 @@ def test_the_check_knows_the_layers_of_keras(net, keys, hint, tmp_path, monkeypa
 
     assert ([] if keys is None else [("model", *keys)]) == [problem.keys[: 1 + len(keys or ())] for problem in found]
     assert all(hint in str(problem) for problem in found)
+
+
+def test_a_strangers_run_has_layers_losses_and_optimizers_of_keras():
+    """And nothing that runs code, or opens graphs that nobody has looked through."""
+    described = {
+        "loss": {"class": "SparseCategoricalCrossentropy", "from_logits": True},
+        "optimizer": {"class": "Adam", "learning_rate": 0.1},
+        "lr_schedule": {"class": "CosineDecay", "decay_steps": 5},
+    }
+    graph = {"class": "TFSMLayer", "filepath": "graph"}
+    with emloop.untrusted():
+        losses = create(**described).run(BATCH, train=True)["loss"]
+        for net in ([graph], [{"class": "TimeDistributed", "layer": graph}], [{"class": "keras.utils.get_file"}]):
+            with pytest.raises(EmloopError, match=r"nobody looks through|not called for an untrusted run"):
+                create(net=net)
+
+    assert np.isfinite(losses).all()

@@ -35,6 +35,7 @@ def foreign_class(name: str, kind: Kind | None = None) -> str | None:
     roots = {"emloop", *(point.module.partition(".")[0] for point in backends)}
     if kind is not None and not kind.is_ours:
         roots.update(point.name for point in backends)  # which is that of the framework's module
+        roots.update({kind.base.partition(".")[0]} - {""})  # as of Keras: all that is found extends it
     first, *rest = name.split(".")
     if first.startswith("emloop_") and (_BESIDE_US / first).is_dir():
         roots.add(first)  # it came with emloop, and runs what was exported
