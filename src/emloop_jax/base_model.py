@@ -56,6 +56,7 @@ from ._batches import Shapes, check_weight, input_of
 from ._building import Builder, key_of
 from ._devices import choose_device, compiler_options
 from ._engine import EVAL, TRAIN, Engine, ProgramSource, StepSource
+from ._exporting import FORMATS, export
 from ._programs import FOLDER, Program, versions
 from ._saving import METHODS, Ladder, restored_program
 from ._settings import Saving, Settings
@@ -308,6 +309,18 @@ class BaseModel(AbstractModel):
             return self.run(batch, train=False)
         with self._predicting:
             return self._engine.infer({name: input_of(batch[name], name) for name in sources})
+
+    exports_to = FORMATS
+
+    def export(self, to: str, directory: str, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """Write what the model does without labels for other programs; see :class:`emloop.abilities.Exportable`.
+
+        Raises:
+            ConfigError: If nobody knows what it does without labels.
+            SaveError: If it cannot be exported; says why.
+        """
+        engine = None if self._prediction_sources() is None else self._engine
+        return export(to, directory, batches, engine=engine, weights=self.weights, hint=self._offer)
 
     def _told(self, batch: Batch, *, train: bool) -> Batch | None:
         """What can be told of a batch that lacks sources of the training; ``None`` where nothing can."""

@@ -52,7 +52,7 @@ ROOMS = {
     "emloop.testing": 1030,  # every failure names the promise, what was seen, and the fix; predictions; processes
     "emloop.types": 20,
     "emloop.utils": 200,
-    "emloop_jax": 1299,  # exported steps of networks, batches of any size; compiled once; programs, checked; the model
+    "emloop_jax": 1426,  # exported steps, batches of any size; compiled once; programs, checked; shipping; the model
     "emloop_jax._steps": 545,  # networks of Flax and of functions; one step with all it can do; names of arrays
     "emloop_onnx": 125,
     "emloop_sklearn": 935,  # what a state has; columns; weights; ONNX; how much features count

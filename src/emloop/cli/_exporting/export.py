@@ -38,7 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("model_path", metavar="MODEL", help=SAVED_MODEL)
     add_overrides(parser)
     parser.add_argument(
-        "--to", metavar="FORMAT", required=True, help="`onnx`; for TensorFlow also `litert` and `saved_model`"
+        "--to", metavar="FORMAT", required=True, help="`onnx`, `saved_model` or `litert`, as the backend can"
     )
     parser.add_argument("--output", metavar="DIR", help="where to write (default: `onnx_best` beside the saved model)")
     add_config(parser)
