@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from emloop.declare import Component, Limits, Names, Positive
 from emloop.parameters import Clip, InitFrom, Limit
 from emloop.profiling import Profile
-from emloop_torch._ranks.together import Distributed
+from emloop_torch._ranks.settings import Distributed
 from emloop_torch._tensors.adapting import Frozen, Lora
 from emloop_torch._tensors.devices import Device, PrecisionName
 from emloop_torch._training.averages import Ema, Swa
