@@ -96,7 +96,9 @@ class Settings:
             source of the project's own modules goes along; ``cache: off``: no program of an earlier run is looked for.
         distributed: ``{timeout: 60}``: how long several processes wait for one another, in seconds; ``strategy: ddp``,
             and arguments of ``DistributedDataParallel``: ``find_unused_parameters``, ``bucket_cap_mb``,
-            ``gradient_as_bucket_view``, ``static_graph``. One process alone ignores it.
+            ``gradient_as_bucket_view``, ``static_graph``; or ``strategy: fsdp``, where each has a part of the model,
+            and of ``fully_shard``: ``reshard_after_forward``, ``mp_policy``, and ``wrap`` and ``offload``;
+            ``sync_batch_norm``, on CUDA. One process alone ignores it.
     """
 
     inputs: Names

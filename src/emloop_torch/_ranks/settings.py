@@ -30,7 +30,7 @@ class Distributed:
         reshard_after_forward: As ``mp_policy``, an argument of ``fully_shard``.
         offload: Whether parameters and what optimizers remember of them are kept on the host.
         wrap: Types of modules, or regular expressions of their names, that are gathered one by one; by default the
-            items of every ``ModuleList``.
+            items of the outermost ``ModuleList``.
     """
 
     strategy: Literal["ddp", "fsdp"] = "ddp"

@@ -11,7 +11,7 @@ Gradients are averaged after every backward pass, so those that wait for a step 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -70,14 +70,18 @@ class Sharded(Together):
     ) -> None:
         units = _units(module, settings.wrap)
         _require_shardable(module, units)
-        self._digests = torch.stack([digest(p.detach().cpu()) for p in module.parameters()])
+        digests = [digest(parameter.detach().cpu()) for parameter in module.parameters()]
+        self._digests = torch.stack(digests) if digests else torch.empty(0)
         self._units = [*units.values(), module]
         arguments = _arguments(settings, device)
         mesh = DeviceMesh.from_group(_get_default_group(), device.type)
         for unit in self._units:
             cls = type(unit)
-            fully_shard(unit, mesh=mesh, **arguments)
-            # It becomes one of a class of the same name that cannot be copied; nothing here needs that.
+            try:
+                fully_shard(unit, mesh=mesh, **arguments)
+            except (AssertionError, NotImplementedError, RuntimeError, ValueError) as error:
+                raise ConfigError.about("distributed", f"fully_shard refuses: {error}") from error
+            # It has become one of a derived class; nothing here needs that, and its code is looked for by its class.
             unit.__class__ = cls
         super().__init__(ranks, module, settings, device, None)
         self._compiled: dict[nn.Module, Any] = {}
@@ -120,8 +124,9 @@ class Sharded(Together):
 
     def settle(self) -> None:
         """Give back what has been gathered for a forward pass that no backward pass followed."""
-        for group in _groups(self._module):
-            group.reshard()
+        for unit in self._units:
+            for group in fully_shard.state(unit)._fsdp_param_groups:  # type: ignore[attr-defined]
+                group.reshard()
 
     def reduce(self) -> None:
         """Nothing: the backward passes have done it."""
@@ -247,9 +252,12 @@ def _units(module: nn.Module, wrap: Sequence[str] | None) -> dict[str, nn.Module
     if isinstance(module, ProgramModule):
         return {}  # its graph calls no part
     if wrap is None:
-        lists = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
-        wanted = {id(item) for each in lists for item in each}
-        found = {name for name, part in parts.items() if id(part) in wanted}
+        items = {id(item) for part in module.modules() if isinstance(part, nn.ModuleList) for item in part}
+        found = set[str]()
+        for name, part in parts.items():
+            # Of lists in one another, such as of experts, the outer one: not every process may call each of the inner.
+            if id(part) in items and not isinstance(part, nn.ModuleList) and not _unit_of(name, found):
+                found.add(name)
     else:
         found = set()
         for index, each in enumerate(wrap):
@@ -261,6 +269,11 @@ def _units(module: nn.Module, wrap: Sequence[str] | None) -> dict[str, nn.Module
             found |= fitting
     called = {name: part for name, part in parts.items() if name in found and type(part).forward is not _NOT_CALLED}
     return dict(reversed(called.items()))
+
+
+def _unit_of(name: str, units: Iterable[str]) -> str:
+    """The first unit that a name lies in; ``""``: none."""
+    return next((unit for unit in units if name.startswith(f"{unit}.")), "")
 
 
 _NOT_CALLED = nn.ModuleList().forward.__func__  # type: ignore[attr-defined]
@@ -279,16 +292,11 @@ def _require_shardable(module: nn.Module, units: Mapping[str, nn.Module]) -> Non
                 "distributed", f"{name!r} has sparse gradients; take the strategy ddp, or sparse=False"
             )
     for names in tied_names(module):
-        owners = {next((unit for unit in units if name.startswith(f"{unit}.")), "") for name in names}
+        owners = {_unit_of(name, units) for name in names}
         if len(owners) > 1:
             message = f"{names[0]!r} and {names[1]!r} are one, and would be sharded apart"
             hint = "name parts in wrap that have both of them, or none"
             raise ConfigError.about(("distributed", "wrap"), message, hint)
-
-
-def _groups(module: nn.Module) -> Sequence[Any]:
-    groups: Sequence[Any] = fully_shard.state(module)._fsdp_param_groups  # type: ignore[attr-defined]
-    return groups
 
 
 @contextmanager
