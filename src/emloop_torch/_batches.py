@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import asdict
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,19 @@ from torch import nn, optim
 from emloop.errors import ConfigError
 from emloop.models.abstract_model import AbstractModel
 from emloop.profiling import Profiling
-from emloop.ranks import current_ranks
 from emloop.saved_models import overridden_methods, restores_to_evaluate, restores_to_predict
 from emloop.types import Batch, StateTree
 from emloop_torch._programs.program_module import LOSS, ProgramModule
-from emloop_torch._programs.views import PREDICT, Asking, Selective, label_free_view, loss_among, require_outputs
+from emloop_torch._programs.views import (
+    FORWARD,
+    PREDICT,
+    Asking,
+    Selective,
+    label_free_view,
+    loss_among,
+    require_outputs,
+)
 from emloop_torch._proofs.shadow import Comparison
-from emloop_torch._ranks.together import Together
 from emloop_torch._running.cures import cures
 from emloop_torch._running.drawing import Watched, watched
 from emloop_torch._running.interface import read_interface
@@ -40,9 +45,9 @@ from emloop_torch._training.optimizers import build_optimizer
 from emloop_torch._training.profiling import traced
 from emloop_torch._training.updates import Updates
 
-from ._building import build_updates
+from ._building import build_updates, compiler_of
 from ._saved import METHODS
-from ._settings import Compile, Settings
+from ._settings import Settings
 from ._source_free import SourceFree
 
 if TYPE_CHECKING:
@@ -105,9 +110,7 @@ class BatchModel(AbstractModel):
         given = {name: batch[name] for name in interface.taken if name in batch} if self._withholds else batch
         # What the program is compared with has all outputs.
         with self._forward, self._asking if comparison is None else _NOTHING:
-            outputs: Any = (
-                getattr(self.module, PREDICT)(**given) if self._predicts else self._calls[self.module.training](**given)
-            )
+            outputs: Any = (self._method(PREDICT) if self._predicts else self._calls[self.module.training])(**given)
         outputs = require_outputs(interface.view, outputs)
         self._losses.weigh(outputs, batch)
         if comparison is not None:
@@ -221,7 +224,7 @@ class BatchModel(AbstractModel):
                 self.module.eval()
             averaged = _NOTHING if self._averages is None else self._averages.in_use()
             with averaged, torch.no_grad(), self._precision.forward():
-                outputs = require_outputs(view, getattr(self.module, view)(**inputs))
+                outputs = require_outputs(view, self._method(view)(**inputs))
             feed.examine(inputs, train=False)
             names = [name for name, values in outputs.items() if getattr(values, "shape", ())[:1] == (examples,)]
             return feed.outputs(outputs, names, examples, None)
@@ -296,14 +299,10 @@ class BatchModel(AbstractModel):
         """Decide, once, how batches go through the module."""
         settings = self._settings
         self._compiled = compiled = settings.compile not in (None, False)
-        compiler = partial(torch.compile, **_options(settings.compile)) if compiled else None
-        whole: Any = module if compiler is None else compiler(module)
-        ranks = current_ranks()
-        if ranks is not None and ranks.size > 1:
-            from emloop_torch._ranks.together import Together  # noqa: PLC0415 - not every build of PyTorch has what it needs
-
-            self._together = Together(ranks, module, settings.distributed, compiler)
-        self._calls: dict[bool, Any] = {True: self._together or whole, False: whole}
+        whole: Any = module if (compiler := compiler_of(settings)) is None else compiler(module)
+        together = self._together
+        evaluates = together.method(FORWARD) if together is not None and together.is_sharded else whole
+        self._calls: dict[bool, Any] = {True: together or whole, False: evaluates}
         names = self._learned_from()
         configured = {**self.weights, **(settings.weights or {})}
         self._interface = interface = read_interface(
@@ -315,8 +314,13 @@ class BatchModel(AbstractModel):
             module, names, interface.loss_weights, accumulates=settings.accumulate > 1, together=self._together
         )
         name, withheld = type(self).__name__, interface.withheld
+        device, precision = self._device, self._precision
+        if together is not None and together.is_sharded and device.type != "cpu":
+            # No device need have room for all of the module.
+            device = torch.device("cpu")
+            precision = Precision(settings.precision, device)
         self._source_free = SourceFree(
-            name, module, settings, self._frozen, self.weights, withheld, self._device, self._precision
+            name, module, settings, self._frozen, self.weights, withheld, device, precision, together
         )
         self._watched: dict[bool, Watched | None] = {}
         self._monitor = listen_to(module, settings.monitor, compiled=compiled)
@@ -360,6 +364,13 @@ class BatchModel(AbstractModel):
         learners = self._updates.learners if train and self._updates is not None else []
         return watched(self.module, PREDICT if self._predicts else "train" if train else "eval", learners)
 
+    def _method(self, name: str) -> Callable[..., Any]:
+        """A method of the module, to evaluate with."""
+        if self._together is not None:
+            return self._together.method(name)
+        found: Callable[..., Any] = getattr(self.module, name)
+        return found
+
     @property
     def _is_plain(self) -> bool:
         """Whether batches take none but our own ways."""
@@ -385,12 +396,10 @@ class BatchModel(AbstractModel):
             try:
                 return self.compute(inputs)
             finally:
+                if self._together is not None:
+                    self._together.settle()
                 torch._C._set_grad_enabled(graded)
         except Exception as error:
             for cure in cures(error, inputs):
                 error.add_note(cure)
             raise
-
-
-def _options(compile_: bool | Compile | None) -> dict[str, Any]:
-    return asdict(compile_) if isinstance(compile_, Compile) else {}

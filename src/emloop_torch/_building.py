@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn, optim
 
 from emloop.errors import ConfigError, SavedModelError, StateError
+from emloop.ranks import Ranks
 from emloop.saved_models import Saved, overridden_methods, require_program, shelf_life
 from emloop.types import StateTree
 from emloop_torch._programs.program import Program
 from emloop_torch._programs.program_module import ProgramModule
+from emloop_torch._ranks.settings import OF_DDP, OF_FSDP
 from emloop_torch._ranks.together import Together
 from emloop_torch._tensors.parameters import frozen_statistics
 from emloop_torch._training.averages import Averages
@@ -22,12 +26,12 @@ from emloop_torch._training.learners import Learner, build_learners, clipper, re
 from emloop_torch._training.updates import Updates, states_of
 
 from ._saved import METHODS
-from ._settings import Settings
+from ._settings import Compile, Distributed, Settings
 
 if TYPE_CHECKING:
     from emloop_torch._ranks.together import Together
 
-__all__ = ["adopt_arguments", "build_module", "build_updates", "warn_of_statistics"]
+__all__ = ["adopt_arguments", "build_module", "build_updates", "compiler_of", "place", "warn_of_statistics"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +65,50 @@ def build_module(
     if lazy:
         raise ConfigError(f"{cls.__name__}: {lazy[0]} has no size yet; lazy modules need theirs when they are made")
     return module
+
+
+def compiler_of(settings: Settings) -> Callable[[Any], Any] | None:
+    """What compiles a module or a function, if the key ``compile`` asks for it."""
+    wanted = settings.compile
+    if wanted in (None, False):
+        return None
+    return partial(torch.compile, **(asdict(wanted) if isinstance(wanted, Compile) else {}))
+
+
+def place(module: nn.Module, settings: Settings, device: torch.device, ranks: Ranks | None) -> Together | None:
+    """Bring a module, or of one that is sharded this process's part, to the device.
+
+    Args:
+        module: The module, as it was made.
+        settings: The model's settings.
+        device: The device.
+        ranks: The processes that train it.
+
+    Returns:
+        What it computes together with the others; ``None`` where there are none.
+
+    Raises:
+        ConfigError: If it cannot be trained in the way that the key ``distributed`` describes.
+    """
+    wanted = settings.distributed or Distributed()
+    known = {field.name: field.default for field in fields(Distributed)}
+    for key in OF_FSDP if wanted.strategy == "ddp" else OF_DDP:
+        if getattr(wanted, key) != known[key]:
+            other = "fsdp" if wanted.strategy == "ddp" else "ddp"
+            message = f"this is for the strategy {other}, and there is {wanted.strategy}"
+            raise ConfigError.about(("distributed", key), message, f"set strategy: {other}, or leave it out")
+    if ranks is None or ranks.size == 1:
+        module.to(device)
+        return None
+    compiler = compiler_of(settings)
+    # Here, since few need it, it takes its time, and not every build of PyTorch has it.
+    if wanted.strategy == "fsdp":
+        from emloop_torch._ranks.sharded import Sharded  # noqa: PLC0415
+
+        return Sharded(ranks, module, wanted, device, compiler)
+    from emloop_torch._ranks.together import Together  # noqa: PLC0415
+
+    return Together(ranks, module.to(device), wanted, device, compiler)
 
 
 def adopt_arguments(arguments: Mapping[str, Any], state: StateTree | None, *, restored: bool) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from emloop.declare import Component, Limits, Names, Positive
 from emloop.parameters import Clip, InitFrom, Limit
 from emloop.profiling import Profile
-from emloop_torch._ranks.together import Distributed
+from emloop_torch._ranks.settings import Distributed
 from emloop_torch._tensors.adapting import Frozen, Lora
 from emloop_torch._tensors.devices import Device, PrecisionName
 from emloop_torch._training.averages import Ema, Swa
@@ -96,7 +96,9 @@ class Settings:
             source of the project's own modules goes along; ``cache: off``: no program of an earlier run is looked for.
         distributed: ``{timeout: 60}``: how long several processes wait for one another, in seconds; ``strategy: ddp``,
             and arguments of ``DistributedDataParallel``: ``find_unused_parameters``, ``bucket_cap_mb``,
-            ``gradient_as_bucket_view``, ``static_graph``. One process alone ignores it.
+            ``gradient_as_bucket_view``, ``static_graph``; or ``strategy: fsdp``, where each has a part of the model,
+            and of ``fully_shard``: ``reshard_after_forward``, ``mp_policy``, and ``wrap`` and ``offload``;
+            ``sync_batch_norm``, on CUDA. One process alone ignores it.
     """
 
     inputs: Names

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from itertools import islice, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -28,7 +29,7 @@ from emloop.saved_models import (
     find_saved,
     replace_program,
 )
-from emloop.types import Batch
+from emloop.types import Batch, StateTree
 from emloop_torch._programs.program import FOLDER, Program
 from emloop_torch._programs.program_module import ProgramModule
 from emloop_torch._programs.views import label_free_view
@@ -43,6 +44,9 @@ from emloop_torch._tensors.devices import Precision
 from emloop_torch._tensors.feeding import tensors_of
 
 from ._settings import Saving, Settings
+
+if TYPE_CHECKING:
+    from emloop_torch._ranks.together import Together
 
 __all__ = ["SourceFree"]
 
@@ -64,6 +68,7 @@ class SourceFree:
         withheld: Inputs that are not for the module, only weigh its outputs.
         device: Where the module is.
         precision: With how many bits it computes.
+        together: What it computes with other processes, if it does.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class SourceFree:
         withheld: frozenset[str],
         device: torch.device,
         precision: Precision,
+        together: Together | None,
     ) -> None:
         self._name = name
         self._module = module
@@ -86,6 +92,7 @@ class SourceFree:
         self._withheld = withheld
         self._device = device
         self._precision = precision
+        self._together = together
         self._program = module.program if isinstance(module, ProgramModule) else None
         self._said: tuple[str, str | None] | None = None
         self._attributes = PlainAttributes(module)
@@ -135,6 +142,7 @@ class SourceFree:
         training_needs_source: str | None,
         floating: torch.dtype,
         losses: Mapping[str, Sequence[str]] | None,
+        state: StateTree,
     ) -> Program:
         """The program; it is in the run directory then.
 
@@ -143,6 +151,7 @@ class SourceFree:
             training_needs_source: Why training needs the source, if it does.
             floating: What 64-bit floats become.
             losses: Loss → names of the parameters that its gradient reaches; ``None``: ``loss`` is the only one.
+            state: The model's.
 
         Raises:
             SavedModelError: If the source is needed and the configuration says that it must not be.
@@ -155,19 +164,29 @@ class SourceFree:
         moved = {name for name in known.keys() | now.keys() if known.get(name) != now.get(name)} - self._results
         if program is None or (not is_settled and (moved or self._surroundings is None)):
             earlier = program or Program.read_if_sound(log_dir / FOLDER)
-            program = self._make(earlier, training_needs_source, floating, losses, moved)
+            together = self._together
+            with nullcontext() if together is None else together.alone(state["parameters"]):
+                program = self._make(earlier, training_needs_source, floating, losses, moved)
             if before is not None and "train" in before.graphs and "train" not in program.graphs:
                 self._mark(before, "inference", program.reason or "")
             self._say(program)
             if self._examples:
                 self._program, self._surroundings = program, now
-            if program.graphs and self._saving.shadow:
+            if self.unproven:
+                logger.info("The program is not compared with the training: %s", self.unproven["shadow"])
+            elif program.graphs and self._saving.shadow:
                 compiled = self._settings.compile not in (None, False)
                 self._shadow = Shadow(
                     self._module, program, self._precision.forward, self._saving.shadow, compiled=compiled
                 )
         program.write(log_dir / FOLDER)
         return program
+
+    @property
+    def unproven(self) -> dict[str, str]:
+        """For the manifest: why the program is not compared with the training that goes on."""
+        why = None if self._together is None else self._together.why_no_shadow
+        return {} if why is None else {"shadow": why}
 
     def capsule(self, cls: type, arguments: Mapping[str, Any], saved: Saved | None) -> Capsule | None:
         """The source that goes along where the configuration asks for it; that of a restored program is handed on."""

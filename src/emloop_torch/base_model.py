@@ -46,7 +46,7 @@ from emloop_torch._training.optimizers import learnable
 from emloop_torch._training.steering import read_variable, write_variable
 
 from ._batches import BatchModel
-from ._building import adopt_arguments, build_module, warn_of_statistics
+from ._building import adopt_arguments, build_module, place, warn_of_statistics
 from ._onnx import FORMATS, export
 from ._saved import BACKEND, FORMAT, METHODS, versions_of, why_training_needs_source
 from ._settings import Settings
@@ -116,7 +116,6 @@ class BaseModel(BatchModel):
     settings_class: ClassVar[type[Settings]] = Settings
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
     only_when_fresh: ClassVar[tuple[str, ...]] = ("init_from",)
-    on_all_ranks: ClassVar[tuple[str, ...]] = ()
     resume_changes: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("name", "profile", "saved_model", "init_from", "distributed"), "safe"),
         **dict.fromkeys(("device", "precision", "compile"), "counts from here on; other bits, so no longer exact"),
@@ -168,7 +167,8 @@ class BaseModel(BatchModel):
         if ranks is not None:
             self._generators.take_share(ranks.rank)
         patterns = [each if isinstance(each, str) else each.match for each in settings.frozen]
-        self._frozen = freeze(made.to(self._device), patterns)
+        self._together = place(made, settings, self._device, ranks)
+        self._frozen = freeze(made, patterns)
         self._until = thawing(settings.frozen, dict(made.named_parameters()), self._frozen)
         self._thawing = dict(self._until)
         self._averages = averages_of(made, settings.ema, settings.swa)
@@ -184,6 +184,11 @@ class BaseModel(BatchModel):
             except StateError as error:
                 raise SavedModelError(f"{restore_from}: {error}") from error
             warn_of_statistics(made, self._frozen_now())
+
+    @property
+    def on_all_ranks(self) -> Sequence[str]:
+        """What all processes have to call together, where several train the model."""
+        return () if self._together is None else self._together.on_all_ranks
 
     @classmethod
     def join_ranks(cls, scene: Scene, timeout: float) -> Ranks:
@@ -250,13 +255,16 @@ class BaseModel(BatchModel):
         """
         if self._log_dir is None:
             raise SavedModelError(f"{type(self).__name__} has no log_dir, so it cannot be saved")
+        path = saved_model_path(self._log_dir, name_suffix)
         needs_source = why_training_needs_source(type(self), BaseModel, self._optimizers)
         losses = None if self._updates is None else self._updates.routes
-        program = self._source_free.program(Path(self._log_dir), needs_source, self._floating, losses)
         with borrowing():
             tree = self.state_dict()
+        if self._ranks is not None and self._ranks.rank:
+            return str(path)
+        program = self._source_free.program(Path(self._log_dir), needs_source, self._floating, losses, tree)
         return write_saved_model(
-            saved_model_path(self._log_dir, name_suffix),
+            path,
             backend=BACKEND,
             restore_fallback=self.restore_fallback,
             inputs=self._source_free.variables.get("inputs", dict.fromkeys(self.input_names)),
@@ -267,7 +275,7 @@ class BaseModel(BatchModel):
             reason=program.reason,
             weights=self.weights,
             capsule=self._capsule,
-            extra={"versions": versions_of(self._optimizers), **program.summary},
+            extra={"versions": versions_of(self._optimizers), **program.summary, **self._source_free.unproven},
         )
 
     def export(self, to: str, directory: str, batches: Sequence[Batch]) -> Sequence[Batch]:
@@ -283,9 +291,12 @@ class BaseModel(BatchModel):
             return self._state()
 
     def _state(self) -> StateTree:
-        self._source_free.warn_of_what_is_lost()
-        if self._capsule is not None and self._log_dir is not None:
-            self._capsule.write(Path(self._log_dir))
+        if self._together is not None:
+            self._together.settle()
+        if self._ranks is None or not self._ranks.rank:
+            self._source_free.warn_of_what_is_lost()
+            if self._capsule is not None and self._log_dir is not None:
+                self._capsule.write(Path(self._log_dir))
         frozen = self._frozen_now()
         return {
             "format": FORMAT,
@@ -335,7 +346,12 @@ class BaseModel(BatchModel):
             self._thawing = {name: epoch for name, epoch in self._until.items() if epoch > self._epochs}
 
     def rank_state(self) -> StateTree:
-        """What of the state belongs to one of several processes: its random generators, and gradients before a step."""
+        """What of the state belongs to one of several processes: its random generators, and gradients before a step.
+
+        Where the model is sharded, these gradients belong to all, and to the state itself.
+        """
+        if self._together is not None and self._together.is_sharded:
+            return {"generators": self._generators.state_dict(), "gradients": None}
         gradients = {} if self._waits or self._updates is None else self._updates.pending()
         return {"generators": self._generators.state_dict(), "gradients": gradients}
 
@@ -344,6 +360,8 @@ class BaseModel(BatchModel):
 
         The gradients before a step are those of all; random numbers are drawn anew.
         """
+        if any(state["gradients"] is None for state in states):
+            return {"generators": None, "gradients": None}
         names = dict.fromkeys(name for state in states for name in state["gradients"])
         gradients = {name: [state["gradients"].get(name) for state in states] for name in names}
         return {"generators": None, "gradients": {name: mean_of(found) for name, found in gradients.items()}}
@@ -354,10 +372,10 @@ class BaseModel(BatchModel):
         Raises:
             StateError: If it is something else.
         """
-        check_state("state of a process", state, {"generators": object, "gradients": {str: object}})
+        check_state("state of a process", state, {"generators": object, "gradients": ({str: object}, None)})
         if state["generators"] is not None:
             self._generators.load_state_dict(state["generators"])
-        if not self._waits and self._updates is not None:
+        if not self._waits and self._updates is not None and state["gradients"] is not None:
             self._updates.load_pending(state["gradients"])
 
     def _frozen_now(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,10 @@ TRANSFORMER = RanksCase(
     modules=MODULES,
     tolerance=1e-4,
 )
+SHARDED = [
+    replace(case, name=f"{case.name}, sharded", model={**case.model, "distributed": {"strategy": "fsdp"}})
+    for case in (MLP, TRANSFORMER)
+]
 
 
 @pytest.mark.slow
@@ -50,3 +55,10 @@ class TestTransformer(TestPyTorch):
     """The same with embeddings that are tied."""
 
     cases = (TRANSFORMER,)
+
+
+@pytest.mark.torture
+class TestSharded(TestPyTorch):
+    """The same with a part of the parameters in each process."""
+
+    cases = SHARDED

@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import distributed, nn, optim
 from torch._C._distributed_c10d import _broadcast_coalesced
 from torch.distributed.distributed_c10d import _get_default_group
 from torch.nn.parallel import DistributedDataParallel
 
-from emloop.declare import Limits
 from emloop.errors import BatchError, ConfigError, RankError
 from emloop.ranks import Part, Ranks
 from emloop.types import Batch
 from emloop_torch._training.optimizers import learnable
 
 from .joining import TorchRanks
+from .settings import OF_DDP, Distributed
 
-__all__ = ["Distributed", "Together"]
+__all__ = ["Together", "digest"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,24 +35,7 @@ _BYTES = 25 << 20
 """Size of what is summed up in one go."""
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _SPARSE = 2
-
-
-@dataclass(frozen=True)
-class Distributed:
-    """The key ``distributed``: how several processes train the model.
-
-    Args:
-        strategy: ``ddp``: every process has the whole model, and a part of each batch.
-        timeout: Seconds within which every process answers the others; else all of them end.
-        bucket_cap_mb: As the other keys, an argument of ``DistributedDataParallel``.
-    """
-
-    strategy: Annotated[Literal["ddp"], Limits(words="'ddp', since 'fsdp' is not there yet")] = "ddp"
-    timeout: Annotated[float, Limits(above=0)] = 60
-    bucket_cap_mb: Annotated[float, Limits(above=0)] | None = None
-    find_unused_parameters: bool = False
-    gradient_as_bucket_view: bool = False
-    static_graph: bool = False
+_NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class Together:
@@ -63,17 +45,26 @@ class Together:
         ranks: The processes.
         module: This process's module.
         settings: The key ``distributed``.
+        device: Where it computes.
         compiler: What compiles a module, if anything does.
 
     Raises:
         ConfigError: If the processes have come together by other means than PyTorch's.
     """
 
+    on_all_ranks: Sequence[str] = ()
+    """What of the model all processes have to do together."""
+    why_no_shadow: str | None = None
+    """Why a program cannot be compared with the training."""
+    is_sharded = False
+    """Whether each process has a part of the parameters only, and gradients that wait for a step are those of all."""
+
     def __init__(
         self,
         ranks: Ranks,
         module: nn.Module,
-        settings: Distributed | None,
+        settings: Distributed,
+        device: torch.device,
         compiler: Callable[[nn.Module], Any] | None,
     ) -> None:
         if not isinstance(ranks, TorchRanks):
@@ -83,7 +74,7 @@ class Together:
         self._ranks = ranks
         self._group = _get_default_group()
         self._module = module
-        self._settings = settings or Distributed()
+        self._settings = settings
         self._compiler = compiler
         self._wrapped: DistributedDataParallel | None = None
         self._call: Any = module
@@ -93,7 +84,13 @@ class Together:
         self._rows = 0
         self._is_filler = False
         self._parameters = list(learnable(module).values())
-        self._device = self._parameters[0].device if self._parameters else torch.device("cpu")
+        self._device = device
+        self._synchronised: dict[nn.Module, type[nn.Module]] = {}
+        if settings.sync_batch_norm:
+            self._synchronise()
+
+    def check(self, optimizers: Sequence[optim.Optimizer], *, is_simple: bool) -> None:
+        """Refuse what cannot train the module; ``is_simple``: by one loss, at every step."""
 
     def around(self, what: str = "waits for the others in a training batch") -> AbstractContextManager[None]:
         """The context of what all do together, in which a failure of another process is told as such."""
@@ -155,6 +152,33 @@ class Together:
             whole.update(zip(weighed, summed.tolist() if summed.is_cpu else summed, strict=True))
         return whole, {name: _share(own[name], whole[name], self._ranks.size) for name in totals}
 
+    def method(self, name: str) -> Callable[..., Any]:
+        """A method of the module, for batches that nobody learns from."""
+        found: Callable[..., Any] = getattr(self._module, name)
+        return found
+
+    @contextmanager
+    def alone(self, values: Mapping[str, Any]) -> Iterator[None]:  # noqa: ARG002 - others need them
+        """Around what rank 0 does with the module as if there were no other processes.
+
+        Args:
+            values: Its parameters by name, as part of a state.
+        """
+        for part, cls in self._synchronised.items():
+            part.__class__ = cls
+        try:
+            yield
+        finally:
+            for part in self._synchronised:
+                part.__class__ = nn.SyncBatchNorm
+
+    def mean_gradients(self, own: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The gradients with which this process goes on, of those that it had before a step, on the host."""
+        return own
+
+    def settle(self) -> None:
+        """Called before somebody looks at the parameters."""
+
     @torch.no_grad()
     def spread_buffers(self) -> None:
         """Give the module the buffers of rank 0; called after the backward passes, which may need the old ones."""
@@ -198,7 +222,7 @@ class Together:
         named = dict(self._module.named_parameters())
         if not named:
             return
-        own = torch.stack([_digest(parameter.detach()).to(self._device) for parameter in named.values()])
+        own = torch.stack([digest(parameter.detach()).to(self._device) for parameter in named.values()])
         first = own.clone()
         distributed.broadcast(first, 0)
         if not torch.equal(own, first):
@@ -217,13 +241,7 @@ class Together:
     def _agree(self, *, by_hand: bool) -> None:
         """Train what rank 0 trains; a hook there may have thawed something."""
         by_hand = by_hand or any(getattr(part, "sparse", False) for part in self._module.modules())
-        named = learnable(self._module)
-        flags = torch.tensor([p.requires_grad for p in named.values()], dtype=torch.uint8, device=self._device)
-        distributed.broadcast(flags, 0)
-        for parameter, flag in zip(named.values(), flags.tolist(), strict=True):
-            if parameter.requires_grad != bool(flag):
-                parameter.requires_grad_(bool(flag))
-        trained = [name for name, parameter in named.items() if parameter.requires_grad]
+        trained = self._agree_on_trained()
         if trained != self._trained and not by_hand:
             self._wrap(is_first=self._trained is None)
         elif by_hand and self._trained is None:
@@ -232,9 +250,31 @@ class Together:
                 _broadcast_coalesced(self._group, tensors, _BYTES, 0)
         self._trained, self._has_agreed = trained, True
 
+    def _synchronise(self) -> None:
+        found = {part: type(part) for part in self._module.modules() if type(part) in _NORMALISATIONS}
+        at = ("distributed", "sync_batch_norm")
+        if self._device.type != "cuda":
+            raise ConfigError.about(at, f"PyTorch has this on CUDA only, and the device is {self._device}")
+        if not found:
+            raise ConfigError.about(at, "the module has no batch normalisation", "leave it out")
+        self._synchronised = found
+        self.why_no_shadow = "its batch normalisations take the statistics of all processes"
+        for part in found:
+            # Another class, not another module, so that in one process it is what it was.
+            part.__class__ = nn.SyncBatchNorm
+            vars(part)["process_group"] = None
+
+    def _agree_on_trained(self) -> list[str]:
+        named = learnable(self._module)
+        flags = torch.tensor([p.requires_grad for p in named.values()], dtype=torch.uint8, device=self._device)
+        distributed.broadcast(flags, 0)
+        for parameter, flag in zip(named.values(), flags.tolist(), strict=True):
+            if parameter.requires_grad != bool(flag):
+                parameter.requires_grad_(bool(flag))
+        return [name for name, parameter in named.items() if parameter.requires_grad]
+
     def _wrap(self, *, is_first: bool) -> None:
-        arguments = asdict(self._settings)
-        del arguments["strategy"], arguments["timeout"]
+        arguments = {key: getattr(self._settings, key) for key in OF_DDP}
         try:
             self._wrapped = DistributedDataParallel(
                 self._module, init_sync=is_first, forward_sync_buffers=False, **arguments
@@ -305,7 +345,7 @@ def _split(flat: torch.Tensor, like: Sequence[torch.Tensor]) -> Iterator[torch.T
     return (part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True))
 
 
-def _digest(tensor: torch.Tensor) -> torch.Tensor:
+def digest(tensor: torch.Tensor) -> torch.Tensor:
     """A number that is another one where a bit is."""
     plain = torch.view_as_real(tensor) if tensor.is_complex() else tensor
     return plain.view(_INTEGERS[plain.element_size()]).sum(dtype=torch.int64)

@@ -66,6 +66,13 @@ _CURES: tuple[tuple[str, str], ...] = (
         ),
     ),
     (
+        "got mixed torch.Tensor and DTensor",
+        (
+            "a part of the module is sharded by itself, and used without being called, or by a hook: name in "
+            "model.distributed={{wrap: […]}} only parts that are called, or none: wrap: []"
+        ),
+    ),
+    (
         "Expected all tensors to be on the same device",
         (
             "a tensor that forward makes, or keeps, is on another device: make it with device=x.device, or keep it by "

@@ -15,7 +15,7 @@ import torch
 from emloop.errors import StateError
 from emloop.saved_models import may_lend
 
-__all__ = ["WITHOUT_NUMPY", "dtype_name", "mean_of", "to_plain", "to_tensor"]
+__all__ = ["WITHOUT_NUMPY", "dtype_name", "laid_out", "local", "mean_of", "to_plain", "to_tensor"]
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -35,10 +35,19 @@ _BY_NAME = {dtype_name(dtype): dtype for dtype in WITHOUT_NUMPY}
 def to_plain(tensor: torch.Tensor) -> Any:
     """A tensor's values for a state tree: a copy, unless whoever takes the state may borrow what lies on the host.
 
+    One that is sharded among processes is asked for by all of them together, and only rank 0 gets its values.
+
     Raises:
         StateError: If its layout cannot be stored.
     """
-    host = tensor.detach().to("cpu", copy=not may_lend())
+    if hasattr(tensor, "full_tensor"):
+        sharded: Any = tensor.detach()
+        whole = sharded.full_tensor()
+        return np.empty(0, np.uint8) if sharded.device_mesh.get_rank() else _to_plain(whole.to("cpu"))
+    return _to_plain(tensor.detach().to("cpu", copy=not may_lend()))
+
+
+def _to_plain(host: torch.Tensor) -> Any:
     if host.layout is torch.sparse_coo:
         return {
             "sparse": list(host.shape),
@@ -77,3 +86,20 @@ def mean_of(values: Sequence[Any]) -> Any:
     for tensor in tensors[1:]:
         total = total + tensor
     return to_plain(total / len(values))
+
+
+def laid_out(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A tensor of the host, where another one lies; of one that is sharded among processes, this one's part."""
+    if local(like) is like or tensor.shape != like.shape:
+        return tensor.to(like.device)
+    found: Any = torch.empty_like(like.detach(), dtype=tensor.dtype)
+    mesh, (placement,) = found.device_mesh, found.placements
+    for part in tensor.chunk(mesh.size(), placement.dim)[mesh.get_local_rank() :][:1]:
+        local(found).copy_(part)
+    return torch.as_tensor(found)
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """What of a tensor is in this process: itself, or its part of one that is sharded."""
+    own: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return own

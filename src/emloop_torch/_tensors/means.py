@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
+from torch import optim
 
 from emloop.errors import BatchError, MissingVariableError
 
@@ -37,6 +38,12 @@ class OtherRows(Protocol):
         self, totals: Mapping[str, Weight], weighed: Sequence[str], examples: int
     ) -> tuple[dict[str, Weight], dict[str, Weight]]:
         """What the whole batch counts, and by what the mean over this process's rows is scaled."""
+
+    def check(self, optimizers: Sequence[optim.Optimizer], *, is_simple: bool) -> None:
+        """Refuse what cannot train the module; ``is_simple``: by one loss, at every step."""
+
+    def mean_gradients(self, own: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The gradients with which this process goes on, of those that it had before a step, on the host."""
 
     def spread_buffers(self) -> None:
         """Give the module the buffers of rank 0."""

@@ -15,7 +15,7 @@ from emloop.parameters import frozen_names, require_alike
 from emloop.saved_models import Lasting, may_lend
 from emloop.types import StateTree
 
-from .arrays import to_plain, to_tensor
+from .arrays import laid_out, local, to_plain, to_tensor
 
 __all__ = [
     "freeze",
@@ -70,7 +70,7 @@ def load_values(module: nn.Module, values: StateTree, remade: Collection[str] = 
             if tensor.layout is torch.strided and 0 in tensor.stride():
                 tensor.data = value.to(tensor.device)  # expanded: several elements share memory
             else:
-                tensor.copy_(value)
+                tensor.copy_(laid_out(value, tensor))
     for name in remade:
         path, _, leaf = name.rpartition(".")
         found = _named("buffers", values).get(name)
@@ -154,7 +154,7 @@ def _hold_statistics(owner: nn.Module, part: nn.Module, _inputs: Any) -> None:
 
 def storages(module: nn.Module) -> frozenset[int]:
     """Addresses of the memory of parameters and buffers."""
-    return frozenset(tensor.untyped_storage().data_ptr() for tensor in _strided(module).values())
+    return frozenset(local(tensor).untyped_storage().data_ptr() for tensor in _strided(module).values())
 
 
 def _strided(module: nn.Module) -> dict[str, torch.Tensor]:

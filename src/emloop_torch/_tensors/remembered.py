@@ -96,7 +96,7 @@ def _stepped(optimizer: optim.Optimizer, group: Values, parameter: nn.Parameter,
 
 def _moved(value: Any, device: str) -> Any:
     if isinstance(value, torch.Tensor):
-        return value.clone() if value.ndim == 0 else torch.empty_like(value, device=device)
+        return value.clone() if value.ndim == 0 else torch.empty(value.shape, dtype=value.dtype, device=device)
     return value
 
 

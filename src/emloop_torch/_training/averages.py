@@ -28,7 +28,7 @@ from emloop.errors import ConfigError, StateError
 from emloop.saved_models import check_state
 from emloop.suggest import did_you_mean
 from emloop.types import StateTree
-from emloop_torch._tensors.arrays import to_plain, to_tensor
+from emloop_torch._tensors.arrays import laid_out, local, to_plain, to_tensor
 
 __all__ = ["Averages", "Ema", "Ramp", "Swa", "averages_of"]
 
@@ -144,7 +144,8 @@ class Averages:
             return
         values = {name: of[key].detach() for of, key, name in self._live}
         if self._averaged:
-            torch._foreach_lerp_(list(self._own.values()), list(values.values()), 1 / (self._averaged + 1))
+            own = list(map(local, self._own.values()))
+            torch._foreach_lerp_(own, list(map(local, values.values())), 1 / (self._averaged + 1))
         else:
             self._own = {name: value.clone() for name, value in values.items()}
         self._averaged += 1
@@ -194,7 +195,7 @@ class Averages:
             for name, value in values.items():
                 if (value.shape, value.dtype) != (self._own[name].shape, self._own[name].dtype):
                     raise StateError(f"the average of {name} in the state is of another shape or dtype")
-            self._own.update({name: value.to(self._own[name].device) for name, value in values.items()})
+            self._own.update({name: laid_out(value, self._own[name]) for name, value in values.items()})
 
     def _follow_all(self, module: nn.Module, keys: tuple[Any, ...], buffers: str) -> None:
         if self._live:
@@ -206,8 +207,8 @@ class Averages:
 
     def _exchange(self) -> None:
         if self._own:
-            live = [of[key].data for of, key, _ in self._live]
-            own, kept = list(self._own.values()), [tensor.clone() for tensor in live]
+            live = [local(of[key].data) for of, key, _ in self._live]
+            own, kept = list(map(local, self._own.values())), [tensor.clone() for tensor in live]
             # Values, not memory, which others may know by its address.
             torch._foreach_copy_(live, own)
             torch._foreach_copy_(own, kept)
@@ -229,8 +230,8 @@ class _Follower:
             if value is None or average is None or value.shape != average.shape or value.dtype != average.dtype:
                 to[own] = None if value is None else value.detach().clone()  # a buffer that comes, goes or grows
             elif _is_averaged(value) and (self._averages_buffers or isinstance(value, nn.Parameter)):
-                targets.append(average)
-                sources.append(value)
+                targets.append(local(average))
+                sources.append(local(value.detach()))
             else:
                 average.copy_(value)
         if targets:

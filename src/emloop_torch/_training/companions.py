@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn, optim
 
-from emloop.errors import StateError
+from emloop.errors import ConfigError, StateError
 from emloop.types import StateTree
 from emloop_torch._programs.program_module import ProgramModule
 
@@ -29,13 +29,22 @@ class Companions:
         model: The model, made; its attributes are looked through.
         module: The module whose parameters they have.
         main: The optimizers that are no companions.
+
+    Raises:
+        ConfigError: If one is of other parameters.
     """
 
     def __init__(self, model: object, module: nn.Module, main: Sequence[optim.Optimizer]) -> None:
         self._model = model
         self._module = module
         self._main = main
-        self._configured = {name: self._groups(optimizer) for name, optimizer in self._found().items()}
+        self._configured = dict[str, list[Mapping[str, Any]]]()
+        own = set(map(id, module.parameters()))
+        for name, optimizer in self._found().items():
+            if any(id(parameter) not in own for group in optimizer.param_groups for parameter in group["params"]):
+                message = f"{type(model).__name__}.{name}: the optimizer has parameters that self.module has not"
+                raise ConfigError(f"{message}; make it in create_optimizer")
+            self._configured[name] = self._groups(optimizer)
         self._late: set[str] = set()
         self._handed_on: StateTree = {}
 

@@ -35,7 +35,7 @@ from emloop.parameters import matching
 from emloop.saved_models import check_state
 from emloop.types import StateTree
 from emloop_torch._classes import construct
-from emloop_torch._tensors.arrays import to_plain, to_tensor
+from emloop_torch._tensors.arrays import laid_out, to_plain, to_tensor
 from emloop_torch._tensors.remembered import require_step, require_whole
 
 __all__ = [
@@ -250,7 +250,7 @@ def load_optimizer(
     }
     values = {
         name: {
-            key: _to_own_value(value, named[name].device, keep_counts=id(named[name]) not in counts_on_device)
+            key: _to_own_value(value, named[name], keep_counts=id(named[name]) not in counts_on_device)
             for key, value in of_one.items()
         }
         for name, of_one in state["state"].items()
@@ -500,12 +500,12 @@ def _to_plain_value(value: Any) -> Any:
     return value
 
 
-def _to_own_value(value: Any, device: torch.device, *, keep_counts: bool) -> Any:
+def _to_own_value(value: Any, parameter: nn.Parameter, *, keep_counts: bool) -> Any:
     """A value of a parameter's state; tensors lie where the parameter does, counts mostly on the host."""
     if not _is_array(value):
         return value
     tensor = to_tensor(value)
-    return tensor if keep_counts and tensor.ndim == 0 else tensor.to(device)
+    return tensor if keep_counts and tensor.ndim == 0 else laid_out(tensor, parameter)
 
 
 def _is_array(value: Any) -> bool:

@@ -12,7 +12,7 @@ from emloop.saved_models import check_state
 from emloop.types import StateTree
 from emloop_torch._programs.program_module import LOSS
 from emloop_torch._programs.views import loss_among
-from emloop_torch._tensors.arrays import to_plain, to_tensor
+from emloop_torch._tensors.arrays import laid_out, to_plain, to_tensor
 from emloop_torch._tensors.means import OtherRows
 
 from .averages import Averages
@@ -63,6 +63,8 @@ class Updates:
         """Whether losses on the host that all count the same may stand for their mean."""
         self._averages = averages
         self._together = together
+        if together is not None:
+            together.check([learner.optimizer for learner in learners], is_simple=is_simple)
         self._pending = 0
         self._steps = 0
 
@@ -213,7 +215,7 @@ class Updates:
         for window, total, largest in zip(self._windows.values(), weights[::2], weights[1::2], strict=False):
             window.total, window.largest = total, largest
         for name, parameter in named.items():
-            parameter.grad = gradients[name].to(parameter.device) if name in gradients else None
+            parameter.grad = laid_out(gradients[name], parameter) if name in gradients else None
 
     def _due(self) -> list[Learner]:
         return [learner for learner in self.learners if (self._steps + 1) % learner.every == 0]
@@ -225,8 +227,11 @@ class Updates:
 
     def load_pending(self, state: StateTree) -> None:
         """Take up what :meth:`pending` returned."""
+        gradients = {name: to_tensor(value) for name, value in state.items()}
+        if self._together is not None:
+            gradients = dict(self._together.mean_gradients(gradients))
         for name, parameter in learnable(self._module).items():
-            parameter.grad = to_tensor(state[name]).to(parameter.device) if name in state else None
+            parameter.grad = laid_out(gradients[name], parameter) if name in gradients else None
 
     def _step(self) -> None:
         if self._together is not None:

@@ -20,7 +20,7 @@ from torch.nn import functional
 import emloop_torch
 from emloop._state.random import use_seed
 from emloop._state.tree import copy_tree
-from emloop.errors import RankError
+from emloop.errors import ConfigError, RankError
 from emloop.ranks import Scene, Share, use_ranks
 
 SIZES = (8, 7, 9, 10, 8, 6)
@@ -256,6 +256,30 @@ def digest(model):
     return hashlib.sha256(b"".join(value.tobytes() for value in values(model))).hexdigest()
 
 
+FSDP = {"strategy": "fsdp", "wrap": ["Linear"]}
+NOT_SHARDED = ("several optimizers", "views of buckets", "parts without gradient", "sparse gradients")
+SHARDED = {
+    **{name: config for name, config in TRAININGS.items() if name not in NOT_SHARDED},
+    "parts without gradient": {"module": "sometimes"},
+    "clipped by value": {"clip_gradient": {"value": 0.01}},
+    "several optimizers": {
+        "module": "two heads",
+        "clip_gradient": None,
+        "optimizers": [
+            {"name": "a", "match": r"one\..*", "class": "SGD", "learning_rate": 0.1},
+            {"name": "b", "match": r"other\..*", "class": "AdamW"},
+        ],
+    },
+    "Adagrad": {"optimizer": {"class": "Adagrad", "learning_rate": 0.01}},
+    "rates by layer": {"optimizer": {"class": "AdamW", "learning_rate": 0.01, "no_decay": True, "layer_decay": 0.5}},
+    "adapters": {"lora": {"target_modules": ["body.0", "body.3"], "r": 2}},
+    "gathered once": {"distributed": {"reshard_after_forward": False, "wrap": []}},
+    "gathered in bf16": {"distributed": {"mp_policy": {"param_dtype": "bfloat16", "reduce_dtype": "float32"}}, **STEEP},
+    "compiled": {"compile": {"backend": "aot_eager"}},
+}
+"""The same of trainings by processes that have a part of the model each."""
+
+
 # -- what processes do ------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +305,160 @@ def all_trainings(ranks):
         losses = trained(model, ranks, **config)
         found[name] = losses, values(model), digest(model)
     return found
+
+
+def all_sharded(ranks):
+    """Every training; losses, what a state holds, and an evaluation, together with one process's part of all."""
+    found = {}
+    for name, config in SHARDED.items():
+        model = created(**{**config, "distributed": {**FSDP, **config.get("distributed", {})}}, ranks=ranks)
+        losses = trained(model, ranks, **config)
+        evaluated = model.run(Share(ranks.rank, ranks.size).of(next(batches())), train=False)["loss"]
+        found[name] = losses, np.array(evaluated), kept(model), held(model)
+    return found
+
+
+def kept(model):
+    """What the state of a model holds of its module."""
+    state = copy_tree(model.state_dict())
+    return {**state["parameters"], **state["buffers"], **state.get("average", {})}
+
+
+def held(model):
+    """How many numbers of parameters, and of what optimizers remember of them, are in this process, and in all."""
+    remembered = [of for learner in model._updates.learners for of in learner.optimizer.state.values()]
+    tensors = [*model.module.parameters(), *(value for of in remembered for value in of.values() if value.ndim)]
+    return sum(tensor.to_local().numel() for tensor in tensors), sum(tensor.numel() for tensor in tensors)
+
+
+def sharded_states(ranks, directory):
+    """Train; go on in every way from a state within a window of batches, and from what was saved there."""
+    cut, path = 6, Path(directory, "model_best")
+    config = {"module": "dropped", "accumulate": 3, "ranks": ranks, **STEEP}
+    ways, states, found = {"fsdp": FSDP, "ddp": {"strategy": "ddp"}}, {}, {}
+
+    def noted(model):
+        state = copy_tree(model.state_dict())
+        return {**state["parameters"], **state["buffers"], **flat_tree(state["training"]["optimizer"]["state"])}
+
+    for name, way in ways.items():
+        model = created(**config, distributed=way)
+
+        def keep(number, model=model, name=name):
+            if number == cut:
+                states[name] = copy_tree(model.state_dict()), copy_tree(model.rank_state())
+
+        trained(model, ranks, epoch=4, change=keep)
+        found[name, "untouched"] = noted(model)
+    for name in ways:
+        whole = [states[name][0]]
+        distributed.broadcast_object_list(whole, 0)
+        for other, way in ways.items():
+            model = created(**config, distributed=way)
+            model.load_state_dict(whole[0])
+            model.load_rank_state(states[name][1])
+            trained(model, ranks, epoch=4, start=cut)
+            found[name, other] = noted(model)
+    saved = created(**config, log_dir=directory, distributed=FSDP)
+
+    def save(number):
+        if number in (5, cut):
+            saved.save("first" if number == 5 else "best")
+            distributed.barrier()
+
+    trained(saved, ranks, epoch=4, change=save)
+    found["fsdp", "saved"] = noted(saved)
+    for module in ("dropped", None):
+        again = created(**{**config, "module": module}, restore_from=str(path), distributed=FSDP)
+        again.load_rank_state(states["fsdp"][1])
+        trained(again, ranks, epoch=4, start=cut)
+        found["fsdp", "restored with source" if module else "restored without"] = noted(again)
+    return found
+
+
+def flat_tree(tree):
+    return {f"{name} {key}": value for name, of in tree.items() for key, value in (of or {}).items()}
+
+
+def asked_of_shards(ranks):
+    """A hook of rank 0 thaws what was frozen, and a prediction is asked for."""
+    model = created(frozen=[r"body\.0\..*"], ranks=ranks, distributed=FSDP)
+
+    def thaw(number):
+        if number == len(SIZES) and ranks.rank == 0:
+            model.module.body[0].requires_grad_(True)
+
+    before = kept(model)
+    trained(model, ranks, change=thaw)
+    after, predicted = kept(model), model.predict({"points": next(batches())["points"]})["logits"]
+
+    def freeze(number):
+        if number == 2 and ranks.rank == 0:
+            model.module.body[0].requires_grad_(False)
+
+    try:
+        trained(model, ranks, change=freeze)
+    except ConfigError as error:
+        ranks.fail(str(error))
+        said = error
+    except RankError as error:
+        said = error
+    return before, after, np.array(predicted), str(said)
+
+
+class Numbered(Classifier):
+    """With a number that is learned."""
+
+    def __init__(self):
+        super().__init__(plain())
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+
+class Tied(nn.Module):
+    """Two layers that share their weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3)])
+        self.layers[1].weight = self.layers[0].weight
+
+
+class Impatient(emloop_torch.BaseModel):
+    """Makes an optimizer before its time."""
+
+    def create_model(self):
+        made = Classifier(plain())
+        self.other = torch.optim.SGD(made.parameters(), 0.1)
+        return made
+
+
+REFUSED = {
+    "wrap": {"distributed": {"strategy": "fsdp", "wrap": ["Lineal"]}},
+    "offload": {"distributed": {"strategy": "fsdp", "offload": True}},
+    "sync_batch_norm": {"distributed": {"sync_batch_norm": True}},
+    "a number": {"module": "numbered"},
+    "tied": {"module": "tied", "distributed": {"strategy": "fsdp"}},
+    "sparse": {"module": "embedded", "distributed": {"strategy": "fsdp"}},
+    "Muon": SHARDED["rates by layer"] | {"optimizer": {"class": "Adafactor"}},
+    "two losses": {**TRAININGS["several optimizers"]},
+    "before its time": {"module": None, "cls": Impatient},
+}
+MODULES |= {
+    "numbered": Numbered,
+    "tied": lambda: Classifier(Tied()),
+    "embedded": lambda: Classifier(nn.Embedding(3, 2, sparse=True)),
+}
+
+
+def refusals(ranks):
+    """What cannot be sharded."""
+    said = {}
+    for name, config in REFUSED.items():
+        try:
+            created(**{"distributed": FSDP, **config}, ranks=ranks)
+        except ConfigError as error:
+            said[name] = str(error)
+    return said
 
 
 def exactness(ranks, module, accumulate, cut, directory):
