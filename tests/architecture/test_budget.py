@@ -17,7 +17,7 @@ ROOMS = {
     "emloop._config": 2465,  # stand-ins; configs of 0.2, arguments of optimizers too; streams of arguments; strangers'
     "emloop._contracts": 305,  # what weighs what; predicting; importances; gathering; what is watched; processes
     "emloop._ranks": 528,  # joining launchers; rank 0's messages; columns that are gathered when somebody looks
-    "emloop._registry": 212,  # backends come first; what packages import; nothing from a run; old names; makers
+    "emloop._registry": 214,  # backends come first; what packages import; nothing from a run; old names; makers
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
     # what a run without a commit cannot begin anew without; links that a fork keeps; commits that are gone.
@@ -32,7 +32,7 @@ ROOMS = {
     "emloop.abilities": 28,  # the protocols' public path
     "emloop.api": 375,  # who trusts a source; when workers begin and end; a run in a notebook; who follows rank 0
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 4440,  # `find-lr`, `show`, `dataset show`, `ensemble`, `doctor`, `verify`, `profile`; processes
+    "emloop.cli": 4442,  # `find-lr`, `show`, `dataset show`, `ensemble`, `doctor`, `verify`, `profile`; processes
     "emloop.constants": 40,
     "emloop.datasets": 1745,  # tables, arrays, images, texts, frames; dividing, drawing, transforming; tokenizers
     "emloop.declare": 90,  # names of old, and what all classes take
@@ -62,13 +62,13 @@ ROOMS = {
     "emloop_tensorflow._graphs": 973,  # what is traced, named, kept, undone, frozen; failures; programs, checked
     "emloop_tensorflow._training": 570,  # steps in graphs: schedules, windows, means; signals, traces; several devices
     "emloop_tensorflow.hooks": 5,  # paths of 0.2
-    "emloop_torch": 1465,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
+    "emloop_torch": 1520,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._ranks": 645,  # who lives, has failed, waits for whom; gradients of whole batches
-    "emloop_torch._running": 500,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
-    "emloop_torch._tensors": 1080,  # metrics; frozen bases, what thaws; what an optimizer remembers; means; shares
-    "emloop_torch._training": 1275,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
+    "emloop_torch._ranks": 925,  # who lives, has failed, waits for whom; gradients of whole batches; models cut in parts
+    "emloop_torch._running": 508,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
+    "emloop_torch._tensors": 1100,  # metrics; frozen bases, what thaws; what an optimizer remembers; means; shares
+    "emloop_torch._training": 1255,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""
 
