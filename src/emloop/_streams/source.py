@@ -175,10 +175,11 @@ def _open_sequence(
     start, doubt = _found_again(at, len(batches), batches.__getitem__)
     length = len(batches)
     if type(batches) in (list, tuple):
-        rest, undivided = islice(batches, start, length), "its batches are in memory already"
-        return Source("exact", rest, None, doubt, length, runs_code=False, undivided=undivided)
+        left, undivided = islice(batches, start, length), "its batches are in memory already"
+        return Source("exact", left, None, doubt, length, runs_code=False, undivided=undivided)
     read = read or batches.__getitem__
-    return Source("exact", map(read, range(start, length)), None, doubt, length, read=read, undivided="")
+    rest = (read(number) for number in range(start, length))  # of a `map`, a StopIteration in `read` would be the end
+    return Source("exact", rest, None, doubt, length, read=read, undivided="")
 
 
 def _open_loader(loader: Loader, at: Mapping[str, Any] | None, share: Share | None) -> Source:
