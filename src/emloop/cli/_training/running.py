@@ -62,49 +62,58 @@ def run_loop(
         EmloopError: If the failure came before a run was created.
     """
     from emloop._reporter.choosing import open_reporter
-    from emloop._run_dir.run import delete_run, runs_created
     from emloop.main_loop import MainLoop
     from emloop.main_loop.interrupts import CaughtInterrupts
     from emloop.main_loop.run_record import was_logged
 
-    if _is_for_several():
-        from .._ranks.together import start_together
-
-        again = partial(run_loop, create, work, config=config, delete=delete)
-        return start_together(_wanted.get(), config, restore_from, again)
-    if delete:
-        print_delete_warning()
-    before = len(runs_created())
+    if (start := _starter()) is not None:
+        return start(_wanted.get(), config, restore_from, partial(run_loop, create, work, config=config, delete=delete))
     training = None
-    try:
-        with CaughtInterrupts(), open_reporter("importing and building"):
-            training = create()
-            logger.info("Run directory: %s", training.output_dir, extra=EL_SHOWN)
-            (work or MainLoop.run_training)(training.main_loop)
-    except KeyboardInterrupt as stop:
-        logger.warning("Stopped: %s", str(stop) or type(stop).__name__)
-        return EXIT_STOPPED
-    except EmloopError as error:
-        if training is None and len(runs_created()) == before and not was_logged(error):
-            raise  # nothing has begun yet, so this is about the command
-        _failed(error)
-        return error.exit_code
-    except Exception as error:  # noqa: BLE001 - logged with its traceback
-        _failed(error)
-        return EXIT_FAILED
-    finally:
-        if delete:
-            for ended in runs_created()[before:]:
-                delete_run(ended)
+    with _new_runs(delete=delete) as is_begun:
+        try:
+            with CaughtInterrupts(), open_reporter("importing and building"):
+                training = create()
+                logger.info("Run directory: %s", training.output_dir, extra=EL_SHOWN)
+                (work or MainLoop.run_training)(training.main_loop)
+        except KeyboardInterrupt as stop:
+            logger.warning("Stopped: %s", str(stop) or type(stop).__name__)
+            return EXIT_STOPPED
+        except EmloopError as error:
+            if training is None and not is_begun() and not was_logged(error):
+                raise  # nothing has begun yet, so this is about the command
+            _failed(error)
+            return error.exit_code
+        except Exception as error:  # noqa: BLE001 - logged with its traceback
+            _failed(error)
+            return EXIT_FAILED
     return training.main_loop.exit_status
 
 
-def _is_for_several() -> bool:
-    """Whether several processes are to run the command together, and do not do so yet."""
+def _starter() -> Callable[..., int] | None:
+    """What lets several processes run a command together; ``None`` where one does, or they do so already."""
     from emloop._contracts.ranks import current_ranks
     from emloop._ranks.joining import scene_of
 
-    return current_ranks() is None and (scene_of(os.environ) is not None or _wanted.get() > 1)
+    if current_ranks() is not None or (scene_of(os.environ) is None and _wanted.get() == 1):
+        return None
+    from .._ranks.together import start_together
+
+    return start_together
+
+
+@contextmanager
+def _new_runs(*, delete: bool) -> Iterator[Callable[[], bool]]:
+    """Around a command that creates runs: tells whether it has begun one, and deletes them in the end if asked to."""
+    from emloop._run_dir.run import delete_run, runs_created
+
+    if delete:
+        print_delete_warning()
+    before = len(runs_created())
+    try:
+        yield lambda: len(runs_created()) > before
+    finally:
+        for ended in runs_created()[before:] if delete else ():
+            delete_run(ended)
 
 
 def _failed(error: Exception) -> None:
