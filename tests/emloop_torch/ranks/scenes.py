@@ -260,6 +260,7 @@ FSDP = {"strategy": "fsdp", "wrap": ["Linear"]}
 NOT_SHARDED = ("several optimizers", "views of buckets", "parts without gradient", "sparse gradients")
 SHARDED = {
     **{name: config for name, config in TRAININGS.items() if name not in NOT_SHARDED},
+    "a transformer": {**TRAININGS["a transformer"], "distributed": {"wrap": ["TransformerEncoderLayer"]}},
     "parts without gradient": {"module": "sometimes"},
     "clipped by value": {"clip_gradient": {"value": 0.01}},
     "several optimizers": {
@@ -439,7 +440,7 @@ REFUSED = {
     "a number": {"module": "numbered"},
     "tied": {"module": "tied", "distributed": {"strategy": "fsdp"}},
     "sparse": {"module": "embedded", "distributed": {"strategy": "fsdp"}},
-    "Muon": SHARDED["rates by layer"] | {"optimizer": {"class": "Adafactor"}},
+    "Adafactor": {"optimizer": {"class": "Adafactor"}},
     "two losses": {**TRAININGS["several optimizers"]},
     "before its time": {"module": None, "cls": Impatient},
 }
