@@ -62,12 +62,12 @@ ROOMS = {
     "emloop_tensorflow._graphs": 973,  # what is traced, named, kept, undone, frozen; failures; programs, checked
     "emloop_tensorflow._training": 570,  # steps in graphs: schedules, windows, means; signals, traces; several devices
     "emloop_tensorflow.hooks": 5,  # paths of 0.2
-    "emloop_torch": 1465,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
+    "emloop_torch": 1518,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._ranks": 645,  # who lives, has failed, waits for whom; gradients of whole batches
-    "emloop_torch._running": 500,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
-    "emloop_torch._tensors": 1080,  # metrics; frozen bases, what thaws; what an optimizer remembers; means; shares
+    "emloop_torch._ranks": 921,  # who lives, has failed, waits for whom; gradients of whole batches; models in parts
+    "emloop_torch._running": 507,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
+    "emloop_torch._tensors": 1098,  # metrics; frozen bases, what thaws; what an optimizer remembers; means; shares
     "emloop_torch._training": 1275,  # whole states; several optimizers, by rule; averages of two kinds; no compiler
 }
 """The code lines that a room may have. A higher number comes with its reason, behind it, on the same line."""

@@ -275,7 +275,10 @@ SHARDED = {
     "rates by layer": {"optimizer": {"class": "AdamW", "learning_rate": 0.01, "no_decay": True, "layer_decay": 0.5}},
     "adapters": {"lora": {"target_modules": ["body.0", "body.3"], "r": 2}},
     "gathered once": {"distributed": {"reshard_after_forward": False, "wrap": []}},
-    "gathered in bf16": {"distributed": {"mp_policy": {"param_dtype": "bfloat16", "reduce_dtype": "float32"}}, **STEEP},
+    "gathered in bf16": {
+        "distributed": {"mp_policy": {"param_dtype": "bfloat16", "reduce_dtype": "float32"}},
+        "optimizer": {"class": "SGD", "learning_rate": 0.05},
+    },
     "compiled": {"compile": {"backend": "aot_eager"}},
 }
 """The same of trainings by processes that have a part of the model each."""
