@@ -260,6 +260,7 @@ FSDP = {"strategy": "fsdp", "wrap": ["Linear"]}
 NOT_SHARDED = ("several optimizers", "views of buckets", "parts without gradient", "sparse gradients")
 SHARDED = {
     **{name: config for name, config in TRAININGS.items() if name not in NOT_SHARDED},
+    "a transformer": {**TRAININGS["a transformer"], "distributed": {"wrap": ["TransformerEncoderLayer"]}},
     "parts without gradient": {"module": "sometimes"},
     "clipped by value": {"clip_gradient": {"value": 0.01}},
     "several optimizers": {
@@ -274,7 +275,10 @@ SHARDED = {
     "rates by layer": {"optimizer": {"class": "AdamW", "learning_rate": 0.01, "no_decay": True, "layer_decay": 0.5}},
     "adapters": {"lora": {"target_modules": ["body.0", "body.3"], "r": 2}},
     "gathered once": {"distributed": {"reshard_after_forward": False, "wrap": []}},
-    "gathered in bf16": {"distributed": {"mp_policy": {"param_dtype": "bfloat16", "reduce_dtype": "float32"}}, **STEEP},
+    "gathered in bf16": {
+        "distributed": {"mp_policy": {"param_dtype": "bfloat16", "reduce_dtype": "float32"}},
+        "optimizer": {"class": "SGD", "learning_rate": 0.05},
+    },
     "compiled": {"compile": {"backend": "aot_eager"}},
 }
 """The same of trainings by processes that have a part of the model each."""
@@ -439,7 +443,7 @@ REFUSED = {
     "a number": {"module": "numbered"},
     "tied": {"module": "tied", "distributed": {"strategy": "fsdp"}},
     "sparse": {"module": "embedded", "distributed": {"strategy": "fsdp"}},
-    "Muon": SHARDED["rates by layer"] | {"optimizer": {"class": "Adafactor"}},
+    "Adafactor": {"optimizer": {"class": "Adafactor"}},
     "two losses": {**TRAININGS["several optimizers"]},
     "before its time": {"module": None, "cls": Impatient},
 }

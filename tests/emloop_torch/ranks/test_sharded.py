@@ -103,7 +103,7 @@ def test_what_cannot_be_sharded_is_told_before_the_first_batch(several):
         "a number": "'scale' is a single number, which cannot be sharded",
         "tied": "'body.layers.0.weight' and 'body.layers.1.weight' are one, and would be sharded apart",
         "sparse": "'body' has sparse gradients",
-        "Muon": "optimizer: Adafactor needs whole parameters",
+        "Adafactor": "optimizer: Adafactor needs whole parameters",
         "two losses": "optimizers: a model that is sharded learns from one loss",
         "before its time": "Impatient.other: the optimizer has parameters that self.module has not",
     }.items():
