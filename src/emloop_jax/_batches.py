@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -14,9 +14,10 @@ import numpy as np
 from jax import export
 
 from emloop.errors import BatchError
-from emloop.saved_models import array_of
+from emloop.saved_models import array_of, require_sources
+from emloop.types import Batch
 
-__all__ = ["BATCH", "Shapes", "check_weight", "input_of"]
+__all__ = ["BATCH", "Shapes", "check_weight", "inputs_of"]
 
 BATCH = "b"
 """The symbol of the number of examples."""
@@ -26,8 +27,23 @@ _NARROW = {"float64": np.float32, "int64": np.int32, "uint64": np.uint32, "compl
 _AS_THEY_ARE = frozenset(map(np.dtype, ("f4", "f2", "i4", "i2", "i1", "u4", "u2", "u1", "?")))
 
 
-def input_of(values: Any, name: str) -> Any:
-    """A source of a batch as JAX takes it: 64-bit numbers as 32-bit ones, unless ``jax_enable_x64`` is on.
+def inputs_of(batch: Batch, names: Iterable[str]) -> dict[str, Any]:
+    """The named sources of a batch as JAX takes them.
+
+    Raises:
+        BatchError: If it is no mapping, its examples differ in shape, are no numbers, or whole numbers that 32 bits
+            cannot hold.
+        MissingVariableError: If it lacks a source.
+    """
+    try:
+        return {name: _input_of(batch[name], name) for name in names}
+    except (KeyError, TypeError):
+        require_sources(batch, names)
+        raise
+
+
+def _input_of(values: Any, name: str) -> Any:
+    """A source as JAX takes it: 64-bit numbers as 32-bit ones, unless ``jax_enable_x64`` is on.
 
     Raises:
         BatchError: If its examples differ in shape, are no numbers, or whole numbers that 32 bits cannot hold.

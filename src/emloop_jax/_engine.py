@@ -253,11 +253,11 @@ class Engine:
         """Sources that are enough to predict, and the outputs that need no others."""
         return self.source.predictions(self._any_shapes())
 
-    def first_nan(self) -> Any:
+    def first_nan(self) -> int | None:
         """Number of the first batch since the last call whose loss was none, 0 for none; ``None`` without a batch."""
-        found, self._watch = self._watch[1], self._still
+        found, self._watch = self._watch, self._still
         looked, self._looked = self._looked, False
-        return found if looked else None
+        return int(np.asarray(found)[1]) if looked else None
 
     @property
     def variables(self) -> list[str]:

@@ -23,7 +23,7 @@ from emloop.errors import ConfigError, MissingExtraError, Problem, SaveError
 from emloop.saved_models import describe_variables, write_saved_model
 from emloop.types import Batch
 
-from ._batches import input_of
+from ._batches import inputs_of
 from ._engine import INFER, Engine, StepSource
 
 __all__ = ["FORMATS", "export"]
@@ -70,7 +70,7 @@ def export(
     package, extra = _NEEDED[to]
     if importlib.util.find_spec(package) is None:
         raise MissingExtraError(f"exporting a model of JAX as {to}", extra)
-    examples = [{name: input_of(batch[name], name) for name in names} for batch in batches]
+    examples = [inputs_of(batch, names) for batch in batches]
     results = [engine.infer(example) for example in examples]
     shapes, source = engine.shapes[INFER], engine.source
     # In the precision of the parameters, whatever the training computes with.

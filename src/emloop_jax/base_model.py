@@ -52,7 +52,7 @@ from emloop_jax._steps.optimizing import optimizer_of, rate_of, try_out
 from emloop_jax._steps.steps import LOSS, RNG
 from emloop_jax._steps.trees import Leaf, from_host, to_host
 
-from ._batches import Shapes, check_weight, input_of
+from ._batches import Shapes, check_weight, inputs_of
 from ._building import Builder, key_of
 from ._devices import choose_device, compiler_options
 from ._engine import EVAL, TRAIN, Engine, ProgramSource, StepSource
@@ -282,19 +282,17 @@ class BaseModel(AbstractModel):
         if self._device.platform == "cpu":
             return None
         try:
-            inputs = {name: input_of(batch[name], name) for name in self._sources}
-        except (BatchError, KeyError, TypeError):
+            inputs = inputs_of(batch, self._sources)
+        except (BatchError, MissingVariableError, TypeError):
             return None  # reported when the batch is run, if it ever is
         return batch, {name: jax.device_put(values, self._device) for name, values in inputs.items()}
 
     def _inputs(self, batch: Batch, stream: StreamWrapper | None) -> dict[str, Any]:
+        ready = None if stream is None or self._device.platform == "cpu" else stream.prefetched
+        inputs = dict(ready[1]) if isinstance(ready, tuple) and ready[0] is batch else inputs_of(batch, self._sources)
         for name in self._weighing:
             check_weight(batch[name], name)
-        if stream is not None and self._device.platform != "cpu":
-            ready = stream.prefetched
-            if isinstance(ready, tuple) and ready[0] is batch:
-                return dict(ready[1])
-        return {name: input_of(batch[name], name) for name in self._sources}
+        return inputs
 
     @property
     def prediction_inputs(self) -> list[str]:
@@ -308,7 +306,7 @@ class BaseModel(AbstractModel):
         if sources is None or self._engine is None:
             return self.run(batch, train=False)
         with self._predicting:
-            return self._engine.infer({name: input_of(batch[name], name) for name in sources})
+            return self._engine.infer(inputs_of(batch, sources))
 
     exports_to = FORMATS
 
@@ -357,8 +355,8 @@ class BaseModel(AbstractModel):
         if _EPOCH in engine.places:
             engine.put(_EPOCH, self._epochs)
 
-    def first_nan(self) -> object:
-        """Number of the first batch since the last call whose loss had a NaN, 0 if none had; maybe on its way."""
+    def first_nan(self) -> int | None:
+        """Number of the first batch since the last call whose loss had a NaN, 0 if none had."""
         return None if self._engine is None else self._engine.first_nan()
 
     def get_variable(self, name: str) -> float:

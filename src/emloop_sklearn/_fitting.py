@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from emloop.errors import BatchError, ConfigError, Problem
+from emloop.saved_models import require_sources
 from emloop.types import Batch
 
 __all__ = [
@@ -70,7 +71,9 @@ def array_of(batch: Batch, name: str) -> npt.NDArray[Any]:
 
     Raises:
         BatchError: If its examples differ in shape.
+        MissingVariableError: If there is no such source.
     """
+    require_sources(batch, (name,))
     try:
         return np.asarray(batch[name])
     except ValueError as error:

@@ -150,6 +150,14 @@ class Running:
         with refuses(BatchError, f"{name!r} with examples of 2 and 3 numbers", name):
             world.create().run(batch, train=False)
 
+    @promise("run-a-batch", "check batches with emloop.saved_models.require_sources, at the latest after a KeyError")
+    def test_a_lacking_source_is_named(self, world: World) -> None:
+        """A batch without one of its sources is refused, and the source is named."""
+        name = next(iter(world.config["model"]["inputs"]))
+        batch = {other: values for other, values in world.batches[0].items() if other != name}
+        with refuses(MissingVariableError, f"a batch without {name!r}", f"no {name!r}"):
+            world.create().run(batch, train=False)
+
     @staticmethod
     def _steerable(world: World, case: Case) -> Any:
         if case.variable is None:

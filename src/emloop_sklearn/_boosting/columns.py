@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emloop.errors import BatchError, MissingExtraError
+from emloop.saved_models import require_sources
 from emloop.types import Batch
 
 __all__ = ["Columns"]
@@ -51,7 +52,9 @@ class Columns:
         Raises:
             BatchError: If a source has no single value for every example, mixes text and numbers, or holds other things
                 than before.
+            MissingVariableError: If a source is lacking.
         """
+        require_sources(batch, self.names)
         read = {name: _read(name, batch[name]) for name in self.names}
         for name, column in read.items():
             kind = self._kinds.get(name)
