@@ -413,6 +413,8 @@ def _assemble(
             names = [] if evaluates else [main_loop.train_stream_name]
             described = partial(_described, config, dataset, main_loop.streams)
             require_agreement(leader.describe(described(names), names))
+            for name in names:
+                leader.require_rows(main_loop.streams.get(name, training=True))
         data = {"dataset": config["dataset"], "seed": seed}
         root = home_of(str(run.directory / EL_CONFIG_FILE)).directory
         fingerprint = Fingerprint(run.directory, dataset, data, root, evaluated)

@@ -117,11 +117,12 @@ class BaseModel(BatchModel):
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
     only_when_fresh: ClassVar[tuple[str, ...]] = ("init_from",)
     resume_changes: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("name", "profile", "saved_model", "init_from", "distributed"), "safe"),
+        **dict.fromkeys(("name", "profile", "saved_model", "init_from"), "safe"),
         **dict.fromkeys(("device", "precision", "compile"), "counts from here on; other bits, so no longer exact"),
         **dict.fromkeys(
             ("optimizer", "optimizers"), "counts from here on; a rate that was moved meanwhile moves by the same factor"
         ),
+        "distributed": "counts from here on; another order of sums, so equal but for rounding",
         "ema": "counts from here on; an average of the whole model that is new begins with what was trained",
         "swa": "counts from here on; an average that is new begins with the end of the next epoch",
         "*": "counts from here on; the model's state must fit",

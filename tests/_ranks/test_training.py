@@ -47,9 +47,10 @@ def test_a_model_that_one_process_trains_says_so(world):
     assert "Alone is trained by one process" in said[0]
 
 
-def test_batches_too_small_for_all_are_refused(world):
-    """Only the last of a pass may be."""
-    said = world.run(4, "train", "config.yaml", "dataset.batch_size=3", expect=1)
+@pytest.mark.parametrize(("kind", "codes"), [("index", [2, 1, 1, 1]), ("generator", 1)])
+def test_batches_too_small_for_all_are_refused(world, kind, codes):
+    """Only the last of a pass may be. Before anything is read, where that can be known."""
+    said = world.run(4, "train", "config.yaml", "dataset.batch_size=3", f"dataset.kind={kind}", expect=codes)
 
     assert "4 processes cannot share batches of 3 examples" in said[0]
 

@@ -138,9 +138,9 @@ def test_what_is_no_directory_is_no_checkpoint(run):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"format": 4}, "expected a checkpoint of format 1 to 3, got checkpoint of format 4"),
-        ({"format": None}, "expected a checkpoint of format 1 to 3, got checkpoint of format None"),
-        ({"kind": "saved model"}, "expected a checkpoint of format 1 to 3, got saved model of format 2"),
+        ({"format": 5}, "expected a checkpoint of format 1 to 4, got checkpoint of format 5"),
+        ({"format": None}, "expected a checkpoint of format 1 to 4, got checkpoint of format None"),
+        ({"kind": "saved model"}, "expected a checkpoint of format 1 to 4, got saved model of format 2"),
         ({"seq": "2"}, "malformed manifest of a checkpoint: "),
         ({"seq": None}, "malformed manifest of a checkpoint: "),
         ({"info": []}, "malformed manifest of a checkpoint: "),

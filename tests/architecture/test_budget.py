@@ -16,7 +16,7 @@ ROOMS = {
     "emloop._build": 300,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
     "emloop._config": 2465,  # stand-ins; configs of 0.2, arguments of optimizers too; streams of arguments; strangers'
     "emloop._contracts": 305,  # what weighs what; predicting; importances; gathering; what is watched; processes
-    "emloop._ranks": 528,  # joining launchers; rank 0's messages; columns that are gathered when somebody looks
+    "emloop._ranks": 557,  # joining launchers; rows that each writes; rank 0's messages; columns that are gathered when somebody looks
     "emloop._registry": 214,  # backends come first; what packages import; nothing from a run; old names; makers
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
@@ -24,13 +24,13 @@ ROOMS = {
     "emloop._run_dir": 1885,
     "emloop._settings": 1265,  # what classes and functions accept, read, write; why others' fail; old names; makers
     "emloop._source": 1045,  # functions; what a class takes from its **kwargs, and needs; decorators that note a class
-    "emloop._state": 1100,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
-    "emloop._streams": 1650,  # numbered items; read again; handed over in C, as bytes; gate; signals; loaders; shares
+    "emloop._state": 1129,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
+    "emloop._streams": 1658,  # numbered items; read again; handed over in C, as bytes; gate; signals; loaders; shares
     "emloop._support": 1266,  # extras; links that copies keep; what leads out of a directory; signals; moved arguments
     "emloop._verifying": 835,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
     "emloop.abilities": 28,  # the protocols' public path
-    "emloop.api": 375,  # who trusts a source; when workers begin and end; a run in a notebook; who follows rank 0
+    "emloop.api": 376,  # who trusts a source; when workers begin and end; a run in a notebook; who follows rank 0
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
     "emloop.cli": 4452,  # `find-lr`, `show`, `dataset show`, `ensemble`, `doctor`, `verify`, `profile`; processes
     "emloop.constants": 40,
@@ -40,19 +40,19 @@ ROOMS = {
     "emloop.errors": 115,
     "emloop.hooks": 3796,  # metrics by name; importances; evaluations inside epochs; weighted statistics; best models
     "emloop.interrupting": 5,
-    "emloop.main_loop": 2226,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
+    "emloop.main_loop": 2230,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
     "emloop.models": 420,  # what weighs what; whose source may run; members that predict; files of other runtimes
     "emloop.parameters": 157,  # patterns, `init_from`, what a state must match, clipping: once for all backends
     "emloop.predictor": 245,  # whatever a model comes from, one line loads it, and says what does not fit
     "emloop.profiling": 35,  # traces of single batches, once for all backends
     "emloop.ranks": 5,
-    "emloop.saved_models": 875,  # what a run keeps once; what inputs are, or lack; the capsule, what of it may run
+    "emloop.saved_models": 906,  # what a run keeps once; what inputs are, or lack; the capsule, what of it may run
     "emloop.seeding": 5,
     "emloop.suggest": 5,
-    "emloop.testing": 1030,  # every failure names the promise, what was seen, and the fix; predictions; processes
+    "emloop.testing": 1033,  # every failure names the promise, what was seen, and the fix; predictions; processes
     "emloop.types": 20,
     "emloop.utils": 200,
-    "emloop_jax": 1426,  # exported steps, batches of any size; compiled once; programs, checked; shipping; the model
+    "emloop_jax": 1431,  # exported steps, batches of any size; compiled once; programs, checked; shipping; the model
     "emloop_jax._steps": 545,  # networks of Flax and of functions; one step with all it can do; names of arrays
     "emloop_onnx": 125,
     "emloop_sklearn": 935,  # what a state has; columns; weights; ONNX; how much features count

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import astuple
+from pathlib import Path
 from typing import Any, Protocol
 
 from emloop._contracts.model import bind_run
 from emloop._contracts.ranks import Ranks
+from emloop._state.commit import write_rows
 from emloop._state.random import random_state, restore_random_state
 from emloop._streams import StreamWrapper
 from emloop._streams.shares import Part, Share, Sharing
-from emloop.errors import BatchError
+from emloop.errors import BatchError, StateError
+from emloop.saved_models import borrowing, taking_rows
 from emloop.types import Batch, StateTree
 
 from .channel import Channel
@@ -108,6 +112,15 @@ class _Follower:
 
     def state(self) -> None:
         self._ranks.gather({"model": self._model.rank_state(), "random": random_state()})
+
+    def write_rows(self, directory: str) -> None:
+        try:
+            with borrowing(), taking_rows():
+                found: Any = astuple(write_rows(Path(directory), self._ranks.rank, self._model.state_dict()))
+        except (OSError, StateError) as error:
+            hint = "is it on a disk that all machines share?" if isinstance(error, FileNotFoundError) else ""
+            found = f"rank {self._ranks.rank} cannot write its rows: {error}{hint and '; ' + hint}"
+        self._ranks.gather(found)
 
     def load_state(self, states: Sequence[Mapping[str, StateTree]]) -> None:
         own = states[self._ranks.rank]

@@ -11,15 +11,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from emloop._contracts import abilities
 from emloop._contracts.model import bind_run
 from emloop._contracts.ranks import Ranks, Shared
+from emloop._state.manifest import FileRecord
 from emloop._streams import StreamWrapper
 from emloop._streams.shares import Part, Share, Sharing
-from emloop.errors import BatchError, ConfigError
+from emloop.errors import BatchError, CheckpointError, ConfigError
+from emloop.saved_models import taking_rows
 from emloop.types import Batch, StateTree
 
 from .channel import Channel
@@ -93,10 +96,7 @@ class Leader:
             wanted = sorted(self._read.pop(purpose, ()))
             place = stream.name, stream.training, *stream.cursor
             if train and part.rows < self._ranks.size and not _may_be_last(stream):
-                raise BatchError(
-                    f"stream {stream.name!r}: {self._ranks.size} processes cannot share batches of {part.rows} "
-                    "examples; give them larger batches, or start fewer processes"
-                )
+                raise BatchError(self._too_small(stream, part.rows))
             if stream.draws_globally:
                 message = f"stream {stream.name!r} draws from global generators, which processes do not share"
                 raise ConfigError(f"{message}; draw from self.rng({stream.name!r}), which is the same in all")
@@ -133,6 +133,27 @@ class Leader:
         self._tell("state")
         return list(self._ranks.gather({"model": self._model.rank_state(), "random": None}))
 
+    def own_state(self) -> StateTree:
+        """The state of the model, of which arrays that are cut among the processes are this one's rows."""
+        with taking_rows():
+            return self._model.state_dict()
+
+    def write_rows(self, directory: Path) -> Callable[[], list[FileRecord]]:
+        """Let the others write theirs to a directory.
+
+        Returns:
+            What waits for them. It raises a CheckpointError if one cannot; names it.
+        """
+        self._tell("write_rows", str(directory))
+
+        def wait() -> list[FileRecord]:
+            _, *found = self._ranks.gather(None)
+            if failed := next((each for each in found if isinstance(each, str)), None):
+                raise CheckpointError(failed)
+            return [FileRecord(*each) for each in found]
+
+        return wait
+
     def load_rank_states(self, states: Sequence[StateTree]) -> None:
         """Take up what :meth:`rank_states` returned, where that was of as many processes."""
         if len(states) != self._ranks.size:
@@ -148,6 +169,15 @@ class Leader:
         """Let the others go where this process's stream has gone."""
         self._tell("seek", name, training, state)
 
+    def require_rows(self, stream: StreamWrapper) -> None:
+        """Refuse batches of a training that are known to have fewer examples than there are processes.
+
+        Raises:
+            ConfigError: If they have.
+        """
+        if stream.length != 1 and stream.examples is not None and stream.examples < self._ranks.size:
+            raise ConfigError(self._too_small(stream, stream.examples))
+
     def describe(self, own: Mapping[str, Any], streams: Sequence[str]) -> list[Mapping[str, Any]]:
         """What every process is made of, in order, see :mod:`.agreement`."""
         self._tell("describe", streams)
@@ -158,6 +188,12 @@ class Leader:
         self._tell("end", exit_status)
 
     # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _too_small(self, stream: StreamWrapper, rows: int) -> str:
+        return (
+            f"stream {stream.name!r}: {self._ranks.size} processes cannot share batches of {rows} examples; give them "
+            "larger batches, or start fewer processes"
+        )
 
     def _collected(self, own: Any) -> list[Any]:
         """What every process answers; what it has warned of is said here."""

@@ -11,6 +11,7 @@ at any instant leaves older checkpoints untouched and the new one whole or absen
     state.json           the components' states: "model", "streams/train" …
     state.safetensors    … and their arrays, if there are any
     frozen-3fa1c2d45d2ee94b.safetensors    … those of the model that do not change, which the run keeps once
+    rows-00001.safetensors                 … the rows of another process of those that are cut among several
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ import operator
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from uuid import uuid4
 
 from emloop._support.files import fsync_dir, own_directory, write_new
@@ -47,9 +48,10 @@ __all__ = [
     "open_commit",
     "write_commit",
     "write_encoded",
+    "write_rows",
 ]
 
-FORMAT, WITH_FROZEN = 2, 3
+FORMAT, WITH_FROZEN, WITH_ROWS = 2, 3, 4
 """Versions of the checkpoint layout. Version 1, which had files of its own for every component, is read, too."""
 
 _OWNER = "model"
@@ -57,6 +59,10 @@ _OWNER = "model"
 
 STATE = "state.json"
 ARRAYS = "state.safetensors"
+ROWS = "rows-"
+
+WriteRows: TypeAlias = Callable[[Path], Callable[[], Iterable[FileRecord]]]
+"""Lets other processes begin to write their rows to a directory, and returns what waits for them."""
 
 _NAME = re.compile(r"[0-9]{8,}")
 _RESERVE = 1 << 20  # bytes to leave free beyond what a checkpoint needs
@@ -78,6 +84,7 @@ class Commit:
         info: What :func:`write_commit` was given, as JSON values.
         files: Component → files with its skeleton, its arrays, and its lasting ones, if it has any.
         joined: Whether all components are in the same files.
+        rows: Those with the rows of other processes, in order.
     """
 
     path: Path
@@ -85,6 +92,7 @@ class Commit:
     info: dict[str, Any]
     files: Mapping[str, tuple[FileRecord, FileRecord | None, FileRecord | None]] = field(repr=False)
     joined: bool = field(repr=False)
+    rows: tuple[FileRecord, ...] = field(default=(), repr=False)
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -94,7 +102,8 @@ class Commit:
     @property
     def bytes(self) -> int:
         """Size of all that it holds."""
-        return sum({file.name: file.bytes for files in self.files.values() for file in files if file}.values())
+        found = {file.name: file.bytes for files in (*self.files.values(), self.rows) for file in files if file}
+        return sum(found.values())
 
     @property
     def own_bytes(self) -> int:
@@ -161,7 +170,8 @@ class Commit:
         component: str | None = None,
     ) -> StateTree:
         try:
-            return read_tree(self.path, skeleton, arrays, component, lasting, f"/{_OWNER}")
+            rows = self.rows if component in (None, _OWNER) else ()
+            return read_tree(self.path, skeleton, arrays, component, lasting, f"/{_OWNER}", rows)
         except StateError as error:
             raise CheckpointError(f"{self.path / skeleton.name}: {error}") from error
 
@@ -190,7 +200,9 @@ def write_commit(checkpoints: Path, seq: int, components: Mapping[str, StateTree
     return write_encoded(checkpoints, seq, encode_components(components), info)
 
 
-def write_encoded(checkpoints: Path, seq: int, encoded: EncodedTree, info: Mapping[str, Any]) -> Commit:
+def write_encoded(
+    checkpoints: Path, seq: int, encoded: EncodedTree, info: Mapping[str, Any], rows: WriteRows | None = None
+) -> Commit:
     """Make an encoded state durable, as :func:`write_commit` does; the arrays must not change meanwhile.
 
     Args:
@@ -198,6 +210,7 @@ def write_encoded(checkpoints: Path, seq: int, encoded: EncodedTree, info: Mappi
         seq: As well.
         encoded: What :func:`encode_components` returned.
         info: As for :func:`write_commit`.
+        rows: What lets other processes write theirs, if they have any.
 
     Raises:
         StateError: If ``info`` is not JSON. Nothing was written.
@@ -208,7 +221,7 @@ def write_encoded(checkpoints: Path, seq: int, encoded: EncodedTree, info: Mappi
     arrays, lasting = encoded.divided(f"/{_OWNER}")
     owners = {place.split("/", 2)[1] for place in arrays}
     header: dict[str, Any] = {
-        "format": WITH_FROZEN if lasting else FORMAT,
+        "format": WITH_ROWS if rows else WITH_FROZEN if lasting else FORMAT,
         "kind": "checkpoint",
         "seq": seq,
         "info": json_values(info),
@@ -228,10 +241,25 @@ def write_encoded(checkpoints: Path, seq: int, encoded: EncodedTree, info: Mappi
             fsync_dir(checkpoints.parent)
         _require_space(checkpoints, needed)
         _clear_the_way(final)
-        records = _write(final, contents, header)
+        records = _write(final, contents, header, rows)
     except OSError as error:
         raise CheckpointError(_failure(final, needed, error)) from error
     return _commit(final, header, records)
+
+
+def write_rows(directory: Path, number: int, model: StateTree) -> FileRecord:
+    """Write what a process other than rank 0 has of a model's state, durably, into a commit that rank 0 makes.
+
+    Args:
+        directory: Where rank 0 writes the commit.
+        number: The rank.
+        model: The state, in which arrays that are cut are :class:`~.tree.Rows`.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    rows = encode_components({_OWNER: model}).rows
+    return _write_file(directory, f"{ROWS}{number:05d}.safetensors", rows)
 
 
 def open_commit(path: Path) -> Commit:
@@ -242,9 +270,9 @@ def open_commit(path: Path) -> Commit:
     """
     manifest = read_manifest(path)
     kind, version = manifest.get("kind"), manifest.get("format")
-    if kind != "checkpoint" or version not in (1, FORMAT, WITH_FROZEN):
+    if kind != "checkpoint" or version not in (1, FORMAT, WITH_FROZEN, WITH_ROWS):
         raise CheckpointError(
-            f"{path / MANIFEST}: expected a checkpoint of format 1 to {WITH_FROZEN}, got {kind} of format {version}"
+            f"{path / MANIFEST}: expected a checkpoint of format 1 to {WITH_ROWS}, got {kind} of format {version}"
         )
     try:
         return _commit(path, manifest, file_records(manifest))
@@ -324,13 +352,15 @@ def _clear_the_way(final: Path) -> None:
 
 
 def _write(
-    final: Path, contents: Mapping[str, bytes | Arrays | KeptOnce], header: Mapping[str, Any]
+    final: Path, contents: Mapping[str, bytes | Arrays | KeptOnce], header: Mapping[str, Any], rows: WriteRows | None
 ) -> dict[str, FileRecord]:
     """The protocol: the order of these lines is what makes a checkpoint safe."""
     temporary = final.with_name(f".tmp-{final.name}-{os.getpid()}-{uuid4().hex[:8]}")
     try:
         temporary.mkdir()
+        wait = None if rows is None else rows(temporary.absolute())
         files = [_write_file(temporary, name, content) for name, content in contents.items()]
+        files += () if wait is None else wait()
         records = {record.name: record for record in files}
         write_new(temporary / MANIFEST, [render_manifest(header, records.values())])
         fsync_dir(temporary)
@@ -375,7 +405,8 @@ def _commit(path: Path, manifest: Mapping[str, Any], records: Mapping[str, FileR
         names = (arrays, once if component == _OWNER else None)
         lists = [None if name is None else records[name] for name in names]
         files[component] = records[skeleton], lists[0], lists[1]
-    return Commit(path, operator.index(manifest["seq"]), dict(manifest["info"].items()), files, joined)
+    rows = tuple(records[name] for name in sorted(records) if name.startswith(ROWS))
+    return Commit(path, operator.index(manifest["seq"]), dict(manifest["info"].items()), files, joined, rows)
 
 
 def checkpoint_names(checkpoints: Path) -> Iterator[str]:

@@ -6,14 +6,15 @@ the same order. Equal trees give equal bytes, so hashes of files can stand for s
 In the skeleton, an object with the key ``$`` stands for a value that JSON lacks (a dictionary's own key that starts
 with ``$`` gets another one). An array is named by its place, as a JSON pointer: ``/model/0/weight``. An array whose
 dtype safetensors lacks (text, dates, complex numbers, foreign byte order) is stored as its bytes, i.e. as
-``uint8 [..., itemsize]``, with the dtype in the skeleton. What is :class:`Lasting` may lie in a third file.
+``uint8 [..., itemsize]``, with the dtype in the skeleton. What is :class:`Lasting` may lie in a third file, and of what
+is cut among processes each has a file with its :class:`Rows`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ from .strict_json import MAX_DEPTH, dump, parse
 __all__ = [
     "EncodedTree",
     "Lasting",
+    "Rows",
     "copy_tree",
     "dump_tree",
     "encode_components",
@@ -65,18 +67,30 @@ class Lasting(np.ndarray[Any, Any]):
     """
 
 
+class Rows(np.ndarray[Any, Any]):
+    """Those rows of an array that this process has; the others follow, process by process: ``array.view(Rows)``.
+
+    Each process writes its own. What comes back is the whole array.
+    """
+
+
 class EncodedTree(NamedTuple):
-    """A state tree on its way to its files: the skeleton as a JSON value, the arrays by place, which of them last."""
+    """A state tree on its way to its files: the skeleton as a JSON value, the arrays by place, which are marked how."""
 
     skeleton: Any
     arrays: Arrays
-    lasting: frozenset[str] = frozenset()
+    marked: Mapping[str, type] = {}
 
     def divided(self, top: str = "") -> tuple[Arrays, Arrays]:
         """The arrays that change, and the lasting ones below a place, by their places below it."""
-        lasting = {place for place in self.lasting if place.startswith(f"{top}/")}
+        lasting = {place for place, kind in self.marked.items() if kind is Lasting and place.startswith(f"{top}/")}
         others = {place: array for place, array in self.arrays.items() if place not in lasting}
         return others, {place.removeprefix(top): self.arrays[place] for place in lasting}
+
+    @property
+    def rows(self) -> Arrays:
+        """The arrays of which other processes have other rows."""
+        return {place: self.arrays[place] for place, kind in self.marked.items() if kind is Rows}
 
 
 def encode_tree(tree: StateTree) -> EncodedTree:
@@ -86,8 +100,8 @@ def encode_tree(tree: StateTree) -> EncodedTree:
         StateError: If something in the tree cannot be stored; names the place.
     """
     arrays: dict[str, _Array] = {}
-    lasting: set[str] = set()
-    return EncodedTree(_encode(tree, "", 1, arrays, lasting), arrays, frozenset(lasting))
+    marked: dict[str, type] = {}
+    return EncodedTree(_encode(tree, "", 1, arrays, marked), arrays, marked)
 
 
 def encode_components(components: Mapping[str, StateTree]) -> EncodedTree:
@@ -98,15 +112,15 @@ def encode_components(components: Mapping[str, StateTree]) -> EncodedTree:
     """
     skeletons: dict[str, Any] = {}
     arrays: dict[str, _Array] = {}
-    lasting: set[str] = set()
+    marked: dict[str, type] = {}
     for key, tree in _items(components, ""):
         try:
-            skeletons[key], found, stays = encode_tree(tree)
+            skeletons[key], found, marks = encode_tree(tree)
         except StateError as error:
             raise StateError(f"state of {unquoted(key)}: {error}") from error
         arrays |= {f"{_top(key)}{place}": array for place, array in found.items()}
-        lasting |= {f"{_top(key)}{place}" for place in stays}
-    return EncodedTree(skeletons, arrays, frozenset(lasting))
+        marked |= {f"{_top(key)}{place}": kind for place, kind in marks.items()}
+    return EncodedTree(skeletons, arrays, marked)
 
 
 def dump_tree(tree: StateTree) -> tuple[bytes, bytes | None]:
@@ -128,6 +142,7 @@ def load_tree(
     component: str | None = None,
     lasting: bytes | None = None,
     top: str = "",
+    rows: Sequence[bytes] = (),
 ) -> StateTree:
     """Rebuild a state tree from what :func:`dump_tree` returned; its arrays are writable and shared with nobody.
 
@@ -137,6 +152,7 @@ def load_tree(
         component: Which of several trees that :func:`encode_components` has joined; by default all of them.
         lasting: Content of the file with the lasting arrays, if there is one.
         top: The place below which these are.
+        rows: Contents of the files of other processes, in order.
 
     Raises:
         StateError: If the bytes are not those of a state tree.
@@ -145,6 +161,7 @@ def load_tree(
         rest = {} if arrays is None else safetensors.numpy.load(arrays)
         if lasting is not None:
             rest |= {f"{top}{place}": array for place, array in safetensors.numpy.load(lasting).items()}
+        _append_rows(rest, map(safetensors.numpy.load, rows))
         value, root = parse(skeleton), ""
         if component is not None:
             key = _quoted(component)
@@ -165,6 +182,7 @@ def read_tree(
     component: str | None = None,
     lasting: FileRecord | None = None,
     top: str = "",
+    rows: Sequence[FileRecord] = (),
 ) -> StateTree:
     """Read a state tree from the files of a directory, as :func:`load_tree`; all is verified before it is parsed.
 
@@ -174,7 +192,7 @@ def read_tree(
     """
     content = read_verified(directory, skeleton)
     others = [None if record is None else read_verified(directory, record) for record in (arrays, lasting)]
-    return load_tree(content, others[0], component, others[1], top)
+    return load_tree(content, others[0], component, others[1], top, [read_verified(directory, each) for each in rows])
 
 
 def copy_tree(tree: StateTree) -> StateTree:
@@ -184,7 +202,7 @@ def copy_tree(tree: StateTree) -> StateTree:
         StateError: As :func:`encode_tree`.
     """
     arrays: dict[str, _Array] = {}
-    skeleton = _encode(tree, "", 1, arrays, set())
+    skeleton = _encode(tree, "", 1, arrays, {})
     return _decode(skeleton, "", {name: array.copy() for name, array in arrays.items()})
 
 
@@ -223,12 +241,28 @@ def unquoted(key: str) -> str:
     return key.removeprefix("$")
 
 
-def _encode(value: Any, place: str, depth: int, arrays: dict[str, _Array], lasting: set[str]) -> Any:
+def _append_rows(arrays: dict[str, _Array], others: Iterator[dict[str, _Array]]) -> None:
+    """Make arrays whole, of which other processes had the rows that follow.
+
+    Raises:
+        KeyError, ValueError: If these are of other arrays.
+    """
+    parts: dict[str, list[_Array]] = {}
+    for each in others:
+        if parts and parts.keys() != each.keys():
+            raise ValueError("the processes had rows of different arrays")
+        for place, own in each.items():
+            parts.setdefault(place, [arrays[place]]).append(own)
+    for place, found in parts.items():
+        arrays[place] = np.concatenate(found)
+
+
+def _encode(value: Any, place: str, depth: int, arrays: dict[str, _Array], marked: dict[str, type]) -> Any:
     """Skeleton of a value; puts its arrays into ``arrays`` by place: C-contiguous, of native dtypes."""
     # First, since NumPy's float64 is a float and its str_ a str.
     if isinstance(value, (np.ndarray, np.generic)):
-        if type(value) is Lasting and value.nbytes >= _WORTH:
-            lasting.add(place)
+        if type(value) is Rows or (type(value) is Lasting and value.nbytes >= _WORTH):
+            marked[place] = type(value)
         return _encode_array(value, place, arrays)
     if isinstance(value, (bytes, bytearray)):
         arrays[place] = np.frombuffer(value, np.uint8)
@@ -237,7 +271,7 @@ def _encode(value: Any, place: str, depth: int, arrays: dict[str, _Array], lasti
         if depth == _MAX_DEPTH:
             raise StateError(f"{_quote(place)}: nested more than {_MAX_DEPTH - 1} deep, or containing itself")
         items = [
-            (key, _encode(child, f"{place}/{escape(key)}", depth + 1, arrays, lasting))
+            (key, _encode(child, f"{place}/{escape(key)}", depth + 1, arrays, marked))
             for key, child in _items(value, place)
         ]
         return dict(items) if isinstance(value, Mapping) else [child for _, child in items]
@@ -273,7 +307,7 @@ def _items(value: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def _encode_array(value: _Array | np.generic, place: str, arrays: dict[str, _Array]) -> dict[str, str]:
-    if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap, Lasting):
+    if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap, Lasting, Rows):
         raise StateError(f"{_quote(place)}: a {_type_name(value)} cannot be stored; make it a plain array")
     array = np.asarray(value)
     dtype = array.dtype

@@ -134,6 +134,11 @@ class Reader:
         return None if self._source is None else self._source.length
 
     @property
+    def examples(self) -> int | None:
+        """Those in the first batch of the pass opened last, where that is known before it is read."""
+        return None if self._source is None else self._source.examples
+
+    @property
     def undivided(self) -> str:
         """Why workers may not share in loading the pass opened last; empty if they may, or before the first."""
         why = "" if self._source is None else self._source.undivided

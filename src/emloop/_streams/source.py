@@ -42,6 +42,7 @@ class Source:
         capture: Returns the iterable's own state, if it keeps one.
         doubt: Why this may not be the requested place; ``None`` if it is.
         length: Batches in the pass, where known.
+        examples: Those in its first batch, where that is known before it is read.
         runs_code: Whether reading a batch runs code that may ask for the pass.
         reads_alone: Whether nothing else may run while a batch is read, since that uses global generators for a while.
         read: Reads any batch of the pass by its number, where several processes may share in reading them.
@@ -54,6 +55,7 @@ class Source:
     capture: Callable[[], StateTree] | None = None
     doubt: str | None = None
     length: int | None = None
+    examples: int | None = None
     runs_code: bool = True
     reads_alone: bool = False
     read: Callable[[int], Batch] | None = None
@@ -94,7 +96,7 @@ def _open_own_rows(batches: Any, at: Mapping[str, Any] | None, share: Share) -> 
     def shared(number: int, rows: Batch) -> Batch:
         return share.part(rows, batches.size(number), partial(batches.__getitem__, number))
 
-    return replace(_open_sequence(batches, at, read), shared=shared)
+    return replace(_open_sequence(batches, at, read), shared=shared, examples=batches.size(0) if len(batches) else None)
 
 
 def _opened(
@@ -184,10 +186,11 @@ def _open_sequence(
 
 def _open_loader(loader: Loader, at: Mapping[str, Any] | None, share: Share | None) -> Source:
     start, doubt = _found_again(at, len(loader), loader.batch)
-    reader, shared = loader, None
+    reader, shared, examples = loader, None, None
     if share is not None and isinstance(loader, DivisibleLoader):
         reader = loader.divided(share) or loader
         if reader is not loader:
+            examples = loader.size(0) if len(loader) else None
 
             def shared(number: int, rows: Batch) -> Batch:
                 return share.part(rows, loader.size(number), partial(loader.batch, number))
@@ -195,7 +198,8 @@ def _open_loader(loader: Loader, at: Mapping[str, Any] | None, share: Share | No
     rest = reader.batches(min(start, len(loader)))
     alone = loader.draws_globally
     read, why = (reader.batch, "") if alone else (None, "it has workers of its own")
-    return Source("exact", rest, None, doubt, len(loader), reads_alone=alone, read=read, undivided=why, shared=shared)
+    found = Source("exact", rest, None, doubt, len(loader), examples, reads_alone=alone, read=read, undivided=why)
+    return replace(found, shared=shared)
 
 
 def _found_again(at: Mapping[str, Any] | None, length: int, read: Callable[[int], Batch]) -> tuple[int, str | None]:

@@ -146,6 +146,11 @@ class StreamWrapper:
         return self._reader.length
 
     @property
+    def examples(self) -> int | None:
+        """Examples in the first batch of a pass, where a process that shares in it knows before it is read."""
+        return self._reader.examples
+
+    @property
     def draws_globally(self) -> bool:
         """Whether opening the stream, or reading its first batch, drew from shared random states."""
         return self._reader.draws_globally

@@ -51,7 +51,7 @@ def collect(loop: MainLoop, directory: Path, seq: int, slot: int) -> dict[str, S
     """
     model = loop.model
     with borrowing():
-        of_model = model.state_dict() if isinstance(model, Stateful) else save_by_model(model, seq, directory, slot)
+        of_model = own_state(model) if isinstance(model, Stateful) else save_by_model(model, seq, directory, slot)
     components: dict[str, StateTree] = {
         "loop": {
             "training_epochs_done": loop.training_epochs_done,
@@ -75,6 +75,11 @@ def collect(loop: MainLoop, directory: Path, seq: int, slot: int) -> dict[str, S
         if state:
             components[f"hooks/{name}"] = state
     return components
+
+
+def own_state(model: Any) -> StateTree:
+    """The state of a model; of what is cut among several processes, this one's rows."""
+    return model.own_state() if isinstance(model, Leader) else model.state_dict()
 
 
 def restore(loop: MainLoop, commit: Commit) -> dict[str, StateTree]:

@@ -35,7 +35,7 @@ from emloop.saved_models import borrowing
 from emloop.types import EpochData, StateTree, TrainingTerminated
 
 from .commit_policy import Looks, value_of
-from .commits import collect, restore, restore_streams
+from .commits import collect, own_state, restore, restore_streams
 from .facts import ShownLoop, facts_of_run
 from .fingerprint import Difference, Fingerprint, Watch, consumed_at
 from .loop import MainLoop
@@ -215,7 +215,7 @@ class RunRecord(Record):
         if policy.due(epochs=epochs, batches=batches, samples=samples, seconds=2 * seconds, cost=0):
             self._prepares = False
             with borrowing():
-                self._buffer.prepare(self._expected or size_of(encode_tree(model.state_dict())))
+                self._buffer.prepare(self._expected or size_of(encode_tree(own_state(model))))
 
     def _environment(self) -> dict[str, Any]:
         """What may change the run's numbers: versions, threads, and what the model says, such as its device."""
@@ -347,6 +347,7 @@ class RunRecord(Record):
         slot = next(number for number in count() if number not in taken)
         collected = collect(loop, self._run.directory, seq, slot)
         states = encode_components(collected)
+        waits = waits or bool(states.rows)  # no other process can copy its own and train on
         lengths = self._run.appends.lengths()
         info = {
             "run_id": self._run.info.run_id,
@@ -387,7 +388,9 @@ class RunRecord(Record):
     ) -> None:
         started = monotonic()
         appended = self._run.appends.committed(lengths)
-        commit = write_encoded(self._run.checkpoints, seq, states, {**info, "appended": appended})
+        model: Any = self._loop.model
+        rows = model.write_rows if states.rows else None
+        commit = write_encoded(self._run.checkpoints, seq, states, {**info, "appended": appended}, rows)
         self._retain([commit, *self._commits])
         if not self._has_read_back:
             # What could not be restored is told by the first commit, not by the resume that needs one.

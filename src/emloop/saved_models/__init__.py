@@ -18,14 +18,23 @@ it and works wherever it is copied.
 
 from emloop._source.cache import cache_directory
 from emloop._state.kinds import check_state
-from emloop._state.tree import Lasting
+from emloop._state.tree import Lasting, Rows
 
 from .capsule import Capsule
 from .collecting import advise_capsule, capsule_for, collect_capsule, packages_of
 from .describing import Described, array_of, describe_variables, fitted, require_sources
 from .finding import class_of_export, find_saved
 from .lacking import overridden_methods, require_program, versions_of, why_training_needs_source
-from .purpose import borrowing, evaluating, may_lend, predicting, restores_to_evaluate, restores_to_predict
+from .purpose import (
+    borrowing,
+    evaluating,
+    may_lend,
+    predicting,
+    restores_to_evaluate,
+    restores_to_predict,
+    takes_rows,
+    taking_rows,
+)
 from .reading import Saved, require_format
 from .trust import trust_source_of
 from .versions import shelf_life
@@ -35,6 +44,7 @@ __all__ = [
     "Capsule",
     "Described",
     "Lasting",
+    "Rows",
     "Saved",
     "advise_capsule",
     "array_of",
@@ -60,6 +70,8 @@ __all__ = [
     "restores_to_predict",
     "saved_model_path",
     "shelf_life",
+    "takes_rows",
+    "taking_rows",
     "trust_source_of",
     "versions_of",
     "why_training_needs_source",

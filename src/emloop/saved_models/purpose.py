@@ -1,7 +1,7 @@
 """What a model, or its state, is wanted for.
 
 To evaluate or to predict: what trains it can wait, or stay away altogether. A state that is copied at once: nobody
-copies it twice.
+copies it twice. One of which each process has a part: it is put together when it is read.
 """
 
 from collections.abc import Iterator
@@ -9,10 +9,20 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
 
-__all__ = ["borrowing", "evaluating", "may_lend", "predicting", "restores_to_evaluate", "restores_to_predict"]
+__all__ = [
+    "borrowing",
+    "evaluating",
+    "may_lend",
+    "predicting",
+    "restores_to_evaluate",
+    "restores_to_predict",
+    "takes_rows",
+    "taking_rows",
+]
 
 _PURPOSE: ContextVar[Literal["evaluate", "predict"] | None] = ContextVar("emloop_purpose", default=None)
 _BORROWS: ContextVar[bool] = ContextVar("emloop_borrows", default=False)
+_ROWS: ContextVar[bool] = ContextVar("emloop_rows", default=False)
 
 
 @contextmanager
@@ -58,3 +68,18 @@ def borrowing(only: bool = True) -> Iterator[None]:
 def may_lend() -> bool:
     """Whether the arrays of the state that is being taken may be the live ones, not copies."""
     return _BORROWS.get()
+
+
+@contextmanager
+def taking_rows() -> Iterator[None]:
+    """Say that states taken meanwhile hold of arrays that are cut among processes what this one has, as ``Rows``."""
+    token = _ROWS.set(True)
+    try:
+        yield
+    finally:
+        _ROWS.reset(token)
+
+
+def takes_rows() -> bool:
+    """Whether of arrays that are cut among processes only this one's rows are asked for."""
+    return _ROWS.get()

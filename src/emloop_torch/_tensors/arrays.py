@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from emloop.errors import StateError
-from emloop.saved_models import may_lend
+from emloop.saved_models import Rows, may_lend, takes_rows
 
-__all__ = ["WITHOUT_NUMPY", "dtype_name", "laid_out", "local", "mean_of", "to_plain", "to_tensor"]
+__all__ = ["WITHOUT_NUMPY", "dtype_name", "laid_out", "local", "marked", "mean_of", "to_plain", "to_tensor"]
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -35,11 +35,14 @@ _BY_NAME = {dtype_name(dtype): dtype for dtype in WITHOUT_NUMPY}
 def to_plain(tensor: torch.Tensor) -> Any:
     """A tensor's values for a state tree: a copy, unless whoever takes the state may borrow what lies on the host.
 
-    One that is sharded among processes is asked for by all of them together, and only rank 0 gets its values.
+    Of one that is sharded among processes, each has its rows; where somebody takes them for the whole, all are asked
+    together, and only rank 0 gets it.
 
     Raises:
         StateError: If its layout cannot be stored.
     """
+    if hasattr(tensor, "full_tensor") and takes_rows():
+        return marked(_to_plain(local(tensor.detach()).to("cpu", copy=not may_lend())), Rows)
     if hasattr(tensor, "full_tensor"):
         sharded: Any = tensor.detach()
         whole = sharded.full_tensor()
@@ -60,6 +63,13 @@ def _to_plain(host: torch.Tensor) -> Any:
     if host.dtype in WITHOUT_NUMPY:
         return {"dtype": dtype_name(host.dtype), "bits": host.contiguous().view(WITHOUT_NUMPY[host.dtype]).numpy()}
     return host.resolve_conj().resolve_neg().numpy()
+
+
+def marked(plain: Any, kind: type[np.ndarray[Any, Any]]) -> Any:
+    """What :func:`to_plain` returned, with its arrays seen as another class, unless they are of one already."""
+    if isinstance(plain, Mapping):
+        return {key: marked(value, kind) for key, value in plain.items()}
+    return plain.view(kind) if type(plain) is np.ndarray else plain
 
 
 def to_tensor(value: Any) -> torch.Tensor:

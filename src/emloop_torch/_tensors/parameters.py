@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -15,7 +14,7 @@ from emloop.parameters import frozen_names, require_alike
 from emloop.saved_models import Lasting, may_lend
 from emloop.types import StateTree
 
-from .arrays import laid_out, local, to_plain, to_tensor
+from .arrays import laid_out, local, marked, to_plain, to_tensor
 
 __all__ = [
     "freeze",
@@ -41,7 +40,7 @@ def values_of(module: nn.Module, frozen: Iterable[str] = ()) -> dict[str, Any]:
         kind: {name: to_plain(tensor) for name, tensor in tensors.items()} for kind, tensors in _tensors(module).items()
     }
     for name in frozen if may_lend() else ():
-        values["parameters"][name] = _lasting(values["parameters"][name])
+        values["parameters"][name] = marked(values["parameters"][name], Lasting)
     extra = {name: part.get_extra_state() for name, part in _with_extra_state(module)}
     return {**values, _EXTRA: extra} if extra else values
 
@@ -183,12 +182,6 @@ def _with_extra_state(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, part in module.named_modules():
         if type(part).get_extra_state is not nn.Module.get_extra_state:
             yield name, part
-
-
-def _lasting(plain: Any) -> Any:
-    if isinstance(plain, Mapping):
-        return {key: _lasting(value) for key, value in plain.items()}
-    return plain.view(Lasting) if isinstance(plain, np.ndarray) else plain
 
 
 def _named(kind: str, values: StateTree) -> Mapping[str, Any]:
