@@ -71,3 +71,24 @@ def test_a_warning_is_said_once(world):
     assert [each.count("it is only a toy") for each in said] == [1, 0, 0]
     assert [each.count("rank 1: it is not the first one") for each in (said[0], log)] == [1, 1]
     assert "rank 2" not in said[0]
+
+
+@pytest.mark.parametrize("command", ["verify", "profile", "find-lr", "train --dry-run"])
+def test_what_one_process_does_is_refused_to_several(world, command):
+    """Each of them would do all of it."""
+    said = world.run(2, *command.split(), *["1"] * ("--dry" in command), "config.yaml", expect=2)
+
+    assert all(f"emloop {command} is run by one process, and torchrun has started 2" in each for each in said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cls", "code", "words"), [
+    ("Linear", 0, "Proven: in 3 batches of 2 processes, 0 resumes and 1 kill changed nothing"),
+    ("Forgetful", 3, "NOT EXACT: "),
+])  # fmt: skip
+def test_an_exact_resume_of_several_processes_can_be_proven(world, cls, code, words):
+    """What one of them does not restore is found."""
+    options = ("--batches", "3", "--kills", "1", "--nproc", "2")
+    (said,) = world.run(1, "verify", "config.yaml", *options, f"model.class=toy.{cls}", "model.noise=0.5", expect=code)
+
+    assert words in said

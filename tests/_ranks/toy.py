@@ -172,3 +172,10 @@ class Alone(Linear):
     """Knows nothing of other processes."""
 
     join_ranks = None
+
+
+class Forgetful(Linear):
+    """Draws other random numbers once it is resumed."""
+
+    def load_rank_state(self, state):
+        self._rng = np.random.default_rng()

@@ -7,13 +7,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from collections.abc import Mapping
 
 from emloop._contracts.ranks import Scene
 from emloop.errors import UsageError
 
-__all__ = ["scene_of"]
+__all__ = ["require_alone", "scene_of", "scenes"]
 
 _FIRST_PORT, _PORTS = 15_000, 30_000
 """Of what is derived from the number of a job."""
@@ -42,6 +44,28 @@ def scene_of(environment: Mapping[str, str]) -> Scene | None:
             environment.get("MASTER_PORT") or _FIRST_PORT + _number(environment, "SLURM_JOB_ID", launcher) % _PORTS
         )
     return Scene(rank, size, local, on_machine, address, port, launcher)
+
+
+def scenes(count: int) -> list[dict[str, str]]:
+    """What a launcher would tell so many processes on this machine, by rank; nothing to one alone."""
+    if count == 1:
+        return [{}]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.getsockname()[1])}
+    sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    return [{**place, **sizes, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def require_alone(command: str) -> None:
+    """Refuse several processes of a command that one runs.
+
+    Raises:
+        UsageError: If a launcher has started several.
+    """
+    scene = scene_of(os.environ)
+    if scene is not None:
+        message = f"emloop {command} is run by one process, and {scene.launcher} has started {scene.size}"
+        raise UsageError(f"{message}; run it by itself")
 
 
 def _number(environment: Mapping[str, str], name: str, launcher: str) -> int:

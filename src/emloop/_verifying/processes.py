@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from time import monotonic
+from typing import Any
 
+from emloop._ranks.joining import scenes
 from emloop._state.commit import Commit, list_commits
 from emloop.constants import EL_CHECKPOINTS_DIR, EXIT_DONE
 from emloop.errors import EmloopError
@@ -36,11 +38,13 @@ class Processes:
     Args:
         scratch: Where their outputs go.
         until: When all of them have to have ended, on the monotonic clock; ``None`` for no limit.
+        count: How many run a command together; of these, a random one is killed.
     """
 
-    def __init__(self, scratch: Path, until: float | None) -> None:
+    def __init__(self, scratch: Path, until: float | None, count: int = 1) -> None:
         self._output = scratch / "output.txt"
-        self._until = until
+        self._until, self._count = until, count
+        self._random = Random(0)
 
     def check_time(self) -> None:
         """
@@ -57,12 +61,10 @@ class Processes:
             EmloopError: If it fails; with the last lines of what it said.
             OutOfTimeError: If the time is over.
         """
-        with self._started(words) as process:
-            while process.poll() is None:
-                self.check_time()
-                _wait(process, 0.05)
-        if process.returncode != EXIT_DONE:
-            raise self._failure(words, process.returncode)
+        with self._started(words) as started:
+            self._wait_for_all(started)
+        if failed := [process.returncode for process in started if process.returncode != EXIT_DONE]:
+            raise self._failure(words, failed[0])
 
     def kill(self, words: Sequence[str], run: Path, commit: int, seconds: float) -> Kill | None:
         """Start a command and kill it some time after it has made a commit.
@@ -77,11 +79,13 @@ class Processes:
             Where it was killed; ``None`` if it ended before.
 
         Raises:
-            EmloopError: If it fails by itself, or if a commit that was there is there no more.
+            EmloopError: If it fails by itself, if a commit that was there is there no more, or if the other processes
+                do not end.
             OutOfTimeError: If the time is over.
         """
         checkpoints, reached = run / EL_CHECKPOINTS_DIR, None
-        with self._started(words) as process:
+        with self._started(words) as started:
+            process = self._random.choice(started)
             while process.poll() is None:
                 self.check_time()
                 if reached is None and _newest(checkpoints) >= commit:
@@ -90,6 +94,8 @@ class Processes:
                     break
                 _wait(process, _PACE)
             acknowledged = _newest(checkpoints)
+            process.kill()
+            self._wait_for_all(started)
         if process.returncode != -signal.SIGKILL:
             if process.returncode != EXIT_DONE:
                 raise self._failure(words, process.returncode)
@@ -101,21 +107,24 @@ class Processes:
         writing = any(path.name.startswith(".tmp-") for path in checkpoints.iterdir())
         return Kill(newest.seq, place_of(newest), writing)
 
+    def _wait_for_all(self, started: Sequence[subprocess.Popen[bytes]]) -> None:
+        for process in started:
+            while process.poll() is None:
+                self.check_time()
+                _wait(process, 0.05)
+
     @contextmanager
-    def _started(self, words: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    def _started(self, words: Sequence[str]) -> Iterator[Sequence[subprocess.Popen[bytes]]]:
         # Nothing of the working directory can take the place of emloop or of the standard library.
         command = [sys.executable, "-P", "-m", "emloop", *words]
-        env = {"PYTHONHASHSEED": "0", **os.environ}
-        with self._output.open("wb") as output:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True
-            )
-            try:
-                yield process
-            finally:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        env, started = {"PYTHONHASHSEED": "0", **os.environ}, []
+        with self._output.open("wb") as output, ExitStack() as ends:
+            streams: Any = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+            for scene in scenes(self._count):
+                process = subprocess.Popen(command, **streams, env={**env, **scene}, start_new_session=True)
+                ends.callback(_end, process)
+                started.append(process)
+            yield started
 
     def _failure(self, words: Sequence[str], code: int) -> EmloopError:
         lines = self._output.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
@@ -157,6 +166,12 @@ def instants(commits: int, kills: int, seconds: float, seed: int) -> list[tuple[
     return [
         (number, random.uniform(0, 2 * seconds)) for number in sorted(random.sample(numbers, min(kills, len(numbers))))
     ]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:

@@ -155,8 +155,13 @@ def add_run_options(parser: ArgumentParser) -> None:
     add_common(parser)
     parser.add_argument("--output_dir", metavar="NAME", help="name of the run directory; must not exist, or be empty")
     parser.add_argument("--rm", dest="delete_dir", action="store_true", help="delete the new run directory in the end")
-    help_text = "start N processes on this machine, which train one model together; torchrun and srun start them, too"
-    parser.add_argument("--nproc", type=at_least_one, metavar="N", help=help_text)
+    text = "start N processes on this machine, which train one model together; torchrun and srun start them, too"
+    add_nproc(parser, text)
+
+
+def add_nproc(parser: ArgumentParser, text: str) -> None:
+    """Declare ``--nproc``, the number of processes."""
+    parser.add_argument("--nproc", type=at_least_one, metavar="N", help=text)
 
 
 def at_least_one(text: str) -> int:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +29,7 @@ import numpy as np
 import pytest
 
 from emloop._contracts import AbstractHook
+from emloop._ranks.joining import scenes
 from emloop._run_dir.info import read_metrics
 from emloop._state.commit import newest_commit
 from emloop._state.tree import equal_trees
@@ -200,11 +200,8 @@ class World:
     def start(self, count: int, *words: Any, harm: str = "") -> list[subprocess.Popen[str]]:
         """Processes that run a command together, by rank; a word may be a list of those of each process."""
         started = []
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-        for rank in range(count):
+        for rank, scene in enumerate(scenes(count)):
             own = [str(word[rank] if isinstance(word, list) else word) for word in words]
-            told = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}
-            scene = {**place, **{name: str(number) for name, number in told.items()}} if count > 1 else {}
             env = {**os.environ, **scene, "OMP_NUM_THREADS": "1", _HARM: harm or "-1 0 0"}
             command = [sys.executable, "-m", "emloop", *own]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -345,8 +342,3 @@ class RanksContract:
 
         (found,) = read_metrics(world.directory / "log" / "evaluated")
         np.testing.assert_allclose(found["valid"]["loss"]["mean"], min(together.losses[1::2]), rtol=case.tolerance)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

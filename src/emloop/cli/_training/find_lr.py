@@ -93,7 +93,7 @@ def find_lr(config_path: str, cl_arguments: Sequence[str], grid: Sequence[float]
     from emloop.types import Batch, TrainingTerminated
 
     settings: dict[str, Any] = {"epochs_count": None, "extra_streams": [], "skip_zeroth_epoch": True, "workers": 0}
-    with rehearsal(config_path, cl_arguments, **settings, evaluate_every=None) as rehearsed:
+    with rehearsal("find-lr", config_path, cl_arguments, **settings, evaluate_every=None) as rehearsed:
         model = rehearsed.model
         if not isinstance(rehearsed.model, Steerable):
             raise UsageError(

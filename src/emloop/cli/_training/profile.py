@@ -94,7 +94,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Run the command."""
     changes = overrides(arguments.words)
-    with rehearsal(arguments.config_file, changes, epochs_count=None, skip_zeroth_epoch=True) as rehearsed:
+    with rehearsal("profile", arguments.config_file, changes, epochs_count=None, skip_zeroth_epoch=True) as rehearsed:
         profile = measure(rehearsed, arguments.batches)
         change = first_change(profile, rehearsed)
     if arguments.json:

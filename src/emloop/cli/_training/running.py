@@ -161,18 +161,21 @@ class Rehearsal:
 
 
 @contextmanager
-def rehearsal(config_path: str, cl_arguments: Sequence[str], **arguments: Any) -> Iterator[Rehearsal]:
+def rehearsal(command: str, config_path: str, cl_arguments: Sequence[str], **arguments: Any) -> Iterator[Rehearsal]:
     """Build what a config describes, for as long as the block lasts; nothing is kept.
 
     Args:
+        command: Name of the command.
         config_path: Config file, or a directory with one.
         cl_arguments: Overrides.
         **arguments: Arguments of the main loop, in place of the configured ones.
     """
     from emloop import _build
+    from emloop._ranks.joining import require_alone
     from emloop._state.random import seed_everything, use_seed
     from emloop.main_loop import MainLoop
 
+    require_alone(command)
     config = checked_config(find_config(config_path), cl_arguments)
     use_home(config.origin)
     _build.check(config, MainLoop)

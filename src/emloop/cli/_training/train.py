@@ -55,6 +55,8 @@ def run(arguments: Namespace) -> int:
     if arguments.overfit is not None:
         changes = [*changes, f"main_loop.overfit={arguments.overfit}"]
     if arguments.dry_run is not None:
+        if arguments.nproc is not None:
+            raise UsageError("--dry-run is run by one process; leave --nproc out")
         return dry_run(arguments.config_file, changes, arguments.dry_run)
     options = arguments.output_root, arguments.delete_dir, arguments.output_dir
     flags = {"auto_resume": arguments.auto_resume, "accept_data": arguments.accept_data}
@@ -115,7 +117,9 @@ def dry_run(config_path: str, cl_arguments: Sequence[str], batches: int) -> int:
 
     from .first_batches import FirstBatches, save_state
 
-    with rehearsal(config_path, cl_arguments, epochs_count=1, workers=0, overfit=batches) as rehearsed:
+    with rehearsal(
+        "train --dry-run", config_path, cl_arguments, epochs_count=1, workers=0, overfit=batches
+    ) as rehearsed:
         if isinstance(rehearsed.model, Stateful):
             rehearsed.model.save = partial(save_state, rehearsed.model, rehearsed.output_dir)  # type: ignore[attr-defined]
         seen = FirstBatches()

@@ -8,6 +8,7 @@ Examples:
     emloop verify config.yaml
     emloop verify config.yaml --kills 20 --batches 50
     emloop verify config.yaml model.device=cuda --minutes 10
+    emloop verify config.yaml --nproc 2
     emloop verify @ --json
 """
 
@@ -27,7 +28,7 @@ from emloop.constants import EL_RUN_FILE, EXIT_CANNOT_RESUME, EXIT_DONE, EXIT_FA
 
 from .. import render
 from .._configs.named import named_config
-from ..args import CONFIG_OR_RUN, add_common, add_json, add_overrides, overrides
+from ..args import CONFIG_OR_RUN, add_common, add_json, add_nproc, add_overrides, overrides
 
 _IN_RUN = "verified.json"
 _CODES = {"proven": EXIT_DONE, "failed": EXIT_CANNOT_RESUME, "nothing": EXIT_FAILED}
@@ -49,13 +50,16 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--seed", type=_count(0), default=0, metavar="N", help="decides when to kill, and in which order to resume"
     )
     parser.add_argument("--minutes", type=_minutes, metavar="M", help="end after about M minutes, and say what is left")
+    add_nproc(parser, "verify a training of N processes on this machine; of these, a random one is killed")
     add_json(parser, "the certificate")
 
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
+    from emloop._ranks.joining import require_alone
     from emloop._verifying import Verification
 
+    require_alone("verify")
     changes = overrides(arguments.words)
     file, run_dir = named_config(arguments.config, arguments.output_root)
     config = checked_config(file, changes, restoring=run_dir is not None)
@@ -73,6 +77,7 @@ def run(arguments: Namespace) -> int:
             own_seed=own_seed,
             minutes=arguments.minutes,
             say=render.complain,
+            processes=arguments.nproc or 1,
         ).run()
     except KeyboardInterrupt:
         render.complain("Interrupted: nothing was verified, and nothing is left behind")
