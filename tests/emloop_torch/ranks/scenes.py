@@ -322,6 +322,25 @@ def all_sharded(ranks):
     return found
 
 
+def on_cuda(ranks, directory):
+    """By each strategy, and alone: losses, what a state holds, and what goes on from what was saved."""
+    found = {}
+    for name, ways in {"alone": {}, "ddp": {"strategy": "ddp"}, "fsdp": FSDP}.items():
+        own = None if name == "alone" else ranks
+        config = {"device": "cuda", "log_dir": directory, **({"distributed": ways} if ways else {})}
+        if own is None and ranks.rank:
+            continue
+        model = created(**config, ranks=own)
+        losses = trained(model, own)
+        if ranks.rank == 0 or name == "fsdp":
+            model.save(name)
+        state, path = kept(model), str(Path(directory, f"model_{name}"))
+        if own is not None:
+            distributed.barrier()
+        found[name] = losses, state, trained(created(None, **config, restore_from=path, ranks=own), own)
+    return found
+
+
 def kept(model):
     """What the state of a model holds of its module."""
     state = copy_tree(model.state_dict())
