@@ -103,13 +103,17 @@ def test_runs_that_are_there_are_assembled(in_folds, capsys):
     first, second, _ = members(in_folds)
     config = load_yaml(f"{second}/config.yaml")
     yaml_to_file({**config, "dataset": {**config["dataset"], "batch_size": 16}}, second, "config.attempt-2.yaml")
+    evaluated = {"test": {"hooks": [{"ComputeStats": {"variables": ["accuracy"]}}, "LogVariables"]}}
+    yaml_to_file({**load_yaml(f"{first}/config.yaml"), "eval": evaluated}, first, "config.attempt-2.yaml")
     try:
         assert main(["ensemble", first, second, "-o", "pair"]) == 0
     finally:
-        Path(second, "config.attempt-2.yaml").unlink()
+        for run in (first, second):
+            Path(run, "config.attempt-2.yaml").unlink()
     said = capsys.readouterr()
 
     assert [["ClassificationMetrics"]] == [list(hook) for hook in load_yaml("pair/config.yaml")["hooks"]]
+    assert load_yaml("pair/config.yaml")["eval"]["test"]["hooks"] == ["LogVariables"]
     assert "ComputeStats is left out, since it reads 'accuracy'" in said.err
     assert "the runs differ in dataset.batch_size; the ensemble has that of" in said.err
     assert "mean ± deviation" in said.out

@@ -11,6 +11,7 @@ Examples:
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 from argparse import ArgumentParser, Namespace
@@ -117,7 +118,9 @@ def _assembled(runs: Sequence[Path], first: Any) -> tuple[dict[str, Any], dict[s
     outputs = {name: _aggregation(described) for name, described in first.outputs.items()}
     config = deepcopy(dict(load_config(current_config(runs[0]))))
     gone = set(first.model.output_names) - set(outputs)
-    told = without_variables(config, gone, new_library()) if gone else []
+    sections = [section for section in (config.get("eval") or {}).values() if section.get("hooks")]
+    changes = (without_variables(section, gone, new_library()) for section in (config, *sections) if gone)
+    told = list(dict.fromkeys(itertools.chain.from_iterable(changes)))
     comment = ""
     for key in _different(runs):
         if key == "dataset.fold" and _may_do_without_folds(config):
