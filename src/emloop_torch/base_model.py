@@ -288,7 +288,8 @@ class BaseModel(BatchModel):
     def state_dict(self) -> StateTree:
         """All that the training depends on; optimizer and gradients by the names of the parameters."""
         # Who overrides this may change what it is given.
-        with borrowing(may_lend() and type(self).state_dict is BaseModel.state_dict):
+        around = nullcontext() if self._together is None else self._together.around_state()
+        with borrowing(may_lend() and type(self).state_dict is BaseModel.state_dict), around:
             return self._state()
 
     def _state(self) -> StateTree:

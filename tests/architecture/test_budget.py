@@ -49,7 +49,7 @@ ROOMS = {
     "emloop.saved_models": 906,  # what a run keeps once; what inputs are, or lack; the capsule, what of it may run
     "emloop.seeding": 5,
     "emloop.suggest": 5,
-    "emloop.testing": 1033,  # every failure names the promise, what was seen, and the fix; predictions; processes
+    "emloop.testing": 1034,  # every failure names the promise, what was seen, and the fix; predictions; processes
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_jax": 1431,  # exported steps, batches of any size; compiled once; programs, checked; shipping; the model
@@ -65,7 +65,7 @@ ROOMS = {
     "emloop_torch": 1520,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._ranks": 927,  # who lives, has failed, waits for whom; whole gradients; models cut in parts
+    "emloop_torch._ranks": 951,  # who lives, has failed, waits for whom; whole gradients; models cut in parts
     "emloop_torch._running": 508,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
     "emloop_torch._tensors": 1100,  # metrics; frozen bases, what thaws; what an optimizer remembers; means; shares
     "emloop_torch._training": 1255,  # whole states; several optimizers, by rule; averages of two kinds; no compiler

@@ -39,10 +39,15 @@ logger = logging.getLogger(__name__)
 _START = 300.0
 """Seconds within which all processes begin, though a file system may be slow: more than they get to answer later."""
 _HELLO = struct.Struct("!32sQ?")
+_WELCOME = b"+"
 _KEY = "emloop/rank 0"
+_AFTER = "emloop/after "
+"""With a token: where rank 0 is in the attempt that followed."""
 _PR_SET_PDEATHSIG = 1  # man 2 prctl: a signal for when the parent ends
 _OF_COLLECTIVES = ("gloo", "NCCL", "ProcessGroup", "c10d", "Connection closed by peer", "Broken pipe")
 _LOOPBACK = "127.0.0.1"
+_Connections = dict[int, tuple[socket.socket, socket.socket]]
+"""Number of another process → the two connections with it."""
 
 
 def join(scene: Scene, timeout: float) -> TorchRanks:
@@ -62,7 +67,7 @@ def join(scene: Scene, timeout: float) -> TorchRanks:
     patience = max(timeout, _START)
     try:
         store = _store(scene, patience)
-        connections = _listen(scene, store, patience) if scene.rank == 0 else _connect(scene, store)
+        token, connections = _listen(scene, store, patience) if scene.rank == 0 else _connect(scene, store)
         kept = os.environ.get("GLOO_SOCKET_IFNAME")
         if is_local and kept is None and (loopback := _loopback()):
             # The name of a machine may lead nowhere.
@@ -70,7 +75,7 @@ def join(scene: Scene, timeout: float) -> TorchRanks:
         try:
             distributed.init_process_group(
                 "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo",
-                store=PrefixStore("emloop", store),
+                store=PrefixStore(f"emloop/{token.hex()}", store),
                 rank=scene.rank,
                 world_size=scene.size,
                 timeout=timedelta(seconds=timeout),
@@ -90,7 +95,7 @@ class TorchRanks:
 
     Args:
         scene: What the launcher has told.
-        connections: Number of another process → the two connections with it.
+        connections: Those with the others.
         store: What PyTorch's own group has come together by.
         timeout: Seconds within which everybody answers.
     """
@@ -98,7 +103,7 @@ class TorchRanks:
     def __init__(
         self,
         scene: Scene,
-        connections: dict[int, tuple[socket.socket, socket.socket]],
+        connections: _Connections,
         store: Store,
         timeout: float,
     ) -> None:
@@ -188,23 +193,33 @@ class TorchRanks:
 
 
 def _store(scene: Scene, patience: float) -> Store:
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        # The agent serves it, and keeps what belongs to different attempts apart.
+    if _is_served_by_agent():
+        # The agent serves it to one attempt after the other, and what an earlier one has left is still there.
         store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=patience)))
         return store
     is_host = scene.rank == 0
     return TCPStore(scene.address, scene.port, None, is_host, timedelta(seconds=patience), wait_for_workers=False)
 
 
-def _listen(scene: Scene, store: Store, patience: float) -> dict[int, tuple[socket.socket, socket.socket]]:
-    """On rank 0: the connections with all others, one for messages and one to look out for them, each."""
+def _is_served_by_agent() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _listen(scene: Scene, store: Store, patience: float) -> tuple[bytes, _Connections]:
+    """On rank 0: a token of this attempt, and the connections with all others.
+
+    There is one for messages and one to look out for them, each.
+    """
     host = _LOOPBACK if scene.local_size == scene.size else ""
     found: dict[tuple[int, bool], socket.socket] = {}
     deadline = monotonic() + patience
     with socket.create_server((host, 0), backlog=2 * scene.size) as server:
         token = secrets.token_bytes(32)
         told = {"hosts": [_LOOPBACK] if host else _hosts(scene), "port": server.getsockname()[1], "token": token.hex()}
+        before = json.loads(store.get(_KEY)) if store.check([_KEY]) else None
         store.set(_KEY, json.dumps(told))
+        if before is not None:
+            store.set(_AFTER + before["token"], json.dumps(told))
         while len(found) < 2 * (scene.size - 1):
             server.settimeout(max(0.1, deadline - monotonic()))
             try:
@@ -221,23 +236,35 @@ def _listen(scene: Scene, store: Store, patience: float) -> dict[int, tuple[sock
             if not secrets.compare_digest(given, token):
                 connection.close()
                 continue
+            connection.sendall(_WELCOME)
             found[rank, is_lookout] = connection
-    return {rank: (found[rank, False], found[rank, True]) for rank in range(1, scene.size)}
+    return token, {rank: (found[rank, False], found[rank, True]) for rank in range(1, scene.size)}
 
 
-def _connect(scene: Scene, store: Store) -> dict[int, tuple[socket.socket, socket.socket]]:
-    told = json.loads(store.get(_KEY))
-    token, failure = bytes.fromhex(told["token"]), OSError("it cannot be reached")
-    for host in told["hosts"]:
+def _connect(scene: Scene, store: Store) -> tuple[bytes, _Connections]:
+    """On the others: the same, with rank 0, which may no longer be where the store says."""
+    text = store.get(_KEY)
+    while True:
+        told = json.loads(text)
+        token, failure = bytes.fromhex(told["token"]), OSError("it cannot be reached")
+        for host in told["hosts"]:
+            pair = []
+            try:
+                for is_lookout in (False, True):
+                    pair.append(socket.create_connection((host, told["port"]), timeout=30.0))
+                    pair[-1].sendall(_HELLO.pack(token, scene.rank, is_lookout))
+                if all(connection.recv(1) == _WELCOME for connection in pair):
+                    return token, {0: (pair[0], pair[1])}
+            except OSError as error:
+                failure = error
+            for connection in pair:
+                connection.close()
+        if not _is_served_by_agent():
+            raise failure
         try:
-            pair = [socket.create_connection((host, told["port"]), timeout=30.0) for _ in range(2)]
-        except OSError as error:
-            failure = error
-            continue
-        for connection, is_lookout in zip(pair, (False, True), strict=True):
-            connection.sendall(_HELLO.pack(token, scene.rank, is_lookout))
-        return {0: (pair[0], pair[1])}
-    raise failure
+            text = store.get(_AFTER + told["token"])
+        except RuntimeError:
+            raise failure from None
 
 
 def _hosts(scene: Scene) -> list[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -89,6 +89,10 @@ class Sharded(Together):
             self._compiled = {unit: compiler(unit.forward) for unit in self._units[:-1] or self._units}
         self._checked: set[bool] = set()
         self._flags: list[bool] = []
+
+    def around_state(self) -> AbstractContextManager[None]:
+        """The context in which a state is made, which is gathered in rank 0."""
+        return self.around("waits for the others' parts of a state")
 
     def check(self, optimizers: Sequence[optim.Optimizer], *, is_simple: bool) -> None:
         """Refuse what cannot train the module.
@@ -172,12 +176,13 @@ class Sharded(Together):
         """The mean over all processes of gradients that each of them has."""
         named, found = learnable(self._module), dict[str, torch.Tensor]()
         flags = torch.tensor([name in own for name in named], dtype=torch.uint8)
-        distributed.all_reduce(flags, distributed.ReduceOp.MAX)
-        for (name, parameter), flag in zip(named.items(), flags.tolist(), strict=True):
-            if flag:
-                gradient = own[name] if name in own else torch.zeros(parameter.shape, dtype=parameter.dtype)
-                distributed.all_reduce(gradient)
-                found[name] = gradient.div_(self._ranks.size)
+        with self.around("waits for the others' gradients"):
+            distributed.all_reduce(flags, distributed.ReduceOp.MAX)
+            for (name, parameter), flag in zip(named.items(), flags.tolist(), strict=True):
+                if flag:
+                    gradient = own[name] if name in own else torch.zeros(parameter.shape, dtype=parameter.dtype)
+                    distributed.all_reduce(gradient)
+                    found[name] = gradient.div_(self._ranks.size)
         return found
 
     def _evaluated(self, name: str, **inputs: torch.Tensor) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -95,6 +95,10 @@ class Together:
     def around(self, what: str = "waits for the others in a training batch") -> AbstractContextManager[None]:
         """The context of what all do together, in which a failure of another process is told as such."""
         return self._ranks.together(what)
+
+    def around_state(self) -> AbstractContextManager[None]:
+        """The context in which a state is made."""
+        return nullcontext()
 
     def begin(self, batch: Batch) -> None:
         """Take note of how many rows a training batch has.

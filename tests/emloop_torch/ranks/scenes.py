@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -626,9 +627,32 @@ def signals(ranks):
     return ranks.hear()
 
 
+def restarted(ranks, port):
+    """The processes come together twice by one store; the second time, rank 0 comes when the other is there already."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": ranks.rank, "WORLD_SIZE": ranks.size}
+    of_torchrun = {"TORCHELASTIC_RUN_ID": "run", "TORCHELASTIC_USE_AGENT_STORE": True}
+    os.environ.update({name: str(value) for name, value in {**place, **of_torchrun}.items()})
+    scene = Scene(ranks.rank, ranks.size, ranks.rank, ranks.size, "127.0.0.1", port, "torchrun")
+    heard = []
+    for number in range(2):
+        ranks.close()
+        if number and scene.rank == 0:
+            with socket.create_server(("127.0.0.1", 0)) as before:
+                told = {"hosts": ["127.0.0.1"], "port": before.getsockname()[1], "token": "00"}
+                distributed.TCPStore("127.0.0.1", port, None, False).set("emloop/rank 0", json.dumps(told))
+                before.accept()[0].close()
+        ranks = emloop_torch.BaseModel.join_ranks(scene, 20.0)
+        total = torch.tensor(number)
+        with ranks.together("sums up"):
+            distributed.all_reduce(total)
+        heard.append((ranks.tell(b"attempt %d" % number) if ranks.rank == 0 else ranks.hear(), int(total)))
+    ranks.close()
+    return heard
+
+
 def failure(ranks, who, how, where):
     """A process fails where others need it."""
-    model = created(ranks=ranks)
+    model = created(ranks=ranks, distributed=FSDP if where == "state" else {})
     for number, batch in enumerate(batches()):
         if number == 3 and ranks.rank == who:
             if how == "raises":
@@ -638,6 +662,8 @@ def failure(ranks, who, how, where):
             _ = ranks.tell(b"go on") if ranks.rank == 0 else ranks.hear()
         elif number == 3 and where == "gather":
             ranks.gather(b"value")
+        elif number == 3 and where == "state":
+            model.state_dict()
         model.run(Share(ranks.rank, ranks.size).of(batch), train=True)
         if number == 3:
             raise AssertionError("nobody has noticed")

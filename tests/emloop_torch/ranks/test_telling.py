@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from torch import distributed
+
 
 def test_messages_of_any_length_arrive(several):
     """At all, and what all hand over at rank 0."""
@@ -23,6 +25,16 @@ def test_a_signal_to_another_process_is_known_to_rank_0(several):
     assert several("signals") == [signal.SIGTERM, b"end"]
 
 
+def test_processes_that_are_started_anew_find_one_another(several):
+    """Though the launcher's store still tells where rank 0 was."""
+    store = distributed.TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
+
+    first, other = several("restarted", store.port)
+
+    assert other == [(b"attempt 0", 0), (b"attempt 1", 2)]
+    assert first == [(None, 0), (None, 2)]
+
+
 @pytest.mark.parametrize(
     ("who", "how", "where", "words"),
     [
@@ -32,6 +44,8 @@ def test_a_signal_to_another_process_is_known_to_rank_0(several):
         (1, "SIGKILL", "gather", "rank 1 is gone"),
         (0, "SIGKILL", "run", "rank 0 is gone"),
         (0, "SIGKILL", "hear", "rank 0 is gone"),
+        (0, "SIGKILL", "state", "rank 0 is gone"),
+        (1, "SIGKILL", "state", "rank 1 is gone"),
         (1, "SIGSTOP", "run", "rank 1 has stopped, or is cut off"),
         (1, "SIGSTOP", "gather", "rank 1 has stopped, or is cut off"),
         (0, "SIGSTOP", "hear", "rank 0 has not been heard of for"),
