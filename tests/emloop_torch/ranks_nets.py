@@ -31,7 +31,8 @@ class Transformer(nn.Module):
     def __init__(self, dropout):
         super().__init__()
         self.embedding = nn.Embedding(8, 16)
-        layer = nn.TransformerEncoderLayer(16, 2, 32, dropout, batch_first=True)
+        # That of the keys has no gradient but for rounding, which AdamW makes as large as any.
+        layer = nn.TransformerEncoderLayer(16, 2, 32, dropout, batch_first=True, bias=False)
         self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.head = nn.Linear(16, 8, bias=False)
         self.head.weight = self.embedding.weight

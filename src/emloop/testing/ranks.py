@@ -131,7 +131,8 @@ class RanksCase:
             it draws no random numbers.
         noisy: Overrides with which it does; without any, what depends on it is not tried.
         modules: Name of a module → its text, which the model's class is in.
-        tolerance: How far losses may be from those of one process, relative to these.
+        tolerance: How far losses and parameters may be from those of one process, relative to these.
+        parameters: Key of the model's state: an array, or name → array, of what it has learned.
         dataset: Arguments of :class:`Numbers`.
     """
 
@@ -140,6 +141,7 @@ class RanksCase:
     noisy: Sequence[str] = ()
     modules: Mapping[str, str] = field(default_factory=dict)
     tolerance: float = 1e-5
+    parameters: str = "parameters"
     dataset: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -159,11 +161,15 @@ class _Left:
             assert equal_trees(self.states[name], state), f"the state of {name} is another one; a commit has to hold it"
         assert self.csv == other.csv, "the metrics are other ones, though all states are the same"
 
-    def require_near(self, other: _Left, tolerance: float) -> None:
+    def require_near(self, other: _Left, case: RanksCase) -> None:
         """But for rounding."""
         assert self.seen == other.seen, "other examples were seen than by one process"
         hint = "weigh rows by what they count in the whole batch, in the gradient as in all means"
-        np.testing.assert_allclose(self.losses, other.losses, rtol=tolerance, err_msg=hint)
+        np.testing.assert_allclose(self.losses, other.losses, rtol=case.tolerance, err_msg=hint)
+        own, others = (left.states["model"][case.parameters] for left in (self, other))
+        for name in others if isinstance(others, Mapping) else [...]:
+            message, tolerance = f"{name}: {hint}", case.tolerance
+            np.testing.assert_allclose(own[name], others[name], rtol=tolerance, atol=tolerance, err_msg=message)
 
 
 class World:
@@ -275,11 +281,14 @@ class RanksContract:
         """The last batch has too few examples for four."""
         alone, together = world.train("alone", 1), world.train("together", count, f"dataset.kind={kind}")
 
-        together.require_near(alone, case.tolerance)
+        together.require_near(alone, case)
 
     def test_the_same_processes_train_the_same_model(self, world: World, noise: Sequence[str]) -> None:
-        """Whatever they draw."""
-        world.train("one", 2, *noise).require_same(world.train("other", 2, *noise))
+        """Whatever they draw, which changes no example."""
+        one = world.train("one", 2, *noise)
+
+        one.require_same(world.train("other", 2, *noise))
+        assert one.seen == world.train("alone", 1, *noise).seen, "other examples were seen than by one process"
 
     @pytest.mark.parametrize("rank", [0, 1])
     def test_a_killed_process_ends_all_and_the_run_goes_on_to_the_bit(
@@ -322,7 +331,7 @@ class RanksContract:
 
         said = world.run(after, "resume", "log/moved", f"hooks.StopAfter.epochs={_EPOCHS}")
 
-        world.left("moved").require_near(alone, case.tolerance)
+        world.left("moved").require_near(alone, case)
         assert f"so far: {before}, now: {after}" in said[0], "that other bits follow has to be said"
 
     def test_an_evaluation_counts_every_example_once(self, case: RanksCase, world: World) -> None:
