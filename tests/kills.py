@@ -9,14 +9,17 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import ClassVar
 
 from emloop._state.commit import Commit, newest_commit
 
-PLACES = ("start-up", "epoch", "evaluation", "commit", "end")
-"""Parts of a training; a commit is in progress wherever its temporary directory is left behind."""
+REACH = {"epoch": 0.03, "evaluation": 0.002, "commit": 0.004, "end": 0.004}
+"""Part of a training → seconds within which a kill falls that is aimed at it; a commit is in progress wherever its
+temporary directory is left behind."""
 
 MARKS = '''
 import os
@@ -67,8 +70,6 @@ class Stop(el.AbstractHook):
             os.kill(os.getpid(), getattr(signal, way))
 '''
 
-HOOK = "hooks+=marks.Marks"
-
 ENDLESS = 99_999
 
 
@@ -81,12 +82,17 @@ class Killing:
         name: Of the run.
         words: Settings of the training.
         seed: Decides about the instants.
+        reach: Where a kill may fall, besides the start-up.
     """
+
+    noting: ClassVar[Sequence[str]] = ("hooks+=marks.Marks",)
+    warming: ClassVar[Sequence[str]] = ("--dry-run", "1")
 
     project: object
     name: str
     words: tuple[str, ...] = ()
     seed: int = 0
+    reach: dict[str, float] = field(default_factory=REACH.copy)
     fell: Counter[str] = field(default_factory=Counter)
     """Place → kills that fell there."""
 
@@ -105,22 +111,42 @@ class Killing:
     def run(self, kills: int) -> None:
         """Kill so many attempts, in every place at least one; then let one end, two epochs later."""
         # What one has imported that was not killed, the others need not.
-        self.project.emloop("train", "config.yaml", "--dry-run", "1")
+        self.run_alone("train", "config.yaml", *self.warming)
         self._kill("commit", 0.0)
         birth = self._kill("epoch", 0.0)
-        reach = {"start-up": birth, "epoch": 0.03, "evaluation": 0.002, "commit": 0.004, "end": 0.004}
+        reach = {"start-up": birth, **self.reach}
         # A busy machine delays a kill past what it was aimed at; those that are left are for the places not yet hit.
-        while (missing := [place for place in PLACES if not self.fell[place]]) or self.fell.total() < kills:
-            assert self.fell.total() < 2 * kills, self.fell
-            place = self._random.choice(PLACES if 2 * self.fell.total() < kills else missing or PLACES)
+        for _ in range(3 * kills):
+            missing = [place for place in reach if not self.fell[place]]
+            if not missing and self.fell.total() >= kills:
+                break
+            place = self._random.choice([*reach] if 2 * self.fell.total() < kills else missing or [*reach])
             self._kill(place, self._random.uniform(0, reach[place]))
-        self.project.emloop("resume", self.name, self.limit(2))
+        else:
+            raise AssertionError(self.fell)
+        self.run_alone("resume", self.name, self.limit(2))
 
     def run_within_epochs(self, kills: int, seconds: float) -> None:
         """Kill so many attempts at random instants up to so many seconds after a batch was trained with."""
         while self.fell["epoch"] < kills:
             assert self.fell.total() < 3 * kills, self.fell
             self._kill("epoch", self._random.uniform(0, seconds))
+
+    def run_alone(self, *words: str) -> None:
+        """Run a command to its end."""
+        self.project.emloop(*words)
+
+    def start(self, *words: str) -> list[subprocess.Popen[str]]:
+        """The processes of an attempt, each in a session of its own; the first one makes the commits."""
+        return [self.project.start(*words, start_new_session=True)]
+
+    def strike(self, processes: list[subprocess.Popen[str]], *, may_have_ended: bool) -> str | None:
+        """Kill an attempt, and wait for its end; where that fell, unless it has ended before."""
+        (process,) = processes
+        process.kill()
+        said = process.communicate()
+        assert process.returncode == -9 or (may_have_ended and process.returncode == 0), said
+        return self.at(process.pid) if process.returncode else None
 
     def limit(self, epochs: int) -> str:
         """The setting that ends the training so many epochs after the newest commit."""
@@ -134,34 +160,34 @@ class Killing:
         """
         before = self.commit()
         limit = self.limit(1 if place == "end" else ENDLESS)
-        train = ("train", "config.yaml", "--output_dir", self.name, "--auto-resume", *self.words, HOOK)
+        train = ("train", "config.yaml", "--output_dir", self.name, "--auto-resume", *self.words, *self.noting)
         self._place.write_bytes(b"")
         words = ("resume", self.name) if (self._checkpoints.parent / "config.yaml").exists() else train
-        process = self.project.start(*words, limit, start_new_session=True)
+        processes = self.start(*words, limit)
+        first = processes[0]
         began = monotonic()
-        while not (found := self._is_at(place, process.pid)) and process.poll() is None:
-            _wait(process, 0.0005)
+        while not (found := self._is_at(place, first.pid)) and first.poll() is None:
+            wait_for_end(first, 0.0005)
         reached = monotonic() - began
-        _wait(process, seconds)
-        process.kill()
-        said = process.communicate()
-        assert process.returncode == -9 or (place == "end" and process.returncode == 0), said
-        if process.returncode and found:
-            self._look(process.pid, before)
+        wait_for_end(first, seconds)
+        fell = self.strike(processes, may_have_ended=place == "end")
+        if fell is not None and found:
+            self.fell[fell] += 1
+            self._look(first.pid, before)
+        for process in processes:
+            require_none_left(process.pid)
         return reached
 
+    def at(self, pid: int) -> str:
+        """What the first process has come to."""
+        return "commit" if self._is_at("commit", pid) else self._place.read_text().strip() or "start-up"
+
     def _look(self, pid: int, before: Commit | None) -> None:
-        writing = any(self._checkpoints.glob(f".tmp-*-{pid}-*"))
-        self.fell["commit" if writing else self._place.read_text().strip() or "start-up"] += 1
         if before is not None:
             assert self.commit().seq >= before.seq
             starts = [attempt for attempt in self.project.attempts(self.name) if attempt["event"] == "start"]
             if starts[-1]["pid"] == pid:
                 assert starts[-1]["commit"] == before.seq
-        if sys.platform == "linux":
-            began = monotonic()
-            while orphans := in_session(pid):
-                assert monotonic() - began < 5, f"{orphans} outlive the process that was killed"
 
     def _is_at(self, place: str, pid: int) -> bool:
         if place == "start-up":
@@ -184,7 +210,15 @@ def in_session(session: int) -> list[int]:
     return found
 
 
-def _wait(process: subprocess.Popen[str], seconds: float) -> None:
+def require_none_left(session: int) -> None:
+    """No process of a session may outlive it for long."""
+    began = monotonic()
+    while sys.platform == "linux" and (orphans := in_session(session)):
+        assert monotonic() - began < 5, f"{orphans} outlive the process that was killed"
+
+
+def wait_for_end(process: subprocess.Popen[str], seconds: float) -> None:
+    """Wait for no longer than that."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
