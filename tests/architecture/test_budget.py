@@ -32,7 +32,7 @@ ROOMS = {
     "emloop.abilities": 28,  # the protocols' public path
     "emloop.api": 376,  # who trusts a source; when workers begin and end; a run in a notebook; who follows rank 0
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 4459,  # `find-lr`, `show`, `dataset show`, `ensemble`, `doctor`, `verify`, `profile`; processes
+    "emloop.cli": 4462,  # `find-lr`, `show`, `dataset show`, `ensemble`, `doctor`, `verify`, `profile`; processes
     "emloop.constants": 40,
     "emloop.datasets": 1745,  # tables, arrays, images, texts, frames; dividing, drawing, transforming; tokenizers
     "emloop.declare": 90,  # names of old, and what all classes take
