@@ -321,7 +321,7 @@ class RanksContract:
 
         world.left("stopped").require_same(untouched)
 
-    @pytest.mark.parametrize(("before", "after"), [(2, 1), (2, 3), (1, 2)])
+    @pytest.mark.parametrize(("before", "after"), [(2, 1), (2, 3), (2, 4), (1, 2)])
     def test_a_run_goes_on_with_another_number_of_processes(
         self, case: RanksCase, world: World, before: int, after: int
     ) -> None:
