@@ -116,6 +116,8 @@ class BaseModel(BatchModel):
     settings_class: ClassVar[type[Settings]] = Settings
     forwards_config_to: ClassVar[tuple[str, ...]] = ("create_model",)
     only_when_fresh: ClassVar[tuple[str, ...]] = ("init_from",)
+    on_all_ranks: Sequence[str] = ()
+    """Methods of your own that all processes are to call where hooks do, if several train the model."""
     resume_changes: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("name", "profile", "saved_model", "init_from"), "safe"),
         **dict.fromkeys(("device", "precision", "compile"), "counts from here on; other bits, so no longer exact"),
@@ -169,6 +171,7 @@ class BaseModel(BatchModel):
             self._generators.take_share(ranks.rank)
         patterns = [each if isinstance(each, str) else each.match for each in settings.frozen]
         self._together = place(made, settings, self._device, ranks)
+        self.on_all_ranks = (*self.on_all_ranks, *getattr(self._together, "on_all_ranks", ()))
         self._frozen = freeze(made, patterns)
         self._until = thawing(settings.frozen, dict(made.named_parameters()), self._frozen)
         self._thawing = dict(self._until)
@@ -185,11 +188,6 @@ class BaseModel(BatchModel):
             except StateError as error:
                 raise SavedModelError(f"{restore_from}: {error}") from error
             warn_of_statistics(made, self._frozen_now())
-
-    @property
-    def on_all_ranks(self) -> Sequence[str]:
-        """What all processes have to call together, where several train the model."""
-        return () if self._together is None else self._together.on_all_ranks
 
     @classmethod
     def join_ranks(cls, scene: Scene, timeout: float) -> Ranks:

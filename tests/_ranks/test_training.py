@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
+
+from emloop._ranks import scene_of
+from emloop.errors import UsageError
 
 
 @pytest.mark.parametrize("reading", ["main_loop.workers=2", "main_loop.buffer=4", "main_loop.overfit=2"])
@@ -38,6 +44,14 @@ def test_a_process_of_other_data_is_named_before_the_first_batch(world):
     said = world.run(2, "train", "config.yaml", "dataset.class=toy.Growing", expect=[2, 1])
 
     assert "the number of batches of stream 'train' is 9, and 8 on rank 0" in said[0]
+
+
+def test_a_rank_that_cannot_be_is_refused():
+    """As one that a launcher was given by hand may be."""
+    told = {"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "MASTER_PORT": "29500"}
+
+    with pytest.raises(UsageError, match=r"RANK=2 and WORLD_SIZE=2; ranks count from 0 to 1"):
+        scene_of(told)
 
 
 def test_a_model_that_one_process_trains_says_so(world):
@@ -79,6 +93,29 @@ def test_what_one_process_does_is_refused_to_several(world, command):
     said = world.run(2, *command.split(), *["1"] * ("--dry" in command), "config.yaml", expect=2)
 
     assert all(f"emloop {command} is run by one process, and torchrun has started 2" in each for each in said)
+
+
+@pytest.mark.parametrize("kind", ["index", "generator"])
+def test_hooks_may_do_with_batches_and_the_model_what_they_may_in_one_process(world, kind):
+    """Change, copy and pickle batches, and set what the model computes with."""
+    words = ("model.class=toy.Phased", f"dataset.kind={kind}", "hooks=[toy.Meddling]")
+    words = (*words, "main_loop.epochs_count=3")
+
+    said = [world.run(count, "train", "config.yaml", "--output_dir", f"by{count}", *words) for count in (1, 2)]
+
+    one, two = ((world.directory / "log" / f"by{count}" / "meddling.txt").read_text() for count in (1, 2))
+    numbers = re.compile(r"-?[0-9]+\.?[0-9]*(?:e[-+][0-9]+)?")
+    assert numbers.sub("", one) == numbers.sub("", two)
+    np.testing.assert_allclose(*(np.array(numbers.findall(text), float) for text in (one, two)), rtol=1e-5, atol=1e-6)
+    assert [each[0].count("Phased.rename is called in rank 0 alone") for each in said] == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["index", "generator"])
+def test_processes_that_read_other_examples_are_stopped(world, kind):
+    """Though they have as many batches."""
+    said = world.run(2, "train", "config.yaml", "dataset.class=toy.Sharded", f"dataset.kind={kind}", expect=1)
+
+    assert "rank 1 failed: BatchError: stream 'train': the first batch read here is not that of rank 0" in said[0]
 
 
 @pytest.mark.slow

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
+import pickle
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from types import MappingProxyType
@@ -62,7 +64,7 @@ class Sockets:
     def fail(self, cause):
         for other in self._others:
             with contextlib.suppress(OSError):
-                other.send_bytes(b"!" + cause.encode())
+                other.send_bytes(f"!rank {self.rank} failed: {cause}".encode())
 
     def close(self):
         for other in self._others:
@@ -179,3 +181,58 @@ class Forgetful(Linear):
 
     def load_rank_state(self, state):
         self._rng = np.random.default_rng()
+
+
+class Phased(Linear):
+    """Has phases, which hooks begin."""
+
+    on_all_ranks = ("begin_phase",)
+    phase = speed = 0
+
+    def begin_phase(self, number):
+        self.phase = number
+
+    def rename(self, name):
+        self.name = name
+
+    def run(self, batch, train, stream=None):
+        self._rate = 0.1 / (1 + self.phase + self.speed)
+        return super().run(batch, train, stream)
+
+
+class Meddling(el.AbstractHook):
+    """Does with batches and the model whatever one process would let it."""
+
+    reads = ("points", "labels")
+    writes = ()
+
+    def __init__(self, model, output_dir, **kwargs):
+        super().__init__(**kwargs)
+        self._model, self._file, self._kept = model, Path(output_dir) / "meddling.txt", []
+
+    def after_batch(self, stream_name, batch_data):
+        points, labels = batch_data["points"], batch_data["labels"]
+        assert all(isinstance(column, np.ndarray) for column in batch_data.values())
+        self._kept.append([copy.deepcopy(dict(batch_data)), pickle.loads(pickle.dumps(points)), copy.copy(labels)])
+        points[0] = 0
+        labels += 1
+        batch_data["counts"] *= 2
+        self._kept.append([points.sum(), np.asarray(labels), batch_data["counts"].tolist()])
+
+    def after_epoch(self, epoch_id, epoch_data):
+        with self._file.open("a") as file:
+            print(self._kept, file=file)
+        self._kept.clear()
+        if hasattr(self._model, "begin_phase"):
+            self._model.begin_phase(epoch_id)
+            self._model.speed = epoch_id / 2
+            self._model.rename("slow")
+
+
+class Sharded(Numbers):
+    """Gives every process data of its own."""
+
+    def _configure_dataset(self, kind="index"):
+        super()._configure_dataset(examples=40, kind=kind)
+        own = slice(self.shard.rank, None, self.shard.size)
+        self._columns = {name: column[own] for name, column in self._columns.items()}

@@ -16,7 +16,7 @@ ROOMS = {
     "emloop._build": 300,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
     "emloop._config": 2465,  # stand-ins; configs of 0.2, arguments of optimizers too; streams of arguments; strangers'
     "emloop._contracts": 305,  # what weighs what; predicting; importances; gathering; what is watched; processes
-    "emloop._ranks": 571,  # joining launchers; messages; columns gathered when somebody looks; rows that each writes
+    "emloop._ranks": 633,  # joining launchers; messages; columns gathered when somebody looks; rows that each writes
     "emloop._registry": 214,  # backends come first; what packages import; nothing from a run; old names; makers
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
@@ -25,7 +25,7 @@ ROOMS = {
     "emloop._settings": 1265,  # what classes and functions accept, read, write; why others' fail; old names; makers
     "emloop._source": 1045,  # functions; what a class takes from its **kwargs, and needs; decorators that note a class
     "emloop._state": 1129,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
-    "emloop._streams": 1658,  # numbered items; read again; handed over in C, as bytes; gate; signals; loaders; shares
+    "emloop._streams": 1660,  # numbered items; read again; handed over in C, as bytes; gate; signals; loaders; shares
     "emloop._support": 1266,  # extras; links that copies keep; what leads out of a directory; signals; moved arguments
     "emloop._verifying": 842,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
@@ -49,7 +49,7 @@ ROOMS = {
     "emloop.saved_models": 906,  # what a run keeps once; what inputs are, or lack; the capsule, what of it may run
     "emloop.seeding": 5,
     "emloop.suggest": 5,
-    "emloop.testing": 1034,  # every failure names the promise, what was seen, and the fix; predictions; processes
+    "emloop.testing": 1035,  # every failure names the promise, what was seen, and the fix; predictions; processes
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_jax": 1431,  # exported steps, batches of any size; compiled once; programs, checked; shipping; the model
@@ -65,7 +65,7 @@ ROOMS = {
     "emloop_torch": 1520,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls
     "emloop_torch._programs": 1560,  # what graphs write and draw, branches on buffers; several losses; views cut out
     "emloop_torch._proofs": 1540,  # what Python code can reach, put back to the bit; losses; what forward hands on
-    "emloop_torch._ranks": 951,  # who lives, has failed, waits for whom; whole gradients; models cut in parts
+    "emloop_torch._ranks": 968,  # who lives, has failed, waits for whom; whole gradients; models cut in parts
     "emloop_torch._running": 508,  # the roles of inputs; whether code of one's own draws; what a model takes and gives
     "emloop_torch._tensors": 1100,  # metrics; frozen bases, what thaws; what an optimizer remembers; means; shares
     "emloop_torch._training": 1255,  # whole states; several optimizers, by rule; averages of two kinds; no compiler

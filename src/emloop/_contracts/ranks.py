@@ -67,7 +67,7 @@ class Ranks(Protocol):
         """On rank 0: the signal that another process has got, if one has; does not wait."""
 
     def fail(self, cause: str) -> None:
-        """Leave word of why this process ends, for the others."""
+        """Leave word of why this process ends, for the others; they add its number."""
 
     def close(self) -> None:
         """End the connection; the process can still go on alone."""

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from emloop._streams.handover import as_kind
 from emloop._streams.shares import Part
 from emloop.errors import BatchError
 from emloop.types import Batch
@@ -87,15 +89,20 @@ class Column(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return self._size
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """That of the rows, for hooks that ask ``isinstance``."""
+        return type(self.own)
+
     @property
     def values(self) -> Any:
-        """An array, or a list where the rows are one."""
+        """An array, a list or a tensor, as the rows are."""
         return self.held.owner.fetch(self) if self.gathered is None else self.gathered
 
     def keep(self, rows: Sequence[Any]) -> None:
         """Take what the other processes have sent."""
-        own = plain(self.own)
-        self.gathered, self.own = joined(self.name, [own, *rows], self._size), own[:0]
+        whole = joined(self.name, [plain(self.own), *rows], self._size)
+        self.gathered, self.own = as_kind(type(self.own), whole), self.own[:0]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -103,10 +110,9 @@ class Column(NDArrayOperatorsMixin):
         return (self._size, *np.shape(self.own)[1:])
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> Any:
         """That of the values."""
-        own: Any = getattr(self.own, "dtype", None)
-        return own if isinstance(own, np.dtype) else np.asarray(self.values).dtype
+        return self.own.dtype if hasattr(self.own, "dtype") else np.asarray(self.values).dtype
 
     def is_ready(self) -> bool:
         """Whether the values are here; hooks that can wait gather those of many batches at once."""
@@ -117,11 +123,35 @@ class Column(NDArrayOperatorsMixin):
         return found.copy() if copy else found
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **arguments: Any) -> Any:
-        plain = [np.asarray(each) if isinstance(each, Column) else each for each in inputs]
-        return getattr(ufunc, method)(*plain, **arguments)
+        if "out" in arguments:
+            arguments["out"] = tuple(map(np.asarray, arguments["out"]))
+        found = getattr(ufunc, method)(
+            *(np.asarray(each) if type(each) is Column else each for each in inputs), **arguments
+        )
+        return as_kind(type(self.own), found) if type(found) is np.ndarray else found
+
+    @classmethod
+    def __torch_function__(cls, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # PyTorch's way to be given anything for a tensor.
+        return function(*_valued(args), **{key: _valued(value) for key, value in (kwargs or {}).items()})
+
+    def __dlpack__(self, **arguments: Any) -> Any:
+        return np.asarray(self.values).__dlpack__(**arguments)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # the host
+
+    def __copy__(self) -> Any:
+        return copy(self.values)
+
+    def __reduce__(self) -> Any:
+        return _itself, (self.values,)
 
     def __getitem__(self, index: Any) -> Any:
         return self.values[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.values[index] = value
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.values)
@@ -135,9 +165,22 @@ class Column(NDArrayOperatorsMixin):
         return repr(self.values)
 
 
+def _itself(values: Any) -> Any:
+    """What a column is for whoever copies or pickles it."""
+    return values
+
+
+def _valued(arguments: Any) -> Any:
+    """Arguments of a function, with values in place of columns."""
+    if type(arguments) is Column:
+        return arguments.values
+    return type(arguments)(map(_valued, arguments)) if type(arguments) in (list, tuple) else arguments
+
+
 def plain(column: Any) -> Any:
     """A column as it travels: a list as it is, anything else as an array."""
-    return column if isinstance(column, list) else np.asarray(column)
+    values = column.values if type(column) is Column else column
+    return values if isinstance(values, list) else np.asarray(values)
 
 
 def joined(name: str, rows: Sequence[Any], size: int) -> Any:

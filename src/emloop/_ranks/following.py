@@ -12,7 +12,7 @@ from emloop._contracts.model import bind_run
 from emloop._contracts.ranks import Ranks
 from emloop._state.commit import write_rows
 from emloop._state.random import random_state, restore_random_state
-from emloop._streams import StreamWrapper
+from emloop._streams import StreamWrapper, digest
 from emloop._streams.shares import Part, Share, Sharing
 from emloop.errors import BatchError, StateError
 from emloop.saved_models import borrowing, taking_rows
@@ -89,9 +89,13 @@ class _Follower:
         train: bool,
         released: _Released,
         wanted: Sequence[str],
+        first: str | None,
     ) -> None:
         stream = self._stream(name, training=training)
-        self._compute(number, _read(stream, pass_index, batches), train, stream, released)
+        batch = _read(stream, pass_index, batches)
+        if first is not None:
+            _require_same(batch, first, stream)
+        self._compute(number, batch, train, stream, released)
         if wanted:
             self.gather([(number, name) for name in wanted])
 
@@ -103,6 +107,9 @@ class _Follower:
         self._ranks.gather(
             [None if (each := self._held[number][name]) is None else plain(each) for number, name in wanted]
         )
+
+    def assign(self, name: str, value: Any) -> None:
+        setattr(self._model, name, value)
 
     def do(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         getattr(self._model, name)(*args, **kwargs)
@@ -185,3 +192,20 @@ def _read(stream: StreamWrapper, pass_index: int, batches: int) -> Part:
         f"stream {stream.name!r} has no batch {batches - 1} in pass {pass_index} here, which rank 0 has read; do the "
         "processes read the same data?"
     )
+
+
+def _require_same(batch: Part, first: str, stream: StreamWrapper) -> None:
+    """Compare a batch with that of rank 0, unless it is another one each time it is read.
+
+    Args:
+        batch: This process's rows.
+        first: The digest of the whole batch on rank 0.
+        stream: The stream.
+
+    Raises:
+        BatchError: If they differ.
+    """
+    own = digest(batch)
+    if own != first and own == digest(batch):
+        hint = "give all processes the whole batches, in one order: do not shard them, and sort sets and folders"
+        raise BatchError(f"stream {stream.name!r}: the first batch read here is not that of rank 0; {hint}")

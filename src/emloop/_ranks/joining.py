@@ -36,6 +36,10 @@ def scene_of(environment: Mapping[str, str]) -> Scene | None:
     rank, size, local, on_machine = (_number(environment, name, launcher) for name in names)
     if size == 1:
         return None
+    if rank >= size:
+        raise UsageError(
+            f"{launcher} has set {names[0]}={rank} and {names[1]}={size}; ranks count from 0 to {size - 1}"
+        )
     if launcher == "torchrun":
         address, port = environment.get("MASTER_ADDR", "127.0.0.1"), _number(environment, "MASTER_PORT", launcher)
     else:

@@ -8,6 +8,7 @@ with it.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,7 +20,7 @@ from emloop._contracts import abilities
 from emloop._contracts.model import bind_run
 from emloop._contracts.ranks import Ranks, Shared
 from emloop._state.manifest import FileRecord
-from emloop._streams import StreamWrapper
+from emloop._streams import StreamWrapper, digest
 from emloop._streams.shares import Part, Share, Sharing
 from emloop.errors import BatchError, CheckpointError, ConfigError
 from emloop.saved_models import taking_rows
@@ -37,6 +38,7 @@ OTHER_RANKS = (
     "Processes that have trained the run so far: %s, now: %s. They get the same examples in the same order, and the "
     "same result but for rounding; random numbers of the model are others"
 )
+_ALONE = "if it changes what the model computes, name it in on_all_ranks of the class"
 _TOGETHER = ("end_epoch", "set_variable", "load_state_dict")
 """What every process has to do to its model."""
 _PROTOCOLS = [vars(getattr(abilities, name)) for name in abilities.__all__]
@@ -56,6 +58,8 @@ class Leader:
         on_signal: Called when another process has got a signal that asks to stop, with its number.
     """
 
+    _is_made = False
+
     def __init__(self, model: Any, ranks: Ranks, on_signal: Callable[[int], None]) -> None:
         self._model = model
         self._ranks = Channel(ranks)
@@ -63,12 +67,15 @@ class Leader:
         self._said = warnings_so_far()
         self._run_model = bind_run(model)
         self._together = frozenset((*_TOGETHER, *model.on_all_ranks))
+        self._backend = next((cls for cls in type(model).__mro__ if "join_ranks" in vars(cls)), type(model))
         self._number = 0
         self._released: list[tuple[int, str]] = []
         self._living: dict[str, WeakValueDictionary[int, Column]] = {}
         self._current: Held | None = None
         self._read: dict[_Purpose, set[str]] = {}
         self._coming: list[Column] = []  # what the others send without being asked again
+        self._compared: set[tuple[Any, ...]] = set()
+        self._is_made = True
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -76,6 +83,13 @@ class Leader:
 
     def __getattr__(self, name: str) -> Any:
         return self._passed_on(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self) or not self._is_made:
+            object.__setattr__(self, name, value)
+        else:
+            self._tell("assign", name, value)
+            setattr(self._model, name, value)
 
     @property
     def sharing(self) -> Sharing:
@@ -99,8 +113,11 @@ class Leader:
                 raise BatchError(self._too_small(stream, part.rows))
             if stream.draws_globally:
                 message = f"stream {stream.name!r} draws from global generators, which processes do not share"
-                raise ConfigError(f"{message}; draw from self.rng({stream.name!r}), which is the same in all")
-            call: tuple[Any, ...] = ("run", self._next(held), *place, train, self._take_released(), wanted)
+                hint = f"draw from self.rng({stream.name!r}), which is the same in all, or give a loader a generator"
+                raise ConfigError(f"{message}; {hint}")
+            first = None if place[:2] in self._compared else digest(part)
+            self._compared.add(place[:2])
+            call: tuple[Any, ...] = ("run", self._next(held), *place, train, self._take_released(), wanted, first)
             sources: Mapping[str, Any] = batch
         else:
             sources = {name: plain(column) for name, column in batch.items()}
@@ -209,6 +226,10 @@ class Leader:
         if name.startswith("__"):
             raise AttributeError(name)
         found = getattr(self._model, name)
+        if name not in self._together and not hasattr(self._backend, name) and inspect.ismethod(found):
+            text = f"{type(self._model).__name__}.{name} is called in rank 0 alone; {_ALONE}"
+            if text not in self._said.texts:
+                logger.warning("%s", text)
         return partial(self._do_together, name, found) if name in self._together and callable(found) else found
 
     def _do_together(self, name: str, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Memory", "add_carrier", "from_bytes", "pack", "to_bytes", "unpack"]
+__all__ = ["Memory", "add_carrier", "as_kind", "from_bytes", "pack", "to_bytes", "unpack"]
 
 _ALIGNED = 64
 """Arrays begin at multiples of so many bytes."""
@@ -51,6 +51,11 @@ def add_carrier(
     """
     _carriers[kind] = name, to_array
     _arrivals[name] = from_array
+
+
+def as_kind(kind: type, array: Any) -> Any:
+    """What objects of a class have crossed as, as one of them again."""
+    return _arrivals[_carriers[kind][0]](array) if kind in _carriers else array
 
 
 class Memory:

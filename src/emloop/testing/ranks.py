@@ -90,7 +90,8 @@ class _Harmful(IndexStream):
         self._dataset = dataset
 
     def part(self, index: int, rows: slice = slice(None)) -> Batch:
-        self._dataset.harm()
+        if rows != slice(None) or self._dataset.shard.size == 1:  # else the whole batch is compared, or recognised
+            self._dataset.harm()
         return super().part(index, rows)
 
 

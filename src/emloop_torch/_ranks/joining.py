@@ -32,7 +32,7 @@ from emloop.ranks import Scene
 from .channels import Channel, packed
 from .lookout import Lookout
 
-__all__ = ["TorchRanks", "join"]
+__all__ = ["TorchRanks", "join", "of_others"]
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,11 @@ def join(scene: Scene, timeout: float) -> TorchRanks:
             raise
         raise RankError(f"rank {scene.rank} cannot join the others at {scene.address}:{scene.port}: {error}") from error
     return TorchRanks(scene, connections, store, timeout)
+
+
+def of_others(error: RuntimeError | ValueError) -> bool:
+    """Whether an error of PyTorch's tells of another process only, which has ended or does not answer."""
+    return isinstance(error, distributed.DistError) or any(word in str(error) for word in _OF_COLLECTIVES)
 
 
 class TorchRanks:
@@ -160,7 +165,7 @@ class TorchRanks:
         try:
             yield
         except RuntimeError as error:
-            if isinstance(error, distributed.DistError) or any(word in str(error) for word in _OF_COLLECTIVES):
+            if of_others(error):
                 raise self._lookout.in_vain() from error
             raise
         finally:
@@ -236,6 +241,10 @@ def _listen(scene: Scene, store: Store, patience: float) -> tuple[bytes, _Connec
             if not secrets.compare_digest(given, token):
                 connection.close()
                 continue
+            if _is_open(found.get((rank, is_lookout))):
+                for each in (connection, *found.values()):
+                    each.close()
+                raise RankError(f"two processes call themselves rank {rank}; has every machine its own --node-rank?")
             connection.sendall(_WELCOME)
             found[rank, is_lookout] = connection
     return token, {rank: (found[rank, False], found[rank, True]) for rank in range(1, scene.size)}
@@ -265,6 +274,19 @@ def _connect(scene: Scene, store: Store) -> tuple[bytes, _Connections]:
             text = store.get(_AFTER + told["token"])
         except RuntimeError:
             raise failure from None
+
+
+def _is_open(connection: socket.socket | None) -> bool:
+    """Whether nobody has closed the other end, where nothing has been sent."""
+    if connection is None:
+        return False
+    try:
+        connection.setblocking(False)
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 def _hosts(scene: Scene) -> list[str]:

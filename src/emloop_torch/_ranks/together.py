@@ -23,7 +23,7 @@ from emloop.ranks import Part, Ranks
 from emloop.types import Batch
 from emloop_torch._training.optimizers import learnable
 
-from .joining import TorchRanks
+from .joining import TorchRanks, of_others
 from .settings import OF_DDP, Distributed
 
 __all__ = ["Together", "digest"]
@@ -108,7 +108,8 @@ class Together:
         """
         if not isinstance(batch, Part):
             raise BatchError(
-                "several processes train the model, so each takes its own part of a batch, as a stream has"
+                "several processes train the model, so each takes its own part of a batch, as a stream has; a run of "
+                "your own hands on the batch that it got, changed by batch[name] = …, and no copy"
             )
         self._rows, self._is_filler = batch.rows, batch.is_filler
 
@@ -284,7 +285,7 @@ class Together:
                 self._module, init_sync=is_first, forward_sync_buffers=False, **arguments
             )
         except (RuntimeError, ValueError) as error:
-            if isinstance(error, distributed.DistError):
+            if of_others(error):
                 raise
             raise ConfigError.about("distributed", f"DistributedDataParallel refuses: {error}") from error
         self._settle_buckets(self._wrapped)

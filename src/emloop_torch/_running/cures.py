@@ -13,8 +13,8 @@ _CURES: tuple[tuple[str, str], ...] = (
     (
         "Expected more than 1 value per channel",
         (
-            "one value is not enough for a normalisation over the batch: leave out a last batch of one example "
-            "(drop_last: true where the stream is made), or choose another batch size"
+            "one value is not enough for a normalisation over the batch: leave out a last batch of one example, or of "
+            "one for some process (drop_last: true where the stream is made), or choose another batch size"
         ),
     ),
     (

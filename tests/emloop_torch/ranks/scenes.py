@@ -608,6 +608,12 @@ def unused(ranks):
     trained(created("sometimes", ranks=ranks), ranks)
 
 
+def other_shape(ranks):
+    """A module that is another one in each process."""
+    MODULES["other"] = lambda: Classifier(nn.Sequential(nn.Linear(3, 4 + ranks.rank), nn.Linear(4 + ranks.rank, 2)))
+    trained(created("other", ranks=ranks), ranks)
+
+
 def wrong_batch(ranks):
     """A batch of which nobody knows whose rows it has."""
     created(ranks=ranks).run(next(batches()), train=True)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
 
 import pytest
 
 pytest.importorskip("torch")
 
 from torch import distributed
+from torch.distributed import TCPStore
+
+from emloop.errors import RankError
+from emloop.ranks import Scene
+from emloop_torch._ranks import joining
 
 
 def test_messages_of_any_length_arrive(several):
@@ -71,6 +79,7 @@ def test_whoever_fails_is_named_and_all_end_in_time(several, who, how, where, wo
         ("carelessness", "is no longer what it is on rank 0"),
         ("unused", "distributed={find_unused_parameters: true}"),
         ("wrong_batch", "each takes its own part of a batch"),
+        ("other_shape", "rank 1 failed: ConfigError: distributed: DistributedDataParallel refuses: [1]: params[0]"),
     ],
 )
 def test_what_would_be_learned_apart_is_refused(several, name, words):
@@ -79,3 +88,20 @@ def test_what_would_be_learned_apart_is_refused(several, name, words):
 
     assert all(each.code == 1 for each in ended)
     assert any(words in each.output for each in ended)
+
+
+def test_two_processes_of_one_number_are_told():
+    """As where two machines were given the same."""
+    zero, one = (Scene(rank, 3, rank, 3, "127.0.0.1", 0, "torchrun") for rank in range(2))
+    made = partial(TCPStore, timeout=timedelta(seconds=60), wait_for_workers=False)
+    store = made("127.0.0.1", 0, is_master=True)
+    clients = [made("127.0.0.1", store.port) for _ in range(2)]
+
+    with ThreadPoolExecutor(2) as threads:
+        connected = [threads.submit(joining._connect, one, client) for client in clients]
+        with pytest.raises(RankError, match="two processes call themselves rank 1"):
+            joining._listen(zero, store, 60.0)
+        for each in connected:
+            if each.exception() is None:  # else rank 0 has closed the connection before
+                for connection in each.result()[0]:
+                    connection.close()

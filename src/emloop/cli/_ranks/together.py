@@ -73,7 +73,7 @@ def _join(scene: Scene, config: Mapping[str, Any], restore_from: str | None, wor
                 if code in (0, EXIT_STOPPED):
                     Channel(ranks).tell("end", code)
                 else:
-                    ranks.fail(f"rank 0 ended with exit code {code}")
+                    ranks.fail(f"it ended with exit code {code}")
                 return code
             with _passing_on_signals(ranks):
                 return follow_emloop_training(config, ranks)
@@ -81,7 +81,7 @@ def _join(scene: Scene, config: Mapping[str, Any], restore_from: str | None, wor
         logger.error("rank %s: %s", ranks.rank, error)  # noqa: TRY400 - the cause lies in another process
         return EXIT_FAILED
     except BaseException as error:
-        ranks.fail(told_by(ranks.rank, error))
+        ranks.fail(told_by(error))
         if isinstance(error, EmloopError) and ranks.rank == 0:
             raise
         if not isinstance(error, Exception):
@@ -172,6 +172,6 @@ def _keeping_warnings(*, shown: bool) -> Iterator[None]:
             handler.removeFilter(only_errors)
 
 
-def told_by(rank: int, error: BaseException) -> str:
+def told_by(error: BaseException) -> str:
     """A failure in the words of the other processes."""
-    return f"rank {rank} failed: {type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}"

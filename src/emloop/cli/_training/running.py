@@ -125,7 +125,7 @@ def _failed(error: Exception) -> None:
     if (ranks := current_ranks()) is not None:
         from .._ranks.together import told_by
 
-        ranks.fail(told_by(ranks.rank, error))
+        ranks.fail(told_by(error))
 
 
 @dataclass(frozen=True)
