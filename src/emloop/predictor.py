@@ -27,6 +27,7 @@ from emloop._config import Config, load_config
 from emloop._config._composing.foreign import mark_foreign
 from emloop._config.untrusted import review
 from emloop._contracts import AbstractModel, Predicting, bind_run
+from emloop._contracts.ranks import use_ranks
 from emloop._registry import import_backends_in_use
 from emloop._run_dir.finding import find_restorable
 from emloop._run_dir.layout import is_run_dir
@@ -111,7 +112,8 @@ def load(
         if trust_source:
             members.trust_source(config, origin.path)
         import_backends_in_use()  # so that their random numbers are known
-        with random_state_kept(), predicting(), members.trusting_members(trust_source):
+        # In a hook or a model that several processes train, what is loaded is each one's own.
+        with use_ranks(None), random_state_kept(), predicting(), members.trusting_members(trust_source):
             model = _restored(config, str(origin.path))
         run = None if origin.config is None or not is_run_dir(origin.config.parent) else origin.config.parent
         if origin.config is not None and not isinstance(config, Config):

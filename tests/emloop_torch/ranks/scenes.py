@@ -18,6 +18,7 @@ import torch
 from torch import distributed, nn
 from torch.nn import functional
 
+import emloop as el
 import emloop_torch
 from emloop._state.random import use_seed
 from emloop._state.tree import copy_tree
@@ -612,6 +613,15 @@ def other_shape(ranks):
     """A module that is another one in each process."""
     MODULES["other"] = lambda: Classifier(nn.Sequential(nn.Linear(3, 4 + ranks.rank), nn.Linear(4 + ranks.rank, 2)))
     trained(created("other", ranks=ranks), ranks)
+
+
+def loading(ranks, directory):
+    """Rank 0 loads a saved model, as a hook may, and predicts, while the others do something else."""
+    model = created(log_dir=directory, ranks=ranks, distributed=FSDP, outputs=["logits", "loss"])
+    trained(model, ranks)
+    path = model.save("it")
+    with use_ranks(ranks):
+        return el.load(path).predict({"points": np.ones((2, 3), np.float32)})["logits"] if ranks.rank == 0 else None
 
 
 def wrong_batch(ranks):

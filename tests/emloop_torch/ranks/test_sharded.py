@@ -124,3 +124,10 @@ def test_a_key_of_the_other_strategy_is_an_error(settings, words):
         created(distributed=settings)
 
     assert words in str(error.value)
+
+
+def test_a_hook_loads_a_saved_model_for_itself(several, tmp_path):
+    """It is no part of the training, so nobody has to take part."""
+    logits, _ = several("loading", str(tmp_path), timeout=20.0, quiet=False)
+
+    assert logits.shape == (2, 2)
