@@ -16,7 +16,7 @@ ROOMS = {
     "emloop._build": 300,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
     "emloop._config": 2465,  # stand-ins; configs of 0.2, arguments of optimizers too; streams of arguments; strangers'
     "emloop._contracts": 305,  # what weighs what; predicting; importances; gathering; what is watched; processes
-    "emloop._ranks": 633,  # joining launchers; messages; columns gathered when somebody looks; rows that each writes
+    "emloop._ranks": 636,  # joining launchers; messages; columns gathered when somebody looks; rows that each writes
     "emloop._registry": 214,  # backends come first; what packages import; nothing from a run; old names; makers
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
@@ -32,7 +32,7 @@ ROOMS = {
     "emloop.abilities": 28,  # the protocols' public path
     "emloop.api": 376,  # who trusts a source; when workers begin and end; a run in a notebook; who follows rank 0
     "emloop.arguments": 50,  # the one reader of declared settings for all backends
-    "emloop.cli": 4462,  # `find-lr`, `show`, `dataset show`, `ensemble`, `doctor`, `verify`, `profile`; processes
+    "emloop.cli": 4463,  # `find-lr`, `show`, `dataset show`, `ensemble`, `doctor`, `verify`, `profile`; processes
     "emloop.constants": 40,
     "emloop.datasets": 1745,  # tables, arrays, images, texts, frames; dividing, drawing, transforming; tokenizers
     "emloop.declare": 90,  # names of old, and what all classes take
@@ -49,7 +49,7 @@ ROOMS = {
     "emloop.saved_models": 906,  # what a run keeps once; what inputs are, or lack; the capsule, what of it may run
     "emloop.seeding": 5,
     "emloop.suggest": 5,
-    "emloop.testing": 1035,  # every failure names the promise, what was seen, and the fix; predictions; processes
+    "emloop.testing": 1036,  # every failure names the promise, what was seen, and the fix; predictions; processes
     "emloop.types": 20,
     "emloop.utils": 200,
     "emloop_jax": 1431,  # exported steps, batches of any size; compiled once; programs, checked; shipping; the model

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from emloop._contracts.ranks import Scene
 from emloop.errors import UsageError
 
-__all__ = ["require_alone", "scene_of", "scenes"]
+__all__ = ["is_first", "require_alone", "scene_of", "scenes"]
 
 _FIRST_PORT, _PORTS = 15_000, 30_000
 """Of what is derived from the number of a job."""
@@ -58,6 +58,12 @@ def scenes(count: int) -> list[dict[str, str]]:
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.getsockname()[1])}
     sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     return [{**place, **sizes, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def is_first() -> bool:
+    """Whether this process is alone, or rank 0."""
+    scene = scene_of(os.environ)
+    return scene is None or scene.rank == 0
 
 
 def require_alone(command: str) -> None:

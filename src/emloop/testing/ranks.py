@@ -334,6 +334,7 @@ class RanksContract:
 
         world.left("moved").require_near(alone, case)
         assert f"so far: {before}, now: {after}" in said[0], "that other bits follow has to be said"
+        assert [each.count("Changed: hooks.StopAfter.epochs") for each in said] == [1] + [0] * (after - 1)
 
     def test_an_evaluation_counts_every_example_once(self, case: RanksCase, world: World) -> None:
         """Also where there are more processes than examples in the last batch."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from emloop._config.changes import ABSENT, Change, changes
 from emloop._contracts import REFUSED, SAFE, AbstractDataset, AbstractHook, AbstractModel
+from emloop._ranks.joining import is_first
 from emloop._registry import find_class
 from emloop._settings.kinds import DATASET, HOOK, MODEL
 from emloop.errors import ConfigError, Problem, UnknownClassError
@@ -42,7 +43,7 @@ def review(old: Mapping[str, Any], new: Mapping[str, Any], *, seed: int, fork: b
             hint = _OTHER_RUN.get(str(change.argument))
             message = f"a run cannot go on with another one: {_shown(change)}"
             refused.append(Problem(message, change.key, change.place, (hint,) if hint else ()))
-        else:
+        elif is_first():
             logger.info("Changed: %s: %s (%s)", change.key, _shown(change), word)
     if refused:
         raise ConfigError(refused)
