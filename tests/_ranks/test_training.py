@@ -108,6 +108,7 @@ def test_hooks_may_do_with_batches_and_the_model_what_they_may_in_one_process(wo
     assert numbers.sub("", one) == numbers.sub("", two)
     np.testing.assert_allclose(*(np.array(numbers.findall(text), float) for text in (one, two)), rtol=1e-5, atol=1e-6)
     assert [each[0].count("Phased.rename is called in rank 0 alone") for each in said] == [0, 1]
+    assert [each[0].count("model.noted_by is set in rank 0 alone: a Meddling") for each in said] == [0, 1]
 
 
 @pytest.mark.parametrize("kind", ["index", "generator"])

@@ -227,6 +227,7 @@ class Meddling(el.AbstractHook):
             self._model.begin_phase(epoch_id)
             self._model.speed = epoch_id / 2
             self._model.rename("slow")
+            self._model.noted_by = self
 
 
 class Sharded(Numbers):

@@ -16,7 +16,7 @@ ROOMS = {
     "emloop._build": 300,  # what cannot be imported, or made, is replaced; capsules; what needs no config; workers
     "emloop._config": 2465,  # stand-ins; configs of 0.2, arguments of optimizers too; streams of arguments; strangers'
     "emloop._contracts": 305,  # what weighs what; predicting; importances; gathering; what is watched; processes
-    "emloop._ranks": 636,  # joining launchers; messages; columns gathered when somebody looks; rows that each writes
+    "emloop._ranks": 643,  # joining launchers; messages; columns gathered when somebody looks; rows that each writes
     "emloop._registry": 214,  # backends come first; what packages import; nothing from a run; old names; makers
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;

@@ -21,6 +21,7 @@ from emloop._contracts.model import bind_run
 from emloop._contracts.ranks import Ranks, Shared
 from emloop._state.manifest import FileRecord
 from emloop._streams import StreamWrapper, digest
+from emloop._streams.handover import to_bytes
 from emloop._streams.shares import Part, Share, Sharing
 from emloop.errors import BatchError, CheckpointError, ConfigError
 from emloop.saved_models import taking_rows
@@ -87,9 +88,14 @@ class Leader:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in vars(self) or not self._is_made:
             object.__setattr__(self, name, value)
+            return
+        try:
+            to_bytes(value)
+        except TypeError:
+            self._warn_once(f"model.{name} is set in rank 0 alone: a {type(value).__name__} cannot go to others")
         else:
             self._tell("assign", name, value)
-            setattr(self._model, name, value)
+        setattr(self._model, name, value)
 
     @property
     def sharing(self) -> Sharing:
@@ -227,10 +233,12 @@ class Leader:
             raise AttributeError(name)
         found = getattr(self._model, name)
         if name not in self._together and not hasattr(self._backend, name) and inspect.ismethod(found):
-            text = f"{type(self._model).__name__}.{name} is called in rank 0 alone; {_ALONE}"
-            if text not in self._said.texts:
-                logger.warning("%s", text)
+            self._warn_once(f"{type(self._model).__name__}.{name} is called in rank 0 alone; {_ALONE}")
         return partial(self._do_together, name, found) if name in self._together and callable(found) else found
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._said.texts:
+            logger.warning("%s", text)
 
     def _do_together(self, name: str, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._tell("do", name, args, kwargs)
