@@ -541,7 +541,8 @@ def test_a_model_loads_anywhere_and_predicts_as_in_its_training(kind, shipped, r
 
     assert done.returncode == 0, done.stderr
     assert list(empty.iterdir()) == []
-    found = np.load(tmp_path / "found.npz")
+    with np.load(tmp_path / "found.npz") as file:
+        found = dict(file)
     here = model.predict({"points": points})
     assert sorted(found) == sorted(here)
     for name, values in here.items():

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -688,6 +689,7 @@ def failure(ranks, who, how, where):
 def main(name, rank, size, port, timeout, directory, *arguments):
     scene = Scene(int(rank), int(size), int(rank), int(size), "127.0.0.1", int(port), "srun")
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", "Guards may run slower", RuntimeWarning)  # of PyTorch's compiler on Python 3.13.0
     ranks = emloop_torch.BaseModel.join_ranks(scene, float(timeout))
     try:
         result = globals()[name](ranks, *map(eval, arguments))
