@@ -130,7 +130,7 @@ def without_directory_sync(monkeypatch):
 
 
 def with_manifest_first(monkeypatch):
-    def write(final, contents, header):
+    def write(final, contents, header, _rows):
         temporary = final.with_name(".tmp-planted")
         temporary.mkdir()
         contents = {n: c if isinstance(c, bytes) else b"".join(file_parts(c)) for n, c in contents.items()}

@@ -87,7 +87,7 @@ def without_directory_sync(monkeypatch):
 
 
 def with_manifest_first(monkeypatch):
-    def write(final, contents, header):
+    def write(final, contents, header, _rows):
         final.mkdir()
         parts = {
             name: part if isinstance(part, bytes) else b"".join(file_parts(part)) for name, part in contents.items()

@@ -37,8 +37,8 @@ def cross_entropy(net, points, labels):
             lambda net, x, y: net.norm(net.linear(x)).sum(1),
             np.zeros((1, 2), np.float32),
             np.zeros(1, np.int64),
-            "one value is not enough for a normalisation over the batch: leave out a last batch of one example "
-            "(drop_last: true where the stream is made), or choose another batch size",
+            "one value is not enough for a normalisation over the batch: leave out a last batch of one example, or of "
+            "one for some process (drop_last: true where the stream is made), or choose another batch size",
             id="one-example",
         ),
         pytest.param(

@@ -103,5 +103,5 @@ def test_two_processes_of_one_number_are_told():
             joining._listen(zero, store, 60.0)
         for each in connected:
             if each.exception() is None:  # else rank 0 has closed the connection before
-                for connection in each.result()[0]:
+                for connection in each.result()[1][0]:
                     connection.close()

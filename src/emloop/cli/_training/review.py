@@ -6,7 +6,6 @@ from typing import Any
 
 from emloop._config.changes import ABSENT, Change, changes
 from emloop._contracts import REFUSED, SAFE, AbstractDataset, AbstractHook, AbstractModel
-from emloop._ranks.joining import is_first
 from emloop._registry import find_class
 from emloop._settings.kinds import DATASET, HOOK, MODEL
 from emloop.errors import ConfigError, Problem, UnknownClassError
@@ -36,6 +35,8 @@ def review(old: Mapping[str, Any], new: Mapping[str, Any], *, seed: int, fork: b
     Raises:
         ConfigError: If changes are refused; lists them all.
     """
+    from emloop._ranks.joining import is_first
+
     refused: list[Problem] = []
     for change in differences(old, new):
         word = _meaning(change, seed, fork=fork)
