@@ -120,6 +120,7 @@ class Killing:
             missing = [place for place in reach if not self.fell[place]]
             if not missing and self.fell.total() >= kills:
                 break
+            assert self.fell.total() < 2 * kills, self.fell
             place = self._random.choice([*reach] if 2 * self.fell.total() < kills else missing or [*reach])
             self._kill(place, self._random.uniform(0, reach[place]))
         else:

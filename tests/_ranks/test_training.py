@@ -119,6 +119,13 @@ def test_processes_that_read_other_examples_are_stopped(world, kind):
     assert "rank 1 failed: BatchError: stream 'train': the first batch read here is not that of rank 0" in said[0]
 
 
+def test_a_rehearsal_takes_no_number_of_processes(world):
+    """It would be ignored."""
+    (said,) = world.run(1, "train", "--dry-run", "1", "--nproc", "2", "config.yaml", expect=2)
+
+    assert "--dry-run is run by one process; leave --nproc out" in said
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("cls", "code", "words"), [
     ("Linear", 0, "Proven: in 3 batches of 2 processes, 0 resumes and 1 kill changed nothing"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import pytest
 
+from emloop._state import commit as commit_module
 from emloop._state.commit import newest_commit, open_commit, write_encoded, write_rows
 from emloop._state.tree import Lasting, Rows, encode_components, equal_trees
 from emloop.errors import CheckpointError
@@ -64,6 +68,21 @@ def test_a_process_that_cannot_write_leaves_the_commits_as_they_were(tmp_path):
         write_encoded(tmp_path / "checkpoints", 2, encoded, {}, failing)
 
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["00000001"]
+
+
+def test_the_answers_of_a_failed_attempt_are_taken(tmp_path, monkeypatch):
+    """Else the next commit would take them for its own."""
+    taken = []
+    encoded, begin = encode_components({"model": part(0)}), lambda _temporary: lambda: taken.append("an answer") or []
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(commit_module, "write_new", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        write_encoded(tmp_path / "checkpoints", 1, encoded, {}, begin)
+
+    assert taken == ["an answer"]
 
 
 def test_a_commit_counts_only_with_the_rows_of_all(tmp_path):

@@ -359,8 +359,11 @@ def _write(
     try:
         temporary.mkdir()
         wait = None if rows is None else rows(temporary.absolute())
-        files = [_write_file(temporary, name, content) for name, content in contents.items()]
-        files += () if wait is None else wait()
+        try:
+            files = [_write_file(temporary, name, content) for name, content in contents.items()]
+        finally:
+            others = () if wait is None else wait()  # also of a failed attempt, or the next would get its answers
+        files += others
         records = {record.name: record for record in files}
         write_new(temporary / MANIFEST, [render_manifest(header, records.values())])
         fsync_dir(temporary)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -24,6 +25,8 @@ from .comparing import place_of
 __all__ = ["Kill", "OutOfTimeError", "Processes", "instants"]
 
 _PACE = 0.003  # seconds between two looks at a process
+_PATIENCE = 600.0
+"""Seconds within which all end once one is killed: more than they give one another to answer."""
 _TAIL = 15
 """Lines that are shown of what a failed process has said."""
 
@@ -38,13 +41,14 @@ class Processes:
     Args:
         scratch: Where their outputs go.
         until: When all of them have to have ended, on the monotonic clock; ``None`` for no limit.
-        count: How many run a command together; of these, a random one is killed.
+        count: How many run a command together.
+        seed: Decides which of them is killed.
     """
 
-    def __init__(self, scratch: Path, until: float | None, count: int = 1) -> None:
+    def __init__(self, scratch: Path, until: float | None, count: int, seed: int) -> None:
         self._output = scratch / "output.txt"
         self._until, self._count = until, count
-        self._random = Random(0)
+        self._random = Random(seed)
 
     def check_time(self) -> None:
         """
@@ -95,7 +99,7 @@ class Processes:
                 _wait(process, _PACE)
             acknowledged = _newest(checkpoints)
             process.kill()
-            self._wait_for_all(started)
+            self._wait_for_all(started, monotonic() + _PATIENCE)
         if process.returncode != -signal.SIGKILL:
             if process.returncode != EXIT_DONE:
                 raise self._failure(words, process.returncode)
@@ -107,10 +111,12 @@ class Processes:
         writing = any(path.name.startswith(".tmp-") for path in checkpoints.iterdir())
         return Kill(newest.seq, place_of(newest), writing)
 
-    def _wait_for_all(self, started: Sequence[subprocess.Popen[bytes]]) -> None:
-        for process in started:
+    def _wait_for_all(self, started: Sequence[subprocess.Popen[bytes]], until: float = inf) -> None:
+        for rank, process in enumerate(started):
             while process.poll() is None:
                 self.check_time()
+                if monotonic() >= until:
+                    raise EmloopError(f"rank {rank} has not ended {_PATIENCE:.0f} s after another one was killed")
                 _wait(process, 0.05)
 
     @contextmanager

@@ -164,7 +164,7 @@ class Verification:
         """
         until = None if self.minutes is None else monotonic() + 60 * self.minutes
         with tempfile.TemporaryDirectory(prefix="emloop-verify-") as scratch:
-            self._scratch, self._processes = Path(scratch), Processes(Path(scratch), until, self.processes)
+            self._scratch, self._processes = Path(scratch), Processes(Path(scratch), until, self.processes, self.seed)
             return self._result()
 
     def _result(self) -> Certificate:

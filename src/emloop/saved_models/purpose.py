@@ -5,9 +5,9 @@ copies it twice. One of which each process has a part: it is put together when i
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Literal, TypeVar
 
 __all__ = [
     "borrowing",
@@ -20,29 +20,30 @@ __all__ = [
     "taking_rows",
 ]
 
+T = TypeVar("T")
+
 _PURPOSE: ContextVar[Literal["evaluate", "predict"] | None] = ContextVar("emloop_purpose", default=None)
 _BORROWS: ContextVar[bool] = ContextVar("emloop_borrows", default=False)
 _ROWS: ContextVar[bool] = ContextVar("emloop_rows", default=False)
 
 
 @contextmanager
-def evaluating(only: bool = True) -> Iterator[None]:
+def _said(variable: ContextVar[T], value: T) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def evaluating(only: bool = True) -> AbstractContextManager[None]:
     """Say that models built meanwhile will evaluate, and not train, unless somebody changes his mind."""
-    token = _PURPOSE.set("evaluate" if only else None)
-    try:
-        yield
-    finally:
-        _PURPOSE.reset(token)
+    return _said(_PURPOSE, "evaluate" if only else None)
 
 
-@contextmanager
-def predicting() -> Iterator[None]:
+def predicting() -> AbstractContextManager[None]:
     """Say that models built meanwhile will never train."""
-    token = _PURPOSE.set("predict")
-    try:
-        yield
-    finally:
-        _PURPOSE.reset(token)
+    return _said(_PURPOSE, "predict")
 
 
 def restores_to_evaluate() -> bool:
@@ -55,14 +56,9 @@ def restores_to_predict() -> bool:
     return _PURPOSE.get() == "predict"
 
 
-@contextmanager
-def borrowing(only: bool = True) -> Iterator[None]:
+def borrowing(only: bool = True) -> AbstractContextManager[None]:
     """Say that states taken meanwhile are copied or written before training goes on, and not changed."""
-    token = _BORROWS.set(only)
-    try:
-        yield
-    finally:
-        _BORROWS.reset(token)
+    return _said(_BORROWS, only)
 
 
 def may_lend() -> bool:
@@ -70,14 +66,9 @@ def may_lend() -> bool:
     return _BORROWS.get()
 
 
-@contextmanager
-def taking_rows() -> Iterator[None]:
+def taking_rows() -> AbstractContextManager[None]:
     """Say that states taken meanwhile hold of arrays that are cut among processes what this one has, as ``Rows``."""
-    token = _ROWS.set(True)
-    try:
-        yield
-    finally:
-        _ROWS.reset(token)
+    return _said(_ROWS, True)
 
 
 def takes_rows() -> bool:

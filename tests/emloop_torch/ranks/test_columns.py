@@ -6,6 +6,10 @@ import copy
 import pickle
 
 import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
 import torch
 
 import emloop_torch  # noqa: F401 - says how tensors travel

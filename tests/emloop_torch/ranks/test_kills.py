@@ -156,7 +156,6 @@ def test_one_process_killed_again_and_again_the_run_ends_as_if_untouched(killing
     one.run(kills)
 
     require_untouched(one)
-    print(one.fell, one.seconds)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
@@ -168,7 +167,6 @@ def test_one_process_stopped_again_and_again_the_run_ends_as_if_untouched(killin
     one.run(15)
 
     require_untouched(one)
-    print(one.fell, one.seconds)
 
 
 def test_a_launcher_that_starts_all_anew_gets_the_run_done(killing):
