@@ -69,7 +69,7 @@ CONFIG = """
 dataset: {class: %(module)s.Data, kind: %(kind)s}
 model: {class: %(module)s.Follower, name: follower}
 hooks:
-  - ComputeStats: {variables: [loss]}
+  - ComputeStats: {variables: {loss: [mean, size]}}
   - LogVariables
   - WriteCSV
 main_loop: {epochs_count: 3, extra_streams: [valid], seed: 1, %(more)s}
@@ -153,11 +153,16 @@ def test_a_signal_between_batches_costs_none(hold, at):
     assert (True, True) == hold(4, "sequence", "buffer: 0", at)
 
 
-def stops(hold, kind, more, first, step):
+def test_a_signal_at_the_end_of_a_wait_costs_none(hold):
+    """Of those for a batch, which counts, and those that find the end of a stream, behind which it would be skipped."""
+    assert stops(hold, "sequence", "buffer: 2", 1, 1, ("return", "_wait")) > 3
+
+
+def stops(hold, kind, more, first, step, at=None):
     """Signals until one comes too late; how many have stopped the training."""
     found, came, number = 0, True, first
     while came:
-        came, stopped = hold(number, kind, more)
+        came, stopped = hold(number, kind, more, at)
         found += stopped
         number += step
     return found

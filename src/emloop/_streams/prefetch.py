@@ -97,8 +97,11 @@ class Prefetch:
         """What :meth:`read` gives until it stops; whoever iterates over it sets ``last``."""
         items = self._items
         while True:
-            if not items and not self._wait():
-                return
+            if not items:
+                self._wait()
+                if not items:
+                    self._end()
+                    return
             self._at = item = items.popleft()
             if self._parked:
                 with self._lock:
@@ -231,22 +234,15 @@ class Prefetch:
             self._reader.open()
 
     @interruptible_function(WAITING)
-    def _wait(self) -> bool:
-        """Wait for an item in an empty buffer; return whether there is one, or the epoch has ended."""
+    def _wait(self) -> None:
+        """Wait for an item in an empty buffer, or for the end of the epoch; changes no position."""
         reader = self._reader
         while True:
             with self._lock:
                 self._waiting = threaded = self._thread is not None
-                if self._items:
+                if self._items or self._ended:
                     self._waiting = False
-                    return True
-                if self._ended:
-                    self._waiting = self._ended = False
-                    if reader.training and self.last is not None:
-                        self.ended = Consumed(self.pass_index, self.batches - 1, self.last)
-                    self._at = None, reader.pass_index, 0, self.handed, None, None
-                    self.last = None
-                    return False
+                    return
                 if reader.failure is not None:
                     self._waiting = False
                     raise ProducerError(
@@ -265,6 +261,16 @@ class Prefetch:
                     f"stream {reader.name!r} reads ahead (buffer_size={self._size}), so it must be entered before it "
                     "is read: `with stream: ...`"
                 )
+
+    def _end(self) -> None:
+        """Go to the start of the next pass; to be finished, whatever arrives."""
+        reader = self._reader
+        with self._lock:
+            self._ended = False
+        if reader.training and self.last is not None:
+            self.ended = Consumed(self.pass_index, self.batches - 1, self.last)
+        self._at = None, reader.pass_index, 0, self.handed, None, None
+        self.last = None
 
     def _run(self) -> None:
         reader, items, prepare = self._reader, self._items, self._prepare
