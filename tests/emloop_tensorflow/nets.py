@@ -121,6 +121,31 @@ class StraightThrough(Classifier):
         return self.out(rounded(self.first(points)))
 
 
+@tf.function
+def bent(values):
+    """A function with a function in it."""
+    return nested(values) + 0.5
+
+
+@tf.function
+def nested(values):
+    """Called from several places."""
+    return tf.nn.tanh(values)
+
+
+class Nested(Classifier):
+    """Functions that call functions, in turns and branches, with gradients of all of them."""
+
+    def create_model(self):
+        self.scale, self.out = tf.Variable(tf.ones(3)), layers.Dense(2)
+
+    def score(self, points, training):
+        values = tf.map_fn(lambda row: rounded(bent(row)) * self.scale, points)
+        values = tf.cond(tf.reduce_sum(values) > 0, lambda: nested(values), lambda: tf.vectorized_map(bent, values))
+        _, values = tf.while_loop(lambda turn, _: turn < 3, lambda turn, v: (turn + 1, nested(v)), [0, values])
+        return self.out(tf.recompute_grad(lambda v: tf.sin(v) * self.scale)(values))
+
+
 class Always(Classifier):
     """Drops values in evaluations, too."""
 

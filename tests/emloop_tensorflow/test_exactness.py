@@ -25,7 +25,7 @@ from .trials import BATCHES, batches_of, manifest, step, trained, weights_in  # 
 
 
 @pytest.mark.parametrize("cls", [
-    nets.Modules, nets.Subclassed, nets.Mixed,
+    nets.Modules, nets.Nested, nets.Subclassed, nets.Mixed,
     *(pytest.param(cls, marks=pytest.mark.torture)
       for cls in (nets.Looping, nets.Hidden, nets.Shared, nets.StraightThrough, nets.Always, nets.Recurrent)),
 ], ids=lambda cls: cls.__name__)  # fmt: skip

@@ -160,6 +160,24 @@ def test_operations_that_draw_are_known(draw):
     assert foreign(graph) == []
 
 
+@pytest.mark.parametrize(
+    "net", [nets.Nested, nets.Looping, nets.Recurrent, nets.Subclassed, nets.Shared, nets.Modules, nets.Averaged]
+)
+def test_a_program_is_the_same_in_a_process_that_has_traced_others(net, tmp_path):
+    """So that a run that was resumed saves what it would have saved, whatever its functions are called by then."""
+
+    def saved_in(place):
+        model = make(net, log_dir=tmp_path / place, optimizer={"class": "Adam"})
+        model.run(batch, train=True)
+        return (Path(model.save("best")) / "program" / "saved_model.pb").read_bytes()
+
+    batch = BATCHES[0] | ({"points": np.arange(16).reshape(8, 2) % 9} if net is nets.Recurrent else {})
+    before = saved_in("before")
+    make(nets.Nested).run(BATCHES[0], train=True)
+
+    assert before == saved_in("after")
+
+
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     """A program, as the files of a directory."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,11 @@ _DESCRIBED = {
 }
 _GROUPS = ("variables:", "optimizer:", "learner:", "own:")
 _FUNCTIONS = frozenset({"train", "eval", "infer", "end_epoch"})
+_COUNTED = re.compile(r"[-_]\d+(?=[-_]|$)")
+"""Numbers in names of functions, of which a process gives every one its own."""
+_UNUSED = re.compile(r"_\d+(?=___redundant_placeholder\d+$)")
+"""Such a number in the name of what a condition is given, and does not look at."""
+_GRADIENT = "_gradient_op_type"
 _SAVER = ("__inference__traced_save", "__inference__traced_restore")
 _KINDS = {"user_object", "variable", "bare_concrete_function", "constant"}
 _REGISTERED = {"", "tf.TrackableConstant"}
@@ -77,7 +83,7 @@ class Program:
         with TemporaryDirectory() as directory, quietly():
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
             tf.saved_model.save(module, directory, signatures={}, options=options)
-            content = _without_saver(Path(directory, _GRAPHS).read_bytes())
+            content = _plain_data(Path(directory, _GRAPHS).read_bytes(), functions)
         described = {
             "format": _FORMAT,
             **description,
@@ -204,20 +210,84 @@ def _more_than_data(graph: Any) -> str | None:
     return None
 
 
-def _without_saver(content: bytes) -> bytes:
-    """A SavedModel without what writes and reads variables, which nobody calls, and without nodes outside functions."""
+def _plain_data(content: bytes, functions: Iterable[str]) -> bytes:
+    """A SavedModel of some functions with nothing else, to the byte the same in every process that traces the same."""
     parsed = saved_model_pb2.SavedModel()
     parsed.ParseFromString(content)
     for graph in parsed.meta_graphs:
-        functions = [f for f in graph.graph_def.library.function if not f.signature.name.startswith(_SAVER)]
-        constants = {each.constant.operation for each in graph.object_graph_def.nodes if each.HasField("constant")}
-        nodes = [node for node in graph.graph_def.node if node.op == "VarHandleOp" or node.name in constants]
-        del graph.graph_def.library.function[:], graph.graph_def.node[:]
-        graph.graph_def.library.function.extend(functions)
-        graph.graph_def.node.extend(nodes)
-        for part in ("saver_def", "signature_def", "collection_def"):
-            graph.ClearField(part)
+        _drop_saver(graph)
+        objects = graph.object_graph_def.nodes
+        named = {child.local_name: objects[child.node_id] for child in objects[0].children}
+        _rename(graph, [named[name].bare_concrete_function.concrete_function_name for name in sorted(functions)])
     return bytes(parsed.SerializeToString(deterministic=True))
+
+
+def _drop_saver(graph: Any) -> None:
+    """Leave out what writes and reads variables, which nobody calls, and nodes outside functions."""
+    functions = [f for f in graph.graph_def.library.function if not f.signature.name.startswith(_SAVER)]
+    constants = {each.constant.operation for each in graph.object_graph_def.nodes if each.HasField("constant")}
+    nodes = [node for node in graph.graph_def.node if node.op == "VarHandleOp" or node.name in constants]
+    del graph.graph_def.library.function[:], graph.graph_def.node[:]
+    graph.graph_def.library.function.extend(functions)
+    graph.graph_def.node.extend(nodes)
+    for part in ("saver_def", "signature_def", "collection_def"):
+        graph.ClearField(part)
+
+
+def _rename(graph: Any, roots: Iterable[str]) -> None:
+    """Number functions in the order in which they are called, not in that in which a process has traced them."""
+    objects = graph.object_graph_def
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    names: dict[str, str] = {}
+    waiting = [*roots, *sorted(functions)]
+    while waiting:
+        name = waiting.pop(0)
+        if name in functions and name not in names:
+            names[name] = f"{_COUNTED.sub('', name)}_{len(names)}"
+            waiting[:0] = [_text(*place) for place in _mentions(functions[name])]
+    for function in functions.values():
+        for place in _mentions(function):
+            if (text := _text(*place)) in names:
+                _put(*place, names[text])
+        for node in function.node_def:
+            if _GRADIENT in node.attr:  # registered, if anywhere, in the process that has traced it
+                _put(node.attr[_GRADIENT], "s", _COUNTED.sub("", _text(node.attr[_GRADIENT], "s")))
+        for given in function.signature.input_arg:
+            given.name = _UNUSED.sub("", given.name)
+        function.signature.name = names[function.signature.name]
+    ordered = sorted(functions.values(), key=lambda function: str(function.signature.name))
+    graph.graph_def.library.ClearField("function")
+    graph.graph_def.library.function.extend(ordered)
+    for node in objects.nodes:
+        bare = node.bare_concrete_function
+        if bare.concrete_function_name:
+            bare.concrete_function_name = names[bare.concrete_function_name]
+    signatures = {names[name]: signature for name, signature in objects.concrete_functions.items() if name in names}
+    objects.ClearField("concrete_functions")
+    for name, signature in signatures.items():
+        objects.concrete_functions[name].CopyFrom(signature)
+
+
+def _mentions(function: Any) -> Iterator[tuple[Any, str]]:
+    """Where others, or the function's own parts, may be named: a message, and its field."""
+    for node in function.node_def:
+        yield node, "op"
+    for attributes in (function.attr, *(node.attr for node in function.node_def)):
+        for key in sorted(attributes):
+            value = attributes[key]
+            if value.HasField("s"):
+                yield value, "s"
+            for called in [value.func] if value.HasField("func") else value.list.func:
+                yield called, "name"
+
+
+def _text(message: Any, field: str) -> str:
+    value = getattr(message, field)
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _put(message: Any, field: str, text: str) -> None:
+    setattr(message, field, text.encode() if isinstance(getattr(message, field), bytes) else text)
 
 
 @contextmanager
