@@ -25,7 +25,7 @@ ROOMS = {
     "emloop._settings": 1265,  # what classes and functions accept, read, write; why others' fail; old names; makers
     "emloop._source": 1045,  # functions; what a class takes from its **kwargs, and needs; decorators that note a class
     "emloop._state": 1132,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
-    "emloop._streams": 1660,  # numbered items; read again; handed over in C, as bytes; gate; signals; loaders; shares
+    "emloop._streams": 1668,  # numbered items; read again; handed over in C, as bytes; gate; signals; loaders; shares
     "emloop._support": 1266,  # extras; links that copies keep; what leads out of a directory; signals; moved arguments
     "emloop._verifying": 846,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,
@@ -59,7 +59,7 @@ ROOMS = {
     "emloop_sklearn._archives": 300,  # estimators as bytes, and trees that are sound
     "emloop_sklearn._boosting": 555,  # learning by epochs; tables; LightGBM and XGBoost, kept as checked text
     "emloop_tensorflow": 1465,  # the model, its parts from source or a program, settings; networks of configs; files
-    "emloop_tensorflow._graphs": 973,  # what is traced, named, kept, undone, frozen; failures; programs, checked
+    "emloop_tensorflow._graphs": 1031,  # what is traced, named, kept, undone, frozen; failures; programs, checked
     "emloop_tensorflow._training": 570,  # steps in graphs: schedules, windows, means; signals, traces; several devices
     "emloop_tensorflow.hooks": 5,  # paths of 0.2
     "emloop_torch": 1520,  # networks of others, or what is gone of them; whose optimizers; what may draw; cures; falls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 import signal
@@ -18,6 +19,15 @@ from emloop.models.abstract_model import AbstractModel
 from emloop.utils import load_config
 
 HOME = str(Path(el.__file__).parent)
+FUNCTIONS = sorted(
+    {
+        node.name
+        for path in Path(HOME, "_streams").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+)
+"""What reads streams."""
 
 
 class Data(el.BaseDataset):
@@ -153,9 +163,17 @@ def test_a_signal_between_batches_costs_none(hold, at):
     assert (True, True) == hold(4, "sequence", "buffer: 0", at)
 
 
-def test_a_signal_at_the_end_of_a_wait_costs_none(hold):
-    """Of those for a batch, which counts, and those that find the end of a stream, behind which it would be skipped."""
-    assert stops(hold, "sequence", "buffer: 2", 1, 1, ("return", "_wait")) > 3
+@pytest.mark.parametrize(
+    "at",
+    [
+        # Among these are waits that find the end of a stream, behind which it must not go on.
+        pytest.param(("return", "_wait"), id="a-wait-has-ended"),
+        pytest.param(("return", "_join"), id="a-thread-has-ended"),
+    ],
+)
+def test_a_signal_to_a_stream_that_reads_ahead_costs_no_batch(hold, at):
+    """Nor does it begin a stream again."""
+    assert stops(hold, "sequence", "buffer: 2", 1, 1, at) > 3
 
 
 def stops(hold, kind, more, first, step, at=None):
@@ -180,6 +198,17 @@ def test_a_signal_costs_no_batch(hold, kind, more):
 def test_no_signal_costs_a_batch(hold, kind, more):
     """Every 17th instant."""
     assert stops(hold, kind, more, 1, 17) > 300
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("event", ["call", "return"])
+@pytest.mark.parametrize("more", ["buffer: 0, evaluate_every: 2ba", "buffer: 2", "buffer: 2, evaluate_every: 2ba"])
+def test_a_signal_at_any_function_of_a_stream_costs_no_batch(hold, more, event, name):
+    """At each of the first times that it is entered, and left."""
+    for number in range(1, 16):
+        if not hold(number, "sequence", more, (event, name))[0]:
+            return
 
 
 def test_a_loop_that_is_entered_already_is_not_entered_again(trained, tmp_path):

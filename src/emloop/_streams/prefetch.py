@@ -181,12 +181,15 @@ class Prefetch:
                 self._thread = None
                 raise
 
-    @interruptible_function(lambda frame: WAITING if frame.f_locals.get("thread") else None)
+    @uninterrupted  # but while it waits
     def stop(self, *, wait: bool = True) -> None:
         """Stop reading ahead after the batch in flight; what was read stays in the buffer.
 
         Args:
             wait: Whether to return only once the thread has ended.
+
+        Raises:
+            Interrupted: If a signal came meanwhile; the thread ends by itself.
         """
         with self._lock:
             self._running = False
@@ -194,7 +197,7 @@ class Prefetch:
             self._wake_parked()
             thread = self._thread
         if wait and thread is not None:
-            thread.join()
+            _join(thread)
 
     def __enter__(self) -> None:
         with self._lock:
@@ -368,3 +371,8 @@ class Prefetch:
         if self._waiting:
             self._waiting = False
             self._wake_consumer.put(None)
+
+
+@interruptible_function(WAITING)
+def _join(thread: Thread) -> None:
+    thread.join()

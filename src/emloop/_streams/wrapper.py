@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, MutableMapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import islice
 from time import perf_counter
 from types import TracebackType
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from emloop._state.kinds import check_state
 from emloop._state.tree import copy_tree
-from emloop._support.interrupting import is_interrupted, uninterrupted
+from emloop._support.interrupting import Interrupted, is_interrupted, uninterrupted
 from emloop.types import Batch, StateTree, Stream
 
 from .digest import digest
@@ -256,7 +256,8 @@ class StreamWrapper:
         if self._prefetch is not None:
             # A signal must not wait for a batch that may never come.
             at_once = isinstance(error, (KeyboardInterrupt, SystemExit)) or is_interrupted()
-            self._prefetch.stop(wait=not at_once)
+            with suppress(Interrupted):  # whose signal the loop sees to, where an epoch that has ended counts as that
+                self._prefetch.stop(wait=not at_once)
 
     def limit_epochs(self, batches: int | None) -> None:
         """End epochs after so many batches, unless they end before; the next one goes on there. ``None``: as before."""

@@ -236,8 +236,34 @@ def _drop_saver(graph: Any) -> None:
 
 def _rename(graph: Any, roots: Iterable[str]) -> None:
     """Number functions in the order in which they are called, not in that in which a process has traced them."""
-    objects = graph.object_graph_def
-    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    objects, library = graph.object_graph_def, graph.graph_def.library
+    functions = {function.signature.name: function for function in library.function}
+    names = _numbered(functions, roots)
+    for function in functions.values():
+        function.signature.name = names[function.signature.name]
+        for given in function.signature.input_arg:
+            given.name = _UNUSED.sub("", given.name)
+        for place in _mentions(function):
+            if (text := _text(*place)) in names:
+                _put(*place, names[text])
+        for node in function.node_def:
+            if _GRADIENT in node.attr:  # registered, if anywhere, in the process that has traced it
+                _put(node.attr[_GRADIENT], "s", _COUNTED.sub("", _text(node.attr[_GRADIENT], "s")))
+    library.ClearField("function")
+    library.function.extend(sorted(functions.values(), key=lambda function: str(function.signature.name)))
+    for node in objects.nodes:
+        bare = node.bare_concrete_function
+        bare_name = bare.concrete_function_name
+        if bare_name in names:
+            bare.concrete_function_name = names[bare_name]
+    signatures = {names[name]: signature for name, signature in objects.concrete_functions.items() if name in names}
+    objects.ClearField("concrete_functions")
+    for name, signature in signatures.items():
+        objects.concrete_functions[name].CopyFrom(signature)
+
+
+def _numbered(functions: Mapping[str, Any], roots: Iterable[str]) -> dict[str, str]:
+    """Name → new name."""
     names: dict[str, str] = {}
     waiting = [*roots, *sorted(functions)]
     while waiting:
@@ -245,27 +271,7 @@ def _rename(graph: Any, roots: Iterable[str]) -> None:
         if name in functions and name not in names:
             names[name] = f"{_COUNTED.sub('', name)}_{len(names)}"
             waiting[:0] = [_text(*place) for place in _mentions(functions[name])]
-    for function in functions.values():
-        for place in _mentions(function):
-            if (text := _text(*place)) in names:
-                _put(*place, names[text])
-        for node in function.node_def:
-            if _GRADIENT in node.attr:  # registered, if anywhere, in the process that has traced it
-                _put(node.attr[_GRADIENT], "s", _COUNTED.sub("", _text(node.attr[_GRADIENT], "s")))
-        for given in function.signature.input_arg:
-            given.name = _UNUSED.sub("", given.name)
-        function.signature.name = names[function.signature.name]
-    ordered = sorted(functions.values(), key=lambda function: str(function.signature.name))
-    graph.graph_def.library.ClearField("function")
-    graph.graph_def.library.function.extend(ordered)
-    for node in objects.nodes:
-        bare = node.bare_concrete_function
-        if bare.concrete_function_name:
-            bare.concrete_function_name = names[bare.concrete_function_name]
-    signatures = {names[name]: signature for name, signature in objects.concrete_functions.items() if name in names}
-    objects.ClearField("concrete_functions")
-    for name, signature in signatures.items():
-        objects.concrete_functions[name].CopyFrom(signature)
+    return names
 
 
 def _mentions(function: Any) -> Iterator[tuple[Any, str]]:
