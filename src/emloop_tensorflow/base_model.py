@@ -32,7 +32,7 @@ from emloop.saved_models import (
 from emloop.seeding import current_seed
 from emloop.suggest import moved_hints
 from emloop.types import Batch, StateTree
-from emloop_tensorflow._graphs.devices import choose_device
+from emloop_tensorflow._graphs.devices import choose_device, is_host
 from emloop_tensorflow._graphs.feeding import arrays_of
 from emloop_tensorflow._graphs.graph import Graph, arrays_from
 from emloop_tensorflow._graphs.program import FOLDER
@@ -385,7 +385,8 @@ class BaseModel(AbstractModel):
         variables = [plain(each) for each in self._parts.variables.values()]
         sizes = [each.shape.num_elements() for each in variables if each.dtype.is_floating]
         count = [f"{sum(size for size in sizes if size):,} parameters"] if self._parts.is_built and sizes else []
-        return [f"tensorflow {tf.__version__}", (self._device or "auto").lower(), *count]
+        device = self._device or ("CPU:0" if is_host(None) else "GPU:0")
+        return [f"tensorflow {tf.__version__}", device.lower(), *count]
 
     def save(self, name_suffix: str) -> str:
         """Save the model, durably, as ``model_<name_suffix>`` in the run directory, and return its path.

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("tensorflow")
 
 import keras
+import tensorflow as tf
 
 import emloop_tensorflow
 from emloop._state.tree import copy_tree, equal_trees
@@ -200,3 +201,10 @@ def test_signals_and_traces_of_single_batches(create, tmp_path):
     assert sorted(path.name for path in (tmp_path / "profile").iterdir()) == ["trace-00000002", "trace-00000003"]
     with pytest.raises(ConfigError, match="there is no operation or layer 'Conv3D'"):
         create(nets.Looked, monitor="Conv3D").run(BATCHES[0], train=False)
+
+
+def test_a_run_names_the_device_that_auto_means(create):
+    """So that a resume elsewhere can tell that it is another one."""
+    expected = "gpu:0" if tf.config.list_logical_devices("GPU") else "cpu:0"
+
+    assert expected in create(device="auto").model_facts()
