@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Generator
 
 import pytest
@@ -23,6 +26,12 @@ settings.register_profile("quick", settings.get_profile("emloop"), max_examples=
 
 # TensorFlow chooses its threads once and for all, and with one of them sums are taken in one order.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
+# What JAX has compiled once is not compiled again in every process, which takes longer than most trainings here.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled = tempfile.mkdtemp(prefix="emloop-jax-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
 
 # Behind TensorFlow, which many modules of tests import, it would end the process.
 with contextlib.suppress(ImportError):
