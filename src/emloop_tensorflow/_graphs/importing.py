@@ -14,8 +14,12 @@ from emloop.errors import MissingExtraError
 
 __all__ = ["import_tensorflow"]
 
-_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "GRPC_VERBOSITY": "ERROR"}
-"""What is said about the machine at every import. Who has set one of these hears what he has asked for."""
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "GRPC_VERBOSITY": "ERROR"}
+"""What is said about the machine at every import. Who has set one of these hears what he has asked for.
+
+Nothing by which TensorFlow computes, such as ``TF_ENABLE_ONEDNN_OPTS``: where a module of the user's imports it first,
+the last bits would be others.
+"""
 _GREETING = re.compile(
     rb"(WARNING: All log messages before absl|[IW]\d{4} [\d:.]+ .*(port|cpu_feature_guard|cuda|gpu)\w*\.cc)"
     rb"|To enable the following instructions"
