@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = {path.stem: path for path in sorted(ROOT.glob("benchmarks/*/[!_]*.py"))}
+LONG = {"day", "jax_steps", "ranks"}
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,10 @@ def quiet(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.torture] if name in LONG else []) for name in BENCHMARKS],
+)
 def test_a_benchmark_gives_its_figures(name):
     """In its quick form: all of them positive, with a name of their own; or it says what is missing."""
     figures = import_module("benchmarks.figures")

@@ -84,7 +84,7 @@ def test_the_configuration_is_valid_before_it_is_damaged(tmp_path):
     how=st.sampled_from(["replace", "insert", "delete", "swap"]),
     char=st.sampled_from("abcdefghijklmnopqrstuvwxyzAZ_09 -.:#&*!{}[],'\"\t\n%@é"),
 )
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_wrong_character_in_a_key_is_located(tmp_path, place, at, how, char):
     """A located mistake on the line of the key or below it, or a configuration that is still valid."""
     start, key = place

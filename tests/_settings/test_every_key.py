@@ -112,7 +112,7 @@ print(json.dumps([missed, count, suggested, sorted({"torch", "sklearn", "numpy"}
         pytest.param("numpy", [], 140, id="core"),
         pytest.param("sklearn", ["emloop_sklearn.BaseModel"], 170, id="sklearn"),
         pytest.param(
-            "torch", ["emloop_torch.BaseModel", "emloop_torch.Supervised"], 1000, id="torch", marks=pytest.mark.slow
+            "torch", ["emloop_torch.BaseModel", "emloop_torch.Supervised"], 1000, id="torch", marks=pytest.mark.torture
         ),
     ],
 )

@@ -256,6 +256,7 @@ def loaded(folder, emloop, run, inputs):
     return np.load(elsewhere / "predictions.npy").tolist()
 
 
+@pytest.mark.torture
 def test_adapters_of_a_network_are_trained_as_if_nobody_had_stopped_it(tmp_path, transformers, emloop, monkeypatch):
     """By ^C amid an epoch, and killed; then trained further, evaluated and loaded where only PyTorch is left."""
     untouched, stopped = interrupted(tmp_path, emloop)

@@ -171,7 +171,7 @@ def hold(faulty, untouched, at, mode):
     assert faulty.leftovers() == [], f"after {mode} at {fired}"
 
 
-EVERY = 5
+EVERY = 10
 """Of so many calls, one is tried every day."""
 
 

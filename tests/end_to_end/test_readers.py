@@ -13,7 +13,7 @@ import pytest
 
 from .conftest import CONFIG, MODULE, SAVING, saved_result, wait_for
 
-COPIES = 7
+COPIES = 4
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def committed(run):
 @of_every_framework
 def test_the_network_learns_and_everything_works_from_the_run_alone(emloop, tmp_path, framework):
     """At least 0.97 on the test digits, also without the source."""
-    length = ("main_loop.epochs_count=12", f"{LENGTH[framework]}=12")
+    length = ("main_loop.epochs_count=7", f"{LENGTH[framework]}=7")
     emloop("train", CONFIG.format(framework), "--output_dir", "digits", *length)
     without_source(tmp_path, framework)
     said = emloop("eval", "test", "@", "--output_dir", "tested")

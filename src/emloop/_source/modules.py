@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from .bindings import assigned, imported, targets
@@ -32,10 +33,14 @@ def summarise(source: bytes) -> ModuleSummary:
     return module.summary
 
 
+@lru_cache(maxsize=32)
+def _parsed(source: bytes) -> ast.Module:
+    return ast.parse(source)  # of which many functions are asked for, one after the other
+
+
 def find_function(source: bytes, name: str) -> Function | None:
     """What a file's content says of one of its functions."""
-    nodes = ast.parse(source).body
-    found = [node for node in nodes if isinstance(node, FunctionNode) and node.name == name]
+    found = [node for node in _parsed(source).body if isinstance(node, FunctionNode) and node.name == name]
     return function_summary(found[-1], is_method=False) if found else None
 
 
@@ -44,7 +49,7 @@ def hands_through(source: bytes, name: str) -> bool:
 
     It does where it returns a function of ``*args`` and ``**kwargs``, with ``functools.wraps``, that takes none itself.
     """
-    nodes = [node for node in ast.parse(source).body if isinstance(node, FunctionNode) and node.name == name]
+    nodes = [node for node in _parsed(source).body if isinstance(node, FunctionNode) and node.name == name]
     inner = [node for node in ast.walk(nodes[-1]) if isinstance(node, FunctionNode)] if nodes else []
     wrappers = [node for node in inner if any(_is_wraps(decorator) for decorator in node.decorator_list)]
     read = [function_summary(node, is_method=False) for node in wrappers]
@@ -55,7 +60,7 @@ def hands_through(source: bytes, name: str) -> bool:
 
 def gives_back(source: bytes, name: str) -> bool:
     """Whether what a class makes, as a decorator, returns what it is given: it may note it, and replaces nothing."""
-    classes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef) and node.name == name]
+    classes = [node for node in ast.walk(_parsed(source)) if isinstance(node, ast.ClassDef) and node.name == name]
     calls = [[node for node in cls.body if _is_call(node)] for cls in classes]
     return bool(calls) and all(found and _returns_its_own(found[-1]) for found in calls)
 
