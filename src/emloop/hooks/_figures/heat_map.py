@@ -39,7 +39,7 @@ def draw_confusion_matrix(
     """
     sums = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, sums, out=np.zeros(matrix.shape), where=sums > 0)
-    shown, largest = (shares, 1) if normalize else (matrix, max(1, matrix.max()))
+    shown, largest = (shares, 1) if normalize else (matrix, max(1.0, float(matrix.max())))
 
     figure = new_figure(size)
     figure.set_layout_engine("constrained")
