@@ -158,7 +158,7 @@ def stopped(project, place, number, *words):
     ("number", "words"),
     [
         pytest.param(signal.SIGINT, (), id="generator"),
-        pytest.param(signal.SIGTERM, ("main_loop.buffer=4",), id="buffer"),
+        pytest.param(signal.SIGTERM, ("main_loop.buffer=1",), id="buffer"),
         pytest.param(signal.SIGHUP, ("dataset.class=slow.Rows",), id="sequence"),
     ],
 )
