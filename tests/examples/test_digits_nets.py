@@ -91,7 +91,7 @@ def test_a_run_resumed_without_source_ends_as_if_untouched(emloop, tmp_path, fra
 
 
 @pytest.mark.parametrize("framework", [param for param in FRAMEWORKS if param.values != ("torch",)])
-@pytest.mark.parametrize("kills", [3, pytest.param(60, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("kills", [6, pytest.param(60, marks=pytest.mark.torture)])
 def test_killed_again_and_again_the_run_ends_as_if_untouched(emloop, tmp_path, processes, framework, kills):
     """SIGKILL at random instants in every part of a training: nothing committed is lost, nothing else differs."""
     (tmp_path / "config.yaml").write_text(f"extends: {CONFIG.format(framework)}\n")
