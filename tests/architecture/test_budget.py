@@ -25,7 +25,7 @@ ROOMS = {
     "emloop._settings": 1265,  # what classes and functions accept, read, write; why others' fail; old names; makers
     "emloop._source": 1045,  # functions; what a class takes from its **kwargs, and needs; decorators that note a class
     "emloop._state": 1132,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
-    "emloop._streams": 1668,  # numbered items; read again; handed over in C, as bytes; gate; signals; loaders; shares
+    "emloop._streams": 1669,  # numbered items; read again; handed over in C, as bytes; gate; signals; loaders; shares
     "emloop._support": 1266,  # extras; links that copies keep; what leads out of a directory; signals; moved arguments
     "emloop._verifying": 846,  # `verify`: untouched runs, a resume from every commit, kills; naming what differs
     "emloop._yaml": 795,

@@ -39,8 +39,8 @@ def shapes(text):
         typed = line.removeprefix("^C")
         shape = " ".join(NUMBER.sub("#", CURVE.sub("~", typed)).replace("*", "").split())
         shape = re.sub(r"\b(seconds?|minutes?)\b|\bs\b", "s", shape)
-        # Of a run that was killed, its bar is left.
-        if [shape] != found[-1:] and not re.match(r"\w+ #/# ", shape):
+        # Of a run that was killed, its bar is left; where an epoch has just begun, it says no more than where it is.
+        if [shape] != found[-1:] and not re.match(r"\w+ ([━╸╺]+ )*#/#( |$)", shape):
             found.append(shape)
     return found
 

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ FUNCTIONS = sorted(
     }
 )
 """What reads streams."""
+GOES_ON = threading.Event()
+"""A batch that is waited for has come."""
 
 
 class Data(el.BaseDataset):
@@ -38,10 +41,18 @@ class Data(el.BaseDataset):
 
     def train_stream(self):
         """A sequence, or a generator that draws."""
+        if self._kind == "stuck":
+            return self._stuck()
         if self._kind == "sequence":
             return IndexStream({"x": np.arange(12.0)}, 4, rng=self.rng("train"))
         rng = self.rng("train")
         return ({"x": rng.normal(size=4)} for _ in range(3))
+
+    def _stuck(self):
+        yield {"x": np.ones(4)}
+        if not GOES_ON.wait(60.0):
+            raise TimeoutError("nobody gave this up")
+        yield {"x": np.ones(4)}
 
     def valid_stream(self):
         """A sequence."""
@@ -174,6 +185,18 @@ def test_a_signal_between_batches_costs_none(hold, at):
 def test_a_signal_to_a_stream_that_reads_ahead_costs_no_batch(hold, at):
     """Nor does it begin a stream again."""
     assert stops(hold, "sequence", "buffer: 2", 1, 1, at) > 3
+
+
+def test_a_signal_just_before_a_wait_ends_it(trained):
+    """Though nothing else arrives that would."""
+    try:
+        # Between the batch before, behind which a signal is looked for, and the wait, which it would interrupt.
+        _, came, said = trained("run", 2, "stuck", "buffer: 2", ("call", "rest"))
+    finally:
+        GOES_ON.set()
+
+    assert came
+    assert [line for line in said if line.startswith("Stopped after commit")], said
 
 
 def stops(hold, kind, more, first, step, at=None):

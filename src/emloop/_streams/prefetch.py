@@ -25,7 +25,7 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Literal
 
-from emloop._support.interrupting import WAITING, interruptible_function, uninterrupted
+from emloop._support.interrupting import WAITING, interruptible, interruptible_function, uninterrupted
 from emloop.errors import ProducerError, UsageError
 from emloop.types import Batch
 
@@ -255,7 +255,8 @@ class Prefetch:
                 self._idle = False
                 self._wake_parked()
             if threaded:
-                self._wake_consumer.get()
+                with interruptible(WAITING):  # as well if a signal has arrived since the batch before
+                    self._wake_consumer.get()
             elif self._entered:  # outside the block, but after the first one
                 self._settle()
                 self._produce()

@@ -656,7 +656,10 @@ def restarted(ranks, port):
         if number and scene.rank == 0:
             with socket.create_server(("127.0.0.1", 0)) as before:
                 told = {"hosts": ["127.0.0.1"], "port": before.getsockname()[1], "token": "00"}
-                distributed.TCPStore("127.0.0.1", port, None, False).set("emloop/rank 0", json.dumps(told))
+                store = distributed.TCPStore("127.0.0.1", port, None, False)
+                first = json.loads(store.get("emloop/rank 0"))
+                store.set("emloop/rank 0", json.dumps(told))
+                store.set(f"emloop/after {first['token']}", json.dumps(told))  # the other may have read that one already
                 before.accept()[0].close()
         ranks = emloop_torch.BaseModel.join_ranks(scene, 20.0)
         total = torch.tensor(number)
