@@ -657,9 +657,10 @@ def restarted(ranks, port):
             with socket.create_server(("127.0.0.1", 0)) as before:
                 told = {"hosts": ["127.0.0.1"], "port": before.getsockname()[1], "token": "00"}
                 store = distributed.TCPStore("127.0.0.1", port, None, False)
+                # The other may have read already where rank 0 was the first time.
                 first = json.loads(store.get("emloop/rank 0"))
                 store.set("emloop/rank 0", json.dumps(told))
-                store.set(f"emloop/after {first['token']}", json.dumps(told))  # the other may have read that one already
+                store.set(f"emloop/after {first['token']}", json.dumps(told))
                 before.accept()[0].close()
         ranks = emloop_torch.BaseModel.join_ranks(scene, 20.0)
         total = torch.tensor(number)
