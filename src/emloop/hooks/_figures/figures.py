@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from emloop._support.suggest import check_choice, did_you_mean
 from emloop.errors import ConfigError
 
 if TYPE_CHECKING:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
 _DOTS_PER_INCH = 100
@@ -52,12 +53,17 @@ def new_figure(size: tuple[float, float] = DEFAULT_SIZE) -> Figure:
     Args:
         size: Width and height in inches, of 100 pixels each; 640 × 480 pixels by default.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
     from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
 
     figure = Figure(figsize=size, dpi=_DOTS_PER_INCH)
-    FigureCanvasAgg(figure)
+    _canvas_class()(figure)
     return figure
+
+
+def _canvas_class() -> type[FigureCanvasAgg]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
+
+    return FigureCanvasAgg
 
 
 def write_figure(figure: Figure, path: Path) -> None:
@@ -66,15 +72,18 @@ def write_figure(figure: Figure, path: Path) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    image = io.BytesIO()
-    figure.savefig(image, format=path.suffix.removeprefix("."), dpi=_DOTS_PER_INCH)
+    image, canvas = io.BytesIO(), figure.canvas  # type: io.BytesIO, Any
+    is_ours = isinstance(figure.canvas, _canvas_class()) and figure.dpi == _DOTS_PER_INCH
+    if is_ours and path.suffix == ".png":
+        canvas.print_png(image)  # draws it once; `savefig` does twice
+    else:
+        figure.savefig(image, format=path.suffix.removeprefix("."), dpi=_DOTS_PER_INCH)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, image.getvalue())
 
 
 def pixels_of(figure: Figure) -> npt.NDArray[np.uint8]:
     """The figure as ``uint8 [height, width, 3]``."""
-    image = io.BytesIO()
-    figure.savefig(image, format="rgba", dpi=_DOTS_PER_INCH)
-    width, height = figure.canvas.get_width_height()
-    return np.frombuffer(image.getvalue(), dtype=np.uint8).reshape(height, width, 4)[:, :, :3].copy()
+    canvas: Any = figure.canvas  # of `new_figure`
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
