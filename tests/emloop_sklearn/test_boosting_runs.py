@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import textwrap
 
@@ -115,10 +114,16 @@ def configured(estimator):
     return yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
 
 
-def emloop(*arguments, stop="0 none"):
-    command = [sys.executable, "-m", "emloop", *arguments]
-    environment = os.environ | {"STOP": stop, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+@pytest.fixture
+def emloop(processes):
+    """Run the command line; ``stop`` is what the hook takes that ends it."""
+
+    def run(*arguments, stop="0 none"):
+        command = [sys.executable, "-m", "emloop", *arguments]
+        environment = os.environ | {"STOP": stop, "OMP_NUM_THREADS": "1"}
+        return processes.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+    return run
 
 
 def state_of(run):
@@ -132,7 +137,7 @@ def state_of(run):
         for number, (name, estimator) in enumerate(ESTIMATORS.items())
     ],
 )
-def test_a_boosting_that_is_stopped_anywhere_ends_as_if_it_were_not(project, estimator):
+def test_a_boosting_that_is_stopped_anywhere_ends_as_if_it_were_not(project, emloop, processes, estimator):
     """By ^C amid an epoch, and killed in each; it is then evaluated, and loaded far from its code, by four threads."""
     (project / "config.yaml").write_text(configured(estimator), encoding="utf-8")
     assert main(["check", "config.yaml"]) == 0
@@ -174,7 +179,8 @@ def test_a_boosting_that_is_stopped_anywhere_ends_as_if_it_were_not(project, est
         print(json.dumps(found[0]))
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    loaded = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, timeout=300, check=False)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    loaded = processes.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False)
     assert loaded.returncode == 0, loaded.stderr
     probabilities = np.array(json.loads(loaded.stdout.splitlines()[-1]))
     assert probabilities.shape == (3, 2)

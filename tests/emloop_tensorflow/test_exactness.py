@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -148,8 +149,9 @@ print(told(make(Timed, deterministic=True)))
 def test_deterministic_is_obeyed_in_the_whole_process_and_refuses_what_cannot_be(processes):
     """By graphs that were made before as well; the line names the key, and what TensorFlow says of the operation."""
     root = Path(__file__).parents[2]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = processes.run(
-        [sys.executable, "-c", DETERMINISTIC], cwd=root, capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, "-c", DETERMINISTIC], cwd=root, env=environment, capture_output=True, text=True, timeout=600
     )
     first, alike, *refused = done.stdout.splitlines()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 
 import numpy as np
@@ -96,14 +96,15 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_devices_learn_what_one_learns_and_restore_each_others_models(project, tmp_path):
+def test_two_devices_learn_what_one_learns_and_restore_each_others_models(project, processes, tmp_path):
     """From the same state, over batches of any size, to rounding; with weights, several batches a step and clipping."""
     with use_seed(3):
         one = project.Net(None, "one", **project.KEYS)
     project.train(one)
     one.save("best")
     means = project.Net(None, None, "one/model_best", **project.KEYS | {"weights": None, "tells_mean": True})
-    done = subprocess.run([sys.executable, "-c", ON_TWO], cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = processes.run([sys.executable, "-c", ON_TWO], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     expected, found = project.train(one), np.load("two.npz")
 

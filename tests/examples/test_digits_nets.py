@@ -62,7 +62,7 @@ def committed(run):
 def test_the_network_learns_and_everything_works_from_the_run_alone(emloop, tmp_path, framework):
     """At least 0.97 on the test digits, also without the source."""
     length = ("main_loop.epochs_count=7", f"{LENGTH[framework]}=7")
-    emloop("train", CONFIG.format(framework), "--output_dir", "digits", *length)
+    emloop("train", CONFIG.format(framework), "--output_dir", "digits", *length, *QUICK[:2])
     without_source(tmp_path, framework)
     said = emloop("eval", "test", "@", "--output_dir", "tested")
     emloop("eval", "predict", "digits", "--output_dir", "predicted")
