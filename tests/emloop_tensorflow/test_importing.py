@@ -27,15 +27,15 @@ def test_keras_with_another_framework_is_refused_in_one_line():
 @pytest.mark.slow
 def test_whoever_imports_it_first_tensorflow_computes_by_the_same_kernels():
     """A resume without the source, whose modules may have imported it, ends with the same bits."""
-    alone = "from tensorflow.python.util import _pywrap_util_port\nprint(_pywrap_util_port.IsMklEnabled())"
-    programs = [f"import {first}\n{alone}" for first in ("emloop_tensorflow", "tensorflow, emloop_tensorflow")]
+    told = "from tensorflow.python.util import _pywrap_util_port\nprint(_pywrap_util_port.IsMklEnabled())"
+    programs = [f"import {first}\n{told}" for first in ("emloop_tensorflow", "tensorflow, emloop_tensorflow")]
     environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
     said = [
         subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=True).stdout
-        for text in (*programs, alone)
+        for text in programs
     ]
 
-    assert said == [said[2]] * 3
+    assert said[0] == said[1]
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def test_killed_at_random_instants_the_training_ends_as_if_untouched(project, mo
     process = project.start("train", CONFIG, "--output_dir", "cut", "main_loop.epochs_count=99999", *arguments)
     started = monotonic()
     wait_for(process, run / "checkpoints" / "00000002")
-    reach = 2 * (monotonic() - started)  # as long again as it takes to start, however busy the machine is
+    reach = min(2 * (monotonic() - started), 1.5)  # as long again as it takes to start, but for the first start of all
     kills, seq, epoch = 0, 0, 0
     while True:
         process.kill()
@@ -115,10 +115,12 @@ def test_killed_at_random_instants_the_training_ends_as_if_untouched(project, mo
         assert commit is not None
         assert commit.seq >= seq
         seq, epoch = commit.seq, commit.info["epoch"]
-        assert kills < 4 * most, f"epoch {epoch} after {kills} kills"
-        if kills >= most and epoch > 10:
+        if kills == most:
             break
         process = project.start("resume", "cut")
+        # However busy the machine is, every other process gets two epochs further.
+        while kills % 2 and max(project.commits("cut")) < seq + 2:
+            assert process.poll() is None
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(instants.uniform(0.1, reach))
 
@@ -127,4 +129,5 @@ def test_killed_at_random_instants_the_training_ends_as_if_untouched(project, mo
     project.emloop("resume", "cut", limit)
     project.emloop("train", CONFIG, "--output_dir", "whole", limit, *arguments)
 
+    assert epoch > 10
     assert outcome(project.run("whole")) == outcome(run)

@@ -131,7 +131,7 @@ def test_the_second_signal_stops_at_once(project):
     assert 130 == code
 
 
-@pytest.mark.parametrize("kills", [40, pytest.param(200, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.torture)])
 def test_killed_again_and_again_the_run_ends_as_if_untouched(project, kills):
     """SIGKILL at random instants in every part of a training: nothing committed is lost, nothing else differs."""
     killing = Killing(project, "cut", ("main_loop.commit={every: 14ba}", "model.pause=0.001", "dataset.batches=12"))

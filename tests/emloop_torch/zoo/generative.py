@@ -273,7 +273,7 @@ class DiffusionBlock(nn.Module):
         return self.skip(x) + self.out(F.silu(self.norm(h) * (1 + scale) + shift))
 
 
-@architecture("diffusion-unet", images(8), everyday=True)
+@architecture("diffusion-unet", images(8))
 class Diffusion(nn.Module):
     """Noise of a random step of a schedule is added, and foretold; classes are forgotten now and then."""
 

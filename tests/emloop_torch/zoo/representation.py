@@ -71,7 +71,7 @@ class MaskedSimClr(nn.Module):
         return {"loss": F.cross_entropy(sim, target, reduction="none").view(2, n).mean(0)}
 
 
-@architecture("moco", views, everyday=True)
+@architecture("moco", views)
 class Moco(nn.Module):
     """A momentum encoder and a queue of keys, both changed in ``forward``, as in the well-known code."""
 
