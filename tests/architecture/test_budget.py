@@ -38,7 +38,7 @@ ROOMS = {
     "emloop.declare": 90,  # names of old, and what all classes take
     "emloop.entry_point": 65,  # begins anew with fixed hashes of texts, unless watched; Ctrl-C, and what nobody reads
     "emloop.errors": 115,
-    "emloop.hooks": 3820,  # metrics by name; importances; evaluations inside epochs; weighted statistics; best models
+    "emloop.hooks": 3800,  # metrics by name; importances; evaluations inside epochs; weighted statistics; best models
     "emloop.interrupting": 5,
     "emloop.main_loop": 2230,  # epochs of their own; facts to show, and watched; evaluations inside epochs; commits
     "emloop.models": 420,  # what weighs what; whose source may run; members that predict; files of other runtimes

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from emloop.errors import BatchError, ConfigError, MissingExtraError, MissingVariableError, VariableTypeError
+from emloop.hooks._figures.figures import write_figure
 from emloop.hooks._figures.heat_map import draw_confusion_matrix
 from emloop.hooks.save_cm import SaveConfusionMatrix
 
@@ -283,6 +284,20 @@ def test_cells_say_share_and_count():
     assert [text.get_text() for text in figure.axes[0].texts] == ["0.33 / 1", "0.67 / 2", "0.00 / 0", "0.00 / 0"]
     assert figure.axes[0].get_ylabel() == "Expected"
     assert figure.axes[0].get_title() == "Predicted"
+
+
+def test_a_picture_is_drawn_once(tmp_path):
+    """Once more to find its layout would double what a hook costs after every epoch."""
+    figure = draw_confusion_matrix(
+        np.eye(3, dtype=np.int32), ["a", "b", "c"], normalize=True, cmap="Blues", size=(4, 3)
+    )
+    draws = []
+    figure.canvas.mpl_connect("draw_event", draws.append)
+    write_figure(figure, tmp_path / "matrix.png")
+
+    assert len(draws) == 1
+    with Image.open(tmp_path / "matrix.png") as image:
+        assert image.size == (400, 300)
 
 
 def test_figures_leave_nothing_behind():

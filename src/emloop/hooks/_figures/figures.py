@@ -17,7 +17,6 @@ from emloop._support.suggest import check_choice, did_you_mean
 from emloop.errors import ConfigError
 
 if TYPE_CHECKING:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
 _DOTS_PER_INCH = 100
@@ -53,17 +52,12 @@ def new_figure(size: tuple[float, float] = DEFAULT_SIZE) -> Figure:
     Args:
         size: Width and height in inches, of 100 pixels each; 640 × 480 pixels by default.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
     from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
 
     figure = Figure(figsize=size, dpi=_DOTS_PER_INCH)
-    _canvas_class()(figure)
+    FigureCanvasAgg(figure)
     return figure
-
-
-def _canvas_class() -> type[FigureCanvasAgg]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
-
-    return FigureCanvasAgg
 
 
 def write_figure(figure: Figure, path: Path) -> None:
@@ -72,10 +66,10 @@ def write_figure(figure: Figure, path: Path) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    image, canvas = io.BytesIO(), figure.canvas  # type: io.BytesIO, Any
-    is_ours = isinstance(figure.canvas, _canvas_class()) and figure.dpi == _DOTS_PER_INCH
-    if is_ours and path.suffix == ".png":
-        canvas.print_png(image)  # draws it once; `savefig` does twice
+    image = io.BytesIO()
+    print_png: Any = getattr(figure.canvas, "print_png", None)
+    if print_png is not None and path.suffix == ".png" and figure.dpi == _DOTS_PER_INCH:
+        print_png(image)  # draws it once; `savefig` does twice
     else:
         figure.savefig(image, format=path.suffix.removeprefix("."), dpi=_DOTS_PER_INCH)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -50,50 +50,30 @@ def draw_confusion_matrix(
     axes.set_ylabel("Expected")
     axes.tick_params(which="both", length=0)
     axes.tick_params(labeltop=True, labelbottom=False)
-    short = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]
-    width = _name_classes(axes, short)
+    _name_classes(axes, [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names])
     dark = image.to_rgba(shown)[..., :3] @ (0.299, 0.587, 0.114) < 0.5
-    _annotate(axes, 0.95 * width, shares, matrix, dark)
+    _annotate(axes, shares, matrix, dark)
     figure.set_layout_engine("none")  # it stays as it is: what is inside of cells takes no room
     return figure
 
 
-def _name_classes(axes: Axes, names: Sequence[str]) -> float:
-    """Name rows and columns where there is room; the width of a column in points."""
-    from matplotlib.ticker import AutoLocator, ScalarFormatter  # noqa: PLC0415 - an extra
-
-    figure: Any = axes.figure
-    if 0.8 * 72 * figure.get_figwidth() < _SMALLEST_TEXT * len(names):
-        return _cell_width(axes)  # some of the classes' indices are there
-    size, upright, longest = _LARGEST_TEXT, False, max(map(len, names))
-    # Most names have room as they are. Others take another one, and leave another one.
-    for _ in range(3):
-        # A dollar sign in a name begins no formula.
-        axes.set_yticks(range(len(names)), names, fontsize=size, parse_math=False)
-        axes.set_xticks(range(len(names)), names, fontsize=size, parse_math=False, rotation=90 if upright else 0)
-        width, before = _cell_width(axes), (size, upright)
-        size = min(size, 0.8 * width)
-        if size < _SMALLEST_TEXT:
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_locator(AutoLocator())
-                axis.set_major_formatter(ScalarFormatter())
-            return _cell_width(axes)
-        upright = upright or longest * size * _CHARACTER > width
-        if (size, upright) == before:
-            break
+def _name_classes(axes: Axes, names: Sequence[str]) -> None:
+    size = min(_LARGEST_TEXT, 0.8 * _cell_width(axes))
+    if size < _SMALLEST_TEXT:
+        return  # the axes keep some of the classes' indices
+    # A dollar sign in a name begins no formula.
+    axes.set_yticks(range(len(names)), names, fontsize=size, parse_math=False)
+    upright = max(map(len, names)) * size * _CHARACTER > _cell_width(axes)
+    axes.set_xticks(range(len(names)), names, fontsize=size, parse_math=False, rotation=90 if upright else 0)
     between = np.arange(len(names) - 1) + 0.5
     for draw_lines in (axes.hlines, axes.vlines):
         draw_lines(between, -0.5, len(names) - 0.5, "white", linewidth=0.5)
-    return width
 
 
 def _annotate(
-    axes: Axes,
-    width: float,
-    shares: npt.NDArray[np.float64],
-    counts: npt.NDArray[np.int32],
-    dark: npt.NDArray[np.bool_],
+    axes: Axes, shares: npt.NDArray[np.float64], counts: npt.NDArray[np.int32], dark: npt.NDArray[np.bool_]
 ) -> None:
+    width = 0.95 * _cell_width(axes)
     digits = len(str(counts.max()))
     separator, size = " / ", width / ((len("0.00 / ") + digits) * _CHARACTER)
     if size < _COMFORTABLE_TEXT:
