@@ -91,9 +91,9 @@ class Net(toy.Stateful):
 
 
 def swallow():
-    Path("reached").touch()
     with interruptible("a long computation"):
         try:
+            Path("reached").touch()
             threading.Event().wait(60)
         except BaseException:
             threading.Event().wait(1)
