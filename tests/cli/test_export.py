@@ -348,7 +348,7 @@ def test_a_saved_model_elsewhere_needs_a_config(run):
     assert find_saved("text_copied").exported("factor.txt") == b"3.0"
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_digits_from_the_training_to_the_predictions_of_the_exported_network(tmp_path, emloop_in):
     """Trained, exported, and run where the source is gone: the predictions are those of the network itself."""
     for needed in ("torch", "onnx", "onnxruntime", "onnxscript", "sklearn"):

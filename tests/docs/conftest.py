@@ -47,6 +47,8 @@ from ..processes import EMLOOP, without_shell
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 180
 SHOWN_ONLY = {"sh", "text", "json"}
+DEAR = {"docs/how-to/train-on-many-processes.md", "examples/digits/README.md"}
+"""Pages that take a minute or more, for what other tests run as well: tried by `make torture` only."""
 
 
 @dataclass(frozen=True)
@@ -253,4 +255,7 @@ def run_page(tmp_path, processes):
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "page" in metafunc.fixturenames:
-        metafunc.parametrize("page", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])
+        dear = DEAR if "run_page" in metafunc.fixturenames else set()
+        pages = {str(path.relative_to(ROOT)): path for path in PAGES}
+        marks = {name: [pytest.mark.torture] * (name in dear) for name in pages}
+        metafunc.parametrize("page", [pytest.param(pages[name], marks=marks[name], id=name) for name in pages])

@@ -207,15 +207,6 @@ def test_a_signal_ends_it_and_leaves_nothing_behind(project, number):
     assert said == "Interrupted: nothing was verified, and nothing is left behind\n"
 
 
-@pytest.mark.slow
-def test_the_digits_are_proven(emloop_in, tmp_path):
-    """The example for scikit-learn, without the figures that take the time."""
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    words = ("--batches", "4", "--kills", "1", "~hooks.SaveConfusionMatrix", "main_loop.skip_zeroth_epoch=true")
-
-    assert "changed nothing" in emloop_in(tmp_path)("verify", "examples/digits/config.yaml", *words)
-
-
 @pytest.mark.torture
 @pytest.mark.parametrize("config", EXAMPLES)
 def test_the_examples_are_proven(emloop_in, tmp_path, config):
