@@ -44,6 +44,7 @@ _THREAD_VARIABLES = (
 )
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)")
+_HEADER = re.compile(r"^(Name|Version):[ \t]*(\S+)[ \t]*$", re.MULTILINE)
 _EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
 
 _GIT_SETTINGS = ("core.fsmonitor=false", "diff.noprefix=false", "diff.mnemonicPrefix=false")
@@ -76,8 +77,7 @@ def installed_distributions() -> str:
     """All installed distributions, a line ``name==version`` each, sorted."""
     found: dict[str, str] = {}
     for dist in distributions():
-        metadata = dist.metadata
-        name, version = metadata["Name"], metadata["Version"]
+        name, version = _name_and_version(dist)
         if name and version:
             # Of a name found twice, the first on the path is the one that is imported.
             found.setdefault(name.lower(), f"{name}=={version}\n")
@@ -158,6 +158,13 @@ def _git(directory: Path, *arguments: str) -> bytes | None:
             deadline.cancel()
 
 
+def _name_and_version(dist: Distribution) -> tuple[str, str]:
+    """What a distribution is called, empty if it does not say; without parsing the whole text, which is a page or ten."""
+    text = next(filter(None, map(dist.read_text, ("METADATA", "PKG-INFO", ""))), "")
+    headers = dict(reversed(_HEADER.findall(text.partition("\n\n")[0])))
+    return headers.get("Name", ""), headers.get("Version", "")
+
+
 @cache
 def _versions() -> Mapping[str, str]:
     """Versions of emloop, the installed backends and their direct requirements."""
@@ -168,7 +175,8 @@ def _versions() -> Mapping[str, str]:
     found = {"emloop": __version__}
     for provider, extras in providers.items():
         for dist in _with_requirements(provider, extras):
-            found.setdefault(dist.metadata["Name"], dist.metadata["Version"])
+            name, version = _name_and_version(dist)
+            found.setdefault(name, version)
     return dict(sorted(found.items()))
 
 
