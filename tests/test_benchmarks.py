@@ -11,7 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = {path.stem: path for path in sorted(ROOT.glob("benchmarks/*/[!_]*.py"))}
-LONG = {"day", "jax_steps", "ranks"}
+LONG = {
+    *("commits", "day", "feeding", "first_save", "jax_steps", "later_saves", "predict", "ranks", "ready_datasets"),
+    *("start", "tensorflow_steps", "torch_steps"),
+}
+"""Those that take seconds even in their quick form."""
 
 
 @pytest.fixture(autouse=True)

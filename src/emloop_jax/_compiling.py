@@ -44,7 +44,7 @@ def digest(exported: export.Exported) -> str:
 
 
 def compiled_once(function: Callable[..., Any], given: Sequence[Any], what: str) -> Callable[..., Any]:
-    """A pure function to call with such arguments, on JAX's default device; compiled for few calls, in a third of the time.
+    """A pure function to call with such arguments, on JAX's default device; compiled for few calls, and quickly.
 
     Args:
         function: The function.

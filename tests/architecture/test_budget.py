@@ -21,7 +21,7 @@ ROOMS = {
     "emloop._reporter": 840,  # table, bar, running means, summary; terminal, notebook, plain; errors of user code
     # What runs are judged and found by, or why not; configs shared; time spent; steps; read-only runs refused at once;
     # what a run without a commit cannot begin anew without; links that a fork keeps; commits that are gone.
-    "emloop._run_dir": 1885,
+    "emloop._run_dir": 1887,
     "emloop._settings": 1265,  # what classes and functions accept, read, write; why others' fail; old names; makers
     "emloop._source": 1045,  # functions; what a class takes from its **kwargs, and needs; decorators that note a class
     "emloop._state": 1132,  # what a run keeps once; equal at a glance; memory touched early; what a state looks like
@@ -52,7 +52,7 @@ ROOMS = {
     "emloop.testing": 1036,  # every failure names the promise, what was seen, and the fix; predictions; processes
     "emloop.types": 20,
     "emloop.utils": 200,
-    "emloop_jax": 1431,  # exported steps, batches of any size; compiled once; programs, checked; shipping; the model
+    "emloop_jax": 1432,  # exported steps, batches of any size; compiled once; programs, checked; shipping; the model
     "emloop_jax._steps": 545,  # networks of Flax and of functions; one step with all it can do; names of arrays
     "emloop_onnx": 125,
     "emloop_sklearn": 935,  # what a state has; columns; weights; ONNX; how much features count

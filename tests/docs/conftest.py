@@ -47,8 +47,8 @@ from ..processes import EMLOOP, without_shell
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 180
 SHOWN_ONLY = {"sh", "text", "json"}
-DEAR = {"docs/how-to/train-on-many-processes.md", "examples/digits/README.md"}
-"""Pages that take a minute or more, for what other tests run as well: tried by `make torture` only."""
+DEAR = {"docs/how-to/start-a-project.md", "docs/how-to/train-on-many-processes.md", "examples/digits/README.md"}
+"""Pages that take long for what other tests run as well: tried by `make torture` only."""
 
 
 @dataclass(frozen=True)

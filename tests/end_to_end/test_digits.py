@@ -13,6 +13,7 @@ from time import monotonic
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from tests.kills import wait_for_end
 
 from emloop._state.commit import newest_commit
 from emloop.saved_models import find_saved
@@ -121,8 +122,9 @@ def test_killed_at_random_instants_the_training_ends_as_if_untouched(project, mo
         # However busy the machine is, every other process gets two epochs further.
         while kills % 2 and max(project.commits("cut")) < seq + 2:
             assert process.poll() is None
+            wait_for_end(process, 0.01)
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(instants.uniform(0.1, reach))
+            process.wait(instants.uniform(0.0, 0.1) if kills % 2 else instants.uniform(0.1, reach))
 
     # How far it came depends on the machine; a run that had this limit from the start is its equal.
     limit = f"main_loop.epochs_count={epoch + 2}"

@@ -159,7 +159,7 @@ def _git(directory: Path, *arguments: str) -> bytes | None:
 
 
 def _name_and_version(dist: Distribution) -> tuple[str, str]:
-    """What a distribution is called, empty if it does not say; without parsing the whole text, which is a page or ten."""
+    """What a distribution is called, empty if it does not say; without parsing all that it says of itself."""
     text = next(filter(None, map(dist.read_text, ("METADATA", "PKG-INFO", ""))), "")
     headers = dict(reversed(_HEADER.findall(text.partition("\n\n")[0])))
     return headers.get("Name", ""), headers.get("Version", "")

@@ -32,7 +32,7 @@ from emloop.errors import ConfigError, Problem, StateError, UntrustedError
 from emloop_sklearn._boosting import libraries
 from emloop_sklearn._fitting import last_step
 
-from .skops_alone import skops
+from .skops_alone import skops_io
 from .trees import INDEXING, unsound_trees
 
 __all__ = ["dump", "load", "require_trusted", "untrusted_types"]
@@ -75,7 +75,7 @@ def dump(estimator: Any) -> bytes:
     try:
         # A copy keeps the memory order of an array's axes, which skops loses if there are gaps between them; sums of
         # the same numbers in another order may differ in the last bits.
-        archive = skops.io.dumps(copy.deepcopy(estimator))
+        archive = skops_io().dumps(copy.deepcopy(estimator))
     except (TypeError, ValueError, AttributeError) as error:
         raise StateError(f"{type(estimator).__name__} cannot be saved: {error}") from error
     return _normalised(archive, {_BOOSTED: libraries.written(last)} if is_boosted else {})
@@ -127,7 +127,7 @@ def load(archive: bytes, trusted: Collection[str] = ()) -> Any:
             f"  if you know where it comes from: trusted_types: [{', '.join(foreign)}]"
         )
     try:
-        loaded = skops.io.loads(archive, trusted=unknown)
+        loaded = skops_io().loads(archive, trusted=unknown)
         with ZipFile(io.BytesIO(archive)) as file:
             boosted = file.read(_BOOSTED) if _BOOSTED in file.namelist() else None
     except _UNREADABLE as error:
@@ -148,7 +148,7 @@ def _unknown_to_skops(archive: bytes) -> list[str]:
     try:
         with ZipFile(io.BytesIO(archive)) as file:
             _check_sizes(file, len(archive))
-        return list(skops.io.get_untrusted_types(data=archive))
+        return list(skops_io().get_untrusted_types(data=archive))
     except _UNREADABLE as error:
         raise _unreadable(error) from error
 
