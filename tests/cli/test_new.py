@@ -76,6 +76,11 @@ def test_a_project_has_all_that_is_needed(project):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "project",
+    [pytest.param(name, marks=[pytest.mark.torture] * (name != "sklearn")) for name in BACKENDS],
+    indirect=True,
+)
 def test_its_own_tests_pass(project, run):
     """With the pytest that is there."""
     done = run("pytest", "-q", "-p", "no:cacheprovider", cwd=project)

@@ -45,7 +45,7 @@ def shapes(text):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_the_session_is_what_a_terminal_shows(session, shown, tmp_path):
     """Command by command, but for numbers."""
     assert shapes(session.plain(session.record(tmp_path))) == shapes(shown)

@@ -26,9 +26,9 @@ from .trials import BATCHES, batches_of, manifest, step, trained, weights_in  # 
 
 
 @pytest.mark.parametrize("cls", [
-    nets.Modules, nets.Nested, nets.Subclassed, nets.Mixed,
-    *(pytest.param(cls, marks=pytest.mark.torture)
-      for cls in (nets.Looping, nets.Hidden, nets.Shared, nets.StraightThrough, nets.Always, nets.Recurrent)),
+    nets.Modules, nets.Subclassed, nets.Mixed,
+    *(pytest.param(cls, marks=pytest.mark.torture) for cls in (nets.Nested, nets.Looping, nets.Hidden, nets.Shared)),
+    *(pytest.param(cls, marks=pytest.mark.torture) for cls in (nets.StraightThrough, nets.Always, nets.Recurrent)),
 ], ids=lambda cls: cls.__name__)  # fmt: skip
 def test_a_training_goes_on_to_the_bit(cls, create):
     """With its source, without, and from a state alone; in the middle of batches that make one step."""

@@ -160,9 +160,11 @@ def test_operations_that_draw_are_known(draw):
     assert foreign(graph) == []
 
 
-@pytest.mark.parametrize(
-    "net", [nets.Nested, nets.Looping, nets.Recurrent, nets.Subclassed, nets.Shared, nets.Modules, nets.Averaged]
-)
+@pytest.mark.parametrize("net", [
+    nets.Nested, nets.Recurrent, nets.Averaged,
+    *(pytest.param(net, marks=pytest.mark.torture)
+      for net in (nets.Looping, nets.Subclassed, nets.Shared, nets.Modules)),
+])  # fmt: skip
 def test_a_program_is_the_same_in_a_process_that_has_traced_others(net, tmp_path):
     """So that a run that was resumed saves what it would have saved, whatever its functions are called by then."""
 

@@ -35,7 +35,7 @@ def losses(run, stream):
     return [json.loads(line)[stream]["loss"]["mean"] for line in lines]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_the_network_learns_and_everything_works_from_the_run_alone(emloop, tmp_path):
     """eval, predict and resume need no source, and texts are the same without it."""
     log = tmp_path / "log"

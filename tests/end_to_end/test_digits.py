@@ -97,9 +97,8 @@ def test_the_example_runs_from_the_config_alone(project):
     assert metrics(project.run("digits"))["valid"]["accuracy"]["mean"] >= 0.9
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("most", [15, pytest.param(40, marks=pytest.mark.torture)])
-def test_killed_at_random_instants_the_training_ends_as_if_untouched(project, most):
+@pytest.mark.torture
+def test_killed_at_random_instants_the_training_ends_as_if_untouched(project):
     """SIGKILL, whatever the process is doing; resumed each time. No committed epoch is ever lost."""
     arguments = ("model.hidden=[32]", "main_loop.commit.every=1ep", *QUICK)
     instants, run = random.Random(1797), project.run("cut")
@@ -116,7 +115,7 @@ def test_killed_at_random_instants_the_training_ends_as_if_untouched(project, mo
         assert commit is not None
         assert commit.seq >= seq
         seq, epoch = commit.seq, commit.info["epoch"]
-        if kills == most:
+        if kills == 40:
             break
         process = project.start("resume", "cut")
         # However busy the machine is, every other process gets two epochs further.

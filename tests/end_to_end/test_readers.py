@@ -52,7 +52,7 @@ def copied(source, target, between, *, backwards):
             shutil.copyfile(file, place)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_copy_of_a_live_run_goes_on_or_says_what_is_missing(project):
     """Copied at once or so slowly that there are commits between any two files, whichever of them is copied first."""
     (project.path / "toy.py").write_text(MODULE + SAVING)

@@ -132,7 +132,8 @@ def ablation(tmp_path, monkeypatch, one_torch_thread):
 @pytest.mark.parametrize(
     ("name", "places", "components", "depth"),
     [
-        pytest.param("numpy", WITHIN[:2], "", 9, id="core"),
+        pytest.param("numpy", WITHIN[:1], "", 9, id="core"),
+        pytest.param("numpy", WITHIN[:2], "", 9, marks=pytest.mark.torture, id="core-in-full"),
         pytest.param("torch", ACCUMULATING, "model", SHALLOW, id="torch"),
         pytest.param("generator", WITHIN, "streams", 9, marks=pytest.mark.torture, id="generator"),
         pytest.param("torch", ACCUMULATING, "model", 9, marks=pytest.mark.torture, id="torch-in-full"),

@@ -44,7 +44,7 @@ def vit(change):
     return net
 
 
-@architecture("lora", images(), outputs=["logits"], everyday=True)
+@architecture("lora", images(), outputs=["logits"])
 def lora():
     """Modules in the place of layers."""
 

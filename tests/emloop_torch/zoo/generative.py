@@ -139,7 +139,7 @@ class Coupling(nn.Module):
         return (1 - self.mask) * (x - t) * torch.exp(-s) + kept, -s.sum(dim=1)
 
 
-@architecture("flow-coupling", points, everyday=True)
+@architecture("flow-coupling", points)
 class RealNvp(nn.Module):
     """A normalising flow, whose prior is a distribution on the module."""
 

@@ -42,7 +42,7 @@ class BertLayer(nn.Module):
         return self.norm2(x + self.dropout(self.output(F.gelu(self.intermediate(x)))))
 
 
-@architecture("bert", texts(), outputs=["logits"], everyday=True)
+@architecture("bert", texts(), outputs=["logits"])
 class Bert(nn.Module):
     """Masked words by random numbers of the training, masks joined by ``&``, a head tied to the embedding."""
 
@@ -410,7 +410,7 @@ class MixtureOfExperts(nn.Module):
         return {"logits": logits, "loss": F.cross_entropy(logits, labels, reduction="none") + 0.01 * balance}
 
 
-@architecture("mixture-of-experts", texts(), outputs=["logits"], everyday=True)
+@architecture("mixture-of-experts", texts(), outputs=["logits"])
 def mixture_of_experts():
     """A loop over the experts."""
     return MixtureOfExperts(Experts)

@@ -373,7 +373,7 @@ class Anchored(nn.Module):
         return self.cls(x).flatten(2).transpose(1, 2), self.box(x).flatten(2).transpose(1, 2)
 
 
-@architecture("detector-single-shot", framed, everyday=True)
+@architecture("detector-single-shot", framed)
 class SingleShot(Anchored):
     """Every anchor learns from the box that it overlaps most, for all pictures at once; focal loss."""
 
