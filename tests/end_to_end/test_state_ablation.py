@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import os
 
@@ -122,6 +124,9 @@ def _matters(outcome) -> bool:
 def ablation(tmp_path, monkeypatch, one_torch_thread):
     """An untouched run of an experiment; nothing of it has to survive a power failure."""
     monkeypatch.setattr(os, "fsync", lambda fd: None)
+    # What reads TensorBoard's files imports it, and from then on its random numbers are part of every run.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("tensorflow")
     logging.disable(logging.CRITICAL)
     yield lambda name: Ablation(tmp_path, EXPERIMENTS[name])
     logging.disable(logging.NOTSET)
