@@ -67,13 +67,27 @@ def test_importing_emloop_loads_only_the_standard_library(tmp_path):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_backend_loads_no_other_framework(module, own, tmp_path):
-    """And what was kept from being loaded can still be."""
+    """Nor what lists all estimators, which takes a second."""
     framework = module.removeprefix("emloop_")
     for needed in ("torch", "sklearn", framework):
         if find_spec(needed) is None:
             pytest.skip(f"{needed} is not installed")
-    shown = f"import sys, {module} as own; own.BaseModel; print(*sys.modules)"
-    code = f"{shown}; import sklearn.externals.array_api_compat.torch"
+    code = f"import sys, {module} as own; own.BaseModel; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
 
     assert {framework} <= FRAMEWORKS & set(done.stdout.split()) <= own
+    assert "skops.io" not in done.stdout.split()
+
+
+def test_an_estimator_is_kept_without_pytorch(tmp_path):
+    """And what was kept from being loaded can still be."""
+    for needed in ("torch", "sklearn", "skops"):
+        if find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
+    imports = "import sys; from sklearn.dummy import DummyRegressor; from emloop_sklearn._archives.archive import dump"
+    kept = f"{imports}; dump(DummyRegressor())"
+    code = f"{kept}; print(*sys.modules); import sklearn.externals.array_api_compat.torch"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert {"sklearn", "skops.io"} <= set(done.stdout.split())
+    assert "torch" not in done.stdout.split()
